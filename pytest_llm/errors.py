@@ -1,0 +1,31 @@
+"""What can go wrong that is not a regression: the test errors, and says what to do.
+
+A measured regression raises ``AssertionError`` and fails the test. Everything here means "could not
+measure" and is reported as an error, so that a broken set-up is never read as a worse model.
+"""
+
+from __future__ import annotations
+
+
+class LLMError(Exception):
+    """Base of every "could not measure"."""
+
+
+class InvalidInputError(LLMError, ValueError):
+    """An argument, a set of examples or a figure (NaN) that nothing can be measured with."""
+
+
+class ModelNotFoundError(LLMError):
+    """The model, its revision, its file or its adapter cannot be found or read."""
+
+
+class StoreMissError(LLMError):
+    """``--llm-offline`` was given and the answer is not in the store."""
+
+
+class GoldenError(LLMError):
+    """A golden or baseline file cannot be read: corrupt, merge-conflicted, of another schema."""
+
+
+class MissingExtraError(LLMError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""

@@ -1,0 +1,76 @@
+"""Writing files so that nothing is lost, and naming them so that nothing escapes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replace ``path`` by ``content``: a reader sees the old file or the new one, never a part.
+
+    The file gets the permissions the umask gives (``mkstemp`` alone would leave 0600, which locks
+    colleagues out of a shared cache).
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101
+        os.replace(temporary, path)  # noqa: PTH105
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108
+        raise
+
+
+@contextlib.contextmanager
+def locked(lock: Path, timeout: float = 600.0) -> Iterator[None]:
+    """Hold ``lock`` (a path of its own, kept out of the user's tree) against other processes."""
+    from filelock import FileLock
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(str(lock), timeout=timeout):
+        yield
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one spelling of ``value``: sorted keys, no spaces, UTF-8; NaN is refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest_of(value: Any) -> str:
+    """Return the sha256 (hex) of the canonical JSON of ``value``."""
+    return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def safe_name(name: str, limit: int = 120) -> str:
+    """Return a file name for ``name`` that no two names share and that stays inside its folder.
+
+    A name that had to be changed, or that is over-long, carries a hash of the original. Case counts:
+    on a case-insensitive disk ``test_A`` and ``test_a`` would share a file, so upper case is hashed too.
+    """
+    plain = re.sub(r"[^\w\[\]=,.+-]", "_", name)
+    plain = plain.strip(".") or "_"
+    if plain == name == name.lower() and len(name.encode()) <= limit:
+        return name
+    tag = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    cut = plain.encode()[: limit - 11].decode("utf-8", "ignore")
+    return f"{cut}~{tag}"
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,89 @@
+"""A score: a number that knows what it measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+
+class Score(float):
+    """A metric's value, usable as a plain ``float``, with the evidence behind it.
+
+    Attributes:
+        name: the metric's name, as in ``assert_metric`` ("bleu", "loss", ...).
+        n: number of examples.
+        higher_is_better: the direction.
+        unit: "" for a ratio, "points" for 0-100 scales, "nats/token", ...
+        per_example: one value an example, in order; empty when the metric has none.
+        weights: the examples' weights in the mean (token counts for a loss); empty means equal.
+        statistics: per-example sufficient statistics of a corpus metric (rows of equal length), from
+            which the metric of any resample can be computed without reading the text again.
+        ids: example ids, in order; by default "0", "1", ...
+        predictions, references: the texts, for showing the worst examples. One string an example.
+        signature: how the metric was configured (sacrebleu's signature, or similar).
+        request: digest of the questions that were asked, "" when unknown.
+    """
+
+    name: str
+    n: int
+    higher_is_better: bool
+    unit: str
+    per_example: tuple[float, ...]
+    weights: tuple[float, ...]
+    statistics: tuple[tuple[float, ...], ...]
+    ids: tuple[str, ...]
+    predictions: tuple[str, ...]
+    references: tuple[str, ...]
+    signature: str
+    request: str
+    origin: dict[str, Any]
+
+    def __new__(
+        cls,
+        value: float,
+        *,
+        name: str,
+        n: int,
+        higher_is_better: bool = True,
+        unit: str = "",
+        per_example: Sequence[float] = (),
+        weights: Sequence[float] = (),
+        statistics: Sequence[Sequence[float]] = (),
+        ids: Sequence[str] = (),
+        predictions: Sequence[str] = (),
+        references: Sequence[str] = (),
+        signature: str = "",
+        request: str = "",
+        origin: dict[str, Any] | None = None,
+    ) -> Score:
+        """Make a score of ``value``; every sequence given must have ``n`` entries."""
+        self = super().__new__(cls, value)
+        self.name, self.n, self.unit = name, n, unit
+        self.higher_is_better = higher_is_better
+        self.per_example = tuple(float(x) for x in per_example)
+        self.weights = tuple(float(x) for x in weights)
+        self.statistics = tuple(tuple(float(x) for x in row) for row in statistics)
+        self.ids = tuple(ids) or tuple(str(i) for i in range(n))
+        self.predictions, self.references = tuple(predictions), tuple(references)
+        self.signature, self.request = signature, request
+        self.origin = origin or {}
+        for field in ("per_example", "weights", "statistics", "ids", "predictions", "references"):
+            size = len(getattr(self, field))
+            if size not in (0, n):
+                raise ValueError(f"Score {name!r}: {field} has {size} entries for n = {n}")
+        return self
+
+    def worst(self, k: int = 3) -> list[int]:
+        """Return the indices of the ``k`` worst examples, worst first; NaN counts as worst."""
+        sign = 1.0 if self.higher_is_better else -1.0
+
+        def badness(i: int) -> tuple[bool, float]:
+            value = self.per_example[i]
+            return (not math.isnan(value), sign * value)
+
+        return sorted(range(len(self.per_example)), key=badness)[:k]
+
+    def __repr__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.name} {float(self):.6g}{unit} (n={self.n})"
