@@ -70,6 +70,4 @@ class Verdict:
     def from_json(cls, data: dict[str, Any]) -> Verdict:
         """Rebuild what `to_json` gave."""
         examples = tuple(Example(**example) for example in data["examples"])
-        return cls(
-            **{**data, "examples": examples, "notes": tuple(data["notes"]), "diff": tuple(data["diff"])}
-        )
+        return cls(**{**data, "examples": examples, "notes": tuple(data["notes"]), "diff": tuple(data["diff"])})

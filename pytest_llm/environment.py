@@ -1,0 +1,35 @@
+"""The environment an answer was made in, read without importing torch or transformers."""
+
+from __future__ import annotations
+
+import functools
+import os
+from importlib import metadata
+from pathlib import Path
+
+
+@functools.lru_cache(maxsize=None)
+def version(distribution: str) -> str:
+    """Return the installed version of ``distribution``; ``""`` when it is not installed."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def resolve_device(device: str) -> str:
+    """Return the device that ``auto`` stands for here; another name is returned as it is.
+
+    ``auto`` is ``cuda`` when an NVIDIA or AMD device node exists, none of the visibility variables hides it and
+    torch is not a CPU build; otherwise ``cpu``. (``mps`` is chosen by name only: it has no float64.)
+    """
+    if device != "auto":
+        return device
+    hidden = any(os.environ.get(name) in ("", "-1") for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"))
+    present = Path("/dev/nvidia0").exists() or Path("/dev/kfd").exists()
+    return "cuda" if present and not hidden and "+cpu" not in version("torch") else "cpu"
+
+
+def device_type(device: str) -> str:
+    """Return the device without its index (``cuda:1`` is ``cuda``)."""
+    return device.partition(":")[0]

@@ -1,0 +1,199 @@
+"""Every ``--llm-*`` flag and ``llm_*`` ini key, in one table, resolved into a frozen `Settings`.
+
+Precedence: command line, then environment ``PYTEST_LLM_<NAME>``, then ini or pyproject ``llm_<name>``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One setting: its name everywhere, its type, its default, and its help."""
+
+    name: str
+    type: type
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+
+
+OPTIONS = (
+    Option("model", str, None, "model under test: hub id, folder, .gguf file, folder#file.gguf, or pkg:MODULE/FILE"),
+    Option("revision", str, None, "revision of a hub model (branch, tag or commit)"),
+    Option("dtype", str, "float32", "dtype the model runs in", ("float32", "bfloat16", "float16", "float64")),
+    Option("device", str, "auto", "device the model runs on: auto, cpu, cuda, cuda:1, mps"),
+    Option("adapter", str, None, "LoRA adapter put on the model (a PEFT folder; needs the extra 'peft')"),
+    Option("attn_implementation", str, "sdpa", "attention implementation, as in transformers"),
+    Option("update", str, None, "goldens and baselines: write none (default), the missing ones (new), or all",
+           ("none", "new", "all")),
+    Option("cache", str, "use", "output store: use it, recompute into it (refresh), or leave it alone (off)",
+           ("use", "refresh", "off")),
+    Option("cache_dir", str, None, "folder of the output store and converted weights [~/.cache/pytest_llm]"),
+    Option("offline", bool, False, "load no model: an answer that is not in the store is an error that says why"),
+    Option("batch_size", int, 16, "prompts in one forward pass"),
+    Option("memory_limit", str, "50%", "memory the loaded models of a session may take: 8GB, 512MB or 50%"),
+    Option("logprob_margin", float, 0.05, "nats between two tokens within which a golden reads as a near-tie"),
+    Option("drift_levels", str, "", "what a drift status does, as 'format-only=warn,near-tie=pass' (pass, warn, fail)"),
+    Option("trust_remote_code", bool, False, "run Python code that comes with a model"),
+    Option("trust_pickle", bool, False, "load pickled (.bin) weights, which can run code"),
+)  # fmt: skip
+
+#: Statuses whose level may be set, with their defaults.
+DRIFT_LEVELS = {"near-tie": "pass", "format-only": "fail", "close": "pass", "drifted": "fail"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The resolved options of a run, plus whether it is on CI and where the user's project is rooted."""
+
+    model: str | None = None
+    revision: str | None = None
+    dtype: str = "float32"
+    device: str = "auto"
+    adapter: str | None = None
+    attn_implementation: str = "sdpa"
+    update: str = "none"
+    cache: str = "use"
+    cache_dir: Path = Path()
+    offline: bool = False
+    batch_size: int = 16
+    memory_limit: int = 8 << 30
+    logprob_margin: float = 0.05
+    drift_levels: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(DRIFT_LEVELS))
+    trust_remote_code: bool = False
+    trust_pickle: bool = False
+    root: Path = Path()
+    ci: bool = False
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option to pytest, as a flag and as an ini key."""
+    group = parser.getgroup("llm", "model regression testing (pytest_llm)")
+    for option in OPTIONS:
+        flag = "--llm-" + option.name.replace("_", "-")
+        text = option.help if option.default in (None, "", False) else f"{option.help} [{option.default}]"
+        text = text.replace("%", "%%")
+        if option.type is bool:
+            group.addoption(flag, action="store_true", default=None, dest=f"llm_{option.name}", help=text)
+        else:
+            group.addoption(
+                flag,
+                default=None,
+                dest=f"llm_{option.name}",
+                choices=option.choices or None,
+                metavar=None if option.choices else option.type.__name__.upper(),
+                help=text,
+            )
+        parser.addini(f"llm_{option.name}", option.help, type="string", default=None)
+
+
+def resolve(config: pytest.Config) -> Settings:
+    """Read the options of ``config``.
+
+    Raises:
+        pytest.UsageError: a value that is not of the option's type or range, naming where it was set.
+    """
+    return settings_from(
+        {option.name: config.getoption(f"llm_{option.name}", None) for option in OPTIONS},
+        os.environ,
+        {option.name: config.getini(f"llm_{option.name}") for option in OPTIONS},
+        root=config.rootpath,
+    )
+
+
+def settings_from(
+    flags: Mapping[str, Any], environ: Mapping[str, str], ini: Mapping[str, Any], *, root: Path
+) -> Settings:
+    """Combine the three sources, most specific first, into `Settings`."""
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        variable = f"PYTEST_LLM_{option.name.upper()}"
+        for where, raw in (
+            ("--llm-" + option.name.replace("_", "-"), flags.get(option.name)),
+            (variable, environ.get(variable) or None),
+            (f"llm_{option.name} (ini)", ini.get(option.name) or None),
+        ):
+            if raw is not None:
+                values[option.name] = _parse(option, raw, where)
+                break
+        else:
+            values[option.name] = option.default
+    values["update"] = values["update"] or "none"
+    values["cache_dir"] = cache_folder(values["cache_dir"], environ)
+    values["memory_limit"] = _memory(values["memory_limit"])
+    values["drift_levels"] = _levels(values["drift_levels"])
+    if not values["logprob_margin"] >= 0:
+        raise _usage("llm_logprob_margin is a distance in nats: it cannot be negative")
+    if values["batch_size"] < 1:
+        raise _usage("llm_batch_size must be at least 1")
+    return Settings(**values, root=root, ci=bool(environ.get("CI") or environ.get("BUILD_NUMBER")))
+
+
+def cache_folder(given: str | None, environ: Mapping[str, str]) -> Path:
+    """Return the cache folder: as given, or the platform's user cache."""
+    if given:
+        return Path(given).expanduser().absolute()
+    base = environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "pytest_llm"
+
+
+def _usage(message: str) -> Exception:
+    import pytest
+
+    return pytest.UsageError(message)
+
+
+def _parse(option: Option, raw: Any, where: str) -> Any:
+    if option.type is bool:
+        text = str(raw).strip().lower()
+        if text in ("1", "true", "yes", "on"):
+            return True
+        if text in ("0", "false", "no", "off", ""):
+            return False
+        raise _usage(f"{where}: {raw!r} is not a yes or no (true, false, 1, 0)")
+    try:
+        value = option.type(raw)
+    except ValueError:
+        raise _usage(f"{where}: {raw!r} is not a {option.type.__name__}") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _usage(f"{where}: {raw!r} is not a finite number")
+    if option.choices and value not in option.choices:
+        raise _usage(f"{where}: {raw!r} is not one of {', '.join(option.choices)}")
+    return value
+
+
+def _memory(text: str) -> int:
+    try:
+        if text.endswith("%"):
+            total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+            return int(total * float(text[:-1]) / 100)
+        units = {"KB": 10, "MB": 20, "GB": 30, "TB": 40}
+        unit = text[-2:].upper()
+        return int(float(text[:-2]) * 2 ** units[unit]) if unit in units else int(text)
+    except (ValueError, KeyError):
+        raise _usage(f"llm_memory_limit: {text!r} is not a size such as 8GB, 512MB or 50%") from None
+
+
+def _levels(text: str) -> dict[str, str]:
+    levels = dict(DRIFT_LEVELS)
+    for part in text.replace("\n", ",").split(","):
+        if not part.strip():
+            continue
+        status, _, level = (piece.strip() for piece in part.partition("="))
+        if status not in levels or level not in ("pass", "warn", "fail"):
+            raise _usage(
+                f"llm_drift_levels: {part.strip()!r} is not STATUS=LEVEL with a status of "
+                f"{', '.join(levels)} and a level of pass, warn, fail"
+            )
+        levels[status] = level
+    return levels

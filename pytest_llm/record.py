@@ -1,0 +1,102 @@
+"""The record of a run: verdicts, models used, answers found or computed. Every report reads this."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from pytest_llm.errors import GoldenError, InvalidInputError
+from pytest_llm.verdicts import Verdict
+
+
+@dataclasses.dataclass
+class ModelUse:
+    """How one model was used in a run."""
+
+    source: str
+    digest: str
+    dtype: str
+    device: str
+    adapter: str = ""
+    from_store: int = 0
+    computed: int = 0
+    load_seconds: float = 0.0
+
+    @property
+    def loaded(self) -> bool:
+        """Whether its weights were read into memory."""
+        return self.load_seconds > 0
+
+
+@dataclasses.dataclass
+class RunRecord:
+    """What one process (a pytest-xdist worker, or the whole run) saw.
+
+    ``goldens`` maps a golden's path to the node id of the test that used it. ``passed`` holds the node ids of
+    tests that passed, ``collected`` of those that were collected.
+    """
+
+    verdicts: list[Verdict] = dataclasses.field(default_factory=list)
+    models: dict[str, ModelUse] = dataclasses.field(default_factory=dict)
+    goldens: dict[str, str] = dataclasses.field(default_factory=dict)
+    nodeid: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON data."""
+        return {
+            "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            "models": {key: dataclasses.asdict(use) for key, use in self.models.items()},
+            "goldens": dict(self.goldens),
+        }
+
+    def merge(self, data: dict[str, Any]) -> None:
+        """Add a worker's record to this one."""
+        self.verdicts += [Verdict.from_json(verdict) for verdict in data["verdicts"]]
+        self.goldens.update(data["goldens"])
+        for key, fields in data["models"].items():
+            other = ModelUse(**fields)
+            mine = self.models.setdefault(key, dataclasses.replace(other, from_store=0, computed=0, load_seconds=0.0))
+            mine.from_store += other.from_store
+            mine.computed += other.computed
+            mine.load_seconds = max(mine.load_seconds, other.load_seconds)
+
+
+#: Records of the sessions under way in this process, innermost last (pytester runs sessions inside sessions).
+_stack: list[RunRecord] = []
+
+
+def begin() -> RunRecord:
+    """Start recording a session."""
+    _stack.append(RunRecord())
+    return _stack[-1]
+
+
+def end(record: RunRecord) -> None:
+    """Stop recording ``record``."""
+    if record in _stack:
+        _stack.remove(record)
+
+
+def current() -> RunRecord | None:
+    """Return the record of the session under way; ``None`` outside pytest."""
+    return _stack[-1] if _stack else None
+
+
+def settle(verdict: Verdict) -> Verdict:
+    """Record ``verdict`` and let it act: return it, or raise with its rendering.
+
+    Raises:
+        AssertionError: the outcome is ``fail``: a regression was measured.
+        LLMError: the outcome is ``error``: nothing could be measured.
+    """
+    record = current()
+    if record is not None:
+        verdict = dataclasses.replace(verdict, nodeid=verdict.nodeid or record.nodeid)
+        record.verdicts.append(verdict)
+    if verdict.ok:
+        return verdict
+    from pytest_llm.reports.text import render
+
+    if verdict.outcome == "fail":
+        raise AssertionError(render(verdict))
+    raise (GoldenError if verdict.kind == "golden" else InvalidInputError)(render(verdict))

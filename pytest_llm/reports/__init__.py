@@ -1,0 +1,1 @@
+"""Renderers of verdicts and of a whole run."""

@@ -1,0 +1,277 @@
+"""Requests: everything that decides an answer, as frozen data with one canonical JSON spelling.
+
+Search parameters (sampling, beams, penalties, lengths) are the test's and are always explicit here: a
+model's own ``generation_config`` cannot change what a test asked. Only token-level rules (end, padding and
+decoder-start tokens, suppressed tokens) come from the model, and so belong to its weight digest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.files import canonical_json, digest_of
+
+#: Further fields of transformers' GenerationConfig that decide output, passed through as they are.
+EXTRA_OPTIONS = frozenset(
+    {
+        "bad_words_ids",
+        "begin_suppress_tokens",
+        "encoder_no_repeat_ngram_size",
+        "encoder_repetition_penalty",
+        "epsilon_cutoff",
+        "eta_cutoff",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "sequence_bias",
+        "suppress_tokens",
+        "typical_p",
+    }
+)
+
+Prompt = str | tuple[dict[str, Any], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """Base of all requests. ``kind`` names the question."""
+
+    kind: ClassVar[str] = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the request as JSON data; equal requests give equal data."""
+        data: dict[str, Any] = {"kind": self.kind}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            data[field.name] = list(value) if isinstance(value, tuple) else value
+        return data
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the canonical JSON."""
+        return digest_of(self.to_json())
+
+
+@dataclasses.dataclass(frozen=True)
+class Generate(Request):
+    """Continue ``prompt`` (text as it is, or chat messages put through the model's template).
+
+    ``stop`` strings end the answer and are not part of it. ``seed`` decides sampling, independently of
+    batch neighbours. ``num_return_sequences`` answers come back for one request.
+    """
+
+    kind: ClassVar[str] = "generate"
+    prompt: Prompt
+    max_new_tokens: int = 64
+    min_new_tokens: int = 0
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    early_stopping: bool = False
+    num_return_sequences: int = 1
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+    add_special_tokens: bool = True
+    template: dict[str, Any] = dataclasses.field(default_factory=dict)
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_generate(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss(Request):
+    """NLL of ``text`` (of ``text`` given ``source`` for encoder-decoders), by sliding window.
+
+    ``window`` and ``stride`` count tokens; 0 takes the model's context length, and half of it.
+    """
+
+    kind: ClassVar[str] = "loss"
+    text: str
+    source: str | None = None
+    window: int = 0
+    stride: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Logprobs(Request):
+    """Logprob of every token of ``text`` after the first, with the ``top_k`` best alternatives."""
+
+    kind: ClassVar[str] = "logprobs"
+    text: str
+    top_k: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Score(Request):
+    """Logprob of each continuation after ``prompt``."""
+
+    kind: ClassVar[str] = "score"
+    prompt: Prompt
+    continuations: tuple[str, ...]
+    template: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class FillMask(Request):
+    """The ``top_k`` best tokens for every mask in ``text``."""
+
+    kind: ClassVar[str] = "fill_mask"
+    text: str
+    top_k: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Embed(Request):
+    """One vector for ``text``: ``mean`` over tokens, ``cls`` or ``last`` token; L2-normalised or not."""
+
+    kind: ClassVar[str] = "embed"
+    text: str
+    pooling: str = "mean"
+    normalize: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenize(Request):
+    """The token ids of ``text``."""
+
+    kind: ClassVar[str] = "tokenize"
+    text: str
+    add_special_tokens: bool = True
+
+
+KINDS: dict[str, type[Request]] = {
+    cls.kind: cls for cls in (Generate, Loss, Logprobs, Score, FillMask, Embed, Tokenize)
+}
+
+
+def request_from_json(data: Mapping[str, Any]) -> Request:
+    """Rebuild the request that `Request.to_json` gave.
+
+    Raises:
+        InvalidInputError: an unknown kind or field (a file written by a newer version).
+    """
+    cls = KINDS.get(data.get("kind", ""))
+    fields = {f.name for f in dataclasses.fields(cls)} if cls else set()
+    if cls is None or not set(data) - {"kind"} <= fields:
+        raise InvalidInputError(f"not a request this version of pytest_llm knows: {canonical_json(data)[:200]}")
+    values = {
+        name: tuple(value) if isinstance(value, list) and name in ("prompt", "stop", "continuations") else value
+        for name, value in data.items()
+        if name != "kind"
+    }
+    return cls(**values)
+
+
+def merge_requests(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Fold the JSON of many requests into one object: what they share, and ``each`` for what differs."""
+    if len(requests) == 1:
+        return dict(requests[0])
+    shared = {
+        name: value
+        for name, value in requests[0].items()
+        if all(name in other and other[name] == value for other in requests)
+    }
+    each = [{k: v for k, v in request.items() if k not in shared} for request in requests]
+    return {**shared, "each": each}
+
+
+def split_requests(merged: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Undo `merge_requests`."""
+    shared = {name: value for name, value in merged.items() if name != "each"}
+    return [{**shared, **one} for one in merged["each"]] if "each" in merged else [shared]
+
+
+def as_prompt(prompt: Any) -> Prompt:
+    """Check one prompt (text or chat messages) and return it in the form requests hold.
+
+    Raises:
+        InvalidInputError: it is neither, or a message lacks ``role`` or ``content``.
+    """
+    if isinstance(prompt, str):
+        return str(prompt)
+    if not isinstance(prompt, (list, tuple)) or not prompt:
+        raise InvalidInputError(f"a prompt is text or a non-empty list of chat messages, not {prompt!r}")
+    for message in prompt:
+        if not isinstance(message, Mapping) or "role" not in message or "content" not in message:
+            raise InvalidInputError(f"a chat message is a dict with 'role' and 'content', not {message!r}")
+    return tuple(dict(message) for message in prompt)
+
+
+def generate_request(prompt: Prompt, arguments: Mapping[str, Any]) -> Generate:
+    """Make a `Generate` from keyword arguments, in the vocabulary of ``model.generate``.
+
+    ``temperature``, ``top_k``, ``top_p`` or ``min_p`` alone do not switch sampling on: ``do_sample`` does.
+
+    Raises:
+        InvalidInputError: an unknown argument, or one out of range.
+    """
+    known = {f.name for f in dataclasses.fields(Generate)} - {"prompt", "options"}
+    values: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if name in known:
+            values[name] = value
+        elif name in EXTRA_OPTIONS:
+            options[name] = value
+        else:
+            close = difflib.get_close_matches(name, sorted(known | EXTRA_OPTIONS), n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise InvalidInputError(f"generate() does not know the argument {name!r}{hint}")
+    stop = values.get("stop", ())
+    values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    return Generate(prompt=prompt, options=options, **values)
+
+
+def _check_generate(r: Generate) -> None:
+    def need(ok: bool, what: str) -> None:
+        if not ok:
+            raise InvalidInputError(f"generate(): {what}")
+
+    for name in ("temperature", "top_p", "min_p", "repetition_penalty", "length_penalty"):
+        value = getattr(r, name)
+        need(
+            isinstance(value, (int, float)) and math.isfinite(value),
+            f"{name} must be a finite number, not {value!r}",
+        )
+        object.__setattr__(r, name, float(value))
+    for name in (
+        "max_new_tokens", "min_new_tokens", "top_k", "no_repeat_ngram_size", "num_beams", "num_return_sequences",
+        "seed",
+    ):  # fmt: skip
+        value = getattr(r, name)
+        need(
+            isinstance(value, int) and not isinstance(value, bool),
+            f"{name} must be an integer, not {value!r}",
+        )
+        need(value >= 0, f"{name} cannot be negative ({value})")
+    need(r.max_new_tokens > 0, "max_new_tokens must be at least 1")
+    need(r.min_new_tokens <= r.max_new_tokens, "min_new_tokens is larger than max_new_tokens")
+    need(r.temperature > 0, "temperature must be above 0; for greedy decoding leave do_sample=False")
+    need(0 < r.top_p <= 1, f"top_p must lie in (0, 1], not {r.top_p}")
+    need(0 <= r.min_p <= 1, f"min_p must lie in [0, 1], not {r.min_p}")
+    need(r.repetition_penalty > 0, "repetition_penalty must be above 0")
+    need(r.num_beams >= 1 and r.num_return_sequences >= 1, "num_beams and num_return_sequences start at 1")
+    need(all(isinstance(s, str) and s for s in r.stop), "stop strings must be non-empty text")
+    if r.num_beams > 1:
+        need(not r.do_sample, "beam sampling is not supported: use num_beams=1 to sample, or do_sample=False")
+        need(
+            r.num_return_sequences <= r.num_beams,
+            f"num_return_sequences={r.num_return_sequences} needs at least as many num_beams ({r.num_beams})",
+        )
+    elif not r.do_sample:
+        need(
+            r.num_return_sequences == 1,
+            f"greedy decoding has one answer: num_return_sequences={r.num_return_sequences} needs "
+            "do_sample=True or num_beams",
+        )

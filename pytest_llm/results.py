@@ -1,0 +1,158 @@
+"""Results: what a model answered, with the evidence (logprobs in nats) and where it came from.
+
+Each class has ``to_json`` and ``from_json`` for the store. A result is also the plain thing a test wants:
+a `Generation` is a ``str``, a `TokenLoss` a ``float``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What produced an answer: the request, the model that answered, and the environment it ran in.
+
+    ``request`` is the request's JSON. ``model`` has source, revision, adapter (if any) and digest.
+    ``environment`` has torch, transformers, device, dtype, attention, quantization.
+    """
+
+    request: dict[str, Any] = dataclasses.field(default_factory=dict)
+    model: dict[str, Any] = dataclasses.field(default_factory=dict)
+    environment: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Generation(str):
+    """A generated text. A ``str`` (prompt and special tokens excluded) that remembers its tokens.
+
+    Attributes:
+        token_ids: the generated ids, with the end token when there was one. Length T.
+        tokens: each id decoded by itself. Length T.
+        logprobs: natural log of each chosen token's probability under the model's raw distribution (before
+            temperature, penalties and truncation). Length T.
+        runner_ups: id of the most probable *other* token at each step. Length T.
+        margins: ``logprob(chosen) - logprob(runner-up)`` at each step, in nats, both under what greedy
+            decoding compares (the distribution after penalties); negative where sampling or beams chose a
+            less probable token. Length T.
+        finish_reason: ``"stop"`` (end token or stop string) or ``"length"``.
+        origin: see `Origin`.
+    """
+
+    token_ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    logprobs: tuple[float, ...]
+    runner_ups: tuple[int, ...]
+    margins: tuple[float, ...]
+    finish_reason: str
+    origin: Origin
+
+    def __new__(
+        cls,
+        text: str,
+        *,
+        token_ids: Iterable[int] = (),
+        tokens: Iterable[str] = (),
+        logprobs: Iterable[float] = (),
+        runner_ups: Iterable[int] = (),
+        margins: Iterable[float] = (),
+        finish_reason: str = "",
+        origin: Origin | None = None,
+    ) -> Generation:
+        """Make a generation; the five sequences must have one entry a token."""
+        self = super().__new__(cls, text)
+        self.token_ids, self.tokens = tuple(token_ids), tuple(tokens)
+        self.logprobs, self.margins = tuple(logprobs), tuple(margins)
+        self.runner_ups = tuple(runner_ups)
+        self.finish_reason = finish_reason
+        self.origin = origin or Origin()
+        return self
+
+    @property
+    def text(self) -> str:
+        """The text as a plain ``str``."""
+        return str.__str__(self)
+
+    def __str__(self) -> str:
+        return str.__str__(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the answer (not its origin) as JSON data."""
+        return {
+            "text": self.text,
+            "token_ids": list(self.token_ids),
+            "tokens": list(self.tokens),
+            "logprobs": list(self.logprobs),
+            "runner_ups": list(self.runner_ups),
+            "margins": list(self.margins),
+            "finish_reason": self.finish_reason,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], origin: Origin | None = None) -> Generation:
+        """Rebuild what `to_json` gave."""
+        return cls(data["text"], **{k: v for k, v in data.items() if k != "text"}, origin=origin)
+
+
+class TokenLoss(float):
+    """The mean NLL of one text, in nats a token.
+
+    Attributes:
+        nll: summed negative log-likelihood, nats.
+        tokens: number of scored tokens.
+        token_ids, token_logprobs: of every scored token, in order.
+    """
+
+    nll: float
+    tokens: int
+    token_ids: tuple[int, ...]
+    token_logprobs: tuple[float, ...]
+    text: str
+    origin: Origin
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], origin: Origin) -> TokenLoss:
+        """Rebuild from the engine's answer (``token_ids``, ``token_logprobs``)."""
+        logprobs = data["token_logprobs"]
+        nll = -sum(logprobs)
+        self = cls(nll / len(logprobs) if logprobs else float("nan"))
+        self.nll, self.tokens = nll, len(logprobs)
+        self.token_ids, self.token_logprobs = tuple(data["token_ids"]), tuple(logprobs)
+        self.origin, self.text = origin, origin.request.get("text", "")
+        return self
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenLogprob:
+    """One position of a text: its token, its logprob (nats; ``None`` for an unpredicted first token) and the best alternatives."""
+
+    token_id: int
+    token: str
+    logprob: float | None
+    top: tuple[tuple[int, str, float], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class ContinuationScore:
+    """One continuation: summed logprob in nats, token count, and whether greedy decoding would give it."""
+
+    text: str
+    logprob: float
+    tokens: int
+    is_greedy: bool
+
+    @property
+    def mean_logprob(self) -> float:
+        """Nats a token."""
+        return self.logprob / self.tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskFill:
+    """One candidate for a mask: token, probability in [0, 1], and the text with it in place."""
+
+    token_id: int
+    token: str
+    probability: float
+    text: str
