@@ -82,17 +82,23 @@ def current() -> RunRecord | None:
     return _stack[-1] if _stack else None
 
 
+def note(verdict: Verdict) -> Verdict:
+    """Record ``verdict`` under the test that is running, and return it with that test's node id."""
+    record = current()
+    if record is not None:
+        verdict = dataclasses.replace(verdict, nodeid=verdict.nodeid or record.nodeid)
+        record.verdicts.append(verdict)
+    return verdict
+
+
 def settle(verdict: Verdict) -> Verdict:
-    """Record ``verdict`` and let it act: return it, or raise with its rendering.
+    """`note` the verdict and let it act: return it, or raise with its rendering.
 
     Raises:
         AssertionError: the outcome is ``fail``: a regression was measured.
         LLMError: the outcome is ``error``: nothing could be measured.
     """
-    record = current()
-    if record is not None:
-        verdict = dataclasses.replace(verdict, nodeid=verdict.nodeid or record.nodeid)
-        record.verdicts.append(verdict)
+    verdict = note(verdict)
     if verdict.ok:
         return verdict
     from pytest_llm.reports.text import render

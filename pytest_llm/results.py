@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+from pytest_llm.files import digest_of
+
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
@@ -22,6 +24,19 @@ class Origin:
     request: dict[str, Any] = dataclasses.field(default_factory=dict)
     model: dict[str, Any] = dataclasses.field(default_factory=dict)
     environment: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def joint_origin(values: Iterable[Any]) -> tuple[str, dict[str, Any]]:
+    """Return the digest of the questions behind ``values`` and the model and environment that answered.
+
+    ``("", {})`` when any of them does not come from a model (plain text).
+    """
+    found = [getattr(value, "origin", None) for value in values]
+    origins = [origin for origin in found if isinstance(origin, Origin) and origin.request]
+    if not origins or len(origins) < len(found):
+        return "", {}
+    digest = digest_of([origin.request for origin in origins])
+    return digest, {"model": origins[0].model, "environment": origins[0].environment}
 
 
 class Generation(str):
@@ -125,7 +140,10 @@ class TokenLoss(float):
 
 @dataclasses.dataclass(frozen=True)
 class TokenLogprob:
-    """One position of a text: its token, its logprob (nats; ``None`` for an unpredicted first token) and the best alternatives."""
+    """One position of a text: its token, its logprob in nats and the best alternatives ``(id, token, logprob)``.
+
+    ``logprob`` is ``None`` for a first token that nothing predicts.
+    """
 
     token_id: int
     token: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -19,10 +19,12 @@ class Score(float):
         weights: the examples' weights in the mean (token counts for a loss); empty means equal.
         statistics: per-example sufficient statistics of a corpus metric (rows of equal length), from
             which the metric of any resample can be computed without reading the text again.
+        aggregate: maps summed statistics, an array of shape [R, K], to the R values of the metric.
         ids: example ids, in order; by default "0", "1", ...
         predictions, references: the texts, for showing the worst examples. One string an example.
         signature: how the metric was configured (sacrebleu's signature, or similar).
         request: digest of the questions that were asked, "" when unknown.
+        origin: ``model`` and ``environment`` of the answers, as in `pytest_llm.results.Origin`.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Score(float):
     signature: str
     request: str
     origin: dict[str, Any]
+    aggregate: Callable[[Any], Any] | None
 
     def __new__(
         cls,
@@ -56,6 +59,7 @@ class Score(float):
         signature: str = "",
         request: str = "",
         origin: dict[str, Any] | None = None,
+        aggregate: Callable[[Any], Any] | None = None,
     ) -> Score:
         """Make a score of ``value``; every sequence given must have ``n`` entries."""
         self = super().__new__(cls, value)
@@ -67,7 +71,7 @@ class Score(float):
         self.ids = tuple(ids) or tuple(str(i) for i in range(n))
         self.predictions, self.references = tuple(predictions), tuple(references)
         self.signature, self.request = signature, request
-        self.origin = origin or {}
+        self.origin, self.aggregate = origin or {}, aggregate
         for field in ("per_example", "weights", "statistics", "ids", "predictions", "references"):
             size = len(getattr(self, field))
             if size not in (0, n):

@@ -1,0 +1,1 @@
+"""Model regression testing in plain pytest."""

@@ -1,0 +1,1 @@
+"""Baselines: committed figures with their per-example values, and the gate against them."""

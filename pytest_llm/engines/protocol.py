@@ -1,0 +1,42 @@
+"""What an engine is: requests in, answers out.
+
+An answer is JSON data, exactly what the store keeps; `pytest_llm.results` makes results of it. By kind:
+
+==========  =============================================================================================
+generate    ``{"sequences": [Generation.to_json(), ...]}``, ``num_return_sequences`` of them
+loss        ``{"token_ids": [...], "token_logprobs": [...]}``, the scored tokens in order
+logprobs    ``{"positions": [{"token_id", "token", "logprob", "top": [[id, token, logprob], ...]}, ...]}``
+score       ``{"scores": [{"logprob", "tokens", "is_greedy"}, ...]}``, one a continuation
+fill_mask   ``{"masks": [[{"token_id", "token", "probability", "text"}, ...], ...]}``, one list a mask
+embed       ``{"vector": [...]}``
+tokenize    ``{"token_ids": [...]}``
+==========  =============================================================================================
+
+Logprobs are natural logarithms, in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from pytest_llm.requests import Request
+
+Answer = dict[str, Any]
+
+
+class Engine(Protocol):
+    """Answers requests. Batching, sorting by length and memory are its own business."""
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
+        """Yield ``(index, answer)`` for every request, in any order, as soon as its batch is done.
+
+        The caller keeps each answer as it comes, so an interrupted run loses one batch at most.
+
+        Raises:
+            InvalidInputError: a request this model cannot answer (too long, no mask token, no decoder, ...).
+            ModelNotFoundError: the weights cannot be loaded.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """Return what reports show: ``architecture``, ``parameters``, ``context_length``, ``load_seconds``."""

@@ -1,0 +1,1 @@
+"""Metrics: each returns a `Score` that knows what it measured."""

@@ -1,0 +1,1 @@
+"""The output store: answers kept by what produced them."""

@@ -1,0 +1,1 @@
+"""Weights: where they are, what they are (a digest of their content), and a form that loads fast."""
