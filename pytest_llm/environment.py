@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def version(distribution: str) -> str:
     """Return the installed version of ``distribution``; ``""`` when it is not installed."""
     try:

@@ -6,6 +6,8 @@ measure" and is reported as an error, so that a broken set-up is never read as a
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class LLMError(Exception):
     """Base of every "could not measure"."""
@@ -29,3 +31,12 @@ class GoldenError(LLMError):
 
 class MissingExtraError(LLMError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+def measured(excinfo: Any) -> bool:
+    """Whether a traceback ends in a verdict or in one of these errors, both of which say all there is to say.
+
+    Modules that raise them set ``__tracebackhide__ = measured``: pytest then shows the user's own line only,
+    while a bug in this package keeps its whole traceback.
+    """
+    return isinstance(excinfo.value, (AssertionError, LLMError))

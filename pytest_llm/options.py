@@ -54,7 +54,9 @@ DRIFT_LEVELS = {"near-tie": "pass", "format-only": "fail", "close": "pass", "dri
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The resolved options of a run, plus whether it is on CI and where the user's project is rooted."""
+    """The resolved options of a run, plus where the user's project is rooted, whether it runs on CI, and which
+    options were ``given`` for this run (a flag or the environment) rather than configured.
+    """
 
     model: str | None = None
     revision: str | None = None
@@ -74,6 +76,7 @@ class Settings:
     trust_pickle: bool = False
     root: Path = Path()
     ci: bool = False
+    given: frozenset[str] = frozenset()
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -116,6 +119,7 @@ def settings_from(
 ) -> Settings:
     """Combine the three sources, most specific first, into `Settings`."""
     values: dict[str, Any] = {}
+    given = set()
     for option in OPTIONS:
         variable = f"PYTEST_LLM_{option.name.upper()}"
         for where, raw in (
@@ -125,6 +129,8 @@ def settings_from(
         ):
             if raw is not None:
                 values[option.name] = _parse(option, raw, where)
+                if not where.endswith("(ini)"):
+                    given.add(option.name)
                 break
         else:
             values[option.name] = option.default
@@ -136,7 +142,8 @@ def settings_from(
         raise _usage("llm_logprob_margin is a distance in nats: it cannot be negative")
     if values["batch_size"] < 1:
         raise _usage("llm_batch_size must be at least 1")
-    return Settings(**values, root=root, ci=bool(environ.get("CI") or environ.get("BUILD_NUMBER")))
+    ci = bool(environ.get("CI") or environ.get("BUILD_NUMBER"))
+    return Settings(**values, root=root, ci=ci, given=frozenset(given))
 
 
 def cache_folder(given: str | None, environ: Mapping[str, str]) -> Path:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from pytest_llm.errors import GoldenError, InvalidInputError
+from pytest_llm.errors import GoldenError, InvalidInputError, measured
 from pytest_llm.verdicts import Verdict
+
+__tracebackhide__ = measured
 
 
 @dataclasses.dataclass
@@ -33,13 +35,25 @@ class RunRecord:
     """What one process (a pytest-xdist worker, or the whole run) saw.
 
     ``goldens`` maps a golden's path to the node id of the test that used it. ``passed`` holds the node ids of
-    tests that passed, ``collected`` of those that were collected.
+    tests that passed, ``collected`` of those that were selected; ``filtered`` says that others were not.
+    ``obsolete`` are goldens that a complete run did not use. ``nodeid`` is the test that runs now, and
+    ``details`` what its failing assertion had no room for.
     """
 
     verdicts: list[Verdict] = dataclasses.field(default_factory=list)
     models: dict[str, ModelUse] = dataclasses.field(default_factory=dict)
     goldens: dict[str, str] = dataclasses.field(default_factory=dict)
+    passed: set[str] = dataclasses.field(default_factory=set)
+    collected: set[str] = dataclasses.field(default_factory=set)
+    filtered: bool = False
+    obsolete: list[str] = dataclasses.field(default_factory=list)
     nodeid: str = ""
+    details: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def used(self) -> bool:
+        """Whether any test used this plugin."""
+        return bool(self.verdicts or self.models or self.goldens)
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON data."""
@@ -47,12 +61,18 @@ class RunRecord:
             "verdicts": [verdict.to_json() for verdict in self.verdicts],
             "models": {key: dataclasses.asdict(use) for key, use in self.models.items()},
             "goldens": dict(self.goldens),
+            "passed": sorted(self.passed),
+            "collected": sorted(self.collected),
+            "filtered": self.filtered,
         }
 
     def merge(self, data: dict[str, Any]) -> None:
         """Add a worker's record to this one."""
         self.verdicts += [Verdict.from_json(verdict) for verdict in data["verdicts"]]
         self.goldens.update(data["goldens"])
+        self.passed.update(data["passed"])
+        self.collected.update(data["collected"])
+        self.filtered = self.filtered or data["filtered"]
         for key, fields in data["models"].items():
             other = ModelUse(**fields)
             mine = self.models.setdefault(key, dataclasses.replace(other, from_store=0, computed=0, load_seconds=0.0))

@@ -1,0 +1,111 @@
+"""Asking: the store first, the engine only for what is missing, and every answer kept as soon as it is there."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pytest_llm import environment, record
+from pytest_llm.errors import StoreMissError, measured
+from pytest_llm.files import digest_of
+from pytest_llm.requests import Request
+from pytest_llm.results import Origin
+from pytest_llm.store.key import identity
+
+if TYPE_CHECKING:
+    from pytest_llm.engines.protocol import Answer
+    from pytest_llm.loader import ModelLoader
+    from pytest_llm.weights.spec import ModelSpec, Weights
+
+__tracebackhide__ = measured
+
+T = TypeVar("T")
+
+
+class Asker:
+    """A model as the thing that answers requests. `LanguageModel` gives it its public methods."""
+
+    def __init__(self, spec: ModelSpec, loader: ModelLoader) -> None:
+        self.spec = spec
+        self._loader = loader
+        self._refreshed: set[str] = set()
+
+    @functools.cached_property
+    def weights(self) -> Weights:
+        """Where the weights are."""
+        return self._loader.resolve(self.spec)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The sha256 of the content of weights, adapter, tokenizer, config and chat template."""
+        return self._loader.fingerprint(self.weights)
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything but the request that decides an answer."""
+        return identity(self.digest, self.spec)
+
+    @functools.cached_property
+    def origin(self) -> Origin:
+        """The model and environment that answer, as goldens and baselines name them."""
+        facts = self.identity
+        model = {"source": self.weights.source, "revision": self.weights.revision, "digest": self.digest}
+        if self.spec.adapter:
+            model["adapter"] = self.spec.adapter
+        names = ("torch", "transformers", "device", "dtype", "attention")
+        return Origin(model=model, environment={name: facts[name] for name in names})
+
+    def _ask(self, requests: Sequence[Request], result: Callable[[Answer, Origin], T]) -> list[T]:
+        """Answer from the store what it has, compute and keep the rest, and make results in order."""
+        digests = [request.digest for request in requests]
+        answers = self._stored(digests)
+        missing = {d: r for d, r in zip(digests, requests, strict=True) if d not in answers}
+        use = self._use()
+        use.from_store += len(answers)
+        if missing:
+            answers.update(self._computed(missing))
+            use.computed += len(missing)
+        origin = self.origin
+        return [
+            result(answers[digest], dataclasses.replace(origin, request=request.to_json()))
+            for digest, request in zip(digests, requests, strict=True)
+        ]
+
+    def _stored(self, digests: Sequence[str]) -> dict[str, Answer]:
+        mode = self._loader.settings.cache
+        if mode == "refresh":
+            digests = [digest for digest in digests if digest in self._refreshed]
+        return {} if mode == "off" else self._loader.store.get(self.identity, digests)
+
+    def _computed(self, missing: Mapping[str, Request]) -> dict[str, Answer]:
+        settings = self._loader.settings
+        digests, requests = list(missing), list(missing.values())
+        if settings.offline:
+            why = self._loader.store.explain_miss(self.identity, digests[0])
+            raise StoreMissError(
+                f"--llm-offline: {len(missing)} answer(s) of {self.spec.source} are not in the store "
+                f"({self._loader.store.path}); the first is {requests[0].kind}: {why}"
+            )
+        answers: dict[str, Answer] = {}
+        with self._loader.engine(self, len(requests)) as (engine, advance):
+            for index, answer in engine.answer(requests):
+                advance()
+                answers[digests[index]] = answer
+                if settings.cache != "off":
+                    self._loader.store.put(self.identity, self.weights.source, [(digests[index], answer)])
+            self._use().load_seconds = float(engine.describe().get("load_seconds", 0.0))
+        self._refreshed.update(answers)
+        return answers
+
+    def _use(self) -> record.ModelUse:
+        fresh = record.ModelUse(
+            source=self.weights.source,
+            digest=self.digest,
+            dtype=self.spec.dtype,
+            device=environment.resolve_device(self.spec.device),
+            adapter=self.spec.adapter or "",
+        )
+        run = record.current()
+        return fresh if run is None else run.models.setdefault(digest_of(self.identity)[:16], fresh)

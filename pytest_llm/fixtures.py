@@ -1,0 +1,48 @@
+"""The fixtures: llm, llm_loader, llm_snapshot, llm_baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llm import lifecycle
+
+if TYPE_CHECKING:
+    from pytest_llm.baselines.baseline import Baseline
+    from pytest_llm.golden.snapshot import Snapshot
+    from pytest_llm.loader import ModelLoader
+    from pytest_llm.model import LanguageModel
+
+
+@pytest.fixture(scope="session")
+def llm_loader(pytestconfig: pytest.Config) -> Iterator[ModelLoader]:
+    """Load models by name: ``llm_loader("org/name", dtype="bfloat16")``; each is made once a session."""
+    from pytest_llm.loader import ModelLoader
+
+    loader = ModelLoader(lifecycle.settings(pytestconfig), pytestconfig)
+    yield loader
+    loader.close()
+
+
+@pytest.fixture
+def llm(request: pytest.FixtureRequest, llm_loader: ModelLoader) -> LanguageModel:
+    """The model under test: ``--llm-model``, else ``@pytest.mark.llm(model=...)``, else the ini key ``llm_model``."""
+    return llm_loader.under_test(lifecycle.marked(request.node))
+
+
+@pytest.fixture
+def llm_snapshot(request: pytest.FixtureRequest) -> Snapshot:
+    """The golden outputs of this test: ``assert value == llm_snapshot``, or ``llm_snapshot.check(value, ...)``."""
+    from pytest_llm.golden.snapshot import Snapshot
+
+    return Snapshot(*lifecycle.place(request))
+
+
+@pytest.fixture
+def llm_baseline(request: pytest.FixtureRequest) -> Baseline:
+    """The committed figures of this test: ``llm_baseline.check("bleu", score, margin=1.0)``."""
+    from pytest_llm.baselines.baseline import Baseline
+
+    return Baseline(*lifecycle.place(request))

@@ -1,0 +1,143 @@
+"""The life of one pytest session: settings, record, the test that runs, what workers send, the end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llm import options, record
+from pytest_llm.errors import InvalidInputError, LLMError
+
+if TYPE_CHECKING:
+    from pytest_llm.location import Location
+
+MARKER = "llm(model, revision, dtype, device, adapter, attn_implementation): the model of the 'llm' fixture here"
+
+_SETTINGS = pytest.StashKey[options.Settings]()
+_RECORD = pytest.StashKey[record.RunRecord]()
+#: The key under which a pytest-xdist worker sends its record.
+_WORKER_OUTPUT = "pytest_llm"
+#: pytest cuts an assertion's explanation to eight lines or 640 characters; the last line says where the rest is.
+_EXPLANATION = 7, 500
+
+
+def start(config: pytest.Config) -> None:
+    """Read the settings, declare the marker and begin a record."""
+    config.addinivalue_line("markers", MARKER)
+    config.stash[_SETTINGS] = options.resolve(config)
+    config.stash[_RECORD] = record.begin()
+
+
+def stop(config: pytest.Config) -> None:
+    """End the record."""
+    if _RECORD in config.stash:
+        record.end(config.stash[_RECORD])
+
+
+def settings(config: pytest.Config) -> options.Settings:
+    """Return the resolved options."""
+    return config.stash[_SETTINGS]
+
+
+def place(request: pytest.FixtureRequest) -> tuple[Location, options.Settings]:
+    """Return where the test of ``request`` stands, and the settings."""
+    from pytest_llm.location import Location
+
+    return Location.of(request.node), settings(request.config)
+
+
+def marked(item: pytest.Item) -> dict[str, Any]:
+    """Return the arguments of ``@pytest.mark.llm``, the closest marker winning field by field.
+
+    Raises:
+        InvalidInputError: positional arguments.
+    """
+    fields: dict[str, Any] = {}
+    for marker in item.iter_markers("llm"):
+        if marker.args:
+            raise InvalidInputError("@pytest.mark.llm takes named arguments: @pytest.mark.llm(model='org/name')")
+        fields = {**marker.kwargs, **fields}
+    return fields
+
+
+def collected(session: pytest.Session) -> None:
+    """Note the tests that were collected and selected."""
+    session.config.stash[_RECORD].collected.update(item.nodeid for item in session.items)
+
+
+def deselected(items: list[pytest.Item]) -> None:
+    """Note that tests were deselected: what the run did not use proves nothing then."""
+    if items:
+        items[0].config.stash[_RECORD].filtered = True
+
+
+@contextlib.contextmanager
+def running(item: pytest.Item) -> Iterator[None]:
+    """Say which test runs, so that verdicts carry its name."""
+    run = item.config.stash[_RECORD]
+    run.nodeid = item.nodeid
+    try:
+        yield
+    finally:
+        run.nodeid = ""
+
+
+def explain(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:
+    """Return why a value is not its golden, as much as an assertion has room for; keep the rest for a section."""
+    from pytest_llm.golden.snapshot import Snapshot
+    from pytest_llm.reports.text import render
+
+    verdict = next((side.verdict for side in (left, right) if isinstance(side, Snapshot)), None)
+    if op != "==" or verdict is None or verdict.ok:
+        return None
+    lines, size = _EXPLANATION
+    full = render(verdict)
+    shown = full.splitlines()[:lines]
+    while len(shown) > 1 and sum(map(len, shown)) > size:
+        shown.pop()
+    if "\n".join(shown) != full:
+        config.stash[_RECORD].details.append(full)
+        shown.append("(all of it is below, under 'model regression')")
+    return shown
+
+
+def reported(config: pytest.Config, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    """Note a test that passed; mark one that could not measure; add what an assertion had no room for."""
+    run = config.stash[_RECORD]
+    if report.when == "call" and report.passed:
+        run.passed.add(report.nodeid)
+    if call.excinfo is not None and call.excinfo.errisinstance(LLMError):
+        report.llm_unmeasured = True  # type: ignore[attr-defined]
+    if run.details:
+        report.sections.append(("model regression", "\n\n".join(run.details)))
+        run.details.clear()
+
+
+def finish(session: pytest.Session) -> None:
+    """Hand a worker's record to the controller; there, or in a run of one process, note obsolete goldens."""
+    run = session.config.stash[_RECORD]
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_WORKER_OUTPUT] = run.to_json()
+    elif run.goldens:
+        from pytest_llm.golden.housekeeping import note_obsolete
+
+        note_obsolete(session, run, settings(session.config))
+
+
+def receive(config: pytest.Config, output: dict[str, Any]) -> None:
+    """Add a worker's record to the controller's."""
+    if _WORKER_OUTPUT in output:
+        config.stash[_RECORD].merge(output[_WORKER_OUTPUT])
+
+
+def summarize(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show the summary, unless nothing of this plugin was used."""
+    run = config.stash[_RECORD]
+    if run.used:
+        from pytest_llm.reports.terminal import write_summary
+
+        write_summary(reporter, run, settings(config))

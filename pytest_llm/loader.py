@@ -1,0 +1,134 @@
+"""`ModelLoader`: the models of a session, the store of their answers, and the memory they may take."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.model import LanguageModel
+from pytest_llm.store.database import OutputStore
+from pytest_llm.weights.spec import ModelSpec, Weights
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_llm.engines.protocol import Engine
+    from pytest_llm.options import Settings
+    from pytest_llm.weights.pool import Pool
+
+__tracebackhide__ = measured
+
+#: What ``@pytest.mark.llm`` and `ModelLoader.__call__` take.
+MODEL_FIELDS = ("model", "revision", "dtype", "device", "adapter", "attn_implementation")
+
+NO_MODEL = (
+    "no model is chosen: set 'llm_model' in pytest.ini or pyproject.toml, mark the test with "
+    "@pytest.mark.llm(model=...), or give --llm-model PATH_OR_ID"
+)
+
+
+class ModelLoader:
+    """The ``llm_loader`` fixture: ``llm_loader("org/name", dtype="bfloat16")`` gives a `LanguageModel`.
+
+    Models are made once a session and loaded when they have something to compute.
+    """
+
+    def __init__(self, settings: Settings, config: pytest.Config | None = None) -> None:
+        self.settings = settings
+        self.store = OutputStore(settings.cache_dir)
+        self._config = config
+        self._models: dict[ModelSpec, LanguageModel] = {}
+
+    def __call__(self, model: str | None = None, **fields: Any) -> LanguageModel:
+        """Return a model: the one named, else the session's.
+
+        Args:
+            model: hub id, folder, .gguf file, folder#file.gguf or pkg:MODULE/FILE.
+            fields: ``revision``, ``dtype``, ``device``, ``adapter``, ``attn_implementation``; each defaults to the
+                session's own, but a model named here does not take the session's revision or adapter.
+
+        Raises:
+            InvalidInputError: no model is named anywhere, or an unknown field.
+        """
+        return self._model(self._spec({**fields, "model": model}, forced=frozenset()))
+
+    def under_test(self, marks: dict[str, Any]) -> LanguageModel:
+        """Return the model of the ``llm`` fixture: the marker's fields, overruled by what the run was given.
+
+        A run's own flags and environment decide over a marker: ``--llm-model`` swaps the model under test
+        of every test, and then a marker's revision and adapter, which belong to another model, do not apply.
+        """
+        return self._model(self._spec(marks, forced=self.settings.given))
+
+    def close(self) -> None:
+        """Free the loaded models and close the store."""
+        if "pool" in self.__dict__:
+            self.pool.clear()
+        self.store.close()
+
+    def resolve(self, spec: ModelSpec) -> Weights:
+        """Find the weights of ``spec``; see `pytest_llm.weights.resolve`."""
+        from pytest_llm.weights.resolve import resolve
+
+        return resolve(spec, root=self.settings.root, offline=self.settings.offline)
+
+    def fingerprint(self, weights: Weights) -> str:
+        """Return the digest of the content of ``weights``; see `pytest_llm.weights.fingerprint`."""
+        from pytest_llm.weights.fingerprint import fingerprint
+
+        return fingerprint(weights, self.settings.cache_dir)
+
+    @functools.cached_property
+    def pool(self) -> Pool:
+        """The loaded engines, least recently used first to go."""
+        from pytest_llm.weights.pool import Pool
+
+        return Pool(self.settings.memory_limit)
+
+    @contextlib.contextmanager
+    def engine(self, model: LanguageModel, total: int) -> Iterator[tuple[Engine, Callable[[], None]]]:
+        """Give the engine of ``model``, and what advances its progress bar of ``total`` answers."""
+        from pytest_llm.reports.progress import progress
+
+        with progress(self._config, model.spec.source, total) as advance:
+            yield self.pool.get((model.digest, model.spec), functools.partial(self._load, model)), advance
+
+    def _load(self, model: LanguageModel) -> tuple[Engine, int]:
+        from pytest_llm.engines.local import LocalEngine
+        from pytest_llm.weights.convert import prepare
+
+        folder = prepare(model.weights, model.digest, model.spec, self.settings.cache_dir)
+        engine = LocalEngine(folder, model.spec, adapter=model.weights.adapter, batch_size=self.settings.batch_size)
+        return engine, engine.nbytes
+
+    def _spec(self, fields: dict[str, Any], forced: frozenset[str]) -> ModelSpec:
+        unknown = sorted(set(fields) - set(MODEL_FIELDS))
+        if unknown:
+            raise InvalidInputError(f"a model has no {unknown[0]!r}: it takes {', '.join(MODEL_FIELDS)}")
+        settings = self.settings
+        given = {name: value for name, value in fields.items() if value is not None and name not in forced}
+        if "model" in forced:
+            given = {name: value for name, value in given.items() if name not in ("revision", "adapter")}
+        if "model" in given:
+            settings = dataclasses.replace(
+                settings,
+                revision=settings.revision if "revision" in forced else None,
+                adapter=settings.adapter if "adapter" in forced else None,
+            )
+        values = {name: given.get(name, getattr(settings, name)) for name in MODEL_FIELDS}
+        source = values.pop("model")
+        if not source:
+            raise InvalidInputError(NO_MODEL)
+        return ModelSpec(
+            source=str(source),
+            trust_remote_code=settings.trust_remote_code,
+            trust_pickle=settings.trust_pickle,
+            **values,
+        )
+
+    def _model(self, spec: ModelSpec) -> LanguageModel:
+        return self._models.setdefault(spec, LanguageModel(spec, self))

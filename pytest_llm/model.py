@@ -1,0 +1,269 @@
+"""`LanguageModel`: what a test holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+from pytest_llm.asking import Asker
+from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.metrics.score import Score
+from pytest_llm.requests import (
+    Embed,
+    FillMask,
+    Logprobs,
+    Loss,
+    Prompt,
+    Request,
+    Tokenize,
+    as_prompt,
+    generate_request,
+)
+from pytest_llm.requests import (
+    Score as ScoreRequest,
+)
+from pytest_llm.results import ContinuationScore, Generation, MaskFill, Origin, TokenLogprob, TokenLoss, joint_origin
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from pytest_llm.engines.protocol import Answer
+
+__tracebackhide__ = measured
+
+Texts = str | Sequence[str]
+
+
+class LanguageModel(Asker):
+    """A model under test, made by the fixtures ``llm`` and ``llm_loader``.
+
+    Nothing is loaded until an answer is not in the store. Every method takes one input, and gives one
+    result, or a list, and gives a list in the same order; a list is answered in batches.
+
+    Errors of every method: `InvalidInputError` for input this model cannot answer, `ModelNotFoundError` when
+    its weights cannot be found or read, `StoreMissError` under ``--llm-offline``.
+    """
+
+    def __repr__(self) -> str:
+        return f"<LanguageModel {self.spec.source} {self.spec.dtype}>"
+
+    @overload
+    def generate(self, prompt: str, **arguments: Any) -> Generation: ...
+    @overload
+    def generate(self, prompt: Sequence[str], **arguments: Any) -> list[Generation]: ...
+    def generate(self, prompt: Any, **arguments: Any) -> Any:
+        """Continue a prompt, or each of a list of prompts.
+
+        Args:
+            prompt: text as it is, or a list of texts. (Chat messages go to `chat`.)
+            arguments: the vocabulary of ``model.generate``: ``max_new_tokens`` (64), ``min_new_tokens``,
+                ``do_sample``, ``temperature``, ``top_k``, ``top_p``, ``min_p``, ``repetition_penalty``,
+                ``no_repeat_ngram_size``, ``num_beams``, ``length_penalty``, ``early_stopping``,
+                ``num_return_sequences``, ``stop``, ``seed``, ... The default is greedy decoding.
+
+        Returns:
+            A `Generation` a prompt; a list of them a prompt when ``num_return_sequences`` is above 1.
+        """
+        single = isinstance(prompt, str)
+        return self._generate([as_prompt(p) for p in _listed(prompt, single, "prompt")], single, arguments)
+
+    @overload
+    def chat(self, messages: str, *, system: str | None = None, **arguments: Any) -> Generation: ...
+    @overload
+    def chat(self, messages: Sequence[Any], *, system: str | None = None, **arguments: Any) -> Any: ...
+    def chat(self, messages: Any, *, system: str | None = None, **arguments: Any) -> Any:
+        """Answer a conversation through the model's chat template.
+
+        Args:
+            messages: a user's text; one conversation as a list of ``{"role": ..., "content": ...}``; or a list
+                of either.
+            system: a system message put before each conversation.
+            arguments: as for `generate`, and ``template``: further variables of the chat template.
+        """
+        single = isinstance(messages, str) or (
+            isinstance(messages, (list, tuple)) and bool(messages) and isinstance(messages[0], Mapping)
+        )
+        head = [{"role": "system", "content": system}] if system is not None else []
+        prompts = []
+        for one in _listed(messages, single, "conversation"):
+            turns = [{"role": "user", "content": one}] if isinstance(one, str) else list(one)
+            prompts.append(as_prompt([*head, *turns]))
+        return self._generate(prompts, single, arguments)
+
+    def loss(
+        self,
+        texts: Texts,
+        *,
+        sources: Texts | None = None,
+        window: int = 0,
+        stride: int = 0,
+        ids: Sequence[str] = (),
+    ) -> Score:
+        """Return the NLL of texts in nats a token, token-weighted over all of them.
+
+        A decoder scores each token given those before it, long texts by a sliding window as in the Hugging Face
+        perplexity guide; an encoder-decoder scores ``texts`` given ``sources``; a masked LM gives the
+        pseudo-log-likelihood (Salazar et al. 2020).
+
+        Args:
+            texts: one text or several.
+            sources: for encoder-decoders, what each text is to be produced from.
+            window: tokens the model sees at once; 0 is its context length.
+            stride: tokens the window moves; 0 is half of it.
+            ids: names of the examples, for baselines and reports; by default their position.
+
+        Returns:
+            A `Score` "loss"; ``per_example`` has each text's own mean, ``weights`` its number of scored tokens.
+        """
+        items = _listed(texts, isinstance(texts, str), "text")
+        given = [None] * len(items) if sources is None else _listed(sources, isinstance(sources, str), "source")
+        if len(given) != len(items):
+            raise InvalidInputError(
+                f"loss() got {len(items)} texts and {len(given)} sources: one source a text is needed"
+            )
+        losses = self._ask(
+            [Loss(text=t, source=s, window=window, stride=stride) for t, s in zip(items, given, strict=True)],
+            TokenLoss.from_json,
+        )
+        tokens = sum(loss.tokens for loss in losses)
+        request, origin = joint_origin(losses)
+        return Score(
+            sum(loss.nll for loss in losses) / tokens if tokens else math.nan,
+            name="loss",
+            n=len(losses),
+            higher_is_better=False,
+            unit="nats/token",
+            per_example=losses,
+            weights=[loss.tokens for loss in losses],
+            ids=ids,
+            predictions=items,
+            request=request,
+            origin=origin,
+        )
+
+    def perplexity(self, texts: Texts, **arguments: Any) -> Score:
+        """Return ``exp(loss)``; the arguments are those of `loss`. ``per_example`` has each text's own perplexity."""
+        loss = self.loss(texts, **arguments)
+        return Score(
+            _exp(loss),
+            name="perplexity",
+            n=loss.n,
+            higher_is_better=False,
+            per_example=[_exp(value) for value in loss.per_example],
+            weights=loss.weights,
+            ids=loss.ids,
+            predictions=loss.predictions,
+            request=loss.request,
+            origin=loss.origin,
+        )
+
+    @overload
+    def logprobs(self, text: str, *, top_k: int = 5) -> list[TokenLogprob]: ...
+    @overload
+    def logprobs(self, text: Sequence[str], *, top_k: int = 5) -> list[list[TokenLogprob]]: ...
+    def logprobs(self, text: Any, *, top_k: int = 5) -> Any:
+        """Return each token of a text with its logprob in nats and the ``top_k`` best alternatives."""
+        return self._each(text, lambda t: Logprobs(t, top_k=top_k), _token_logprobs)
+
+    def score(
+        self, prompt: str | Sequence[Mapping[str, Any]], continuations: Sequence[str], **template: Any
+    ) -> list[ContinuationScore]:
+        """Return the logprob of each continuation after ``prompt`` (text, or chat messages)."""
+        if isinstance(continuations, str) or not continuations:
+            raise InvalidInputError("score() needs a non-empty list of continuations")
+        request = ScoreRequest(as_prompt(prompt), tuple(continuations), template=template)
+
+        def result(answer: Answer, origin: Origin) -> list[ContinuationScore]:
+            return [
+                ContinuationScore(text=text, **one)
+                for text, one in zip(request.continuations, answer["scores"], strict=True)
+            ]
+
+        return self._ask([request], result)[0]
+
+    @overload
+    def fill_mask(self, text: str, *, top_k: int = 5) -> list[Any]: ...
+    @overload
+    def fill_mask(self, text: Sequence[str], *, top_k: int = 5) -> list[list[Any]]: ...
+    def fill_mask(self, text: Any, *, top_k: int = 5) -> Any:
+        """Return the ``top_k`` candidates for the mask in a text, best first; a list a mask when there are several."""
+        return self._each(text, lambda t: FillMask(t, top_k=top_k), _mask_fills)
+
+    def embed(self, texts: Texts, *, pooling: str = "mean", normalize: bool = True) -> np.ndarray[Any, Any]:
+        """Return one vector a text: shape [d] for one text, [n, d] for a list; float32, L2-normalised by default.
+
+        Args:
+            texts: one text or several.
+            pooling: ``mean`` over the text's tokens, the ``cls`` (first) or the ``last`` token.
+            normalize: divide each vector by its Euclidean norm.
+        """
+        import numpy as np
+
+        if pooling not in ("mean", "cls", "last"):
+            raise InvalidInputError(f"embed(): pooling is 'mean', 'cls' or 'last', not {pooling!r}")
+        vectors = self._each(
+            texts, lambda t: Embed(t, pooling=pooling, normalize=normalize), lambda answer, origin: answer["vector"]
+        )
+        return np.asarray(vectors, dtype=np.float32)
+
+    @overload
+    def tokenize(self, texts: str, *, add_special_tokens: bool = True) -> list[int]: ...
+    @overload
+    def tokenize(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[list[int]]: ...
+    def tokenize(self, texts: Any, *, add_special_tokens: bool = True) -> Any:
+        """Return the token ids of a text, or of each of a list. Reads the tokenizer, not the weights."""
+        return self._each(
+            texts,
+            lambda t: Tokenize(t, add_special_tokens=add_special_tokens),
+            lambda answer, origin: list(answer["token_ids"]),
+        )
+
+    def _generate(self, prompts: list[Prompt], single: bool, arguments: Mapping[str, Any]) -> Any:
+        requests = [generate_request(prompt, arguments) for prompt in prompts]
+
+        def result(answer: Answer, origin: Origin) -> Any:
+            outputs = [Generation.from_json(sequence, origin) for sequence in answer["sequences"]]
+            return outputs[0] if len(outputs) == 1 else outputs
+
+        results = self._ask(requests, result)
+        return results[0] if single else results
+
+    def _each(self, texts: Any, request: Callable[[str], Request], result: Callable[[Answer, Origin], Any]) -> Any:
+        single = isinstance(texts, str)
+        results = self._ask([request(text) for text in _listed(texts, single, "text")], result)
+        return results[0] if single else results
+
+
+def _listed(value: Any, single: bool, what: str) -> list[Any]:
+    """Return the inputs as a list; an empty batch or one that is no sequence is refused."""
+    if single:
+        return [value]
+    if not isinstance(value, Sequence) and not hasattr(value, "__iter__"):
+        raise InvalidInputError(f"a {what} or a list of them is needed, not {value!r}")
+    items = list(value)
+    if not items:
+        raise InvalidInputError(f"the list of {what}s is empty: there is nothing to ask")
+    for index, item in enumerate(items):
+        if what in ("text", "source") and not isinstance(item, str):
+            raise InvalidInputError(f"{what} {index} is not a string but {type(item).__name__}: {item!r:.80}")
+    return items
+
+
+def _exp(value: float) -> float:
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf
+
+
+def _token_logprobs(answer: Answer, origin: Origin) -> list[TokenLogprob]:
+    return [
+        TokenLogprob(one["token_id"], one["token"], one["logprob"], tuple((i, t, p) for i, t, p in one["top"]))
+        for one in answer["positions"]
+    ]
+
+
+def _mask_fills(answer: Answer, origin: Origin) -> Any:
+    masks = [[MaskFill(**candidate) for candidate in mask] for mask in answer["masks"]]
+    return masks[0] if len(masks) == 1 else masks

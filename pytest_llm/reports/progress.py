@@ -1,0 +1,35 @@
+"""A progress bar for loading and long generation, on a terminal only."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+
+@contextlib.contextmanager
+def progress(config: pytest.Config | None, label: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show ``label`` and a bar of ``total`` answers, and give a function that advances it by one.
+
+    Nothing is shown where nobody looks: a pipe, a CI log, a pytest-xdist worker. The bar goes when it is done.
+    """
+    reporter = config.pluginmanager.get_plugin("terminalreporter") if config is not None else None
+    if reporter is None or not reporter.isatty:
+        yield lambda: None
+        return
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from pytest_llm.reports.text import shorten, visible
+
+    assert config is not None
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
+        with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(shorten(visible(label), 60), total=total)
+            yield lambda: bar.advance(task)

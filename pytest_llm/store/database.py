@@ -1,0 +1,184 @@
+"""The store itself: one SQLite file in WAL mode, safe under concurrent workers. Answers are JSON, never pickle."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_llm.errors import LLMError
+from pytest_llm.files import canonical_json, digest_of, locked
+from pytest_llm.store.key import answer_key
+
+Answer = dict[str, Any]
+
+_SCHEMA = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS answers (
+    key BLOB PRIMARY KEY, request TEXT NOT NULL, identity TEXT NOT NULL, created REAL NOT NULL, answer TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS answers_by_request ON answers (request);
+CREATE INDEX IF NOT EXISTS answers_by_identity ON answers (identity);
+CREATE TABLE IF NOT EXISTS identities (digest TEXT PRIMARY KEY, source TEXT NOT NULL, data TEXT NOT NULL);
+"""
+#: SQLite takes at most 999 variables in a statement on older builds.
+_CHUNK = 900
+
+
+class OutputStore:
+    """Answers by key.
+
+    Opened on first use. Several processes may read and write at once: an answer is written whole, and the
+    last writer of one key wins, which is harmless as equal keys have equal answers.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "answers.sqlite"
+        self._connection: sqlite3.Connection | None = None
+        self._known: set[str] = set()
+
+    def get(self, identity: Mapping[str, Any], requests: Sequence[str], repeat: int = 0) -> dict[str, Answer]:
+        """Return the answers the store holds, by request digest.
+
+        Args:
+            identity: what answers (see `pytest_llm.store.key.identity`).
+            requests: request digests.
+            repeat: which of several answers to the same sampled request.
+        """
+        digest = digest_of(identity)
+        keys = {answer_key(digest, request, repeat): request for request in requests}
+        found: dict[str, Answer] = {}
+        with self._open() as db:
+            for chunk in _chunks(list(keys)):
+                marks = ",".join("?" * len(chunk))
+                for key, text in db.execute(f"SELECT key, answer FROM answers WHERE key IN ({marks})", chunk):
+                    found[keys[key]] = json.loads(text)
+        return found
+
+    def put(
+        self, identity: Mapping[str, Any], source: str, answers: Iterable[tuple[str, Answer]], repeat: int = 0
+    ) -> None:
+        """Keep ``(request digest, answer)`` pairs; what is there already under the same key is replaced."""
+        digest = digest_of(identity)
+        now = time.time()
+        rows = [
+            # Not canonical: an answer may hold NaN, which the check on it must see, and half a surrogate pair.
+            (answer_key(digest, request, repeat), request, digest, now, json.dumps(answer, separators=(",", ":")))
+            for request, answer in answers
+        ]
+        with self._open() as db, db:
+            if digest not in self._known:
+                db.execute(
+                    "INSERT OR IGNORE INTO identities VALUES (?, ?, ?)", (digest, source, canonical_json(identity))
+                )
+                self._known.add(digest)
+            db.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", rows)
+
+    def explain_miss(self, identity: Mapping[str, Any], request: str) -> str:
+        """Say why ``request`` is not answered for ``identity``: which part of the key is another one."""
+        with self._open() as db:
+            same_question = [
+                (source, json.loads(data))
+                for source, data in db.execute(
+                    "SELECT DISTINCT i.source, i.data FROM answers a JOIN identities i ON i.digest = a.identity "
+                    "WHERE a.request = ?",
+                    (request,),
+                )
+            ]
+            if same_question:
+                source, nearest = min(same_question, key=lambda row: len(differences(row[1], identity)))
+                changed = "; ".join(differences(nearest, identity)) or "only another repeat of it is answered"
+                return f"the store has this question answered by {source}, but {changed}"
+            count = "SELECT COUNT(*) FROM answers WHERE identity = ?"
+            (others,) = db.execute(count, (digest_of(identity),)).fetchone()
+        if others:
+            return (
+                f"the request is new or changed: the store has {others} other answers of this model, none to this one"
+            )
+        return "the store has no answer to this question, and none of this model"
+
+    def contents(self) -> list[dict[str, Any]]:
+        """Return each identity: its ``source`` and facts, how many ``answers``, the ``newest`` (Unix seconds)."""
+        with self._open() as db:
+            rows = db.execute(
+                "SELECT i.source, i.data, COUNT(*), MAX(a.created) FROM answers a "
+                "JOIN identities i ON i.digest = a.identity GROUP BY a.identity ORDER BY MAX(a.created) DESC"
+            ).fetchall()
+        return [
+            {"source": source, **json.loads(data), "answers": count, "newest": newest}
+            for source, data, count, newest in rows
+        ]
+
+    def clear(self, *, before: float | None = None, source: str | None = None) -> int:
+        """Remove answers made before a Unix time, or by one source, or all; return how many."""
+        where, values = ["1"], []
+        if before is not None:
+            where.append("created < ?")
+            values.append(before)
+        if source is not None:
+            where.append("identity IN (SELECT digest FROM identities WHERE source = ?)")
+            values.append(source)  # type: ignore[arg-type]
+        with self._open() as db:
+            with db:
+                count = db.execute(f"DELETE FROM answers WHERE {' AND '.join(where)}", values).rowcount
+                db.execute("DELETE FROM identities WHERE digest NOT IN (SELECT identity FROM answers)")
+            db.execute("VACUUM")
+        self._known.clear()
+        return count
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+            yield self._connection
+        except (sqlite3.Error, OSError) as error:
+            raise LLMError(
+                f"the output store {self.path} cannot be used: {error}. Choose another folder with "
+                "--llm-cache-dir, run without it (--llm-cache=off), or remove it with 'pytest-llm cache clear'"
+            ) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(self.path, timeout=60.0)
+        (schema,) = db.execute("PRAGMA user_version").fetchone()
+        if schema > _SCHEMA:
+            db.close()
+            raise sqlite3.DatabaseError(f"a newer version of pytest_llm wrote it (schema {schema}, known {_SCHEMA})")
+        if schema < _SCHEMA:
+            # Under a lock: the switch to WAL does not wait for another connection, whatever the timeout.
+            with locked(self.path.with_suffix(".lock")):
+                db.execute("PRAGMA journal_mode=WAL")
+                db.executescript(f"{_TABLES} PRAGMA user_version={_SCHEMA};")
+        # Losing the last answers to a power cut costs their computation, not their truth.
+        db.execute("PRAGMA synchronous=NORMAL")
+        return db
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return the facts in which two identities differ, each as ``name is NEW here and OLD there``."""
+    return [
+        f"{name} is {_short(new.get(name))} here and {_short(old.get(name))} there"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else str(value)
+    return text[:12] if len(text) == 64 else text
+
+
+def _chunks(items: list[bytes]) -> Iterator[list[bytes]]:
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]

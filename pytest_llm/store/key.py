@@ -1,0 +1,42 @@
+"""The key of an answer: a digest of everything that decides it, never a model's name alone."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm import environment
+
+if TYPE_CHECKING:
+    from pytest_llm.weights.spec import ModelSpec
+
+#: Raised when a change in this package changes answers: older answers then miss.
+ENGINE_VERSION = 1
+
+
+def identity(digest: str, spec: ModelSpec) -> dict[str, Any]:
+    """Return everything but the request that decides an answer, by name.
+
+    ``digest`` covers the content of the weights, adapter, tokenizer, config and chat template. ``shape``
+    says how batches are formed: ``any`` in float32 and above, where neighbours change nothing but
+    rounding; ``single`` in reduced precision, where they would.
+    """
+    reduced = spec.dtype in ("bfloat16", "float16")
+    facts = {
+        "weights": digest,
+        "dtype": spec.dtype,
+        "attention": spec.attn_implementation,
+        "device": environment.device_type(environment.resolve_device(spec.device)),
+        "shape": "single" if reduced else "any",
+        "torch": environment.version("torch"),
+        "transformers": environment.version("transformers"),
+        "engine": ENGINE_VERSION,
+    }
+    if spec.adapter:
+        facts["peft"] = environment.version("peft")
+    return facts
+
+
+def answer_key(identity_digest: str, request_digest: str, repeat: int = 0) -> bytes:
+    """Return the 32-byte key of the ``repeat``-th answer to a request."""
+    return hashlib.sha256(f"{identity_digest}\n{request_digest}\n{repeat}".encode()).digest()
