@@ -35,45 +35,15 @@ if TYPE_CHECKING:
     from pytest_llm.results import Generation
     from pytest_llm.verdicts import Verdict
 
-#: Where each public name lives. Nothing is imported before it is used, so that start-up stays quick.
-_HOMES = {
-    "assertions": (
-        "assert_accuracy",
-        "assert_bleu",
-        "assert_chrf",
-        "assert_contains",
-        "assert_exact_match",
-        "assert_f1",
-        "assert_json",
-        "assert_loss",
-        "assert_matches",
-        "assert_metric",
-        "assert_perplexity",
-        "assert_rouge",
-        "assert_similar",
-        "assert_ter",
-    ),
-    "errors": (
-        "GoldenError",
-        "InvalidInputError",
-        "LLMError",
-        "MissingExtraError",
-        "ModelNotFoundError",
-        "StoreMissError",
-    ),
-    "metrics.score": ("Score",),
-    "model": ("LanguageModel",),
-    "results": ("Generation",),
-    "verdicts": ("Verdict",),
-}
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+#: Where the public names live that do not say it themselves. Nothing is imported before it is used.
+_HOMES = {"LanguageModel": "model", "Generation": "results", "Score": "metrics.score", "Verdict": "verdicts"}
 
 __all__ = [
+    "Generation",
     "GoldenError",
     "InvalidInputError",
     "LLMError",
     "LanguageModel",
-    "Generation",
     "MissingExtraError",
     "ModelNotFoundError",
     "Score",
@@ -97,10 +67,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    home = "assertions" if name.startswith("assert_") else "errors" if name.endswith("Error") else _HOMES[name]
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

@@ -16,6 +16,7 @@ from pytest_llm.weights.spec import ModelSpec, Weights
 if TYPE_CHECKING:
     import pytest
 
+    from pytest_llm.asking import Asker
     from pytest_llm.engines.protocol import Engine
     from pytest_llm.options import Settings
     from pytest_llm.weights.pool import Pool
@@ -90,14 +91,14 @@ class ModelLoader:
         return Pool(self.settings.memory_limit)
 
     @contextlib.contextmanager
-    def engine(self, model: LanguageModel, total: int) -> Iterator[tuple[Engine, Callable[[], None]]]:
+    def engine(self, model: Asker, total: int) -> Iterator[tuple[Engine, Callable[[], None]]]:
         """Give the engine of ``model``, and what advances its progress bar of ``total`` answers."""
         from pytest_llm.reports.progress import progress
 
         with progress(self._config, model.spec.source, total) as advance:
             yield self.pool.get((model.digest, model.spec), functools.partial(self._load, model)), advance
 
-    def _load(self, model: LanguageModel) -> tuple[Engine, int]:
+    def _load(self, model: Asker) -> tuple[Engine, int]:
         from pytest_llm.engines.local import LocalEngine
         from pytest_llm.weights.convert import prepare
 

@@ -9,20 +9,8 @@ from typing import TYPE_CHECKING, Any, overload
 from pytest_llm.asking import Asker
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.metrics.score import Score
-from pytest_llm.requests import (
-    Embed,
-    FillMask,
-    Logprobs,
-    Loss,
-    Prompt,
-    Request,
-    Tokenize,
-    as_prompt,
-    generate_request,
-)
-from pytest_llm.requests import (
-    Score as ScoreRequest,
-)
+from pytest_llm.requests import Embed, FillMask, Logprobs, Loss, Prompt, Request, Tokenize, as_prompt, generate_request
+from pytest_llm.requests import Score as ScoreRequest
 from pytest_llm.results import ContinuationScore, Generation, MaskFill, Origin, TokenLogprob, TokenLoss, joint_origin
 
 if TYPE_CHECKING:
@@ -159,7 +147,7 @@ class LanguageModel(Asker):
         )
 
     @overload
-    def logprobs(self, text: str, *, top_k: int = 5) -> list[TokenLogprob]: ...
+    def logprobs(self, text: str, *, top_k: int = 5) -> list[TokenLogprob]: ...  # type: ignore[overload-overlap]
     @overload
     def logprobs(self, text: Sequence[str], *, top_k: int = 5) -> list[list[TokenLogprob]]: ...
     def logprobs(self, text: Any, *, top_k: int = 5) -> Any:
@@ -208,7 +196,7 @@ class LanguageModel(Asker):
         return np.asarray(vectors, dtype=np.float32)
 
     @overload
-    def tokenize(self, texts: str, *, add_special_tokens: bool = True) -> list[int]: ...
+    def tokenize(self, texts: str, *, add_special_tokens: bool = True) -> list[int]: ...  # type: ignore[overload-overlap]
     @overload
     def tokenize(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[list[int]]: ...
     def tokenize(self, texts: Any, *, add_special_tokens: bool = True) -> Any:

@@ -1,1 +1,31 @@
-"""The ``pytest-llm`` command."""
+"""The ``pytest-llm`` command: review, prune, cache, doctor."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from pytest_llm.errors import LLMError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code: 0 done, 1 something is left to do, 2 could not be done."""
+    from pytest_llm.cli import cache, doctor, prune, review
+
+    parser = argparse.ArgumentParser(prog="pytest-llm", description="Work with what pytest_llm recorded.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (review, prune, cache, doctor):
+        module.add_parser(commands)
+    arguments = parser.parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except (LLMError, pytest.UsageError) as error:
+        print(f"pytest-llm {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader of our output (head, less) has seen enough.
+        sys.stderr.close()
+        return 0

@@ -1,0 +1,78 @@
+"""``pytest-llm cache info|clear``: what the output store and the converted weights hold, and freeing them."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from pytest_llm.cli.common import project_settings, size
+from pytest_llm.reports.text import visible
+from pytest_llm.store.database import OutputStore
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("cache", help="show or clear the output store and the converted weights")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    info = actions.add_parser("info", help="what is in it, and how large it is")
+    info.set_defaults(run=lambda arguments: _info())
+    clear = actions.add_parser("clear", help="remove answers and converted weights (both, unless one is named)")
+    clear.add_argument("--answers", action="store_true", help="remove answers only")
+    clear.add_argument("--weights", action="store_true", help="remove converted weights only")
+    clear.add_argument("--older-than", type=_days, metavar="DAYS", help="remove answers made more than DAYS ago only")
+    clear.set_defaults(run=_clear)
+
+
+def _info() -> int:
+    folder = project_settings().cache_dir
+    store = OutputStore(folder)
+    print(f"cache     {folder}")
+    converted = _folders(folder / "converted")
+    if store.path.exists():
+        rows = store.contents()
+        print(f"answers   {sum(row['answers'] for row in rows)} in {size(_bytes(store.path))}")
+        for row in rows:
+            day = time.strftime("%Y-%m-%d", time.localtime(row["newest"]))
+            print(
+                f"          {row['answers']:>6}  {visible(row['source'])}  {row['weights'][:12]}  {row['dtype']} "
+                f"{row['device']}  torch {row['torch']}, transformers {row['transformers']}  newest {day}"
+            )
+    else:
+        print("answers   none")
+    print(f"weights   {len(converted)} converted, {size(sum(map(_bytes, converted)))}")
+    return 0
+
+
+def _clear(arguments: argparse.Namespace) -> int:
+    folder = project_settings().cache_dir
+    both = not arguments.answers and not arguments.weights
+    store = OutputStore(folder)
+    if (arguments.answers or both) and store.path.exists():
+        before = None if arguments.older_than is None else time.time() - arguments.older_than * 86400
+        print(f"removed {store.clear(before=before)} answers")
+    if arguments.weights or (both and arguments.older_than is None):
+        converted = _folders(folder / "converted")
+        freed = sum(map(_bytes, converted))
+        for one in converted:
+            shutil.rmtree(one)
+        print(f"removed {len(converted)} converted models, {size(freed)}")
+    return 0
+
+
+def _days(text: str) -> float:
+    days = float(text)
+    if not days >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days")
+    return days
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(child for child in parent.iterdir() if child.is_dir()) if parent.is_dir() else []
+
+
+def _bytes(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

@@ -1,0 +1,73 @@
+"""What the commands share: the project's settings, and asking the person at the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_llm.options import Settings
+
+
+class _Grab:
+    """A plugin that takes the settings of a pytest run and ends it before anything is collected."""
+
+    settings: Settings | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_cmdline_main(self, config: pytest.Config) -> int:
+        from pytest_llm import lifecycle
+
+        self.settings = lifecycle.settings(config)
+        return 0
+
+
+def project_settings(folder: Path | None = None) -> Settings:
+    """Return the settings a pytest run in ``folder`` (default: here) would have: its ini file, the environment.
+
+    Raises:
+        pytest.UsageError: pytest cannot read its configuration there, or the plugin is switched off in it.
+    """
+    grab = _Grab()
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        pytest.main([str(folder)] if folder else [], plugins=[grab])
+    if grab.settings is None:
+        raise pytest.UsageError(f"pytest cannot start in {folder or Path.cwd()}:\n{said.getvalue().strip()}")
+    return grab.settings
+
+
+def interactive() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def ask(question: str, choices: str) -> str:
+    """Ask until the answer is one of the letters in ``choices``; end of input is the last of them."""
+    while True:
+        try:
+            answer = input(f"{question} ").strip().lower()[:1]
+        except EOFError:
+            return choices[-1]
+        if answer and answer in choices:
+            return answer
+        print(f"please answer one of {', '.join(choices)}")
+
+
+def relative(path: Path) -> str:
+    """Return ``path`` from here, where that is shorter."""
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as people read it."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1024 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable")

@@ -1,0 +1,75 @@
+"""``pytest-llm doctor``: versions, device, cache, and whether the configured model can be found."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from pytest_llm import environment
+from pytest_llm.cli.common import project_settings
+from pytest_llm.errors import LLMError
+from pytest_llm.loader import ModelLoader
+from pytest_llm.options import Settings
+from pytest_llm.reports.text import visible
+
+_DISTRIBUTIONS = (
+    "pytest-llm-regression", "pytest", "pytest-xdist", "torch", "transformers", "evaluate", "numpy", "gguf",
+    "accelerate", "sacrebleu", "rouge-score", "scipy", "peft",
+)  # fmt: skip
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("doctor", help="check versions, device, cache folder and the configured model")
+    parser.add_argument("--model", help="check this model in place of the configured one")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = project_settings()
+    print(f"python        {platform.python_version()} ({sys.executable})")
+    for name in _DISTRIBUTIONS:
+        print(f"{name:<24}{environment.version(name) or 'not installed'}")
+    device = environment.resolve_device(settings.device)
+    print(f"device        {device} ({settings.dtype}, {settings.attn_implementation}), {os.cpu_count()} cores")
+    print(f"root          {settings.root}")
+    healthy = _cache(settings.cache_dir)
+    return 0 if _model(settings, arguments.model) and healthy else 1
+
+
+def _cache(folder: Path) -> bool:
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    writable = os.access(existing, os.W_OK)
+    print(f"cache         {folder}" + ("" if writable else "  NOT WRITABLE: choose another with --llm-cache-dir"))
+    return writable
+
+
+def _model(settings: Settings, given: str | None) -> bool:
+    name = given or settings.model
+    if not name:
+        print("model         none configured ('llm_model' in pytest.ini or pyproject.toml)")
+        return True
+    loader = ModelLoader(settings)
+    try:
+        model = loader(name)
+        print(f"model         {visible(model.weights.source)}")
+        print(f"              in {visible(str(model.weights.folder))} {model.weights.gguf}".rstrip())
+        print(f"              sha256 {model.digest}")
+        print(f"              {answers(loader, model.identity)} answers in the store")
+    except LLMError as error:
+        print(f"model         {visible(name)}: NOT USABLE: {error}")
+        return False
+    finally:
+        loader.close()
+    return True
+
+
+def answers(loader: ModelLoader, identity: dict[str, Any]) -> int:
+    """Return how many answers of one identity the store holds."""
+    if not loader.store.path.exists():
+        return 0
+    return sum(row["answers"] for row in loader.store.contents() if identity.items() <= row.items())

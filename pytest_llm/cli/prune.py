@@ -1,0 +1,44 @@
+"""``pytest-llm prune``: remove the goldens that the last complete run did not use."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pytest_llm.cli.common import ask, interactive, project_settings, relative
+from pytest_llm.reports.text import visible
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "prune",
+        help="remove goldens that no test uses, as the last complete run saw it",
+        description="Lists them and asks. Where nobody can be asked, removes them only with --yes.",
+    )
+    parser.add_argument("--yes", action="store_true", help="remove without asking")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from pytest_llm.golden import obsolete
+
+    settings = project_settings()
+    found = obsolete.read_obsolete(settings.cache_dir, settings.root)
+    if not found:
+        print("nothing to remove: the last complete, unfiltered run used every golden, or there was none")
+        return 0
+    for one in found:
+        print(visible(relative(one.path)))
+    what = f"{len(found)} obsolete golden{'s' * (len(found) != 1)}"
+    if not arguments.yes:
+        if not interactive():
+            print(f"{what}; 'pytest-llm prune --yes' removes them")
+            return 1
+        if ask(f"remove {what}? [y]es, [n]o", "yn") == "n":
+            return 1
+    removed, kept = obsolete.remove(found)
+    for path, reason in kept:
+        print(f"kept {visible(relative(path))}: {reason}")
+    print(f"removed {len(removed)} files")
+    return 1 if kept else 0
