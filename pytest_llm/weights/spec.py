@@ -30,6 +30,7 @@ class Weights:
         revision: the commit of a hub model, else ``""``.
         gguf: file name of the GGUF in ``folder``, else ``""``.
         adapter: folder of the LoRA adapter.
+        adapter_source: how to name the adapter, portable as ``source`` is, else ``""``.
     """
 
     source: str
@@ -37,3 +38,4 @@ class Weights:
     revision: str = ""
     gguf: str = ""
     adapter: Path | None = None
+    adapter_source: str = ""

@@ -1,0 +1,144 @@
+"""Weights in a form that loads fast: safetensors in the dtype they run in, which stay mapped to the file.
+
+A cast at load would give every process its own copy, and a GGUF takes seconds to unpack; both are done once, on disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from pytest_llm.environment import version
+from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError
+from pytest_llm.files import locked
+from pytest_llm.weights.fingerprint import fingerprint
+from pytest_llm.weights.spec import ModelSpec, Weights
+from pytest_llm.weights.tensors import FLOATS
+
+#: Goes up when what this module writes changes, so that folders of an older version are not used.
+_FORMAT = 1
+_MANIFEST = ".complete.json"
+#: Seconds to wait for another process that converts the same weights: those of a large model take minutes.
+_PATIENCE = 3600.0
+
+
+def prepare(weights: Weights, digest: str, spec: ModelSpec, cache_dir: Path) -> Path:
+    """Return a folder that transformers loads in ``spec.dtype``, memory-mapped, without private copies.
+
+    That is the folder itself when its weights are safetensors in that dtype already, or in a form that a cast would
+    break (quantised, float8); else a folder in ``cache_dir``, converted by the first process to need it. ``digest`` is
+    what `fingerprint` gave for ``weights``. The adapter is left to the engine.
+
+    Raises:
+        ModelNotFoundError: the weights are damaged, of an architecture transformers does not read, or no longer those
+            of ``digest``.
+        MissingExtraError: a package that reads GGUF is not installed.
+        InvalidInputError: an unknown dtype.
+    """
+    if spec.dtype not in FLOATS:
+        raise InvalidInputError(f"unknown dtype {spec.dtype!r}: choose one of {', '.join(FLOATS)}")
+    _still(weights, digest, cache_dir)
+    base = dataclasses.replace(weights, adapter=None)
+    own = fingerprint(base, cache_dir)
+    target = cache_dir / "converted" / _name(own, spec.dtype, bool(weights.gguf))
+    if _complete(target):
+        return target
+    make: Callable[[Path], None] | None
+    if weights.gguf:
+        from pytest_llm.weights.gguf import dequantise
+
+        make = functools.partial(dequantise, weights.folder / weights.gguf, spec.dtype)
+    else:
+        from pytest_llm.weights.cast import plan_cast
+
+        make = plan_cast(weights.folder, spec.dtype)
+    if make is not None:
+        _make_once(target, make, lambda: _still(base, own, cache_dir))
+    return weights.folder if make is None else target
+
+
+def _name(digest: str, dtype: str, gguf: bool) -> str:
+    """Return the name of a converted folder: what went in, what came out, and the software that has a say in it.
+
+    transformers unpacks a GGUF and its tokenizer, and says which modules stay wide in a reduced dtype.
+    """
+    name = f"{digest[:20]}-{dtype}-v{_FORMAT}"
+    if gguf or dtype in ("bfloat16", "float16"):
+        name += f"-transformers{version('transformers')}"
+    return name + (f"-gguf{version('gguf')}" if gguf else "")
+
+
+def _still(weights: Weights, digest: str, cache_dir: Path) -> None:
+    """Check that ``weights`` are those of ``digest``, under which their answers are kept."""
+    if fingerprint(weights, cache_dir) != digest:
+        raise ModelNotFoundError(
+            f"the weights of {weights.source!r} changed after this run had identified them. Run again, when nothing "
+            "writes to them."
+        )
+
+
+def _make_once(target: Path, make: Callable[[Path], None], check: Callable[[], None]) -> None:
+    """Fill ``target`` by ``make`` unless another process does; ``check`` raises if the result must not be used."""
+    try:
+        # The lock lies beside what it guards, and so is shared by whoever shares that.
+        with locked(target.with_name(f".{target.name}.lock"), _PATIENCE):
+            if _complete(target):
+                return
+            # We hold the lock: what lies here half-written is from a process that is gone.
+            for leftover in (target, *target.parent.glob(f".{target.name}.*.tmp")):
+                shutil.rmtree(leftover, ignore_errors=True)
+            temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+            temporary.mkdir()
+            try:
+                make(temporary)
+                check()  # a training run may have written while we read
+                _seal(temporary)
+                temporary.replace(target)
+                _sync(target.parent)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    except (OSError, TimeoutError) as error:
+        raise LLMError(
+            f"the converted weights cannot be written to {target}: {error}. Make room or wait for the other process, "
+            "or choose another folder with --llm-cache-dir."
+        ) from error
+
+
+def _seal(folder: Path) -> None:
+    """Put all of ``folder`` on disk, readable by whom the umask says, with a manifest of sizes written last."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    manifest = folder / _MANIFEST
+    manifest.write_text(json.dumps({path.relative_to(folder).as_posix(): path.stat().st_size for path in files}))
+    for path in (*files, manifest):
+        # safetensors writes 0600, which locks colleagues out of a shared cache; the manifest got what the umask gives.
+        path.chmod(manifest.stat().st_mode)
+        _sync(path)
+    for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        _sync(path)
+
+
+def _complete(folder: Path) -> bool:
+    """Whether ``folder`` holds every file it was sealed with, in full.
+
+    The rename is atomic, but a cache may also be restored in part, or pruned by a system's cleaner.
+    """
+    try:
+        sizes = json.loads((folder / _MANIFEST).read_text())
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _sync(path: Path) -> None:
+    with contextlib.suppress(PermissionError):  # Windows opens no folders
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

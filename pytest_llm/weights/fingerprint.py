@@ -1,0 +1,96 @@
+"""The digest of weights: what they contain, never what they are called or where they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from pytest_llm.errors import ModelNotFoundError
+from pytest_llm.files import digest_of, write_atomic
+from pytest_llm.weights.listing import adapter_files, side_files, weight_files
+from pytest_llm.weights.spec import Weights
+
+#: A file changed within this many seconds may change again without its time stamp showing it (git's "racy" rule).
+RACY_SECONDS = 2.0
+
+
+def fingerprint(weights: Weights, cache_dir: Path, *, clock: Callable[[], float] = time.time) -> str:
+    """Return the sha256 (hex) of every file that decides what ``weights`` answer, adapter included.
+
+    Those are the weight files transformers loads, the configurations, the tokenizer, the chat template, and a model's
+    own code; of a GGUF only the file itself, which holds all of them. File digests are remembered in ``cache_dir`` by
+    path, size, modification and change time and inode, so unchanged weights are hashed once. ``clock`` gives seconds
+    since the epoch.
+
+    Raises:
+        ModelNotFoundError: a file cannot be read, or an index names a missing shard.
+    """
+    if weights.gguf:
+        model = {"gguf": _digests(weights.folder, [weights.gguf], cache_dir, clock)[weights.gguf]}
+    else:
+        names = {*weight_files(weights.folder), *side_files(weights.folder)}
+        model = _digests(weights.folder, sorted(names), cache_dir, clock)
+    parts = {"model": model}
+    if weights.adapter is not None:
+        parts["adapter"] = _digests(weights.adapter, adapter_files(weights.adapter), cache_dir, clock)
+    return digest_of(parts)
+
+
+def _digests(folder: Path, names: list[str], cache_dir: Path, clock: Callable[[], float]) -> dict[str, str]:
+    """Return the sha256 of each file by name, from the folder's memo where the file has not changed."""
+    key = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]
+    memo_file = cache_dir / "digests" / f"{key}.json"
+    memo = _read_memo(memo_file)
+    digests, fresh = {}, dict(memo)
+    for name in names:
+        try:
+            stamp = _stamp(folder / name)
+            known = memo.get(name)
+            if known and known[:-1] == stamp:
+                digests[name] = str(known[-1])
+                continue
+            digests[name] = _sha256(folder / name)
+            # Changed lately, or while it was read: the stamp does not vouch for these bytes.
+            settled = clock() - max(stamp[1], stamp[2]) / 1e9 > RACY_SECONDS and _stamp(folder / name) == stamp
+        except OSError as error:
+            raise ModelNotFoundError(f"{folder / name} cannot be read: {error.strerror or error}.") from error
+        if settled:
+            fresh[name] = [*stamp, digests[name]]
+    if fresh != memo:
+        # A memo saves time and nothing else: a read-only cache is no reason to fail. Of two processes that write at
+        # once the last wins, and what the other learnt is hashed again.
+        with suppress(OSError):
+            write_atomic(memo_file, json.dumps(fresh, sort_keys=True))
+    return digests
+
+
+def _stamp(path: Path) -> list[int]:
+    """Return size, modification time, change time and inode.
+
+    The change time cannot be set by a program, so it shows a file rewritten in place whose old modification time was
+    put back (``rsync --times``).
+    """
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(1 << 20))
+    with path.open("rb", buffering=0) as stream:
+        while size := stream.readinto(buffer):
+            digest.update(buffer[:size])
+    return digest.hexdigest()
+
+
+def _read_memo(path: Path) -> dict[str, list[int | str]]:
+    try:
+        memo = json.loads(path.read_text("utf-8"))
+        return {str(name): list(entry) for name, entry in memo.items() if len(entry) == 5}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}

@@ -1,0 +1,103 @@
+"""Which files of a model folder decide an answer: the weights transformers would load, and what stands beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pytest_llm.errors import ModelNotFoundError
+
+#: Root files that configure a model or its tokenizer. Vocabularies have many names (``vocab.txt``, ``spiece.model``,
+#: ``source.spm``, ``qwen.tiktoken``, ``bpe.codes``), so they are taken by suffix: a file too many costs a
+#: recomputation, a file too few a wrong answer from the store. ``.py`` is a model's own code.
+_SIDE_SUFFIXES = {".json", ".jinja", ".txt", ".model", ".spm", ".tiktoken", ".vocab", ".bpe", ".codes", ".py"}
+#: Left behind by trainers and authors; nothing reads them to answer.
+_IGNORED = ("readme", "license", "requirements", "trainer_state", "all_results", "train_results", "eval_results")
+
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in ``path``.
+
+    Raises:
+        ModelNotFoundError: the file cannot be read or holds no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelNotFoundError(f"{path} cannot be read: {error}. Copy the model again.") from error
+    if not isinstance(value, dict):
+        raise ModelNotFoundError(f"{path} holds no JSON object. Copy the model again.")
+    return value
+
+
+def index_file(folder: Path) -> str:
+    """Return the name of the shard index that `weight_files` follows, or ``""``."""
+    for single in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / single).is_file():
+            return ""
+        if (folder / f"{single}.index.json").is_file():
+            return f"{single}.index.json"
+    return ""
+
+
+def weight_files(folder: Path) -> list[str]:
+    """Return the weight files transformers loads from ``folder``, in its order of preference; ``[]`` if there are none.
+
+    A file named by ``transformers_weights`` in the config, ``model.safetensors``, its shards, ``pytorch_model.bin``,
+    its shards.
+
+    Raises:
+        ModelNotFoundError: the index names a shard that is not there.
+    """
+    config = folder / "config.json"
+    explicit = read_json(config).get("transformers_weights") if config.is_file() else None
+    index = index_file(folder)
+    if explicit:
+        if not explicit.endswith(".index.json"):
+            return _present(folder, [explicit], "config.json")
+        index = explicit
+    if not index:
+        return [name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).is_file()][:1]
+    shards = read_json(folder / index).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise ModelNotFoundError(f"{folder / index} names no weights. Copy the model again.")
+    return _present(folder, sorted(set(shards.values())), index)
+
+
+def side_files(folder: Path) -> list[str]:
+    """Return the configuration, tokenizer, template and code files of ``folder``, as sorted relative names.
+
+    With them come the parts of a sentence-transformers model (pooling, dense layers) that ``modules.json`` names.
+    """
+    names = [
+        entry.name
+        for entry in folder.iterdir()
+        if entry.suffix in _SIDE_SUFFIXES and not entry.name.lower().startswith(_IGNORED) and entry.is_file()
+    ]
+    parts = ["additional_chat_templates"]
+    if "modules.json" in names:
+        try:
+            modules = json.loads((folder / "modules.json").read_text("utf-8"))
+            parts += [module["path"] for module in modules if module.get("path")]
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise ModelNotFoundError(f"{folder / 'modules.json'} cannot be read: {error!r}.") from error
+    for part in parts:
+        if (folder / part).is_dir():
+            names += [f"{part}/{entry.name}" for entry in (folder / part).iterdir() if entry.is_file()]
+    return sorted(names)
+
+
+def adapter_files(folder: Path) -> list[str]:
+    """Return the files of a LoRA adapter: its configuration and its weights (safetensors preferred)."""
+    return ["adapter_config.json", *[name for name in ADAPTER_WEIGHTS if (folder / name).is_file()][:1]]
+
+
+def _present(folder: Path, names: list[str], index: str) -> list[str]:
+    for name in names:
+        # A name from a downloaded file is also a name we write to when converting: it may not lead elsewhere.
+        if Path(name).name != name or not (folder / name).is_file():
+            raise ModelNotFoundError(f"{folder / index} names the weight file {name!r}, which is not there.")
+    return names

