@@ -44,6 +44,11 @@ OPTIONS = (
     Option("memory_limit", str, "50%", "memory the loaded models of a session may take: 8GB, 512MB or 50%"),
     Option("logprob_margin", float, 0.05, "nats between two tokens within which a golden reads as a near-tie"),
     Option("drift_levels", str, "", "what a drift status does, as 'format-only=warn,near-tie=pass' (pass, warn, fail)"),
+    Option("alpha", float, 0.05, "chance of a false alarm that a baseline gate allows itself"),
+    Option("power", float, 0.8, "power at which a gate states the smallest drop it could have seen"),
+    Option("correction", str, "holm", "correction of p-values over all gates of a run, in its summary",
+           ("holm", "bh", "none")),
+    Option("strict_gates", bool, False, "fail a gate that cannot tell (inconclusive) in place of a warning"),
     Option("trust_remote_code", bool, False, "run Python code that comes with a model"),
     Option("trust_pickle", bool, False, "load pickled (.bin) weights, which can run code"),
 )  # fmt: skip
@@ -72,6 +77,10 @@ class Settings:
     memory_limit: int = 8 << 30
     logprob_margin: float = 0.05
     drift_levels: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(DRIFT_LEVELS))
+    alpha: float = 0.05
+    power: float = 0.8
+    correction: str = "holm"
+    strict_gates: bool = False
     trust_remote_code: bool = False
     trust_pickle: bool = False
     root: Path = Path()
@@ -140,6 +149,10 @@ def settings_from(
     values["drift_levels"] = _levels(values["drift_levels"])
     if not values["logprob_margin"] >= 0:
         raise _usage("llm_logprob_margin is a distance in nats: it cannot be negative")
+    if not 0 < values["alpha"] < 0.5:
+        raise _usage("llm_alpha is a chance of false alarm: it must lie between 0 and 0.5")
+    if not 0 < values["power"] < 1:
+        raise _usage("llm_power is a probability: it must lie between 0 and 1")
     if values["batch_size"] < 1:
         raise _usage("llm_batch_size must be at least 1")
     ci = bool(environ.get("CI") or environ.get("BUILD_NUMBER"))
