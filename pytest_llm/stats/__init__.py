@@ -1,1 +1,1 @@
-"""Statistics of paired comparisons: intervals, exact tests, corrections, power."""
+"""Statistics of gates: paired tests, intervals, power, corrections. numpy and scipy load on first use."""

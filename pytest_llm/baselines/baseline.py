@@ -1,0 +1,147 @@
+"""The ``llm_baseline`` fixture: a score against the one that is committed."""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from pytest_llm import record
+from pytest_llm.baselines import changes, file, judgement
+from pytest_llm.baselines.entry import Entry
+from pytest_llm.baselines.judgement import Terms
+from pytest_llm.errors import GoldenError, InvalidInputError, measured
+from pytest_llm.files import canonical_json
+from pytest_llm.location import Location
+from pytest_llm.metrics.score import Score
+from pytest_llm.options import Settings
+from pytest_llm.stats.gate import Method, aligned, check_score, gate
+from pytest_llm.verdicts import Verdict
+
+__tracebackhide__ = measured
+
+#: Relative differences of an example's value up to this are float32 rounding over batch shapes and threads.
+RESOLUTION = 1e-6
+
+
+class Baseline:
+    """The committed figures of one test."""
+
+    def __init__(self, location: Location, settings: Settings) -> None:
+        self._location, self._settings = location, settings
+        self._path = file.path_for(location)
+        self._checked: set[str] = set()
+
+    def check(
+        self,
+        metric: str,
+        value: float | Score,
+        *,
+        margin: float,
+        alpha: float | None = None,
+        groups: Sequence[Hashable] | None = None,
+        higher_is_better: bool | None = None,
+        max_broken: int | None = None,
+        broken_by: float | None = None,
+        length_band: tuple[float, float] | None = (0.9, 1.1),
+        length_level: judgement.Level = "warn",
+        method: Method = "auto",
+    ) -> Verdict:
+        """Check that ``value`` is not worse than its baseline by more than ``margin``.
+
+        A `Score` is compared example by example (`pytest_llm.stats.gate.gate`), a plain number by the margin alone.
+        ``--llm-update=new`` creates a baseline, ``--llm-update=all`` moves it.
+
+        Args:
+            metric: names the figure in the baseline file; once a test.
+            value: the score, or a plain number.
+            margin: how much worse is acceptable, in the metric's units. With 0 only what is identical or
+                significantly better passes.
+            alpha: chance of a false alarm; by default ``llm_alpha``.
+            groups: a label an example, where examples are related (one document, one template).
+            higher_is_better: the direction of a plain number whose metric is not a known one.
+            max_broken: how many examples may break, whatever the mean does: go from right to wrong, or get worse by
+                more than ``broken_by`` where values are graded.
+            broken_by: see ``max_broken``.
+            length_band: bounds of the answers' mean length, as a ratio to the baseline's (in tokens, or in words of
+                plain text); ``None`` for none. Degenerate answers can keep their score while they shrink or run on.
+            length_level: what a length outside its band does.
+            method: the comparison; by default what the score's evidence allows.
+
+        Returns:
+            The verdict: ``pass``, ``improved``, ``inconclusive`` (a warning), ``created`` or ``updated``.
+
+        Raises:
+            AssertionError: ``fail``; ``missing``, there is no baseline; ``stale``, the question changed since;
+                ``inconclusive`` under ``llm_strict_gates``.
+            InvalidInputError: ``invalid``, nothing can be compared (NaN, no examples, another metric's unit).
+            GoldenError: the baseline file cannot be read.
+        """
+        terms = Terms(
+            margin, self._settings.alpha if alpha is None else alpha, self._settings.power, groups, method,
+            max_broken, broken_by, length_band, length_level, self._settings.strict_gates,
+        )  # fmt: skip
+        try:
+            terms.check()
+            verdict = self._verdict(metric, self._score(metric, value, higher_is_better), terms)
+        except InvalidInputError as error:
+            verdict = judgement.invalid(metric, f"{metric}: {error}")
+        except GoldenError as error:
+            record.note(judgement.invalid(metric, str(error)))
+            raise
+        return record.settle(verdict)
+
+    def _score(self, metric: str, value: Any, higher_is_better: bool | None) -> Score:
+        if metric in self._checked:
+            raise InvalidInputError("checked twice in this test; give each check a name of its own")
+        self._checked.add(metric)
+        if isinstance(value, Score):
+            if higher_is_better not in (None, value.higher_is_better):
+                raise InvalidInputError(f"higher_is_better={higher_is_better} contradicts the score's own direction")
+            return value
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise InvalidInputError(f"a figure to compare is a number or a Score, not {value!r}")
+        if higher_is_better is None:
+            from pytest_llm.metrics.registry import find
+
+            known = find(metric)
+            if known is None:
+                raise InvalidInputError(
+                    "say higher_is_better=True or False: this is no metric whose direction is known"
+                )
+            return Score(float(value), name=metric, n=1, higher_is_better=known.higher_is_better, unit=known.unit)
+        return Score(float(value), name=metric, n=1, higher_is_better=higher_is_better)
+
+    def _verdict(self, metric: str, score: Score, terms: Terms) -> Verdict:
+        now = Entry.of(score)
+        new = now.score(score.name, score.aggregate)
+        check_score(new, "the score")
+        test, update = self._location.qualname, self._settings.update
+        before = file.read(self._path, test, metric)
+        changed = before is None or canonical_json(now.to_json()) != canonical_json(before.to_json())
+        if changed and (update == "all" or (update == "new" and before is None)):
+            file.write(self._path, test, metric, now, self._settings.cache_dir / "locks")
+            return judgement.written(metric, now, before)
+        if before is None:
+            return judgement.missing(metric, now, self._command("new"))
+        stale = changes.of_question(now, before)
+        if stale:
+            return judgement.stale(metric, now, before, stale, self._command("all"))
+        changes.check_comparable(score.name, now, before)
+        old = aligned(before.score(score.name, score.aggregate), new.ids)
+        scale = max(map(abs, old.per_example), default=0.0)
+        found = gate(
+            new, old, margin=terms.margin, alpha=terms.alpha, power=terms.power, groups=terms.groups,
+            method=terms.method, resolution=RESOLUTION * scale,
+        )  # fmt: skip
+        texts = (score.references, score.predictions)
+        verdict = judgement.judged(metric, new, old, texts, found, terms, self._command("all"))
+        verdict = judgement.with_length(verdict, now, before, terms)
+        if verdict.outcome == "pass" and verdict.status == "pass":
+            return verdict
+        return dataclasses.replace(verdict, notes=(*changes.of_environment(now, before), *verdict.notes))
+
+    def _command(self, update: str) -> str:
+        quoted = "".join("\\" + c if c in '"\\$`' else c for c in self._location.nodeid)
+        return f'pytest "{quoted}" --llm-update={update}'

@@ -1,0 +1,69 @@
+"""What changed between a baseline and a new score, besides the figures."""
+
+from __future__ import annotations
+
+from pytest_llm.baselines.entry import Entry
+from pytest_llm.errors import InvalidInputError
+
+
+def of_question(now: Entry, before: Entry) -> list[str]:
+    """Return what makes the two answers to different questions, in words; empty when they can be compared."""
+    found = []
+    if now.request and before.request and now.request != before.request:
+        found.append("the prompts or generation settings changed")
+    mine, theirs = (set(e.ids or map(str, range(e.n))) for e in (now, before))
+    if mine != theirs:
+        added, removed = len(mine - theirs), len(theirs - mine)
+        found.append(f"the examples changed ({added} added, {removed} removed, {len(mine & theirs)} kept)")
+    elif now.references != before.references and now.ids == before.ids:
+        found.append("the reference texts changed")
+    width = {len(e.statistics[0]) for e in (now, before) if e.statistics}
+    if now.signature != before.signature or len(width) > 1:
+        found.append(
+            f"the metric is configured differently ({before.signature or 'none'} -> {now.signature or 'none'})"
+        )
+    return found
+
+
+def of_environment(now: Entry, before: Entry) -> list[str]:
+    """Return notes on the environment, to be read before the model is blamed, and on the model."""
+    notes = []
+    keys = sorted(set(now.environment) | set(before.environment)) if now.environment and before.environment else []
+    moved = [
+        f"{key} {before.environment.get(key) or 'none'} -> {now.environment.get(key) or 'none'}"
+        for key in keys
+        if now.environment.get(key) != before.environment.get(key)
+    ]
+    if moved:
+        notes.append("the environment changed since the baseline, which may explain this: " + ", ".join(moved))
+    if now.model and before.model and now.model != before.model:
+        notes.append(f"the baseline was made by {_named(before)}, this score by {_named(now)}")
+    return notes
+
+
+def check_comparable(name: str, now: Entry, before: Entry) -> None:
+    """Refuse two figures that do not measure the same thing.
+
+    Raises:
+        InvalidInputError: another unit or direction, or a loss over other tokens.
+    """
+    if now.unit != before.unit or now.higher_is_better != before.higher_is_better:
+        raise InvalidInputError(
+            f"the baseline is {_measured(before)}, this score {_measured(now)}: they are not the same metric; check "
+            "the name, or move the baseline with --llm-update=all"
+        )
+    if name in ("loss", "perplexity") and sorted(now.weights) != sorted(before.weights):
+        raise InvalidInputError(
+            f"the texts are {sum(now.weights):.0f} tokens here and {sum(before.weights):.0f} in the baseline: the "
+            "tokenizer changed, and nats a token of different tokens cannot be compared"
+        )
+
+
+def _measured(entry: Entry) -> str:
+    return f"in {entry.unit or 'no unit'}, {'higher' if entry.higher_is_better else 'lower'} is better"
+
+
+def _named(entry: Entry) -> str:
+    model = entry.model
+    parts = [str(model.get("source", "?")), *(f"{k} {model[k]}" for k in ("revision", "adapter") if model.get(k))]
+    return f"{', '.join(parts)} ({str(model.get('digest', ''))[:12] or 'no digest'})"

@@ -1,0 +1,162 @@
+"""One baseline: the score of one metric in one test, as it is committed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pytest_llm.files import digest_of
+from pytest_llm.metrics.score import Score
+from pytest_llm.results import Generation
+
+#: Significant digits kept. A float32 has seven: more would record noise, and every update would touch every line.
+DIGITS = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A score with what is needed to compare another with it, pair by pair.
+
+    Attributes:
+        ids: example ids, empty for the default "0", "1", ...
+        request, references: digests of the questions and of the reference texts, "" when unknown.
+        length, length_unit: mean length of the answers, in "tokens" or "words"; "" when there are no answers.
+    """
+
+    value: float
+    higher_is_better: bool
+    unit: str
+    n: int
+    ids: tuple[str, ...] = ()
+    per_example: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
+    statistics: tuple[tuple[float, ...], ...] = ()
+    signature: str = ""
+    request: str = ""
+    references: str = ""
+    length: float = 0.0
+    length_unit: str = ""
+    model: dict[str, Any] = dataclasses.field(default_factory=dict)
+    environment: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, score: Score) -> Entry:
+        """Take from ``score`` what is kept, rounded to `DIGITS`."""
+        length, unit = answer_length(score)
+        default_ids = tuple(str(i) for i in range(score.n))
+        return cls(
+            value=_tidy(score),
+            higher_is_better=score.higher_is_better,
+            unit=score.unit,
+            n=score.n,
+            ids=() if score.ids == default_ids else score.ids,
+            per_example=tuple(map(_tidy, _counted(score))),
+            weights=tuple(map(_tidy, score.weights)),
+            statistics=tuple(tuple(map(_tidy, row)) for row in score.statistics),
+            signature=score.signature,
+            request=score.request,
+            references=digest_of([str(text) for text in score.references]) if score.references else "",
+            length=_tidy(length),
+            length_unit=unit,
+            model=dict(score.origin.get("model", {})),
+            environment=dict(score.origin.get("environment", {})),
+        )
+
+    def score(self, name: str, aggregate: Callable[[Any], Any] | None) -> Score:
+        """Rebuild a score; ``aggregate`` is the metric's, which a file cannot hold."""
+        return Score(
+            self.value,
+            name=name,
+            n=self.n,
+            higher_is_better=self.higher_is_better,
+            unit=self.unit,
+            per_example=self.per_example,
+            weights=self.weights,
+            statistics=self.statistics,
+            ids=self.ids,
+            aggregate=aggregate,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry as JSON data, without what is empty."""
+        data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        data = {name: _lists(value) for name, value in data.items() if value not in ((), "", {})}
+        if not self.length_unit:
+            del data["length"]
+        return data
+
+    @classmethod
+    def from_json(cls, data: Any) -> Entry:
+        """Rebuild what `to_json` gave.
+
+        Raises:
+            ValueError: it does not hold together, saying how.
+        """
+        _need(isinstance(data, dict), "not an object")
+        fields = {field.name for field in dataclasses.fields(cls)}
+        unknown, missing = sorted(set(data) - fields), sorted({"value", "higher_is_better", "n"} - set(data))
+        _need(not unknown, f"unknown field {', '.join(unknown)}")
+        _need(not missing, f"{', '.join(missing)} is missing")
+        n = data["n"]
+        _need(isinstance(n, int) and not isinstance(n, bool) and n > 0, f"n must be a positive integer, not {n!r}")
+        _need(isinstance(data["higher_is_better"], bool), "higher_is_better must be true or false")
+        for name in ("value", "length"):
+            _need(_is_number(data.get(name, 0)), f"{name} must be a finite number, not {data.get(name)!r}")
+        for name in ("unit", "signature", "request", "references", "length_unit"):
+            _need(isinstance(data.get(name, ""), str), f"{name} must be text")
+        for name in ("model", "environment"):
+            _need(isinstance(data.get(name, {}), dict), f"{name} must be an object")
+        for name in ("ids", "per_example", "weights", "statistics"):
+            rows = data.get(name, [])
+            _need(isinstance(rows, list) and len(rows) in (0, n), f"{name} must hold one entry an example ({n})")
+        ids, table = data.get("ids", []), data.get("statistics", [])
+        _need(all(isinstance(id, str) for id in ids) and len(set(ids)) == len(ids), "ids must be texts, each once")
+        _need(all(map(_is_number, data.get("per_example", []))), "per_example must hold finite numbers")
+        _need(all(map(_is_number, data.get("weights", []))), "weights must hold finite numbers")
+        _need(
+            all(isinstance(row, list) and len(row) == len(table[0]) and all(map(_is_number, row)) for row in table),
+            "statistics must hold rows of finite numbers, equally long",
+        )
+        sequences = {name: tuple(data.get(name, ())) for name in ("ids", "per_example", "weights")}
+        rest = {"unit": ""} | {name: value for name, value in data.items() if name not in sequences}
+        return cls(**{**rest, **sequences, "statistics": tuple(tuple(row) for row in table)})
+
+
+def answer_length(score: Score) -> tuple[float, str]:
+    """Return the mean length of a score's predictions and its unit: tokens of generations, else words."""
+    if not score.predictions:
+        return 0.0, ""
+    tokens = [len(text.token_ids) for text in score.predictions if isinstance(text, Generation)]
+    if len(tokens) == score.n and all(tokens):
+        return sum(tokens) / score.n, "tokens"
+    return sum(len(str(text).split()) for text in score.predictions) / score.n, "words"
+
+
+def _counted(score: Score) -> Sequence[float]:
+    """Return the per-example values; one without weight (a text without a scored token) may be NaN, and is filled."""
+    if not score.weights:
+        return score.per_example
+    return [x if w else float(score) for x, w in zip(score.per_example, score.weights, strict=False)]
+
+
+def _tidy(x: float) -> float:
+    """Round to `DIGITS` significant digits, whole numbers (counts) kept exactly and written without a point."""
+    x = float(x)
+    if x.is_integer() and abs(x) < 2**53:
+        return int(x)
+    return float(f"{x:.{DIGITS}g}")
+
+
+def _lists(value: Any) -> Any:
+    return [_lists(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _need(ok: bool, what: str) -> None:
+    if not ok:
+        raise ValueError(what)

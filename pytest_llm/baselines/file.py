@@ -1,0 +1,151 @@
+"""Baseline files: ``__llm_baselines__/<test module>.json`` beside the test module.
+
+One file holds ``tests``: qualified test name -> metric -> entry. Keys are sorted and number lists wrapped at
+fixed counts, so a pull request shows which figures moved. No timestamps, no absolute paths.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_llm.baselines.entry import Entry
+from pytest_llm.errors import GoldenError
+from pytest_llm.files import digest_of, locked, safe_name, write_atomic
+from pytest_llm.location import Location
+
+FOLDER = "__llm_baselines__"
+SCHEMA = 1
+
+
+def path_for(location: Location) -> Path:
+    """Return the baseline file of the test at ``location``."""
+    return location.file.parent / FOLDER / f"{safe_name(location.file.stem)}.json"
+
+
+def read(path: Path, test: str, metric: str) -> Entry | None:
+    """Return the entry of ``test`` and ``metric``; ``None`` when there is none.
+
+    Raises:
+        GoldenError: the file is corrupt, holds merge-conflict markers, or was written by a newer version.
+    """
+    text, tests = _load(path)
+    data = tests.get(test, {}).get(metric)
+    if data is None:
+        return None
+    try:
+        return Entry.from_json(data)
+    except ValueError as error:
+        raise GoldenError(f"{path}:{_line_of(text, test, metric)}: {metric} of {test}: {error}; {_ADVICE}") from None
+
+
+def write(path: Path, test: str, metric: str, entry: Entry, locks: Path) -> None:
+    """Put ``entry`` into the file, keeping what other tests, also in other processes, have there.
+
+    ``locks`` is the folder for lock files.
+
+    Raises:
+        GoldenError: what is there already cannot be read.
+    """
+    with locked(locks / f"{digest_of(str(path.resolve()))[:20]}.lock"):
+        _, tests = _load(path)
+        tests.setdefault(test, {})[metric] = entry.to_json()
+        write_atomic(path, dumps({"schema": SCHEMA, "tests": tests}))
+
+
+def dumps(value: Any) -> str:
+    """Return JSON laid out for review: sorted keys, ten numbers a line, a row of a table a line."""
+    return "".join(_dump(value, "")) + "\n"
+
+
+_ADVICE = "restore it from version control, or delete it and run with --llm-update=new"
+
+
+def _load(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return "", {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise GoldenError(f"{path}: cannot be read ({error}); {_ADVICE}") from None
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith(("<<<<<<<", "=======", ">>>>>>>", "|||||||")):
+            raise GoldenError(
+                f"{path}:{number}: merge-conflict marker {line[:30]!r}; keep one side (or delete the file), "
+                "then run with --llm-update=all to measure again"
+            )
+    try:
+        data = json.loads(text, object_pairs_hook=_unique)
+    except json.JSONDecodeError as error:
+        raise GoldenError(f"{path}:{error.lineno}: not valid JSON ({error.msg}); {_ADVICE}") from None
+    except _RepeatedKeyError as error:
+        name = json.dumps(str(error), ensure_ascii=False)
+        raise GoldenError(f"{path}:{_line_of(text, str(error), last=True)}: {name} occurs twice; {_ADVICE}") from None
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise GoldenError(
+            f"{path}:{_line_of(text, 'schema')}: schema {schema} is newer than the {SCHEMA} this pytest_llm reads; "
+            "upgrade pytest-llm-regression"
+        )
+    tests = data.get("tests") if schema == SCHEMA else None
+    if not isinstance(tests, dict) or not all(isinstance(metrics, dict) for metrics in tests.values()):
+        raise GoldenError(f"{path}:1: not a baseline file (no schema {SCHEMA} with tests); {_ADVICE}")
+    return text, tests
+
+
+class _RepeatedKeyError(Exception):
+    pass
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that occurs twice: a merge that kept both sides, of which JSON would drop one in silence."""
+    data: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in data:
+            raise _RepeatedKeyError(key)
+        data[key] = value
+    return data
+
+
+def _line_of(text: str, *keys: str, last: bool = False) -> int:
+    """Return the line where ``keys``, one inside the other, are found in ``text``."""
+    place = 0
+    for key in keys:
+        quoted = f"{json.dumps(key, ensure_ascii=False)}:"
+        place = max(text.rfind(quoted) if last else text.find(quoted, place), 0)
+    return text.count("\n", 0, place) + 1
+
+
+def _dump(value: Any, indent: str) -> Iterator[str]:
+    inner = indent + "  "
+    if isinstance(value, dict) and value:
+        lead = "{\n"
+        for key in sorted(value):
+            yield f"{lead}{inner}{_scalar(key)}: "
+            yield from _dump(value[key], inner)
+            lead = ",\n"
+        yield f"\n{indent}}}"
+    elif isinstance(value, list) and value:
+        cells = [_row(cell) for cell in value]
+        width = 1 if any(isinstance(cell, (list, dict, str)) for cell in value) else 10
+        lines = [", ".join(cells[i : i + width]) for i in range(0, len(cells), width)]
+        yield "[\n" + ",\n".join(inner + line for line in lines) + f"\n{indent}]"
+    else:
+        yield _row(value)
+
+
+def _row(value: Any) -> str:
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # a lone surrogate, which UTF-8 cannot hold
+        return json.dumps(value, allow_nan=False)
+    return text

@@ -1,0 +1,266 @@
+"""From what a gate found to a verdict: status, figures, evidence, words."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any, Literal
+
+from pytest_llm.baselines.entry import Entry
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.metrics.score import Score
+from pytest_llm.stats import power
+from pytest_llm.stats.gate import GateResult, Method
+from pytest_llm.verdicts import Example, Outcome, Verdict
+
+Level = Literal["warn", "fail"]
+
+#: Examples shown side by side, and ids listed, on a failure.
+SHOWN, LISTED = 3, 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """What `pytest_llm.baselines.baseline.Baseline.check` was asked to hold the score to."""
+
+    margin: float
+    alpha: float
+    power: float
+    groups: Sequence[Hashable] | None
+    method: Method
+    max_broken: int | None
+    broken_by: float | None
+    length_band: tuple[float, float] | None
+    length_level: Level
+    strict: bool
+
+    def check(self) -> None:
+        """Refuse terms that make no sense, also when a baseline is only being written.
+
+        Raises:
+            InvalidInputError: naming the term.
+        """
+        if isinstance(self.margin, bool) or not (math.isfinite(self.margin) and self.margin >= 0):
+            raise InvalidInputError(f"margin must be a finite number of at least 0, not {self.margin!r}")
+        if not 0 < self.alpha < 0.5:
+            raise InvalidInputError(f"alpha must lie between 0 and 0.5, not {self.alpha!r}")
+        if self.max_broken is not None and self.max_broken < 0:
+            raise InvalidInputError(f"max_broken counts examples: it cannot be {self.max_broken!r}")
+        if self.broken_by is not None and (self.max_broken is None or not self.broken_by > 0):
+            raise InvalidInputError("broken_by is a positive amount, and needs max_broken")
+        if self.length_band is not None and not 0 <= self.length_band[0] <= self.length_band[1]:
+            raise InvalidInputError(f"length_band is (lowest, highest) ratio, not {self.length_band!r}")
+        if self.length_level not in ("warn", "fail"):
+            raise InvalidInputError(f"length_level must be 'warn' or 'fail', not {self.length_level!r}")
+
+
+def invalid(metric: str, why: str) -> Verdict:
+    """Return the verdict that nothing could be compared."""
+    return Verdict("baseline", metric, "invalid", "error", why)
+
+
+def missing(metric: str, now: Entry, command: str) -> Verdict:
+    """Return the verdict that there is no baseline yet."""
+    return Verdict(
+        "baseline", metric, "missing", "fail", f"{metric} {_short(now.value)} has no baseline to be compared with",
+        figures={"value": now.value, "n": now.n}, notes=(f"create it: {command}",),
+    )  # fmt: skip
+
+
+def stale(metric: str, now: Entry, before: Entry, changes: Sequence[str], command: str) -> Verdict:
+    """Return the verdict that the question is no longer the baseline's."""
+    return Verdict(
+        "baseline", metric, "stale", "fail", f"{metric}: the question changed since the baseline was made",
+        figures={"value": now.value, "baseline": before.value, "n": now.n},
+        notes=(*changes, f"if that was intended, measure the baseline again: {command}"),
+    )  # fmt: skip
+
+
+def written(metric: str, now: Entry, before: Entry | None) -> Verdict:
+    """Return the verdict that the baseline was created, or moved."""
+    if before is None:
+        return Verdict(
+            "baseline", metric, "created", "pass", f"{metric} {_short(now.value)}: baseline created",
+            figures={"value": now.value, "n": now.n},
+        )  # fmt: skip
+    sign = 1 if now.higher_is_better else -1
+    worse = sign * (now.value - before.value) < 0
+    value, old, delta = _apart(now.value, before.value)
+    return Verdict(
+        "baseline", metric, "updated", "pass", f"{metric} {value}: baseline updated, it was {old}",
+        figures={"value": now.value, "baseline": before.value, "n": now.n},
+        notes=(f"the new baseline is worse than the old one by {delta}",) if worse else (),
+    )  # fmt: skip
+
+
+def judged(
+    metric: str, new: Score, old: Score, texts: tuple[Sequence[str], Sequence[str]], found: GateResult, terms: Terms,
+    command: str,
+) -> Verdict:  # fmt: skip
+    """Return the verdict on a comparison. ``texts`` are references and predictions, in the order of ``new``."""
+    sign = 1 if new.higher_is_better else -1
+    inferred = not math.isnan(found.p)
+    status: str = found.status
+    if status == "pass" and sign * found.delta > terms.margin and (found.improved or not inferred):
+        status = "improved"
+    outcome: Outcome = "fail" if status == "fail" else "pass"
+    if status == "inconclusive":
+        outcome = "fail" if terms.strict else "warn"
+    headline, notes = _headline(metric, new, old, found, terms, status), []
+    if status == "improved":
+        notes.append(f"to hold this level from now on, make it the baseline: {command}")
+    if status == "inconclusive":
+        notes += _undecided(new, found, terms)
+    if not inferred:
+        notes.append("a plain comparison, which carries no interval: one figure cannot tell a drop from chance")
+    notes += _flips(found) if status != "pass" else []
+    if terms.max_broken is not None:
+        broken = _broken(new, old, terms)
+        if len(broken) > terms.max_broken:
+            notes.insert(0, headline)
+            status, outcome = "fail", "fail"
+            headline = f"{metric}: {_count(len(broken), 'example')} broke ({terms.max_broken} may): {_listed(broken)}"
+    examples, diff = _worst(new, old, texts, found) if outcome != "pass" else ((), ())
+    return Verdict(
+        "baseline", metric, status, outcome, headline, figures=_figures(new, old, found, terms), examples=examples,
+        notes=tuple(notes), diff=diff,
+    )  # fmt: skip
+
+
+def with_length(verdict: Verdict, now: Entry, before: Entry, terms: Terms) -> Verdict:
+    """Return ``verdict`` with the length of the answers beside it, and what that does."""
+    if terms.length_band is None or not before.length or now.length_unit != before.length_unit:
+        return verdict
+    ratio, (low, high) = now.length / before.length, terms.length_band
+    figures = {**verdict.figures, "length ratio": float(f"{ratio:.3g}")}
+    if low <= ratio <= high:
+        return dataclasses.replace(verdict, figures=figures)
+    said = (
+        f"answers are {ratio:.2f} times as long as the baseline's ({now.length:.1f} {now.length_unit} a piece, were "
+        f"{before.length:.1f}; the band is {low:g} to {high:g})"
+    )
+    changes: dict[str, Any] = {"figures": figures, "notes": (*verdict.notes, said)}
+    if terms.length_level == "fail" and verdict.ok:
+        changes |= {"status": "fail", "outcome": "fail", "headline": f"{verdict.name}: {said}"}
+        changes["notes"] = (verdict.headline, *verdict.notes)
+    elif verdict.outcome == "pass":
+        changes["outcome"] = "warn"
+    return dataclasses.replace(verdict, **changes)
+
+
+def _headline(metric: str, new: Score, old: Score, found: GateResult, terms: Terms, status: str) -> str:
+    value, base, delta = _apart(new, old)
+    delta += f" {new.unit}" if new.unit else ""
+    margin = f"margin {_short(terms.margin)}"
+    if status == "fail":
+        return f"{metric} {value} is worse than its baseline {base} by {delta} ({margin})"
+    if status == "improved":
+        return f"{metric} {value} is better than its baseline {base} by {delta} ({margin})"
+    if status == "inconclusive":
+        return f"{metric} {value} against its baseline {base}: {found.reason} ({margin})"
+    if found.method == "every example":
+        return f"{metric} {value} equals its baseline in every example"
+    tail = ", though significantly lower" if found.reason.startswith("significantly") else ""
+    return f"{metric} {value} is not worse than its baseline {base} by more than the margin{tail} ({margin})"
+
+
+def _figures(new: Score, old: Score, found: GateResult, terms: Terms) -> dict[str, Any]:
+    figures: dict[str, Any] = {
+        "value": float(new),
+        "baseline": float(old),
+        "delta": _rounded(found.delta),
+        "margin": terms.margin,
+    }
+    if not math.isnan(found.p):
+        figures["interval"] = [_rounded(found.low), _rounded(found.high)]
+        figures["confidence"] = _rounded(1 - 2 * found.alpha)
+        figures["p"] = _rounded(found.p)
+    figures["n"] = found.n
+    if found.mde is not None:
+        figures["detectable drop"] = _rounded(found.mde)
+    if not math.isnan(found.flip_rate):
+        figures["flip rate"] = _rounded(found.flip_rate)
+    figures["method"] = found.method
+    return figures
+
+
+def _undecided(new: Score, found: GateResult, terms: Terms) -> list[str]:
+    unit = f" {new.unit}" if new.unit else ""
+    notes = [
+        f"this gate sees a drop of {_short(found.mde)}{unit} or more with probability {terms.power:g}"
+        if found.mde is not None
+        else "these are too few examples to see any drop"
+    ]
+    if terms.margin > 0 and found.se > 0:
+        spread = found.se * math.sqrt(found.n)
+        n = power.required_n(2 * terms.margin, spread, margin=terms.margin, alpha=terms.alpha, power=terms.power)
+        if n > found.n:
+            notes.append(f"about {n} examples would show a drop of twice the margin as reliably")
+    return notes
+
+
+def _flips(found: GateResult) -> list[str]:
+    return [
+        f"{said}: {_listed(ids)}"
+        for said, ids in (("newly failing", found.newly_failing), ("newly passing", found.newly_passing))
+        if ids
+    ]
+
+
+def _broken(new: Score, old: Score, terms: Terms) -> list[str]:
+    if not (new.per_example and old.per_example):
+        raise InvalidInputError("max_broken needs per-example values, which this score does not have")
+    limit = terms.broken_by
+    if limit is None:
+        if not {*new.per_example, *old.per_example} <= {0, 1}:
+            raise InvalidInputError("max_broken needs broken_by=AMOUNT where examples are not simply right or wrong")
+        limit = 0.5
+    sign = 1 if new.higher_is_better else -1
+    pairs = zip(new.ids, new.per_example, old.per_example, strict=True)
+    return [id for id, x, y in pairs if sign * (x - y) < -limit]
+
+
+def _worst(
+    new: Score, old: Score, texts: tuple[Sequence[str], Sequence[str]], found: GateResult
+) -> tuple[tuple[Example, ...], tuple[str, ...]]:
+    """Return the examples that cost most, side by side where there is text, else a line each."""
+    places: Sequence[int] = found.worst
+    if not places and new.per_example and old.per_example:
+        sign = 1 if new.higher_is_better else -1
+        change = [sign * (x - y) for x, y in zip(new.per_example, old.per_example, strict=True)]
+        places = sorted((i for i in range(new.n) if change[i] < 0), key=lambda i: change[i])
+    known = new.per_example and old.per_example
+    labels = {
+        i: new.ids[i] + (f": {_short(old.per_example[i])} -> {_short(new.per_example[i])}" if known else "")
+        for i in places[:SHOWN]
+    }
+    references, predictions = texts
+    if predictions:
+        return tuple(
+            Example(label, str(references[i]) if references else "", str(predictions[i])) for i, label in labels.items()
+        ), ()
+    return (), tuple(f"[{label}]" for label in labels.values())
+
+
+def _apart(value: float, base: float) -> tuple[str, str, str]:
+    """Return value, baseline and their distance with the decimals it takes to see the distance in two digits."""
+    distance = abs(value - base)
+    decimals = min(max(1 - math.floor(math.log10(distance)), 1), 9) if distance > 0 else 3
+    return f"{value:.{decimals}f}", f"{base:.{decimals}f}", f"{distance:.{decimals}f}"
+
+
+def _short(x: float | None) -> str:
+    return str(float(f"{x:.4g}"))
+
+
+def _rounded(x: float) -> float:
+    return float(f"{x:.4g}")
+
+
+def _listed(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:LISTED]) + (f" and {len(ids) - LISTED} more" if len(ids) > LISTED else "")
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")

@@ -1,0 +1,70 @@
+"""Right-or-wrong examples: Wilson's interval, exact McNemar, Tango's paired interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from statistics import NormalDist
+
+from pytest_llm.errors import InvalidInputError
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return Wilson's score interval for a rate of ``successes`` in ``n`` (Wilson 1927), two-sided.
+
+    Raises:
+        InvalidInputError: ``n`` is not positive, or ``successes`` is not between 0 and ``n``.
+    """
+    if not 0 <= successes <= n or n == 0:
+        raise InvalidInputError(f"a rate needs 0 <= successes <= n and n > 0, not {successes} of {n}")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    rate, shrink = successes / n, 1 + z * z / n
+    centre = (rate + z * z / (2 * n)) / shrink
+    half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / shrink
+    return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
+
+
+def mcnemar_exact(worse: int, better: int) -> float:
+    """Return the one-sided exact McNemar p: P(Binomial(worse + better, 1/2) >= worse).
+
+    ``worse`` counts pairs that went from right to wrong, ``better`` the other way. Small p: it got worse.
+    """
+    if worse == 0:
+        return 1.0
+    from scipy.special import betainc
+
+    return float(betainc(worse, better + 1, 0.5))
+
+
+def tango(worse: int, better: int, n: int, alpha: float) -> tuple[float, float]:
+    """Return one-sided bounds, each at level ``alpha``, of the paired difference ``(better - worse) / n``.
+
+    Inverts the score test with the restricted maximum likelihood estimate (Tango 1998, Statistics in Medicine
+    17:891, equations 24-26). Unlike Wald's interval it stays inside [-1, 1], and has width when nothing flips.
+    """
+    z = NormalDist().inv_cdf(1 - alpha)
+
+    def score(delta: float) -> float:
+        """Return the test statistic of H0: difference = ``delta``, which falls as ``delta`` rises."""
+        b = -better - worse + (2 * n - better + worse) * delta
+        c = -worse * delta * (1 - delta)
+        worse_rate = (math.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
+        variance = n * (2 * worse_rate + delta * (1 - delta))
+        distance = better - worse - n * delta
+        if variance <= 0:
+            return math.copysign(math.inf, distance) if distance else 0.0
+        return distance / math.sqrt(variance)
+
+    estimate = (better - worse) / n
+    return _root(lambda x: score(x) - z, -1.0, estimate), _root(lambda x: score(x) + z, estimate, 1.0)
+
+
+def _root(falling: Callable[[float], float], low: float, high: float) -> float:
+    """Return where ``falling`` crosses 0 between ``low`` and ``high``, or the end it does not reach, by bisection."""
+    for _ in range(60):
+        middle = (low + high) / 2
+        if falling(middle) > 0:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2

@@ -1,0 +1,297 @@
+"""The gate: is a score worse than its baseline by more than a margin, or not, or can it not be told?"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any, Literal
+
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.metrics.score import Score
+from pytest_llm.stats.paired import Comparison, Design, compare_binary, compare_corpus, compare_means
+
+Status = Literal["pass", "fail", "inconclusive"]
+Method = Literal["auto", "t", "percentile", "bca"]
+
+#: How far a mean of stored (rounded) per-example values may be from the stored value of the metric.
+_ROUNDING = 1e-4
+#: Scores that are the exponential of a mean of the examples' values, or of their logarithms.
+_LOG_KINDS = ("exponential of mean", "mean of logs")
+
+
+@dataclasses.dataclass(frozen=True)
+class GateResult:
+    """What a gate found. Differences are new minus baseline, in the metric's own units.
+
+    Attributes:
+        status: see `gate`.
+        delta: the difference.
+        low, high: one-sided bounds of it, each at level alpha; together an interval of confidence 1 - 2 alpha.
+            NaN when the comparison is a plain one.
+        p: one-sided, of the hypothesis that the new score is not worse. NaN when plain.
+        n: paired examples.
+        se: standard error of ``delta``. NaN when plain.
+        mde: smallest true drop (positive) that would fail the gate at the wanted power; ``None`` if unknown.
+        method: how it was decided, in words.
+        reason: why the status is what it is, in words.
+        newly_failing, newly_passing: ids that went from right to wrong and back; empty unless right-or-wrong.
+        flip_rate: their share; NaN unless right-or-wrong.
+        improved: whether it is significantly better: the whole interval lies on the better side of 0.
+        worst: positions (in the new score) of the examples that cost most, most costly first.
+    """
+
+    status: Status
+    delta: float
+    n: int
+    method: str
+    reason: str
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan
+    se: float = math.nan
+    mde: float | None = None
+    newly_failing: tuple[str, ...] = ()
+    newly_passing: tuple[str, ...] = ()
+    flip_rate: float = math.nan
+    worst: tuple[int, ...] = ()
+    alpha: float = 0.05
+    improved: bool = False
+
+
+def gate(
+    new: Score,
+    base: Score,
+    *,
+    margin: float,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    groups: Sequence[Hashable] | None = None,
+    method: Method = "auto",
+    resamples: int = 10_000,
+    seed: int = 0,
+    resolution: float = 0.0,
+) -> GateResult:
+    """Judge ``new`` against ``base``, paired by example id: one-sided non-inferiority with ``margin``.
+
+    In this order, with d the difference turned so that a drop is negative:
+
+    1. no example differs (by more than ``resolution``): pass, identical;
+    2. the lower bound of d is above ``-margin``: pass;
+    3. d is significantly below 0, and below ``-margin``: fail;
+    4. inconclusive: the examples are too few, or too noisy, to tell.
+
+    So with no true change a gate fails with probability at most ``alpha``, and with a true drop of the margin it
+    passes with probability at most ``alpha``. ``margin=0`` passes only what is identical or significantly better.
+
+    The comparison is chosen by what the scores hold. Statistics with an aggregate (corpus metrics): paired
+    bootstrap. Values that are right or wrong: exact McNemar, Tango's bounds. Other means, weighted or not: paired
+    t with clustered standard errors; the exponential of a mean (perplexity): the same on the log scale. ``groups``
+    holds a label an example, in the order of ``new``: examples of a group (one document, one seed question) are not
+    independent. ``method`` takes ``percentile`` or ``bca`` bootstrap instead. Where nothing can be inferred (one
+    example, or no per-example values that explain the score) the margin alone decides, and the result says so.
+
+    Raises:
+        InvalidInputError: a bad margin, alpha or groups; values that are not finite; ids that are repeated or differ.
+    """
+    _check(new, base, margin, alpha, power, groups)
+    base = aligned(base, new.ids)
+    sign = 1.0 if new.higher_is_better else -1.0
+    kind = _kind(new, base)
+    facts: dict[str, Any] = {"delta": float(new) - float(base), "n": new.n, "alpha": alpha}
+    binary = kind == "mean" and not new.weights and {*new.per_example, *base.per_example} <= {0.0, 1.0}
+    if binary:
+        change = [sign * (x - y) for x, y in zip(new.per_example, base.per_example, strict=True)]
+        facts["newly_failing"] = tuple(id for id, c in zip(new.ids, change, strict=True) if c < 0)
+        facts["newly_passing"] = tuple(id for id, c in zip(new.ids, change, strict=True) if c > 0)
+        facts["flip_rate"] = sum(map(abs, change)) / new.n
+    if kind != "plain" and _identical(new, base, resolution):
+        bounds = {"low": facts["delta"], "high": facts["delta"], "p": 1.0, "se": 0.0}
+        return GateResult("pass", method="every example", reason="no example differs", **bounds, **facts)
+    if kind == "plain" or (new.n if groups is None else len(set(groups))) < 2:
+        return _plain(sign * facts["delta"], margin, kind, facts)
+
+    # A perplexity is compared on the log scale, where the margin is the way to the worst value allowed.
+    zero, allowed = float(base), float(base) - sign * margin
+    reach = margin
+    if kind in _LOG_KINDS:
+        zero = math.log(zero)
+        reach = sign * (zero - math.log(allowed)) if allowed > 0 else math.inf
+
+    def back(difference: float) -> float:
+        """Turn a (turned) difference on the scale of comparison into one of the metric."""
+        moved = zero + sign * difference
+        return (math.exp(moved) if kind in _LOG_KINDS else moved) - float(base)
+
+    found = _compare(new, base, kind, binary, method, sign, Design(reach, alpha, power, groups, resamples, seed))
+    delta = sign * facts["delta"] if kind not in _LOG_KINDS else sign * (math.log(new) - zero)
+    status, reason = _decide(delta, found, reach, alpha)
+    low, high = sorted((back(found.low), back(found.high)))
+    return GateResult(
+        status,
+        reason=reason,
+        method=found.method,
+        low=low,
+        high=high,
+        p=found.p,
+        se=found.se * float(base) if kind in _LOG_KINDS else found.se,
+        mde=None if found.mde is None or math.isinf(found.mde) else abs(back(-found.mde)),
+        improved=found.low > 0,
+        worst=_worst(found.cost),
+        **facts,
+    )
+
+
+def _decide(delta: float, found: Comparison, margin: float, alpha: float) -> tuple[Status, str]:
+    worse = found.p <= alpha and delta < 0
+    if found.low > -margin:
+        return "pass", "significantly lower, but within the margin" if worse else "not worse by more than the margin"
+    if worse and delta < -margin:
+        return "fail", "significantly worse, and by more than the margin"
+    if worse:
+        return "inconclusive", "significantly worse; whether by more than the margin cannot be told"
+    return "inconclusive", "neither a drop nor its absence can be told from this many examples"
+
+
+def _plain(delta: float, margin: float, kind: str, facts: dict[str, Any]) -> GateResult:
+    why = (
+        "there are no per-example values that explain the score"
+        if kind == "plain" and facts["n"] > 1
+        else "one example (or one group) says nothing about the rest"
+    )
+    return GateResult(
+        "pass" if delta >= -margin else "fail",
+        method="plain comparison, no interval",
+        reason=f"{'within' if delta >= -margin else 'beyond'} the margin; {why}",
+        **facts,
+    )
+
+
+def _compare(
+    new: Score, base: Score, kind: str, binary: bool, method: Method, sign: float, design: Design
+) -> Comparison:
+    import numpy as np
+
+    corrected = method == "bca"
+    if kind == "corpus":
+        aggregate, k = new.aggregate, len(new.statistics[0])
+        assert aggregate is not None
+        table = np.hstack([np.asarray(new.statistics), np.asarray(base.statistics)])
+
+        def difference(sums: Any) -> Any:
+            return sign * (np.asarray(aggregate(sums[:, :k])) - np.asarray(aggregate(sums[:, k:])))
+
+        return compare_corpus(table, difference, design, corrected=corrected)
+    x, y = np.asarray(new.per_example), np.asarray(base.per_example)
+    if kind == "mean of logs":
+        x, y = np.log(x), np.log(y)
+    if binary and method == "auto" and design.groups is None:
+        return compare_binary(sign * (x - y), design)
+    u, v = (np.asarray(score.weights or np.ones(score.n)) for score in (new, base))
+    if method in ("auto", "t"):
+        return compare_means(sign * x, sign * y, u, v, design)
+
+    def difference_of_means(sums: Any) -> Any:
+        return sign * (sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3])
+
+    return compare_corpus(np.column_stack([u * x, u, v * y, v]), difference_of_means, design, corrected=corrected)
+
+
+def _kind(new: Score, base: Score) -> str:
+    """Return how the values of both scores come from their examples; "plain" when that is not known."""
+    if new.aggregate and new.statistics and base.statistics:
+        return "corpus"
+    if not (new.per_example and base.per_example):
+        return "plain"
+    return next((kind for kind in ("mean", *_LOG_KINDS) if _explains(new, kind) and _explains(base, kind)), "plain")
+
+
+def _explains(score: Score, kind: str) -> bool:
+    values, goal = list(score.per_example), float(score)
+    if kind in _LOG_KINDS:
+        if goal <= 0 or (kind == "mean of logs" and min(values) <= 0):
+            return False
+        goal = math.log(goal)
+    if kind == "mean of logs":
+        values = [math.log(x) for x in values]
+    weights = score.weights or (1.0,) * score.n
+    mean = math.fsum(w * x for w, x in zip(weights, values, strict=True)) / math.fsum(weights)
+    return math.isclose(mean, goal, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+
+
+def _identical(new: Score, base: Score, resolution: float) -> bool:
+    if new.statistics and base.statistics:
+        return new.statistics == base.statistics
+    same = all(abs(x - y) <= resolution for x, y in zip(new.per_example, base.per_example, strict=True))
+    return same and new.weights == base.weights
+
+
+def _worst(cost: Any) -> tuple[int, ...]:
+    import numpy as np
+
+    return tuple(int(i) for i in np.argsort(cost, kind="stable") if cost[i] < 0)
+
+
+def aligned(base: Score, ids: tuple[str, ...]) -> Score:
+    """Return ``base`` with its examples in the order of ``ids``.
+
+    Raises:
+        InvalidInputError: they are not the same examples.
+    """
+    if base.ids == ids:
+        return base
+    if sorted(base.ids) != sorted(ids):
+        raise InvalidInputError("the score and its baseline are not of the same examples: their ids differ")
+    place = {id: i for i, id in enumerate(base.ids)}
+    order = [place[id] for id in ids]
+
+    def moved(rows: Sequence[Any]) -> list[Any]:
+        return [rows[i] for i in order] if rows else []
+
+    return Score(
+        float(base),
+        name=base.name,
+        n=base.n,
+        higher_is_better=base.higher_is_better,
+        ids=ids,
+        per_example=moved(base.per_example),
+        weights=moved(base.weights),
+        statistics=moved(base.statistics),
+    )
+
+
+def _check(
+    new: Score, base: Score, margin: float, alpha: float, power: float, groups: Sequence[Hashable] | None
+) -> None:
+    problems = (
+        (math.isfinite(margin) and margin >= 0, f"margin must be a finite number of at least 0, not {margin}"),
+        (0 < alpha < 0.5, f"alpha must lie between 0 and 0.5, not {alpha}"),
+        (0 < power < 1, f"power must lie between 0 and 1, not {power}"),
+        (groups is None or len(groups) == new.n, f"groups needs one label an example ({new.n})"),
+    )
+    for ok, problem in problems:
+        if not ok:
+            raise InvalidInputError(problem)
+    check_score(new, "the score")
+    check_score(base, "the baseline")
+
+
+def check_score(score: Score, what: str) -> None:
+    """Refuse a score that measures nothing.
+
+    Raises:
+        InvalidInputError: it, or part of its evidence, is not finite; no examples; repeated ids. Says ``what`` it is.
+    """
+    problems = (
+        (score.n > 0, "has no examples"),
+        (len(set(score.ids)) == score.n, "has example ids that are repeated"),
+        (math.isfinite(score), f"is {float(score)}: nothing was measured"),
+        (all(map(math.isfinite, score.per_example)), "has examples whose value is not finite"),
+        (all(map(math.isfinite, itertools.chain(*score.statistics))), "has statistics that are not finite"),
+        (all(w >= 0 and math.isfinite(w) for w in score.weights), "has weights that are not finite"),
+        (not score.weights or sum(score.weights) > 0, "has weights that add up to nothing"),
+    )
+    for ok, problem in problems:
+        if not ok:
+            raise InvalidInputError(f"{what} {problem}")
