@@ -1,0 +1,92 @@
+"""What a reader sees of two texts that differ: changed lines, the changed words underlined."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from pytest_llm.reports.text import visible
+
+#: Rows of a diff, lines compared, and characters of a line: a runaway answer must not make a report unreadable, or
+#: the comparison (quadratic in the lines that differ) slow.
+MAX_ROWS, MAX_LINES, MAX_WIDTH = 40, 200, 160
+
+_WORDS = re.compile(r"\s+|\w+|[^\w\s]")
+
+
+def line_diff(old: str, new: str) -> tuple[str, ...]:
+    """Return where the texts part, one line of context, and the lines of ``old`` (-) and ``new`` (+) that differ.
+
+    A row ``?`` underlines the changed words of the line above it. Characters that do not show are escaped.
+    """
+    if old == new:
+        return ()
+    a, b = old.split("\n"), new.split("\n")
+    start = _common(a, b)
+    end = _common(a[start:][::-1], b[start:][::-1])
+    parting = _parting(a[start] if start < len(a) else "", b[start] if start < len(b) else "")
+    rows = [f"@@ first difference: line {start + 1}, column {parting + 1} @@"]
+    rows += [f"  {_crop(a[start - 1], 0)[0]}"] if start else []
+    mid_a, mid_b = a[start : len(a) - end], b[start : len(b) - end]
+    hidden = max(len(mid_a), len(mid_b)) - MAX_LINES
+    rows += _changes(mid_a[:MAX_LINES], mid_b[:MAX_LINES])
+    if len(rows) > MAX_ROWS or hidden > 0:
+        left = max(len(rows) - MAX_ROWS, 0) + max(hidden, 0)
+        rows = [*rows[:MAX_ROWS], f"… (+{left} lines)"]
+    return tuple(rows)
+
+
+def _common(a: list[str], b: list[str]) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _parting(x: str, y: str) -> int:
+    return next((i for i, (c, d) in enumerate(zip(x, y, strict=False)) if c != d), min(len(x), len(y)))
+
+
+def _changes(a: list[str], b: list[str]) -> Iterator[str]:
+    for tag, i, i2, j, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if tag == "equal":
+            shown = a[i:i2] if i2 - i <= 3 else [a[i], f"… ({i2 - i - 2} equal lines)", a[i2 - 1]]
+            yield from (f"  {_crop(line, 0)[0]}" for line in shown)
+            continue
+        pairs = min(i2 - i, j2 - j)
+        for k in range(pairs):
+            yield from _pair(a[i + k], b[j + k])
+        yield from (f"- {_crop(line, 0)[0]}" for line in a[i + pairs : i2])
+        yield from (f"+ {_crop(line, 0)[0]}" for line in b[j + pairs : j2])
+
+
+def _pair(x: str, y: str) -> Iterator[str]:
+    at = _parting(x, y)
+    (x, x_lead), (y, y_lead) = _crop(x, at), _crop(y, at)
+    words_x, words_y = _WORDS.findall(x), _WORDS.findall(y)
+    marks_x, marks_y = "", ""
+    for tag, i, i2, j, j2 in difflib.SequenceMatcher(None, words_x, words_y, autojunk=False).get_opcodes():
+        mark = " " if tag == "equal" else "^"
+        marks_x += _under("".join(words_x[i:i2]), mark)
+        marks_y += _under("".join(words_y[j:j2]), mark)
+    for sign, text, lead, marks in (("-", x, x_lead, marks_x), ("+", y, y_lead, marks_y)):
+        yield f"{sign} {text}"
+        if "^" in marks[lead:]:
+            yield f"? {marks.rstrip()}"
+
+
+def _crop(line: str, at: int) -> tuple[str, int]:
+    """Return the part of ``line`` around column ``at`` as it is shown, and the width of the leading ellipsis."""
+    if len(line) <= MAX_WIDTH:
+        return visible(line), 0
+    start = max(0, min(at - MAX_WIDTH // 3, len(line) - MAX_WIDTH))
+    shown = visible(line[start : start + MAX_WIDTH])
+    return ("… " if start else "") + shown + ("…" if start + MAX_WIDTH < len(line) else ""), 2 if start else 0
+
+
+def _under(text: str, mark: str) -> str:
+    # A tab stays a tab and a wide character takes two columns, so that the marks stand under what they mean.
+    return "".join(
+        "\t" if c == "\t" and mark == " " else mark * (2 if unicodedata.east_asian_width(c) in "WF" else 1)
+        for c in text
+        if not unicodedata.combining(c)
+    )

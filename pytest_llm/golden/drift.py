@@ -1,0 +1,273 @@
+"""How a new value differs from a golden: a status, and the evidence for it. Pure: it reads and writes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.golden import jsontext
+from pytest_llm.golden.file import Golden
+from pytest_llm.golden.values import Array
+from pytest_llm.requests import request_from_json, split_requests
+from pytest_llm.results import Generation
+
+#: Statuses a comparison can give, from best to worst.
+_ORDER = ("identical", "near-tie", "format-only", "close", "drifted")
+
+#: Differing parts of one value whose diff is shown.
+_SHOWN = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """What a check tolerates.
+
+    ``logprob_margin`` is in nats. ``similarity`` in (0, 1] makes a text ``close``: chrF / 100, or the cosine of two
+    ``encoder.embed`` vectors when an encoder is given. Floats are equal when they differ by at most
+    ``max(rtol * larger, atol)`` (as `math.isclose`).
+    """
+
+    logprob_margin: float = 0.05
+    similarity: float | None = None
+    encoder: Any = None
+    rtol: float = 1e-6
+    atol: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("logprob_margin", "rtol", "atol"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise InvalidInputError(f"{name} is a distance: it cannot be {getattr(self, name)}")
+        if self.similarity is not None and not 0 < self.similarity <= 1:
+            raise InvalidInputError(f"similarity lies in (0, 1], not {self.similarity}")
+        if self.encoder is not None and self.similarity is None:
+            raise InvalidInputError("encoder= measures a similarity: give its bound too, as similarity=0.9")
+
+
+@dataclasses.dataclass(frozen=True)
+class Drift:
+    """What a comparison found; the fields are those of a `pytest_llm.verdicts.Verdict`."""
+
+    status: str
+    headline: str
+    figures: dict[str, Any] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    diff: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass
+class _Difference:
+    where: str
+    status: str
+    headline: str
+    figures: dict[str, Any]
+    note: str = ""
+    texts: tuple[str, str] | None = None
+
+
+def compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
+    """Compare a test's new value with its golden.
+
+    Another request is ``stale``, whatever came of it. Another model or environment is compared, and named.
+
+    Raises:
+        InvalidInputError: a similarity came out as NaN.
+    """
+    if golden.request != new.request and golden.request and new.request:
+        changed = _changed(_spelled(golden.request), _spelled(new.request))
+        if changed:
+            fields = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in changed))
+            rows = [row for name, (old, now) in list(changed.items())[:10] for row in _field_rows(name, old, now)]
+            rows += [f"… (+{len(changed) - 10} fields)"] if len(changed) > 10 else []
+            return Drift("stale", f"stale: the question changed ({fields})", diff=tuple(rows))
+    found: list[_Difference] = []
+    _walk(golden.value, new.value, "", rules, found)
+    if not found:
+        return Drift("identical", "matches")
+    if rules.similarity is not None:
+        _rate(found, rules)
+    return _summary(found, golden, new)
+
+
+def _summary(found: list[_Difference], golden: Golden, new: Golden) -> Drift:
+    from pytest_llm.golden.diff import line_diff
+
+    found.sort(key=lambda one: -_ORDER.index(one.status))  # stable: the first of the worst leads
+    worst = found[0]
+    figures = dict(worst.figures)
+    if isinstance(new.value, (list, dict)):
+        figures = {"parts that differ": len(found), **figures}
+    rows: list[str] = []
+    for one in found[:_SHOWN]:
+        if one.texts:
+            rows += [f"{one.where}:"] if one.where else []
+            rows += line_diff(*one.texts)
+        elif one is not worst:
+            rows.append(f"{one.where}: {one.headline}")
+    if len(found) > _SHOWN:
+        rows.append(f"… (+{len(found) - _SHOWN} parts that differ)")
+    headline = (f"{worst.where}: " if worst.where else "") + worst.headline
+    notes = [worst.note] if worst.note else []
+    surroundings = _renamed(golden.environment, new.environment)
+    if surroundings:  # said first: a model is blamed only in the environment its golden was made in
+        headline = f"in another environment ({surroundings}), {headline}"
+        notes.append("the environment of the golden was another one: look there before blaming the model")
+    model = _renamed(golden.model, new.model)
+    if model:
+        notes.append(f"another model made the golden: {model}")
+    return Drift(worst.status, headline, figures, tuple(notes), tuple(rows))
+
+
+def _walk(old: Any, new: Any, where: str, rules: Rules, found: list[_Difference]) -> None:
+    if isinstance(old, str) and isinstance(new, str):
+        if old != new:
+            found.append(_text(old, new, where, rules))
+    elif isinstance(old, Array) and isinstance(new, Array):
+        found += _arrays(old, new, where, rules)
+    elif isinstance(old, list) and isinstance(new, list):
+        if len(old) != len(new):
+            found.append(_Difference(where, "drifted", f"{len(old)} items became {len(new)}", {}))
+        for i, (x, y) in enumerate(zip(old, new, strict=False)):
+            _walk(x, y, f"{where}[{i}]", rules, found)
+    elif isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            if key in old and key in new:
+                _walk(old[key], new[key], f"{where}.{key}", rules, found)
+            else:
+                found.append(_Difference(f"{where}.{key}", "drifted", "is gone" if key in old else "is new", {}))
+    elif _is_number(old) and _is_number(new):
+        if old != new and (isinstance(old, int) and isinstance(new, int) or not _near(old, new, rules)):
+            relative = abs(new - old) / abs(old) if old else math.inf
+            figures = {"golden": old, "new": new, "relative": relative, "rtol": rules.rtol, "atol": rules.atol}
+            found.append(_Difference(where, "drifted", f"drifted from {old!r} to {new!r}", figures))
+    elif type(old) is not type(new) or old != new:
+        found.append(_Difference(where, "drifted", f"drifted from {_brief(old)} to {_brief(new)}", {}))
+
+
+def _text(old: str, new: str, where: str, rules: Rules) -> _Difference:
+    from pytest_llm.golden.formatting import format_difference
+    from pytest_llm.golden.ties import parting
+
+    evidence = None
+    if isinstance(old, Generation) and isinstance(new, Generation):
+        evidence = parting(old, new, rules.logprob_margin)
+    figures = evidence.figures if evidence else {}
+    texts = (str(old), str(new))
+    if evidence and evidence.tie:
+        headline = f"near-tie at {evidence.words}, within {rules.logprob_margin:g} nats on both sides"
+        return _Difference(where, "near-tie", headline, figures, texts=texts)
+    kinds = format_difference(*texts)
+    if kinds:
+        return _Difference(where, "format-only", f"differs in format only ({', '.join(kinds)})", {}, texts=texts)
+    headline = f"drifted at {evidence.words}" if evidence else "drifted"
+    return _Difference(where, "drifted", headline, figures, evidence.why if evidence else "", texts)
+
+
+def _arrays(old: Array, new: Array, where: str, rules: Rules) -> list[_Difference]:
+    import numpy as np
+
+    a, b = old.data, new.data
+    if a.shape != b.shape:
+        return [_Difference(where, "drifted", f"shape {a.shape} became {b.shape}", {})]
+    if a.dtype.kind in "biu" and b.dtype.kind in "biu":
+        wrong = a != b
+    else:
+        with np.errstate(invalid="ignore"):
+            a, b = (x.astype(np.complex128 if x.dtype.kind == "c" else np.float64) for x in (a, b))
+            bound = np.maximum(rules.rtol * np.maximum(abs(a), abs(b)), rules.atol)
+            wrong = (a != b) & ~((abs(a - b) <= bound) & np.isfinite(a) & np.isfinite(b))
+    if not wrong.any():
+        return []
+    a, b = (x.astype(np.complex128 if x.dtype.kind == "c" else np.float64) for x in (a, b))
+    gap = np.where(wrong, abs(a - b), 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.where(wrong, gap / abs(a), 0.0)
+    at = tuple(int(i) for i in np.unravel_index(int(gap.argmax()), gap.shape))
+    figures = {
+        "entries": f"{int(wrong.sum())} of {wrong.size}", "max abs error": float(gap.max()),
+        "max rel error": float(relative.max()), "rtol": rules.rtol, "atol": rules.atol,
+    }  # fmt: skip
+    words = f"array drifted, most at {list(at)}: {a[at].item()!r} → {b[at].item()!r}"
+    note = "" if old.dtype == new.dtype else f"the array's dtype changed: {old.dtype} → {new.dtype}"
+    return [_Difference(where, "drifted", words, figures, note)]
+
+
+def _rate(found: list[_Difference], rules: Rules) -> None:
+    assert rules.similarity is not None
+    asked = [one for one in found if one.texts and one.status == "drifted"]
+    pairs = [one.texts for one in asked if one.texts]
+    if not pairs:
+        return
+    from pytest_llm.golden.similarity import chrf, cosine
+
+    measure = "chrF" if rules.encoder is None else "embedding cosine"
+    values = [chrf(*pair) for pair in pairs] if rules.encoder is None else cosine(pairs, rules.encoder)
+    for one, value in zip(asked, values, strict=True):
+        if math.isnan(value):
+            raise InvalidInputError(f"{one.where or 'the answer'}: its {measure} similarity is NaN; check the encoder")
+        one.figures = {**one.figures, measure: value, "at least": rules.similarity}
+        if value >= rules.similarity:
+            one.status, one.note = "close", ""
+            one.headline = f"close: {measure} {value:.4g}, at least {rules.similarity:g} asked"
+
+
+def _renamed(old: dict[str, Any], new: dict[str, Any]) -> str:
+    changed = _changed(old, new) if old and new and old != new else {}
+    return ", ".join(f"{name} {_brief(was)} → {_brief(now)}" for name, (was, now) in changed.items())
+
+
+def _changed(old: Any, new: Any, name: str = "") -> dict[str, tuple[Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return {
+            path: change
+            for key in sorted(old.keys() | new.keys())
+            for path, change in _changed(old.get(key), new.get(key), f"{name}.{key}" if name else key).items()
+        }
+    if (
+        isinstance(old, list)
+        and isinstance(new, list)
+        and len(old) == len(new)
+        and any(isinstance(x, dict) for x in old)
+    ):
+        return {
+            path: change
+            for i, (x, y) in enumerate(zip(old, new, strict=True))
+            for path, change in _changed(x, y, f"{name}[{i}]").items()
+        }
+    return {} if old == new else {name: (old, new)}
+
+
+def _spelled(request: dict[str, Any]) -> Any:
+    """Return the request as it reads from a file, with fields a newer version added at their defaults."""
+    request = jsontext.load(jsontext.dump(request))
+    try:
+        spelled = [request_from_json(one).to_json() for one in split_requests(request)]
+    except (InvalidInputError, TypeError):
+        return request
+    return spelled[0] if len(spelled) == 1 else spelled
+
+
+def _field_rows(name: str, old: Any, new: Any) -> list[str]:
+    if isinstance(old, str) and isinstance(new, str):
+        from pytest_llm.golden.diff import line_diff
+
+        return [f"{name}:", *line_diff(old, new)]
+    return [f"{name}: {_brief(old)} → {_brief(new)}"]
+
+
+def _near(old: float, new: float, rules: Rules) -> bool:
+    return math.isclose(old, new, rel_tol=rules.rtol, abs_tol=rules.atol)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, Array):
+        return f"an array of shape {value.data.shape}"
+    text = value if isinstance(value, str) else repr(value)
+    # A digest's first dozen characters tell it apart; a text's first sixty do.
+    width = 12 if len(text) == 64 and text.isalnum() else 60
+    return text if len(text) <= width else text[:width] + "…"

@@ -1,0 +1,253 @@
+r"""The golden file: its path, its format, reading and writing it.
+
+A golden is one JSON file, and a ``.npy`` of the same stem where it holds a large array::
+
+    {"schema": 1, "nodeid": ..., "request": {...}, "model": {...}, "environment": {...},
+     "output": {"lines": [...], "token_ids": [...], ...}}        one text
+     "outputs": [{"lines": [...], ...}, ...]                     a (nested) list of texts
+     "output": {"value": ...}                                    a number or any JSON
+     "output": {"array": [...] , "shape", "dtype"}               a small array
+     "output": {"file": "x.npy", "sha256", "shape", "dtype"}     a large one
+
+``lines`` is the text split on "\n" only. ``logprobs`` and ``margins`` are nats, rounded to four decimals, null
+where infinite.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from pytest_llm.errors import GoldenError
+from pytest_llm.files import safe_name, write_atomic
+from pytest_llm.golden import jsontext
+from pytest_llm.golden.values import Array, normalise, provenance
+from pytest_llm.location import Location
+from pytest_llm.results import Generation
+
+SCHEMA = 1
+FOLDER = "__llm_snapshots__"
+
+#: Arrays up to this many numbers are written into the JSON, where a reader sees them.
+INLINE_NUMBERS = 64
+
+_EVIDENCE = ("token_ids", "tokens", "logprobs", "runner_ups", "margins")
+#: Two code points that JSON escapes would join into one character.
+_PAIR = re.compile("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])")
+
+
+class DamagedGoldenError(GoldenError):
+    """The file is broken, and ``--llm-update=all`` may write it anew (a newer schema's file it may not)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Golden:
+    """What a golden file says. ``value`` is as `pytest_llm.golden.values.normalise` returns it."""
+
+    nodeid: str
+    value: Any
+    request: dict[str, Any] = dataclasses.field(default_factory=dict)
+    model: dict[str, Any] = dataclasses.field(default_factory=dict)
+    environment: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, value: Any, nodeid: str) -> Golden:
+        """Make the golden of a test's ``value``.
+
+        Raises:
+            InvalidInputError: nothing a golden can hold.
+        """
+        request, model, environment = provenance(value)
+        return cls(nodeid.replace("\\", "/"), normalise(value), request, model, environment)
+
+
+def module_folder(module: Path) -> Path:
+    """Return the folder of a test module's goldens."""
+    return module.parent / FOLDER / safe_name(module.stem if module.suffix == ".py" else module.name)
+
+
+def golden_path(location: Location, name: str) -> Path:
+    """Return the file of the golden ``name`` of a test. No two (test, name) pairs share one."""
+    if name.startswith("-") or "--" in name:  # the last "--" must be the separator
+        name = f"{name.replace('-', '_')}~{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:10]}"
+    return module_folder(location.file) / (safe_name(f"{location.qualname}--{name}") + ".json")
+
+
+def encode(golden: Golden, path: Path) -> tuple[str, bytes | None]:
+    """Return the JSON text of ``golden`` as written at ``path``, and the bytes of its ``.npy``, if it needs one."""
+    data: dict[str, Any] = {
+        "schema": SCHEMA,
+        "nodeid": golden.nodeid,
+        "request": golden.request,
+        "model": golden.model,
+        "environment": golden.environment,
+    }
+    sidecar = None
+    if isinstance(golden.value, Array):
+        data["output"], sidecar = _encode_array(golden.value, path)
+    elif isinstance(golden.value, str):
+        data["output"] = _encode_text(golden.value)
+    elif isinstance(golden.value, list) and _only_texts(golden.value):
+        data["outputs"] = _encode_texts(golden.value)
+    else:
+        data["output"] = {"value": golden.value}
+    return jsontext.dump(data), sidecar
+
+
+def write(path: Path, text: str, sidecar: bytes | None) -> None:
+    """Write an encoded golden; the JSON comes last, so a reader never takes a half-written array for a golden.
+
+    The caller holds the golden's lock.
+
+    Raises:
+        GoldenError: the file system refused.
+    """
+    beside = path.with_suffix(".npy")
+    try:
+        if sidecar is not None and not (beside.exists() and beside.read_bytes() == sidecar):
+            write_atomic(beside, sidecar)
+        write_atomic(path, text)
+        if sidecar is None:
+            with contextlib.suppress(FileNotFoundError):
+                beside.unlink()
+    except OSError as error:
+        raise GoldenError(f"{path}: the golden could not be written: {error}") from error
+
+
+def read(path: Path) -> Golden | None:
+    """Read a golden; ``None`` when there is no such file.
+
+    Raises:
+        DamagedGoldenError: it is corrupt, merge-conflicted, incomplete, or its ``.npy`` is missing or another one.
+        GoldenError: it cannot be opened, or a newer pytest_llm wrote it.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise GoldenError(f"{path}: the golden cannot be read: {error}") from error
+    return decode(raw, path)
+
+
+def decode(raw: bytes, path: Path) -> Golden:
+    """Read the bytes of a golden file; ``path`` is for messages and for the ``.npy`` beside it. Raises as `read`."""
+    try:
+        data = jsontext.load(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise _damaged(path, f"not UTF-8: {error.reason}", raw.count(b"\n", 0, error.start) + 1) from None
+    except jsontext.NotGoldenJSON as error:
+        raise _damaged(path, str(error), error.line) from None
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if not isinstance(schema, int) or schema < 1:
+        raise _damaged(path, "no golden: it has no schema number")
+    if schema > SCHEMA:
+        raise GoldenError(
+            f"{path}: a newer pytest_llm wrote this golden (schema {schema}, this one reads up to {SCHEMA}): "
+            "upgrade pytest-llm-regression"
+        )
+    try:
+        value = _decode_texts(data["outputs"]) if "outputs" in data else _decode_output(data["output"], path)
+        parts = [data["request"], data["model"], data["environment"]]
+        if not all(isinstance(part, dict) for part in parts) or not isinstance(data["nodeid"], str):
+            raise TypeError("request, model and environment are objects, and nodeid is text")
+        return Golden(data["nodeid"], value, *parts)
+    except KeyError as error:
+        raise _damaged(path, f"the field {error} is missing") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, f"a field does not hold what it should: {error}") from None
+
+
+def _damaged(path: Path, what: str, line: int = 0) -> DamagedGoldenError:
+    cure = "resolve the conflict" if "conflict" in what else "restore it from version control"
+    return DamagedGoldenError(
+        f"{path}{f':{line}' if line else ''}: the golden cannot be read: {what}; {cure}, "
+        "or run its test with --llm-update=all to write it anew"
+    )
+
+
+def _only_texts(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and bool(value) and all(map(_only_texts, value)))
+
+
+def _encode_texts(values: list[Any]) -> list[Any]:
+    return [_encode_text(value) if isinstance(value, str) else _encode_texts(value) for value in values]
+
+
+def _encode_text(text: str) -> dict[str, Any]:
+    pieces = [(line, _PAIR.split(line)) for line in str(text).split("\n")]
+    data: dict[str, Any] = {"lines": [parts if len(parts) > 1 else line for line, parts in pieces]}
+    if isinstance(text, Generation) and text.token_ids:
+        data["token_ids"], data["tokens"] = list(text.token_ids), list(text.tokens)
+        data["runner_ups"] = list(text.runner_ups)
+        data["logprobs"], data["margins"] = [_nats(x) for x in text.logprobs], [_nats(x) for x in text.margins]
+        data["finish_reason"] = text.finish_reason
+    return data
+
+
+def _nats(x: float) -> float | None:
+    return round(x, 4) + 0.0 if math.isfinite(x) else None  # + 0.0 makes -0.0 plain
+
+
+def _decode_texts(data: Any) -> list[Any]:
+    if not isinstance(data, list):
+        raise TypeError("outputs is a list")
+    return [_decode_texts(item) if isinstance(item, list) else _decode_text(item) for item in data]
+
+
+def _decode_text(data: dict[str, Any]) -> Generation:
+    text = "\n".join(line if isinstance(line, str) else "".join(line) for line in data["lines"])
+    if "token_ids" not in data:
+        return Generation(text)
+    if len({len(data[name]) for name in _EVIDENCE if data[name]}) > 1:
+        raise ValueError("token_ids, tokens, logprobs, runner_ups and margins differ in length")
+    return Generation(
+        text,
+        token_ids=data["token_ids"],
+        tokens=data["tokens"],
+        logprobs=[-math.inf if x is None else float(x) for x in data["logprobs"]],
+        runner_ups=data["runner_ups"],
+        margins=[math.inf if x is None else float(x) for x in data["margins"]],
+        finish_reason=data["finish_reason"],
+    )
+
+
+def _decode_output(data: dict[str, Any], path: Path) -> Any:
+    if "lines" in data:
+        return _decode_text(data)
+    if "array" not in data and "file" not in data:
+        return data["value"]
+    import numpy as np
+
+    shape, dtype = tuple(data["shape"]), data["dtype"]
+    if "array" in data:
+        return Array(np.array(data["array"]).reshape(shape), dtype)
+    beside = path.with_suffix(".npy")
+    try:
+        raw = beside.read_bytes()
+    except OSError as error:
+        raise _damaged(path, f"its array {beside.name} cannot be read ({error.strerror})") from None
+    if hashlib.sha256(raw).hexdigest() != data["sha256"]:
+        raise _damaged(path, f"its array {beside.name} is not the one it was written with (sha256 differs)")
+    array = np.load(io.BytesIO(raw), allow_pickle=False)
+    if array.shape != shape:
+        raise _damaged(path, f"its array {beside.name} has shape {array.shape}, not {shape}")
+    return Array(array, dtype)
+
+
+def _encode_array(value: Array, path: Path) -> tuple[dict[str, Any], bytes | None]:
+    import numpy as np
+
+    data: dict[str, Any] = {"shape": list(value.data.shape), "dtype": value.dtype}
+    if value.data.size <= INLINE_NUMBERS and value.data.dtype.kind != "c" and bool(np.isfinite(value.data).all()):
+        return {**data, "array": value.data.tolist()}, None
+    stream = io.BytesIO()
+    np.save(stream, value.data, allow_pickle=False)
+    raw = stream.getvalue()
+    return {**data, "file": path.with_suffix(".npy").name, "sha256": hashlib.sha256(raw).hexdigest()}, raw

@@ -1,0 +1,88 @@
+"""JSON as goldens spell it: made to be read in a pull request, and to hold any text exactly."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+#: Characters written as escapes: lone surrogates (UTF-8 cannot hold them), and everything that would not show, or
+#: would reorder what shows, in a diff: a model's answer is untrusted text.
+_HIDDEN = re.compile(
+    "[\ud800-\udfff\x7f-\x9f\u00ad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
+)
+_CONFLICT = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?: |\r?$)", re.MULTILINE)
+
+
+class NotGoldenJSON(ValueError):
+    """The text is not JSON a golden could hold. The message says why, ``line`` where (0 when unknown)."""
+
+    def __init__(self, message: str, line: int = 0) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def dump(data: Any) -> str:
+    """Return ``data`` as JSON: sorted keys, indent 2, one line for a list of numbers, a final newline.
+
+    ``tokens`` stay on one line too: one token a line would bury the text in a diff.
+
+    Raises:
+        ValueError: a NaN or an infinity.
+    """
+    return _HIDDEN.sub(_escape, _node(data, "")) + "\n"
+
+
+def load(text: str) -> Any:
+    """Parse what `dump` wrote, and nothing a careless merge could have made of it.
+
+    Raises:
+        NotGoldenJSON: not JSON, merge-conflict markers, a key twice, or a NaN.
+    """
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        conflict = _CONFLICT.search(text)
+        if conflict:
+            line = text.count("\n", 0, conflict.start()) + 1
+            raise NotGoldenJSON(f"merge-conflict markers ({conflict[1]})", line) from None
+        raise NotGoldenJSON(f"not JSON: {error.msg} at column {error.colno}", error.lineno) from None
+    except RecursionError:
+        raise NotGoldenJSON("not a golden: nested too deep") from None
+
+
+def _node(value: Any, indent: str) -> str:
+    inner = indent + "  "
+    if isinstance(value, dict) and value:
+        rows = [
+            f"{inner}{_flat(key)}: {_flat(value[key]) if key == 'tokens' else _node(value[key], inner)}"
+            for key in sorted(value)
+        ]
+        return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
+    if isinstance(value, (list, tuple)) and not all(x is None or isinstance(x, (int, float)) for x in value):
+        return "[\n" + ",\n".join(inner + _node(x, inner) for x in value) + f"\n{indent}]"
+    return _flat(value)
+
+
+def _flat(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True)
+
+
+def _escape(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        twice = next(key for i, (key, _) in enumerate(pairs) if any(key == other for other, _ in pairs[:i]))
+        raise NotGoldenJSON(f"the key {twice!r} stands twice in one object (a merge that kept both sides?)")
+    return data
+
+
+def _refuse(constant: str) -> Any:
+    raise NotGoldenJSON(f"{constant} is not a figure a golden can hold")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)

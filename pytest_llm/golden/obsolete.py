@@ -1,0 +1,141 @@
+"""Goldens no test uses any more. Found by a complete run, deleted only by ``pytest-llm prune``."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from pytest_llm.errors import GoldenError
+from pytest_llm.files import write_atomic
+from pytest_llm.golden import jsontext
+from pytest_llm.golden.file import FOLDER, module_folder
+from pytest_llm.golden.pending import digest
+
+
+@dataclasses.dataclass(frozen=True)
+class Obsolete:
+    """A golden file, or the ``.npy`` of one, that a complete run did not use.
+
+    ``sha256`` is of its content when it was found: what has changed since is not deleted.
+    """
+
+    path: Path
+    nodeid: str
+    reason: str
+    sha256: str
+
+    def delete(self) -> bool:
+        """Delete the file, and its folder when that leaves it empty; ``False`` when it was already gone.
+
+        Raises:
+            GoldenError: it is not inside a ``__llm_snapshots__`` folder, or it changed since it was listed.
+        """
+        place = self.path.parent.resolve() / self.path.name  # a link is removed itself, never what it leads to
+        if FOLDER not in place.parent.parts or self.path.suffix not in (".json", ".npy"):
+            raise GoldenError(f"{self.path} is not a golden in a {FOLDER} folder: it is left alone")
+        now = digest(place)
+        if not now:
+            return False
+        if now != self.sha256:
+            raise GoldenError(f"{self.path} changed since it was found obsolete: run the whole suite again")
+        place.unlink()
+        with contextlib.suppress(OSError):  # not empty
+            place.parent.rmdir()
+            if place.parent.parent.name == FOLDER:
+                place.parent.parent.rmdir()
+        return True
+
+
+def find_obsolete(used: Mapping[str, str], modules: Iterable[Path], unfinished: Collection[str]) -> list[Obsolete]:
+    """Return the goldens beside ``modules`` that a complete, unfiltered run did not use, by path.
+
+    Args:
+        used: golden path to node id, as `pytest_llm.record.RunRecord.goldens`.
+        modules: the test modules that were collected.
+        unfinished: node ids of tests that were collected and did not pass (skipped, failed, in error): what they
+            would have used is not known, so their goldens are kept.
+
+    A file that cannot be read as a golden is kept: nothing is known about it.
+    """
+    kept = {Path(path) for path in used}
+    waiting = {nodeid.partition("::")[2] for nodeid in unfinished}
+    found: list[Obsolete] = []
+    collected = set(modules)
+    for snapshots in sorted({module.parent / FOLDER for module in collected}):
+        if not snapshots.is_dir():
+            continue
+        living = {module_folder(file) for file in snapshots.parent.iterdir() if file.is_file()}
+        asked = {module_folder(module) for module in collected}
+        for folder in sorted(path for path in snapshots.iterdir() if path.is_dir()):
+            # A module that stands there and was not collected (another pattern, an ignore) keeps its goldens.
+            if folder in asked or folder not in living:
+                found += _in_folder(folder, kept, waiting, gone=folder not in living)
+    return found
+
+
+def write_obsolete(cache_dir: Path, root: Path, found: list[Obsolete]) -> None:
+    """Keep the list for ``pytest-llm prune``; an empty one replaces an older one."""
+    rows = [{**dataclasses.asdict(one), "path": str(one.path.absolute())} for one in found]
+    write_atomic(_list_file(cache_dir, root), jsontext.dump(rows))
+
+
+def read_obsolete(cache_dir: Path, root: Path) -> list[Obsolete] | None:
+    """Return the list of the last complete run; ``None`` when there was none.
+
+    Raises:
+        GoldenError: the list is damaged.
+    """
+    file = _list_file(cache_dir, root)
+    try:
+        return [Obsolete(**{**row, "path": Path(row["path"])}) for row in jsontext.load(file.read_text("utf-8"))]
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise GoldenError(f"{file} cannot be read ({error}): run the whole suite again") from error
+
+
+def remove(found: Iterable[Obsolete]) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """Delete the files; return those that went, and those that were kept with the reason."""
+    gone: list[Path] = []
+    kept: list[tuple[Path, str]] = []
+    for one in found:
+        try:
+            gone += [one.path] if one.delete() else []
+        except (GoldenError, OSError) as error:
+            kept.append((one.path, str(error)))
+    return gone, kept
+
+
+def _in_folder(folder: Path, kept: set[Path], unfinished: set[str], gone: bool = False) -> list[Obsolete]:
+    found: list[Obsolete] = []
+    for file in sorted(folder.glob("*.json")):
+        if file in kept:
+            continue
+        nodeid = _nodeid(file)
+        if nodeid is None or nodeid.partition("::")[2] in unfinished:
+            continue
+        reason = "its test module is gone" if gone else "no test uses it"
+        found += [
+            Obsolete(one, nodeid, reason, digest(one)) for one in (file, file.with_suffix(".npy")) if one.exists()
+        ]
+    found += [
+        Obsolete(file, "", "it belongs to no golden", digest(file))
+        for file in sorted(folder.glob("*.npy"))
+        if not file.with_suffix(".json").exists()
+    ]
+    return found
+
+
+def _nodeid(file: Path) -> str | None:
+    try:
+        nodeid = jsontext.load(file.read_text("utf-8-sig"))["nodeid"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return nodeid if isinstance(nodeid, str) else None
+
+
+def _list_file(cache_dir: Path, root: Path) -> Path:
+    return cache_dir / "obsolete" / f"{hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:20]}.json"

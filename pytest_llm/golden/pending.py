@@ -1,0 +1,129 @@
+"""Pending candidates: new goldens that wait for a reader's yes or no, without running the model again.
+
+Each mismatch leaves one JSON file under ``<cache>/pending/<hash of root>/`` with all that accepting needs. They are
+found again by the folder the user stands in, so one cache serves many checkouts.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_llm.errors import GoldenError
+from pytest_llm.files import locked, write_atomic
+from pytest_llm.golden import jsontext
+from pytest_llm.golden.file import FOLDER, write
+from pytest_llm.verdicts import Verdict
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A new golden that would replace ``path``.
+
+    ``base`` is the sha256 of the golden it was compared with, ``""`` when there was none.
+    """
+
+    file: Path
+    path: Path
+    nodeid: str
+    verdict: Verdict
+    base: str
+    content: str
+    sidecar: bytes | None = None
+
+    def accept(self) -> None:
+        """Write the golden exactly as the run that failed would have, and forget the candidate.
+
+        Raises:
+            GoldenError: the golden is not the one this was compared with, or cannot be written.
+        """
+        if FOLDER not in self.path.parts or self.path.suffix != ".json":
+            raise GoldenError(f"{self.file}: {self.path} is not a golden; delete this candidate")
+        with golden_lock(self.file.parents[2], self.path):
+            if digest(self.path) != self.base:
+                raise GoldenError(
+                    f"{self.path}: the golden changed since this candidate was made; run its test again: {self.nodeid}"
+                )
+            write(self.path, self.content, self.sidecar)
+        self.reject()
+
+    def reject(self) -> None:
+        """Forget the candidate; the golden stays as it is."""
+        self.file.unlink(missing_ok=True)
+
+
+def root_folder(cache_dir: Path, root: Path) -> Path:
+    """Return where the candidates of the project at ``root`` wait."""
+    return cache_dir / "pending" / _tag(root)
+
+
+def save_candidate(
+    cache_dir: Path, root: Path, path: Path, verdict: Verdict, content: str, sidecar: bytes | None
+) -> None:
+    """Keep what ``path`` would become, beside the verdict that stopped it."""
+    data: dict[str, Any] = {
+        "golden": str(path.absolute()),
+        "base": digest(path),
+        "nodeid": verdict.nodeid,
+        "verdict": verdict.to_json(),
+        "content": content,
+        "sidecar": None if sidecar is None else base64.b64encode(sidecar).decode(),
+    }
+    write_atomic(root_folder(cache_dir, root) / f"{_tag(path)}.json", jsontext.dump(data))
+
+
+def discard_candidate(cache_dir: Path, root: Path, path: Path) -> None:
+    """Forget the candidate of a golden that now passes."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        (root_folder(cache_dir, root) / f"{_tag(path)}.json").unlink()
+
+
+def list_pending(cache_dir: Path, under: Path) -> list[Candidate]:
+    """Return the candidates for goldens below the folder ``under``, by path.
+
+    Raises:
+        GoldenError: a candidate file is damaged; the message says which to delete.
+    """
+    found = [_load(file) for file in (cache_dir / "pending").glob("*/*.json")]
+    under = under.resolve()
+    return sorted((one for one in found if one.path.resolve().is_relative_to(under)), key=lambda one: one.path)
+
+
+def digest(path: Path) -> str:
+    """Return the sha256 of a file's content; ``""`` when there is no such file."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return ""
+
+
+@contextlib.contextmanager
+def golden_lock(cache_dir: Path, path: Path) -> Iterator[None]:
+    """Hold a golden against other workers and against ``pytest-llm review``."""
+    with locked(cache_dir / "locks" / f"golden-{_tag(path)}.lock"):
+        yield
+
+
+def _load(file: Path) -> Candidate:
+    try:
+        data = jsontext.load(file.read_text("utf-8"))
+        return Candidate(
+            file=file,
+            path=Path(data["golden"]),
+            nodeid=data["nodeid"],
+            verdict=Verdict.from_json(data["verdict"]),
+            base=data["base"],
+            content=data["content"],
+            sidecar=None if data["sidecar"] is None else base64.b64decode(data["sidecar"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise GoldenError(f"{file}: this pending candidate cannot be read ({error!r}); delete the file") from error
+
+
+def _tag(path: Path) -> str:
+    return hashlib.sha256(str(path.absolute()).encode("utf-8", "surrogatepass")).hexdigest()[:20]

@@ -1,0 +1,251 @@
+"""What the ``llm_snapshot`` fixture returns: ``value == snapshot`` compares a value with a committed golden."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm import record
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.golden import file
+from pytest_llm.golden.drift import Drift, Rules, compare
+from pytest_llm.golden.file import DamagedGoldenError, Golden
+from pytest_llm.golden.pending import discard_candidate, golden_lock, save_candidate
+from pytest_llm.golden.values import problem
+from pytest_llm.options import DRIFT_LEVELS, Settings
+from pytest_llm.verdicts import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from pytest_llm.location import Location
+
+_LEVELS: tuple[Outcome, ...] = ("pass", "warn", "fail")
+
+
+class Snapshot:
+    """The goldens of one test.
+
+    Unnamed uses are called "1", "2", ... in order; ``snapshot(name="x")`` names one, so that adding a check above it
+    does not rename it. ``verdict`` is the last failing verdict, for whoever explains a failed ``assert``.
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+    #: Makes numpy leave ``array == snapshot`` to us.
+    __array_ufunc__ = None
+
+    def __init__(self, location: Location, settings: Settings, name: str | None = None) -> None:
+        self.location = location
+        self.settings = settings
+        self.name = name
+        self.verdict: Verdict | None = None
+        self._names: set[str] = set()
+        self._unnamed = 0
+
+    def __call__(self, *, name: str) -> Snapshot:
+        """Return the golden ``name`` of this test.
+
+        Raises:
+            InvalidInputError: the name is not text, or empty.
+        """
+        if not isinstance(name, str) or not name:
+            raise InvalidInputError(f"the name of a golden is text, not {name!r}")
+        named = Snapshot(self.location, self.settings, name)
+        named._names = self._names  # one test, one set of names
+        return named
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with the golden; record the verdict and return whether the test may go on.
+
+        Raises:
+            GoldenError: the golden cannot be read, or the value can never be one (a NaN).
+            InvalidInputError: the value is nothing a golden can hold, or the name was used before in this test.
+        """
+        if isinstance(other, Snapshot):
+            return self is other
+        verdict = self._judge(other, Rules(self.settings.logprob_margin), {})
+        if verdict.outcome == "error":
+            record.settle(verdict)
+        return self._keep(record.note(verdict)).ok
+
+    def check(
+        self,
+        value: Any,
+        *,
+        logprob_margin: float | None = None,
+        similarity: float | None = None,
+        encoder: Any = None,
+        rtol: float = 1e-6,
+        atol: float = 0.0,
+        levels: Mapping[str, str] | None = None,
+    ) -> Verdict:
+        """Compare ``value`` with the golden under tolerances of its own, which stay in the test and out of the file.
+
+        Args:
+            value: a generation, text, number, list, dict or array.
+            logprob_margin: nats within which a greedy answer may part from the golden (`pytest_llm.golden.ties`).
+            similarity: in (0, 1]; a text at least as similar is ``close``. chrF / 100, or with ``encoder`` (anything
+                with ``embed(texts) -> vectors``) the cosine.
+            encoder: see ``similarity``.
+            rtol: relative tolerance of floats, in single numbers and in arrays.
+            atol: absolute tolerance of floats.
+            levels: what a status does here, as ``{"format-only": "warn"}``; else ``llm_drift_levels``.
+
+        Raises:
+            AssertionError: the value drifted.
+            GoldenError: as for ``==``.
+            InvalidInputError: as for ``==``, or a tolerance out of range.
+        """
+        margin = self.settings.logprob_margin if logprob_margin is None else logprob_margin
+        rules = Rules(margin, similarity, encoder, rtol, atol)
+        return record.settle(self._keep(self._judge(value, rules, levels or {})))
+
+    def __repr__(self) -> str:
+        name = f", name={self.name!r}" if self.name else ""
+        return f"<llm_snapshot of {self.location.nodeid}{name}>"
+
+    def _keep(self, verdict: Verdict) -> Verdict:
+        if not verdict.ok:
+            self.verdict = verdict
+        return verdict
+
+    def _claim(self) -> str:
+        name = self.name
+        if name is None:
+            self._unnamed += 1
+            name = str(self._unnamed)
+        if name in self._names:
+            raise InvalidInputError(
+                f"the golden {name!r} is used twice in {self.location.nodeid}: a golden belongs to one check. "
+                f"Give each its own name, as llm_snapshot(name={name + '-2'!r})"
+            )
+        self._names.add(name)
+        return name
+
+    def _judge(self, value: Any, rules: Rules, levels: Mapping[str, str]) -> Verdict:
+        levels = _levels({**self.settings.drift_levels, **levels})
+        name = self._claim()
+        path = file.golden_path(self.location, name)
+        run = record.current()
+        if run is not None:
+            run.goldens[str(path)] = self.location.nodeid
+        new = Golden.of(value, self.location.nodeid)
+        wrong = problem(new.value)
+        if wrong:
+            return self._verdict(name, Drift("invalid", wrong), "error")
+        use = _Use(self, name, path, new, rules)
+        try:
+            golden = use.read()
+        except DamagedGoldenError as error:
+            if self.settings.update != "all":
+                raise
+            return use.write("updated", Drift("updated", "written anew", notes=(str(error),)))
+        if golden is None:
+            if self.settings.update == "none":
+                return use.missing()
+            return use.create(levels)
+        return use.against(golden, levels)
+
+    def _verdict(self, name: str, drift: Drift, outcome: Outcome) -> Verdict:
+        fields = {field.name: getattr(drift, field.name) for field in dataclasses.fields(drift)}
+        fields["headline"] = f"golden {name!r}: {drift.headline}"
+        return Verdict("golden", name, outcome=outcome, nodeid=self.location.nodeid, **fields)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Use:
+    """One value against one golden file."""
+
+    snapshot: Snapshot
+    name: str
+    path: Path
+    new: Golden
+    rules: Rules
+
+    @property
+    def settings(self) -> Settings:
+        return self.snapshot.settings
+
+    def read(self) -> Golden | None:
+        try:
+            return file.read(self.path)
+        except DamagedGoldenError:
+            # Another worker may stand between writing an array and its JSON: look again when it is done.
+            with self.lock():
+                return file.read(self.path)
+
+    def lock(self) -> Any:
+        return golden_lock(self.settings.cache_dir, self.path)
+
+    def against(self, golden: Golden, levels: Mapping[str, Outcome]) -> Verdict:
+        drift = compare(golden, self.new, self.rules)
+        settled = drift.status in ("identical", "near-tie")
+        if self.settings.update == "all" and not settled:
+            return self.write("updated", dataclasses.replace(drift, headline=f"updated; was {drift.headline}"))
+        outcome: Outcome = "pass" if drift.status == "identical" else levels.get(drift.status, "fail")
+        if outcome == "pass":
+            self.forget()
+            return self.snapshot._verdict(self.name, drift, outcome)
+        notes = (
+            *drift.notes,
+            f"golden file: {self.shown()}",
+            "accept or reject it without the model: pytest-llm review",
+        )
+        return self.wait(dataclasses.replace(drift, notes=notes), outcome)
+
+    def missing(self) -> Verdict:
+        text = self.new.value if isinstance(self.new.value, str) else ""
+        rows = tuple(f"+ {line[:160]}" for line in text.split("\n")[:10]) if text else ()
+        notes = (f"golden file: {self.shown()}", f"create it: {self.command('new')}")
+        return self.wait(Drift("missing", "there is none yet", notes=notes, diff=rows), "fail")
+
+    def create(self, levels: Mapping[str, Outcome]) -> Verdict:
+        with self.lock():
+            golden = file.read(self.path)
+            if golden is None:
+                return self._write_locked("created", Drift("created", "created"))
+        return self.against(golden, levels)  # another worker was first
+
+    def write(self, status: str, drift: Drift) -> Verdict:
+        with self.lock():
+            return self._write_locked(status, drift)
+
+    def _write_locked(self, status: str, drift: Drift) -> Verdict:
+        text, sidecar = file.encode(self.new, self.path)
+        file.write(self.path, text, sidecar)
+        self.forget()
+        return self.snapshot._verdict(self.name, dataclasses.replace(drift, status=status), "pass")
+
+    def wait(self, drift: Drift, outcome: Outcome) -> Verdict:
+        verdict = self.snapshot._verdict(self.name, drift, outcome)
+        save_candidate(
+            self.settings.cache_dir, self.settings.root, self.path, verdict, *file.encode(self.new, self.path)
+        )
+        return verdict
+
+    def forget(self) -> None:
+        discard_candidate(self.settings.cache_dir, self.settings.root, self.path)
+
+    def shown(self) -> str:
+        try:
+            return self.path.relative_to(self.settings.root).as_posix()
+        except ValueError:
+            return str(self.path)
+
+    def command(self, update: str) -> str:
+        nodeid = self.snapshot.location.nodeid
+        quoted = shlex.quote(nodeid) if any(c in nodeid for c in '"$`\\!') else f'"{nodeid}"'
+        return f"pytest {quoted} --llm-update={update}"
+
+
+def _levels(levels: Mapping[str, str]) -> dict[str, Outcome]:
+    checked: dict[str, Outcome] = {}
+    for status, level in levels.items():
+        if status not in DRIFT_LEVELS or level not in _LEVELS:
+            raise InvalidInputError(
+                f"levels: {status!r}: {level!r} is not a status of {', '.join(DRIFT_LEVELS)} "
+                f"with a level of {', '.join(_LEVELS)}"
+            )
+        checked[status] = next(known for known in _LEVELS if known == level)
+    return checked

@@ -1,0 +1,143 @@
+"""What a golden can hold: text, numbers, JSON trees, arrays; and where such a value came from."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytest_llm.environment import device_type
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.metrics.score import Score
+from pytest_llm.requests import merge_requests
+from pytest_llm.results import Generation, Origin
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Array:
+    """A numpy array, with the name of the dtype it had (numpy has no bfloat16, a tensor has)."""
+
+    data: Any
+    dtype: str
+
+
+def normalise(value: Any) -> Any:
+    """Return ``value`` as text (a `Generation` keeps its evidence), number, bool, None, list, dict or `Array`.
+
+    Tuples become lists, dataclasses dicts, numpy and torch scalars numbers, a list of equal-shaped arrays one array.
+
+    Raises:
+        InvalidInputError: nothing a golden can hold, or a dict with keys that are not text.
+    """
+    if isinstance(value, str):
+        return value if isinstance(value, Generation) else str(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, (int, float)):
+        return int(value) if isinstance(value, int) else float(value)
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise InvalidInputError(f"a golden is JSON: its keys are text, not {key!r}")
+        return {str(key): normalise(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [normalise(item) for item in value]
+        return _stack(items) if items and all(isinstance(item, Array) for item in items) else items
+    if hasattr(value, "__array__"):
+        return _array(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: normalise(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    raise InvalidInputError(
+        f"a golden holds text, numbers, lists, dicts and arrays, not {type(value).__name__}: compare its text or fields"
+    )
+
+
+def problem(value: Any, where: str = "") -> str:
+    """Say what in a normalised value can never be a golden (a NaN, an infinite number); ``""`` when nothing."""
+    if isinstance(value, Generation):
+        total = sum(value.logprobs)
+        return f"{where or 'the answer'} has NaN logprobs: the model is numerically broken" if total != total else ""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{where or 'the value'} is {value}, which no golden can confirm"
+    if isinstance(value, list):
+        return next(filter(None, (problem(item, f"{where}[{i}]") for i, item in enumerate(value))), "")
+    if isinstance(value, dict):
+        return next(filter(None, (problem(item, f"{where}.{key}") for key, item in value.items())), "")
+    if isinstance(value, Array):
+        import numpy as np
+
+        count = int(np.isnan(value.data).sum())
+        return f"{where or 'the array'} has {count} NaN of {value.data.size} entries" if count else ""
+    return ""
+
+
+def provenance(value: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return the request, model and environment behind ``value`` (not normalised), ``{}`` each when unknown.
+
+    What answers of one value do not share stands under ``each``, as in `pytest_llm.requests.merge_requests`.
+    """
+    if isinstance(value, Score):
+        request: dict[str, Any] = {"kind": "metric", "name": value.name, "n": value.n}
+        request.update({"signature": value.signature} if value.signature else {})
+        request.update({"questions": value.request} if value.request else {})
+        model, environment = value.origin.get("model", {}), value.origin.get("environment", {})
+        return request, dict(model), _portable(environment)
+    found = list(_origins(value))
+    if not found:
+        return {}, {}, {}
+    return (
+        _fold([origin.request for origin in found]),
+        _fold([origin.model for origin in found]),
+        _portable(_fold([origin.environment for origin in found])),
+    )
+
+
+def _origins(value: Any) -> Iterator[Origin]:
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _origins(item)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _origins(item)
+    else:
+        origin = getattr(value, "origin", None)
+        if isinstance(origin, Origin) and origin.request:
+            yield origin
+
+
+def _fold(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    # Several answers to one request (num_return_sequences), or one model for all, say it once.
+    first = parts[0]
+    return dict(first) if all(part == first for part in parts) else merge_requests(parts)
+
+
+def _portable(environment: Mapping[str, Any]) -> dict[str, Any]:
+    data = dict(environment)
+    if isinstance(data.get("device"), str):
+        data["device"] = device_type(data["device"])
+    return data
+
+
+def _array(value: Any) -> Any:
+    import numpy as np
+
+    dtype = str(getattr(value, "dtype", "")).removeprefix("torch.")
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        value = value.float() if dtype == "bfloat16" else value
+    data = np.asarray(value)
+    if data.dtype.kind not in "biufc":
+        raise InvalidInputError(f"a golden holds arrays of numbers, not of dtype {data.dtype}")
+    if data.ndim == 0 and data.dtype.kind != "c":
+        return normalise(data.item())
+    return Array(np.ascontiguousarray(data.astype(data.dtype.newbyteorder("="), copy=False)), dtype or str(data.dtype))
+
+
+def _stack(items: list[Array]) -> Array:
+    import numpy as np
+
+    shapes = {item.data.shape for item in items}
+    if len(shapes) > 1:
+        raise InvalidInputError(f"a list of arrays needs one shape to be a golden, not {sorted(shapes)}")
+    return Array(np.stack([item.data for item in items]), items[0].dtype)
