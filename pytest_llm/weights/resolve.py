@@ -112,11 +112,11 @@ class Search:
 
 
 def _package_path(source: str) -> Path:
-    """Return the path of ``pkg:MODULE/PATH``, without importing the module.
+    """Return the path of ``pkg:MODULE/PATH`` (or ``pkg:MODULE#FILE``), without importing the module.
 
     Only the top-level name goes to `importlib.util.find_spec`: for a dotted one it would import the parents.
     """
-    module, _, inside = source.removeprefix("pkg:").partition("/")
+    module, _, inside = source.removeprefix("pkg:").replace("#", "/").partition("/")
     top, *below = module.split(".")
     try:
         found = importlib.util.find_spec(top)
@@ -128,11 +128,9 @@ def _package_path(source: str) -> Path:
             f"pip install {top.replace('_', '-')}"
         )
     folders = [Path(location).joinpath(*below) for location in found.submodule_search_locations or ()]
-    # A namespace package is in several places; a '#' chooses a file as it does for a folder.
-    for folder in folders:
-        for path in (folder / inside, folder / inside.replace("#", "/")):
-            if path.exists():
-                return path
+    for folder in folders:  # a namespace package is in several places
+        if (folder / inside).exists():
+            return folder / inside
     offers = "".join(offer_ggufs((folder / inside).parent) for folder in folders)
     raise ModelNotFoundError(f"{source!r}: the package {module!r} holds no {inside!r}.{offers}")
 

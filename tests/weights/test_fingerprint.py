@@ -1,0 +1,240 @@
+"""The digest follows what weights contain, and nothing else; unchanged files are hashed once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pytest_llm.errors import ModelNotFoundError
+from pytest_llm.weights import fingerprint as module
+from pytest_llm.weights.fingerprint import fingerprint
+from pytest_llm.weights.spec import Weights
+
+
+def later():
+    """A clock by which every file of the test was written long ago."""
+    return time.time() + 60
+
+
+def weights_of(folder, **kwargs):
+    return Weights("any", folder, **kwargs)
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """The names of the files whose bytes were read, as they are read."""
+    names = []
+    original = module._sha256
+    monkeypatch.setattr(module, "_sha256", lambda path: names.append(path.name) or original(path))
+    return names
+
+
+def retrain(folder, keep_times=False):
+    path = folder / "model.safetensors"
+    before = path.stat()
+    state = {name: tensor + 1 for name, tensor in load_file(path).items()}
+    save_file(state, path, metadata={"format": "pt"})
+    assert path.stat().st_size == before.st_size
+    if keep_times:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+CHANGES = {
+    "retrained in place": retrain,
+    "retrained, size and modification time put back": lambda folder: retrain(folder, keep_times=True),
+    "another chat template": lambda folder: (folder / "chat_template.jinja").write_text("{{ messages }}"),
+    "a chat template by name": lambda folder: (
+        (folder / "additional_chat_templates").mkdir(),
+        (folder / "additional_chat_templates" / "tools.jinja").write_text("{{ tools }}"),
+    ),
+    "a token added": lambda folder: (folder / "added_tokens.json").write_text('{"<x>": 31}'),
+    "another vocabulary file": lambda folder: (folder / "spiece.model").write_bytes(b"\1"),
+    "another end token": lambda folder: (folder / "generation_config.json").write_text('{"eos_token_id": 5}'),
+    "another config": lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'),
+    "another model code": lambda folder: (folder / "modeling_tiny.py").write_text("x = 1"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_decides_an_answer_changes_the_digest(tiny, cache, change):
+    before = fingerprint(weights_of(tiny), cache, clock=later)
+    assert fingerprint(weights_of(tiny), cache, clock=later) == before
+    change(tiny)
+
+    assert fingerprint(weights_of(tiny), cache, clock=later) != before
+
+
+def test_name_place_times_and_bystanders_do_not(tiny, tmp_path, cache):
+    before = fingerprint(weights_of(tiny), cache)
+
+    (tiny / "README.md").write_text("# about")
+    (tiny / "trainer_state.json").write_text("{}")
+    (tiny / "optimizer.pt").write_bytes(b"1")
+    (tiny / "pytorch_model.bin").write_bytes(b"not loaded: there is a safetensors file")
+    (tiny / "consolidated.safetensors").write_bytes(b"not loaded")
+    os.utime(tiny / "model.safetensors", (1, 1))
+    assert fingerprint(weights_of(tiny), cache) == before
+
+    renamed = tiny.rename(tmp_path / "renamed")
+    assert fingerprint(weights_of(renamed), cache) == before
+    assert fingerprint(dataclasses.replace(weights_of(renamed), source="other"), tmp_path / "other-cache") == before
+
+
+def test_adapter_enters_the_digest(tiny, tmp_path, cache):
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    save_file({"lora": torch.zeros(2)}, adapter / "adapter_model.safetensors")
+    plain, adapted = weights_of(tiny), weights_of(tiny, adapter=adapter)
+    first = fingerprint(adapted, cache, clock=later)
+    assert first != fingerprint(plain, cache, clock=later)
+
+    save_file({"lora": torch.ones(2)}, adapter / "adapter_model.safetensors")
+    second = fingerprint(adapted, cache, clock=later)
+    (adapter / "adapter_config.json").write_text('{"r": 4}')
+
+    assert len({first, second, fingerprint(adapted, cache, clock=later)}) == 3
+
+
+def test_sentence_transformers_parts_enter_the_digest(tiny, cache):
+    (tiny / "modules.json").write_text(json.dumps([{"path": ""}, {"path": "1_Pooling"}]))
+    (tiny / "1_Pooling").mkdir()
+    (tiny / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    before = fingerprint(weights_of(tiny), cache)
+    (tiny / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+
+    assert fingerprint(weights_of(tiny), cache) != before
+
+
+def test_shards_are_those_of_the_index(tiny, cache):
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (tiny / "model.safetensors").rename(tiny / "model-00001-of-00002.safetensors")
+    (tiny / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelNotFoundError) as error:
+        fingerprint(weights_of(tiny), cache)
+    assert str(error.value) == (
+        f"{tiny}/model.safetensors.index.json names the weight file 'model-00002-of-00002.safetensors', "
+        "which is not there."
+    )
+
+    (tiny / "model-00002-of-00002.safetensors").write_bytes(b"1")
+    before = fingerprint(weights_of(tiny), cache)
+    (tiny / "model-00003-of-00003.safetensors").write_bytes(b"of another save")
+    assert fingerprint(weights_of(tiny), cache) == before
+    (tiny / "model-00002-of-00002.safetensors").write_bytes(b"2")
+    assert fingerprint(weights_of(tiny), cache) != before
+
+
+def test_gguf_counts_alone_and_by_content(tmp_path, cache):
+    (tmp_path / "a.gguf").write_bytes(b"GGUF 1")
+    (tmp_path / "b.gguf").write_bytes(b"GGUF 1")
+    (tmp_path / "c.gguf").write_bytes(b"GGUF 2")
+    a, b, c = (fingerprint(weights_of(tmp_path, gguf=f"{name}.gguf"), cache) for name in "abc")
+    assert a == b != c
+
+    (tmp_path / "tokenizer_config.json").write_text("{}")  # the converter does not look at it either
+    assert fingerprint(weights_of(tmp_path, gguf="a.gguf"), cache) == a
+
+
+def test_warm_run_reads_no_unchanged_file(tiny, cache, hashed):
+    first = fingerprint(weights_of(tiny), cache, clock=later)
+    assert sorted(hashed) == [
+        "chat_template.jinja",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    hashed.clear()
+    assert fingerprint(weights_of(tiny), cache, clock=later) == first
+    assert hashed == []
+
+    os.utime(tiny / "config.json", (1, 1))
+    assert fingerprint(weights_of(tiny), cache, clock=later) == first
+    assert hashed == ["config.json"]
+
+
+def test_a_file_written_just_now_is_hashed_again(tiny, cache, hashed):
+    now = max(path.stat().st_ctime for path in tiny.iterdir())
+    fingerprint(weights_of(tiny), cache, clock=lambda: now + 1)
+    hashed.clear()
+    fingerprint(weights_of(tiny), cache, clock=lambda: now + 1)
+    assert "model.safetensors" in hashed
+
+    fingerprint(weights_of(tiny), cache, clock=lambda: now + 3)
+    hashed.clear()
+    fingerprint(weights_of(tiny), cache, clock=lambda: now + 3)
+    assert hashed == []
+
+
+def test_a_file_that_grows_while_it_is_read_is_not_remembered(tiny, cache, monkeypatch):
+    original = module._sha256
+
+    def read_while_it_is_written(path):
+        digest = original(path)
+        if path.name == "chat_template.jinja":
+            path.write_text(path.read_text() + "!")
+        return digest
+
+    monkeypatch.setattr(module, "_sha256", read_while_it_is_written)
+    fingerprint(weights_of(tiny), cache, clock=later)
+    [memo] = (cache / "digests").iterdir()
+
+    assert sorted(json.loads(memo.read_text())) == [
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"config.json": 3}', '{"config.json": [1, 2, 3, 4]}', "{\udcff"])
+def test_a_damaged_memo_is_made_anew(tiny, cache, hashed, content):
+    before = fingerprint(weights_of(tiny), cache, clock=later)
+    [memo] = (cache / "digests").iterdir()
+    memo.write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert fingerprint(weights_of(tiny), cache, clock=later) == before
+    hashed.clear()
+    assert fingerprint(weights_of(tiny), cache, clock=later) == before
+    assert hashed == []
+
+
+def test_an_unwritable_cache_costs_time_only(tiny, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+
+    assert fingerprint(weights_of(tiny), tmp_path / "file") == fingerprint(weights_of(tiny), tmp_path / "cache")
+
+
+def _digest_in_a_process(folder, cache, results):
+    results.put({fingerprint(weights_of(folder), cache, clock=later) for _ in range(20)})
+
+
+def test_workers_share_a_memo(tiny, cache, hashed):
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    workers = [context.Process(target=_digest_in_a_process, args=(tiny, cache, results)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    answers = [results.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join()
+
+    assert answers == [{fingerprint(weights_of(tiny), cache, clock=later)}] * 4
+    assert hashed == []
+    assert [path.suffix for path in (cache / "digests").iterdir()] == [".json"]
+
+
+def test_a_file_that_cannot_be_read_is_named(tiny, cache):
+    with pytest.raises(ModelNotFoundError) as error:
+        fingerprint(weights_of(tiny, gguf="gone.gguf"), cache)
+
+    assert str(error.value) == f"{tiny}/gone.gguf cannot be read: No such file or directory."
