@@ -1,0 +1,144 @@
+"""What every metric asks of its input, checked in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.metrics.score import Score
+from pytest_llm.results import joint_origin
+
+__tracebackhide__ = measured
+
+#: One text (a `Generation` is one), or one text an example.
+Texts = str | Sequence[str]
+
+#: One reference an example, or several of which the best counts; for a single text, its references.
+References = str | Sequence[str | Sequence[str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Checked input: n predictions, each with one reference or more (none for a metric that needs none).
+
+    ``request`` and ``origin`` say where the predictions come from, as in `Score`.
+    """
+
+    predictions: tuple[Any, ...]
+    references: tuple[tuple[Any, ...], ...]
+    ids: tuple[str, ...]
+    request: str
+    origin: dict[str, Any]
+
+    def score(self, value: float | None = None, *, name: str, per_example: Sequence[float], **fields: Any) -> Score:
+        """Return a `Score` of these examples; without ``value`` it is the mean of ``per_example``."""
+        return Score(
+            mean(per_example) if value is None else value,
+            name=name,
+            n=len(self.predictions),
+            per_example=per_example,
+            ids=self.ids,
+            predictions=[str(text) for text in self.predictions],
+            references=fields.pop("references", [" | ".join(map(str, some)) for some in self.references]),
+            request=self.request,
+            origin=self.origin,
+            **fields,
+        )
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean, summed without rounding error: nine of ten is 0.9 in whatever order."""
+    return math.fsum(values) / len(values)
+
+
+def read(
+    metric: str, predictions: Any, references: Any, ids: Iterable[Any] | None = None, *, labels: bool = False
+) -> Examples:
+    """Check the input of ``metric``.
+
+    Args:
+        metric: its name, for messages.
+        predictions: one text, or one text an example.
+        references: one reference an example or a list of them; for one text, its references.
+        ids: unique names of the examples; by default "0", "1", ...
+        labels: predictions and references may be any value, not only text.
+
+    Raises:
+        InvalidInputError: nothing to measure, unequal lengths, something that is not text, an example
+            without a reference, ids that are not unique.
+    """
+    if references is None:
+        raise InvalidInputError(f"{metric}: it needs references to compare the predictions with")
+    examples = read_outputs(metric, predictions, ids, labels=labels)
+    if isinstance(predictions, str):
+        references = [references]
+    return dataclasses.replace(examples, references=_references(metric, len(examples.ids), references, labels))
+
+
+def read_outputs(metric: str, predictions: Any, ids: Iterable[Any] | None = None, *, labels: bool = False) -> Examples:
+    """Check the input of a ``metric`` without references; otherwise as `read`."""
+    if isinstance(predictions, str):  # one answer, as llm.generate("...") gives
+        predictions = [predictions]
+    predictions = listed(metric, "predictions", predictions)
+    if not predictions:
+        raise InvalidInputError(f"{metric}: there are no predictions, so there is nothing to measure")
+    for i, prediction in enumerate(predictions):
+        _check_one(metric, f"prediction {i}", prediction, labels)
+    request, origin = joint_origin(predictions)
+    plain = tuple(str(p) if isinstance(p, str) else p for p in predictions)
+    return Examples(plain, (), read_ids(metric, len(plain), ids), request, origin)
+
+
+def read_ids(metric: str, n: int, ids: Iterable[Any] | None) -> tuple[str, ...]:
+    """Return the ids as text, one for each of ``n`` examples."""
+    names = tuple(map(str, range(n) if ids is None else listed(metric, "ids", ids)))
+    if len(names) != n:
+        raise InvalidInputError(f"{metric}: {n} predictions but {len(names)} ids; give one id an example")
+    if len(set(names)) < n:
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidInputError(f"{metric}: ids must be unique, and {twice!r} stands {names.count(twice)} times")
+    return names
+
+
+def listed(metric: str, what: str, values: Any) -> list[Any]:
+    """Return ``values`` as a list; arrays and tensors give plain Python values."""
+    if hasattr(values, "tolist"):
+        values = values.tolist()
+    if isinstance(values, (str, bytes, dict, set, frozenset)) or not isinstance(values, Iterable):
+        raise InvalidInputError(f"{metric}: {what} must be a list with one entry an example, not {_kind(values)}")
+    return list(values)
+
+
+def _references(metric: str, n: int, references: Any, labels: bool) -> tuple[tuple[Any, ...], ...]:
+    references = listed(metric, "references", references)
+    if len(references) != n:
+        hint = "give one reference, or one list of references, an example"
+        if references and all(isinstance(r, (list, tuple)) and len(r) == n for r in references):
+            hint = "these look like sacrebleu's transposed lists: " + hint
+        raise InvalidInputError(f"{metric}: {n} predictions but {len(references)} references; {hint}")
+    kept = []
+    for i, some in enumerate(references):
+        several = tuple(some) if isinstance(some, (list, tuple)) else (some,)
+        if not several:
+            raise InvalidInputError(f"{metric}: example {i} has an empty list of references")
+        for reference in several:
+            _check_one(metric, f"reference {i}", reference, labels)
+        kept.append(several)
+    return tuple(kept)
+
+
+def _check_one(metric: str, what: str, value: Any, labels: bool) -> None:
+    if isinstance(value, (list, tuple)):
+        raise InvalidInputError(
+            f"{metric}: {what} is a list of {len(value)}; when a model returned several sequences a prompt, choose "
+            "one of each, for example [answers[0] for answers in outputs]"
+        )
+    if not labels and not isinstance(value, str):
+        raise InvalidInputError(f"{metric}: {what} is {_kind(value)}, not text")
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"of type {type(value).__name__}"

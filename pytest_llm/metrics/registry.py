@@ -1,0 +1,117 @@
+"""Every metric by name, with what a threshold on it may be."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.metrics.accuracy import accuracy
+from pytest_llm.metrics.custom import custom
+from pytest_llm.metrics.evaluate_module import evaluate_module
+from pytest_llm.metrics.rouge import rouge
+from pytest_llm.metrics.sacre import bleu, chrf, sentence_bleu, ter
+from pytest_llm.metrics.score import Score
+from pytest_llm.metrics.similarity import similarity
+from pytest_llm.metrics.squad import exact_match, f1
+from pytest_llm.metrics.text import contains, matches, valid_json
+
+__tracebackhide__ = measured
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A metric: call it with predictions, references and its options to get a `Score`.
+
+    ``label`` is how reports write it; ``lowest`` and ``highest`` are the values it can take.
+    """
+
+    name: str
+    label: str
+    function: Callable[..., Score]
+    higher_is_better: bool = True
+    lowest: float = 0.0
+    highest: float = 1.0
+    unit: str = ""
+
+    def __call__(self, *inputs: Any, **options: Any) -> Score:
+        """Compute the metric."""
+        return self.function(*inputs, **options)
+
+
+def _made_by(method: str, *_: Any, **__: Any) -> Score:
+    raise InvalidInputError(f"{method} is the model's to compute: pass what llm.{method}(texts) returned")
+
+
+_METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("bleu", "BLEU", bleu, highest=100.0, unit="points"),
+        Metric("sentence_bleu", "sentence BLEU", sentence_bleu, highest=100.0, unit="points"),
+        Metric("chrf", "chrF", chrf, highest=100.0, unit="points"),
+        Metric("ter", "TER", ter, higher_is_better=False, highest=math.inf, unit="points"),
+        Metric("rouge1", "ROUGE-1", functools.partial(rouge, kind="rouge1")),
+        Metric("rouge2", "ROUGE-2", functools.partial(rouge, kind="rouge2")),
+        Metric("rougeL", "ROUGE-L", functools.partial(rouge, kind="rougeL")),
+        Metric("rougeLsum", "ROUGE-Lsum", functools.partial(rouge, kind="rougeLsum")),
+        Metric("exact_match", "exact match", exact_match),
+        Metric("f1", "token F1", f1),
+        Metric("accuracy", "accuracy", accuracy),
+        Metric("matches", "fraction matching the pattern", matches),
+        Metric("contains", "fraction containing what was expected", contains),
+        Metric("valid_json", "fraction of valid JSON", valid_json),
+        Metric("similarity", "similarity", similarity, lowest=-1.0),
+        Metric("loss", "loss", functools.partial(_made_by, "loss"), False, highest=math.inf, unit="nats/token"),
+        Metric("perplexity", "perplexity", functools.partial(_made_by, "perplexity"), False, 1.0, math.inf),
+    )
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the name of every metric."""
+    return tuple(_METRICS)
+
+
+def find(name: str) -> Metric | None:
+    """Return the metric called ``name``, or ``None``."""
+    return _METRICS.get(name)
+
+
+def of(score: Score) -> Metric | None:
+    """Return the metric that made ``score``, ``None`` when it is not one of these."""
+    metric = _METRICS.get(score.name)
+    return metric if metric and metric.unit == score.unit else None
+
+
+def get(metric: Any) -> Metric | Callable[..., Score]:
+    """Return what computes ``metric``.
+
+    Args:
+        metric: the name of one; ``"evaluate:NAME_OR_PATH"`` or an ``EvaluationModule``, as for `evaluate_module`;
+            or a function, as for `custom`.
+
+    Raises:
+        InvalidInputError: there is no such metric; the message proposes the nearest name.
+    """
+    for known in _METRICS.values():
+        if metric in (known.name, known) or metric is known.function:
+            return known
+    if callable(getattr(metric, "compute", None)):
+        return functools.partial(evaluate_module, metric)
+    if callable(metric):
+        return functools.partial(custom, metric)
+    if not isinstance(metric, str):
+        raise InvalidInputError(f"a metric is a name, a function, an evaluate module or a Score, not {metric!r}")
+    if metric.startswith("evaluate:"):
+        return functools.partial(evaluate_module, metric.removeprefix("evaluate:"))
+    folded = {known.casefold(): known for known in (*_METRICS, *(m.label for m in _METRICS.values()))}
+    close = difflib.get_close_matches(metric.casefold(), folded, n=1)
+    meant = next((m.name for m in _METRICS.values() if close and folded[close[0]] in (m.name, m.label)), None)
+    hint = f"; did you mean {meant!r}?" if meant else "."
+    raise InvalidInputError(
+        f"there is no metric {metric!r}{hint} Known are {', '.join(_METRICS)}, and any other as 'evaluate:NAME_OR_PATH'"
+    )

@@ -1,0 +1,75 @@
+"""ROUGE (Lin 2004) as Google's rouge-score computes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from pytest_llm.environment import version
+from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.metrics.inputs import References, Texts, read
+from pytest_llm.metrics.score import Score
+
+__tracebackhide__ = measured
+
+
+def rouge(
+    predictions: Texts,
+    references: References,
+    *,
+    kind: str = "rougeL",
+    ids: Iterable[Any] | None = None,
+    use_stemmer: bool = False,
+    split_summaries: bool = False,
+    tokenizer: Any = None,
+) -> Score:
+    """Return the mean ROUGE F-measure, a ratio in [0, 1]; the best of several references counts.
+
+    Args:
+        predictions: the texts to score.
+        references: one reference an example, or a list of them.
+        kind: ``rouge1`` to ``rouge9``, ``rougeL``, or ``rougeLsum`` (sentences on lines of their own, or split
+            by ``split_summaries``, which needs nltk's punkt data).
+        ids: unique names of the examples.
+        use_stemmer: strip suffixes with the Porter stemmer (English).
+        split_summaries: split sentences for ``rougeLsum``.
+        tokenizer: an object with ``tokenize(text) -> list of str``. The default keeps ``a-z`` and ``0-9`` only.
+
+    Raises:
+        InvalidInputError: unusable input (see `pytest_llm.metrics.inputs.read`), an unknown kind, or references
+            in which the tokenizer finds no token at all (another script than Latin).
+    """
+    if not re.fullmatch(r"rouge([1-9]|L|Lsum)", kind):
+        raise InvalidInputError(f"rouge: kind {kind!r} is none of rouge1 ... rouge9, rougeL, rougeLsum")
+    examples = read(kind, predictions, references, ids)
+    from rouge_score.rouge_scorer import RougeScorer
+    from rouge_score.tokenizers import DefaultTokenizer
+
+    tokenizer = tokenizer or DefaultTokenizer(use_stemmer)
+    if not any(tokenizer.tokenize(reference) for some in examples.references for reference in some):
+        raise InvalidInputError(
+            f"{kind}: no reference has a token that ROUGE counts (its tokenizer keeps a-z and 0-9 only); give "
+            "tokenizer=, an object with tokenize(text), or use chrf"
+        )
+    scorer = RougeScorer([kind], split_summaries=split_summaries, tokenizer=tokenizer)
+    try:
+        found = [
+            scorer.score_multi(some, prediction)[kind].fmeasure
+            for prediction, some in zip(examples.predictions, examples.references, strict=True)
+        ]
+    except LookupError as error:
+        raise InvalidInputError(
+            f"{kind}: split_summaries needs nltk's sentence data, which is not installed; run "
+            "python -m nltk.downloader punkt_tab, or put each sentence on a line of its own"
+        ) from error
+    return examples.score(
+        name=kind,
+        per_example=found,
+        signature=f"{kind}|stem:{_yes(use_stemmer)}|split:{_yes(split_summaries)}"
+        f"|tok:{type(tokenizer).__name__}|rouge-score:{version('rouge-score')}",
+    )
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

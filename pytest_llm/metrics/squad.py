@@ -1,0 +1,62 @@
+"""Exact match and token F1 as the official SQuAD v1.1 script computes them (Rajpurkar et al. 2016)."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pytest_llm.errors import measured
+from pytest_llm.metrics.inputs import References, Texts, read
+from pytest_llm.metrics.score import Score
+
+__tracebackhide__ = measured
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def exact_match(
+    predictions: Texts, references: References, *, ids: Iterable[Any] | None = None, normalize: bool = True
+) -> Score:
+    """Return the fraction of predictions equal to one of their references, in [0, 1].
+
+    ``normalize`` applies `normalized` to both sides first; without it the texts must be equal as they are.
+    """
+    prepare: Callable[[str], str] = normalized if normalize else str
+    return _best("exact_match", lambda a, b: float(prepare(a) == prepare(b)), predictions, references, ids, normalize)
+
+
+def f1(predictions: Texts, references: References, *, ids: Iterable[Any] | None = None) -> Score:
+    """Return the mean F1 of the `normalized` tokens of each prediction and its best reference, in [0, 1].
+
+    As in the official script, two answers with no token left have F1 0.
+    """
+    return _best("f1", _token_f1, predictions, references, ids, True)
+
+
+def normalized(text: str) -> str:
+    """Return ``text`` in lower case, without ASCII punctuation and English articles, single-spaced."""
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def _token_f1(prediction: str, reference: str) -> float:
+    ours, theirs = normalized(prediction).split(), normalized(reference).split()
+    same = (Counter(ours) & Counter(theirs)).total()
+    if not same:
+        return 0.0
+    precision, recall = same / len(ours), same / len(theirs)
+    return 2 * precision * recall / (precision + recall)
+
+
+def _best(
+    name: str, compare: Callable[[str, str], float], predictions: Any, references: Any, ids: Any, normalize: bool
+) -> Score:
+    examples = read(name, predictions, references, ids)
+    pairs = zip(examples.predictions, examples.references, strict=True)
+    return examples.score(
+        name=name,
+        per_example=[max(compare(prediction, reference) for reference in some) for prediction, some in pairs],
+        signature=f"{name}|norm:{'squad-v1.1' if normalize else 'none'}",
+    )

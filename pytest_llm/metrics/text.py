@@ -1,0 +1,111 @@
+"""Checks that each text passes or not: a pattern, an expected part, valid JSON. The score is the fraction."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.metrics.inputs import References, Texts, listed, read, read_outputs
+from pytest_llm.metrics.score import Score
+
+__tracebackhide__ = measured
+
+
+def matches(
+    predictions: Texts, pattern: str | re.Pattern[str], *, full: bool = False, ids: Iterable[Any] | None = None
+) -> Score:
+    """Return the fraction of texts in which ``pattern`` is found, or that are all of it with ``full``.
+
+    Flags go into the pattern: ``(?i)capital`` or ``re.compile("capital", re.I)``.
+    """
+    examples = read_outputs("matches", predictions, ids)
+    try:
+        compiled = re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise InvalidInputError(f"matches: {pattern!r} is not a regular expression: {error}") from error
+    found = compiled.fullmatch if full else compiled.search
+    return examples.score(
+        name="matches",
+        per_example=[float(found(text) is not None) for text in examples.predictions],
+        references=[f"{'all of it ' if full else ''}matching {compiled.pattern}"] * len(examples.predictions),
+    )
+
+
+def contains(
+    predictions: Texts, expected: References, *, ignore_case: bool = False, ids: Iterable[Any] | None = None
+) -> Score:
+    """Return the fraction of texts that contain what is expected of them.
+
+    ``expected`` is one text for all, or one entry an example: a text, or a list of which one is enough.
+    """
+    if isinstance(expected, str) and not isinstance(predictions, str):
+        predictions = listed("contains", "predictions", predictions)
+        expected = [expected] * len(predictions)
+    examples = read("contains", predictions, expected, ids)
+    fold = str.casefold if ignore_case else str
+    return examples.score(
+        name="contains",
+        per_example=[
+            float(any(fold(part) in fold(text) for part in some))
+            for text, some in zip(examples.predictions, examples.references, strict=True)
+        ],
+    )
+
+
+def valid_json(
+    predictions: Texts, schema: dict[str, Any] | bool | None = None, *, ids: Iterable[Any] | None = None
+) -> Score:
+    """Return the fraction of texts that are JSON (RFC 8259: no NaN) and, with ``schema``, satisfy it.
+
+    A text must be JSON from end to end: prose or a code fence around it fails. ``schema`` is a JSON Schema of
+    the draft its ``$schema`` names (2020-12 by default); references to other documents are never fetched.
+    """
+    examples = read_outputs("valid_json", predictions, ids)
+    validator = None if schema is None else _validator(schema)
+    faults = [_json_fault(text, validator) for text in examples.predictions]
+    return examples.score(
+        name="valid_json",
+        per_example=[float(not fault) for fault in faults],
+        references=[f"valid JSON ({fault})" if fault else "valid JSON" for fault in faults],
+    )
+
+
+def _validator(schema: Any) -> Any:
+    import jsonschema
+    import referencing
+    from jsonschema.validators import validator_for
+
+    if not isinstance(schema, (dict, bool)):
+        raise InvalidInputError(f"valid_json: a schema is a dict, not {type(schema).__name__}")
+    kind = validator_for(schema, default=jsonschema.Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise InvalidInputError(f"valid_json: the schema is not valid at {error.json_path}: {error.message}") from error
+    return kind(schema, registry=referencing.Registry())  # an explicit registry: the default one asks the network
+
+
+def _json_fault(text: str, validator: Any) -> str:
+    """Return why ``text`` does not pass; "" when it does."""
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        value = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        return str(error)
+    if validator is None:
+        return ""
+    import jsonschema
+
+    try:
+        fault = jsonschema.exceptions.best_match(validator.iter_errors(value))
+    except (RecursionError, OverflowError) as error:  # the value's doing: nested too deep, a number too large
+        return str(error)
+    except Exception as error:  # the schema's: a $ref that leads nowhere, a pattern that is no regular expression
+        raise InvalidInputError(f"valid_json: the schema cannot be applied: {error}") from error
+    return "" if fault is None else f"{fault.json_path}: {fault.message}"

@@ -1,0 +1,172 @@
+"""A threshold on a metric: whether it makes sense, and the verdict on a score."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from typing import Any
+
+from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.metrics.registry import Metric, of
+from pytest_llm.metrics.score import Score
+from pytest_llm.metrics.uncertainty import standard_error
+from pytest_llm.verdicts import Example, Outcome, Verdict
+
+__tracebackhide__ = measured
+
+#: A value this close to its bound, relatively, is on it: sacrebleu's perfect BLEU is 100.00000000000004.
+TOLERANCE = 1e-9
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """A bound that was checked to make sense; ``notes`` say what is odd about it."""
+
+    limit: float
+    at_least: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def word(self) -> str:
+        """The argument's name: ``at_least`` or ``at_most``."""
+        return "at_least" if self.at_least else "at_most"
+
+    def allows(self, value: float) -> bool:
+        """Whether ``value`` is on the right side."""
+        slack = TOLERANCE * max(1.0, abs(self.limit))
+        return value >= self.limit - slack if self.at_least else value <= self.limit + slack
+
+
+def threshold(
+    metric: Metric | None, at_least: Any, at_most: Any, *, name: str = "", higher_is_better: bool | None = None
+) -> Threshold:
+    """Check the bound on ``metric``, or on an unknown metric called ``name``.
+
+    Raises:
+        InvalidInputError: no bound or two, not a number, on the wrong side, or out of the metric's range.
+    """
+    label = metric.label if metric else name
+    if (at_least is None) == (at_most is None):
+        raise InvalidInputError(f"{label}: give one bound, at_least= or at_most=")
+    upward = at_least is not None
+    limit = at_least if upward else at_most
+    if isinstance(limit, bool) or not isinstance(limit, numbers.Real) or not math.isfinite(limit):
+        raise InvalidInputError(f"{label}: the bound must be a finite number, not {limit!r}")
+    limit = float(limit)
+    better = metric.higher_is_better if metric else higher_is_better
+    if better is not None and better != upward:
+        right, direction = ("at_least", "higher") if better else ("at_most", "lower")
+        raise InvalidInputError(f"{label}: {direction} is better, so its bound is {right}=, not {_word(upward)}=")
+    return Threshold(limit, upward, _oddities(metric, limit, upward) if metric else ())
+
+
+def _oddities(metric: Metric, limit: float, upward: bool) -> tuple[str, ...]:
+    low, high = f"{metric.lowest:g}", f"{metric.highest:g}"
+    if not metric.lowest <= limit <= metric.highest:
+        hint = f"; did you mean {limit / 100:g}?" if metric.highest == 1 and 1 < limit <= 100 else ""
+        span = f"never below {low}" if math.isinf(metric.highest) else f"between {low} and {high}"
+        unit = f" {metric.unit}" if metric.unit else ""
+        raise InvalidInputError(f"{metric.label}: no value can be {limit:g}, it is {span}{unit}{hint}")
+    if metric.unit == "points" and 0 < limit < 1:
+        return (f"{metric.label} is in points, where 100 is one hundred percent: did you mean {limit * 100:g}?",)
+    if limit == (metric.lowest if upward else metric.highest):
+        return (f"every value passes this bound: {metric.label} is never below {low}",)
+    return ()
+
+
+def judge(score: Score, bound: Threshold) -> Verdict:
+    """Return the verdict on ``score``.
+
+    It is ``invalid`` (an error) when the score or one of its examples is not finite, and a ``warn`` when the
+    bound holds but is odd, or within two standard errors of the value.
+    """
+    metric = of(score)
+    label = metric.label if metric else score.name
+    figures: dict[str, Any] = {"value": float(score), bound.word: bound.limit, "n": score.n}
+    broken = [i for i, x in enumerate(score.per_example) if not math.isfinite(x) and _weight(score, i)]
+    if broken or not math.isfinite(score):
+        return _invalid(score, label, figures, broken)
+    passed = bound.allows(score)
+    notes = list(bound.notes)
+    error = standard_error(score)
+    if error is not None:
+        figures["standard error"] = error
+        if error > 0 and bound.limit != _best(metric) and abs(score - bound.limit) <= 2 * error:
+            notes.append(
+                "the bound lies within two standard errors of the value: with other examples of the same kind, "
+                "or another build of the same model, this threshold will flake. Use more examples, a bound further "
+                "off, or llm_baseline.check(), which compares example by example"
+            )
+    outcome: Outcome = "fail" if not passed else "warn" if notes else "pass"
+    if not passed and score.signature:
+        notes.append(f"measured as {score.signature}")
+    value, limit = _apart(float(score), bound.limit, score.unit)
+    relation = {
+        (True, True): "is at least", (True, False): "is at most", (False, True): "is below", (False, False): "is above"
+    }[passed, bound.at_least]  # fmt: skip
+    return Verdict(
+        kind="threshold",
+        name=score.name,
+        status="pass" if passed else "fail",
+        outcome=outcome,
+        headline=f"{label} {value} {relation} {limit}",
+        figures=figures,
+        examples=() if outcome == "pass" else _worst(score, metric),
+        notes=tuple(notes),
+    )
+
+
+def _invalid(score: Score, label: str, figures: dict[str, Any], broken: list[int]) -> Verdict:
+    notes = ["nothing was measured, so this is an error and not a regression"]
+    if broken:
+        shown = ", ".join(score.ids[i] for i in broken[:10]) + (", ..." if len(broken) > 10 else "")
+        notes.append(f"{len(broken)} of {score.n} examples are not finite: {shown}")
+    return Verdict(
+        kind="threshold",
+        name=score.name,
+        status="invalid",
+        outcome="error",
+        headline=f"{label} is {float(score)}" if not math.isfinite(score) else f"{label} has examples without a value",
+        figures=figures,
+        examples=tuple(_example(score, i) for i in broken[:3]),
+        notes=tuple(notes),
+    )
+
+
+def _worst(score: Score, metric: Metric | None) -> tuple[Example, ...]:
+    """Return the three worst examples, without those that nothing is better than."""
+    best = _best(metric)
+    worst = [i for i in score.worst(3) if best is None or not math.isclose(score.per_example[i], best)]
+    return tuple(_example(score, i) for i in worst)
+
+
+def _best(metric: Metric | None) -> float | None:
+    """Return the value nothing is better than."""
+    return None if metric is None else metric.highest if metric.higher_is_better else metric.lowest
+
+
+def _example(score: Score, i: int) -> Example:
+    return Example(
+        id=score.ids[i],
+        expected=score.references[i] if score.references else "",
+        actual=score.predictions[i] if score.predictions else "",
+        value=score.per_example[i],
+    )
+
+
+def _weight(score: Score, i: int) -> float:
+    return score.weights[i] if score.weights else 1.0
+
+
+def _apart(value: float, limit: float, unit: str) -> tuple[str, str]:
+    """Return both as text, with as many digits as it takes to show the limit as it is and the two apart."""
+    for form in (".1f", ".3f", ".9g", ".17g") if unit == "points" else (".3g", ".6g", ".9g", ".17g"):
+        a, b = format(value, form), format(limit, form)
+        if float(b) == limit and (a != b or value == limit):
+            break
+    return a, b
+
+
+def _word(upward: bool) -> str:
+    return "at_least" if upward else "at_most"

@@ -1,0 +1,138 @@
+"""Any module of ``evaluate``: by path, by folder, by instance; and what is said when there is none."""
+
+import sys
+import textwrap
+
+import pytest
+
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.metrics import evaluate_module
+from pytest_llm.results import Generation
+
+MODULE = """
+import datasets
+import evaluate
+
+
+class {name}(evaluate.Metric):
+    def _info(self):
+        text = datasets.Value("string")
+        return evaluate.MetricInfo(
+            description="", citation="", inputs_description="",
+            features=datasets.Features({{"predictions": text, "references": text}}),
+        )
+
+    def _compute(self, predictions, references, scale=1.0, only=None):
+        assert scale > 0, "scale must be positive"
+        shares = [scale * len(set(p.split()) & set(r.split())) / len(r.split())
+                  for p, r in zip(predictions, references)]
+        answer = {{"recall": sum(shares) / len(shares), "each": shares, "label": "word recall"}}
+        return {{only: answer["recall"]}} if only else answer
+"""
+
+PREDICTIONS, REFERENCES = ["the cat", "a dog ran"], ["the big cat sat", "a dog ran"]
+
+
+@pytest.fixture
+def script(tmp_path):
+    """A metric script of a name no other test uses: ``evaluate`` caches scripts by name for the whole user."""
+    path = tmp_path / "word_recall" / "word_recall.py"
+    path.parent.mkdir()
+    path.write_text(textwrap.dedent(MODULE.format(name="WordRecall")))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def modules_cache(tmp_path, monkeypatch):
+    """Keep the copies ``evaluate`` makes of scripts out of the user's cache."""
+    import evaluate.config
+
+    # evaluate puts its cache on sys.path, and a package of one name cannot come from two caches
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p != str(evaluate.config.HF_MODULES_CACHE)])
+    monkeypatch.setattr(evaluate.config, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    for name in [name for name in sys.modules if name.split(".")[0] == "evaluate_modules"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_by_script_and_by_folder(script):
+    for module in (script, str(script), script.parent, str(script.parent)):
+        score = evaluate_module(module, PREDICTIONS, REFERENCES, key="recall", ids=["x", "y"])
+        assert score == pytest.approx(0.75)
+        assert (score.name, score.n, score.ids, score.per_example) == (
+            "evaluate:word_recall.recall", 2, ("x", "y"), ()
+        )  # fmt: skip
+        assert score.predictions == tuple(PREDICTIONS)
+
+
+def test_one_number_an_example(script):
+    score = evaluate_module(script, PREDICTIONS, REFERENCES, key="each", unit="words", higher_is_better=False)
+    assert score.per_example == pytest.approx((0.5, 1.0))
+    assert score == pytest.approx(0.75)
+    assert (score.unit, score.higher_is_better) == ("words", False)
+
+
+def test_options_go_to_the_module_and_an_only_figure_needs_no_key(script):
+    assert evaluate_module(script, PREDICTIONS, REFERENCES, scale=2.0, only="recall") == pytest.approx(1.5)
+    score = evaluate_module(script, PREDICTIONS, REFERENCES, only="word_recall")
+    assert score.name == "evaluate:word_recall"
+
+
+def test_by_instance_with_a_models_answers():
+    import datasets
+    import evaluate
+
+    class Length(evaluate.Metric):
+        def _info(self):
+            features = datasets.Features({"predictions": datasets.Value("string")})
+            return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+
+        def _compute(self, predictions):
+            return {"length": sum(map(len, predictions)) / len(predictions)}
+
+    module = Length(keep_in_memory=True)
+    for _ in range(2):  # an instance can be used again
+        assert evaluate_module(module, [Generation("abc"), "a"]) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "evaluate:word_recall has several figures; choose one with key=: 'recall', 'each', 'label'"),
+        ({"key": "f1"}, "evaluate:word_recall has no figure 'f1'; it has 'recall', 'each', 'label'"),
+        ({"key": "label"}, "'label' is 'word recall', neither a number nor one number an example"),
+        ({"scale": -1.0}, "evaluate:word_recall could not be computed: AssertionError: scale must be positive"),
+        ({"ids": ["x", "x"]}, "evaluate:word_recall: ids must be unique"),
+    ],
+)
+def test_refused(script, options, message):
+    with pytest.raises(InvalidInputError) as caught:
+        evaluate_module(script, PREDICTIONS, REFERENCES, **options)
+    assert message in str(caught.value)
+
+
+def test_inputs_are_checked_before_the_module_sees_them(script):
+    with pytest.raises(InvalidInputError, match="there are no predictions"):
+        evaluate_module(script, [], [])
+    with pytest.raises(InvalidInputError, match="2 predictions but 1 references"):
+        evaluate_module(script, PREDICTIONS, ["one"])
+
+
+def test_no_such_module(tmp_path):
+    with pytest.raises(InvalidInputError) as caught:
+        evaluate_module("no_such_metric", ["a"], ["a"])
+    assert "'no_such_metric' is neither in the local cache nor on a hub that can be reached" in str(caught.value)
+    assert "give the path, such as 'metrics/no_such_metric/no_such_metric.py'" in str(caught.value)
+    with pytest.raises(InvalidInputError, match=r"there is no evaluate module at /.*missing\.py: it must be"):
+        evaluate_module(tmp_path / "missing.py", ["a"], ["a"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidInputError, match=r"one of its own name \(empty/empty\.py\)"):
+        evaluate_module(f"{tmp_path}/empty", ["a"], ["a"])
+    with pytest.raises(InvalidInputError, match="takes a hub name, a path or an EvaluationModule, not int"):
+        evaluate_module(3, ["a"], ["a"])
+
+
+def test_a_script_that_does_not_load(tmp_path):
+    path = tmp_path / "broken_metric.py"
+    path.write_text("raise RuntimeError('out of order')\n")
+    with pytest.raises(InvalidInputError, match=r"broken_metric\.py' cannot be loaded: RuntimeError: out of order"):
+        evaluate_module(path, ["a"], ["a"])

@@ -1,0 +1,78 @@
+"""What every metric refuses, and what it takes from the answers of a model."""
+
+import pytest
+
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.metrics import (
+    accuracy,
+    bleu,
+    chrf,
+    contains,
+    exact_match,
+    f1,
+    matches,
+    rouge,
+    sentence_bleu,
+    ter,
+    valid_json,
+)
+from pytest_llm.results import Generation, Origin, joint_origin
+
+TEXT_METRICS = [bleu, sentence_bleu, chrf, ter, rouge, exact_match, f1]
+
+BAD = [
+    ([], [], {}, "there are no predictions"),
+    (None, ["a"], {}, "predictions must be a list with one entry an example, not None"),
+    ({"a"}, ["a"], {}, "predictions must be a list with one entry an example, not of type set"),
+    (["a", "b"], ["a"], {}, "2 predictions but 1 references"),
+    (["a", "b", "c"], [["a", "b", "c"], ["d", "e", "f"]], {}, "these look like sacrebleu's transposed lists"),
+    (["a", "b"], "a", {}, "references must be a list with one entry an example, not of type str"),
+    (["a"], None, {}, "it needs references"),
+    (["a", None], ["a", "b"], {}, "prediction 1 is None, not text"),
+    (["a", 3], ["a", "b"], {}, "prediction 1 is of type int, not text"),
+    ([["a", "b"], ["c", "d"]], ["a", "b"], {}, "prediction 0 is a list of 2; when a model returned several sequences"),
+    (["a", "b"], ["a", []], {}, "example 1 has an empty list of references"),
+    (["a", "b"], ["a", ["b", None]], {}, "reference 1 is None, not text"),
+    (["a", "b"], ["a", "b"], {"ids": ["x", "x"]}, "ids must be unique, and 'x' stands 2 times"),
+    (["a", "b"], ["a", "b"], {"ids": ["x"]}, "2 predictions but 1 ids"),
+    (["a", "b"], ["a", "b"], {"ids": "xy"}, "ids must be a list with one entry an example, not of type str"),
+]
+
+
+@pytest.mark.parametrize("metric", TEXT_METRICS, ids=lambda metric: metric.__name__)
+@pytest.mark.parametrize(("predictions", "references", "options", "message"), BAD, ids=[case[3] for case in BAD])
+def test_refused(metric, predictions, references, options, message):
+    with pytest.raises(InvalidInputError) as caught:
+        metric(predictions, references, **options)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("metric", [lambda p: matches(p, "a"), valid_json], ids=["matches", "valid_json"])
+def test_refused_without_references(metric):
+    for predictions, message in [([], "no predictions"), ([1], "prediction 0 is of type int"), ([["a"]], "choose one")]:
+        with pytest.raises(InvalidInputError, match=message):
+            metric(predictions)
+
+
+@pytest.mark.parametrize("metric", [*TEXT_METRICS, accuracy], ids=lambda metric: metric.__name__)
+def test_a_score_remembers_the_questions_and_the_model(metric):
+    origins = [
+        Origin(request={"kind": "generate", "prompt": p}, model={"digest": "abc"}, environment={"dtype": "float32"})
+        for p in ("one", "two")
+    ]
+    answers = [Generation(text, origin=origin) for text, origin in zip(("a cat", "a dog"), origins, strict=True)]
+    score = metric(answers, ["a cat", ["the dog", "a hound"]], ids=["first", 2])
+    assert (score.request, score.origin) == joint_origin(answers)
+    assert score.request
+    assert score.ids == ("first", "2")
+    assert score.predictions == ("a cat", "a dog")
+    assert {type(text) for text in score.predictions} == {str}, "a score must not keep every token alive"
+    assert score.references == ("a cat", "the dog | a hound")
+    assert len(score.per_example) == score.n == 2
+    plain = metric(["a cat", answers[1]], ["a cat", "a dog"])
+    assert (plain.request, plain.origin) == ("", {})
+
+
+def test_any_iterable_is_read_once():
+    assert exact_match(iter(["a", "b"]), (r for r in ["a", "c"])) == 0.5
+    assert contains((text for text in ["ab", "ac"]), "a") == 1.0

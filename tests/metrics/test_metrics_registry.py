@@ -1,0 +1,58 @@
+"""Metrics by name, and what importing them costs."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pytest_llm import metrics
+from pytest_llm.errors import InvalidInputError
+
+HEAVY = "numpy sacrebleu rouge_score nltk evaluate datasets jsonschema torch transformers scipy"
+
+
+@pytest.mark.parametrize("module", ["pytest_llm.metrics", "pytest_llm.assertions"])
+def test_importing_brings_in_none_of_the_libraries(module):
+    code = f"import sys, {module}; print([m for m in {HEAVY.split()} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_every_name_computes_the_score_it_names():
+    for name in metrics.names():
+        if name == "similarity":
+            score = metrics.get(name)([[1.0, 0.0]], [[1.0, 0.0]])
+        elif name in ("loss", "perplexity"):
+            with pytest.raises(InvalidInputError, match=rf"pass what llm\.{name}\(texts\) returned"):
+                metrics.get(name)(["a"], ["b"])
+            continue
+        else:
+            score = metrics.get(name)(["2"], True if name == "valid_json" else ["2"][0] if name == "matches" else ["2"])
+        metric = metrics.get(name)
+        assert (score.name, score.higher_is_better, score.unit) == (name, metric.higher_is_better, metric.unit)
+        # The best possible answer has the best possible value.
+        if name not in ("rouge2", "bleu"):  # one word has no pair of words
+            assert score == pytest.approx(metric.highest if metric.higher_is_better else metric.lowest)
+
+
+def test_a_function_of_this_package_is_the_metric_itself():
+    assert metrics.get(metrics.bleu) is metrics.get("bleu") is metrics.get(metrics.get("bleu"))
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("blue", "did you mean 'bleu'?"), ("ROUGE-L", "did you mean 'rougeL'?"), ("exact-match", "'exact_match'?")],
+)
+def test_an_unknown_name(name, hint):
+    with pytest.raises(InvalidInputError, match=f"there is no metric '{name}'; ") as caught:
+        metrics.get(name)
+    assert hint in str(caught.value)
+
+
+def test_a_name_like_no_other():
+    with pytest.raises(
+        InvalidInputError, match=r"there is no metric 'zzzz'\. Known are bleu, .*'evaluate:NAME_OR_PATH'"
+    ):
+        metrics.get("zzzz")
+    with pytest.raises(InvalidInputError, match="a metric is a name, a function, an evaluate module or a Score, not 3"):
+        metrics.get(3)

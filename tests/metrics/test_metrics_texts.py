@@ -1,0 +1,192 @@
+"""ROUGE, exact match, token F1, accuracy and the checks of a text, against their references."""
+
+import collections
+import json
+import re
+import string
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
+
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.metrics import accuracy, contains, exact_match, f1, matches, rouge, valid_json
+
+CASES = settings(max_examples=200, deadline=None)
+WORDS = ["the", "The", "a", "an", "cat", "cats", "sat.", "on", "mat", "42", "theatre", "naïve", "\n", "-"]
+TEXTS = st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join) | st.text(max_size=20)
+CORPORA = st.lists(st.tuples(TEXTS, st.lists(TEXTS, min_size=1, max_size=3)), min_size=1, max_size=5)
+
+
+@CASES
+@given(CORPORA, st.sampled_from(["rouge1", "rouge2", "rouge3", "rougeL", "rougeLsum"]), st.booleans())
+def test_rouge(corpus, kind, stem):
+    corpus = [*corpus, ("a cat", ["the cat"])]  # one reference at least has a token
+    scorer = RougeScorer([kind], use_stemmer=stem)
+    expected = [max(scorer.score(r, p)[kind].fmeasure for r in some) for p, some in corpus]
+    score = rouge([p for p, _ in corpus], [r for _, r in corpus], kind=kind, use_stemmer=stem)
+    assert score.per_example == pytest.approx(expected, abs=1e-9)
+    assert score == pytest.approx(sum(expected) / len(expected), abs=1e-9)
+    assert (score.name, score.unit, score.n) == (kind, "", len(corpus))
+
+
+def test_rouge_does_not_call_another_script_wrong():
+    with pytest.raises(InvalidInputError, match="rougeL: no reference has a token that ROUGE counts"):
+        rouge(["北京 是 首都"], ["北京 是 首都"])
+
+    class Spaces:
+        def tokenize(self, text):
+            return text.split()
+
+    assert rouge(["北京 是 首都"], ["北京 是 首都"], tokenizer=Spaces()) == 1.0
+
+
+def test_rouge_kinds():
+    with pytest.raises(InvalidInputError, match="kind 'rougeX' is none of rouge1"):
+        rouge(["a"], ["a"], kind="rougeX")
+
+
+# The official evaluation script of SQuAD v1.1, as published.
+def normalize_answer(s):
+    def remove_articles(text):
+        return re.sub(r"\b(a|an|the)\b", " ", text)
+
+    def white_space_fix(text):
+        return " ".join(text.split())
+
+    def remove_punc(text):
+        exclude = set(string.punctuation)
+        return "".join(ch for ch in text if ch not in exclude)
+
+    def lower(text):
+        return text.lower()
+
+    return white_space_fix(remove_articles(remove_punc(lower(s))))
+
+
+def f1_score(prediction, ground_truth):
+    prediction_tokens = normalize_answer(prediction).split()
+    ground_truth_tokens = normalize_answer(ground_truth).split()
+    common = collections.Counter(prediction_tokens) & collections.Counter(ground_truth_tokens)
+    num_same = sum(common.values())
+    if num_same == 0:
+        return 0
+    precision = 1.0 * num_same / len(prediction_tokens)
+    recall = 1.0 * num_same / len(ground_truth_tokens)
+    return (2 * precision * recall) / (precision + recall)
+
+
+@CASES
+@given(CORPORA)
+def test_squad(corpus):
+    predictions, references = [p for p, _ in corpus], [r for _, r in corpus]
+    exact = [max(normalize_answer(p) == normalize_answer(r) for r in some) for p, some in corpus]
+    overlap = [max(f1_score(p, r) for r in some) for p, some in corpus]
+    assert exact_match(predictions, references).per_example == tuple(exact)
+    assert exact_match(predictions, references) == pytest.approx(sum(exact) / len(exact), abs=1e-9)
+    assert f1(predictions, references).per_example == pytest.approx(overlap, abs=1e-9)
+    assert f1(predictions, references) == pytest.approx(sum(overlap) / len(overlap), abs=1e-9)
+    plain = exact_match(predictions, references, normalize=False)
+    assert plain.per_example == tuple(p in some for p, some in corpus)
+
+
+@CASES
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1), st.booleans())
+def test_accuracy(pairs, as_text):
+    label = str if as_text else int
+    score = accuracy([label(p) for p, _ in pairs], [label(r) for _, r in pairs])
+    assert score == pytest.approx(sum(p == r for p, r in pairs) / len(pairs), abs=1e-9)
+    assert score.per_example == tuple(p == r for p, r in pairs)
+
+
+def test_accuracy_of_arrays_alternatives_and_no_answer():
+    np = pytest.importorskip("numpy")
+    assert accuracy(np.array([1, 2, 3, 3]), np.array([1, 2, 3, 4])) == 0.75
+    assert accuracy([None, "B"], ["A", ["A", "B"]]) == 0.5
+    with pytest.raises(InvalidInputError, match=r"prediction 1 is '2' \(str\) and its reference 2 \(int\)"):
+        accuracy(["1", "2"], ["1", 2])
+
+
+def test_matches():
+    score = matches(["id 42", "no id", "x7"], r"\d+")
+    assert score.per_example == (1, 0, 1)
+    assert score == pytest.approx(2 / 3)
+    assert score.references[0] == r"matching \d+"
+    assert matches(["42", "x42"], r"\d+", full=True) == 0.5
+    assert matches("PARIS", re.compile("paris", re.I)) == 1.0
+    for bad in ("[", None):
+        with pytest.raises(InvalidInputError, match="is not a regular expression"):
+            matches(["a"], bad)
+
+
+def test_contains():
+    assert contains(["in Paris", "in Rome"], "Paris").per_example == (1, 0)
+    assert contains(["in Paris", "in Rome"], ["Paris", ["Roma", "Rome"]]) == 1.0
+    assert contains("in paris", "PARIS", ignore_case=True) == 1.0
+    with pytest.raises(InvalidInputError, match="2 predictions but 1 references"):
+        contains(["a", "b"], ["a"])
+    with pytest.raises(InvalidInputError, match="predictions must be a list .* not None"):
+        contains(None, "a")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["age", "b"]), inner, max_size=2),
+    max_leaves=6,
+)
+SCHEMA = {"type": "object", "required": ["age"], "properties": {"age": {"type": "integer", "minimum": 0}}}
+
+
+@CASES
+@given(st.lists(VALUES, min_size=1, max_size=4))
+def test_valid_json(values):
+    expected = []
+    for value in values:
+        try:
+            jsonschema.validate(value, SCHEMA)
+            expected.append(1.0)
+        except jsonschema.ValidationError:
+            expected.append(0.0)
+    texts = [json.dumps(value) for value in values]
+    assert valid_json(texts) == 1.0
+    assert valid_json(texts, SCHEMA).per_example == tuple(expected)
+    assert valid_json([text + "}" for text in texts]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "Expecting value: line 1 column 1"),
+        ('{"age": NaN}', "NaN is not JSON"),
+        ('```json\n{"age": 1}\n```', "Expecting value"),
+        ('{"age": -1}', "$.age: -1 is less than the minimum of 0"),
+        ("[" * 100_000, "recursion"),
+        ("1" * 10_000, "digits"),
+    ],
+)
+def test_json_says_why(text, fault):
+    score = valid_json([text], SCHEMA)
+    assert score == 0.0
+    assert fault in score.references[0]
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"type": "objekt"}, "the schema is not valid at $.type: 'objekt' is not valid"),
+        ({"$ref": "http://example.invalid/schema.json"}, "the schema cannot be applied: "),
+        ({"$ref": "#/$defs/none"}, "the schema cannot be applied: "),
+        ("object", "a schema is a dict, not str"),
+    ],
+)
+def test_schemas_that_cannot_be_used(schema, message):
+    with pytest.raises(InvalidInputError) as caught:
+        valid_json(["{}"], schema)
+    assert message in str(caught.value)
+
+
+def test_every_draft_is_known():
+    draft4 = {"$schema": "http://json-schema.org/draft-04/schema#", "minimum": 1, "exclusiveMinimum": True}
+    assert valid_json(["1", "2"], draft4).per_example == (0, 1)
