@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +40,17 @@ class Metric:
     unit: str = ""
 
     def __call__(self, *inputs: Any, **options: Any) -> Score:
-        """Compute the metric."""
+        """Compute the metric.
+
+        Raises:
+            InvalidInputError: unusable input, or an option the metric does not have.
+        """
+        known = inspect.signature(self.function).parameters
+        for option in options:
+            if option not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+                close = difflib.get_close_matches(option, known, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(known)}"
+                raise InvalidInputError(f"{self.name} has no option {option!r}{hint}")
         return self.function(*inputs, **options)
 
 

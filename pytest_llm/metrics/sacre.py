@@ -58,9 +58,22 @@ def bleu(
     )
 
 
-def sentence_bleu(predictions: Texts, references: References, **options: Any) -> Score:
+def sentence_bleu(
+    predictions: Texts,
+    references: References,
+    *,
+    ids: Iterable[Any] | None = None,
+    tokenize: str | None = None,
+    lowercase: bool = False,
+    smooth_method: str = "exp",
+    smooth_value: float | None = None,
+    max_ngram_order: int = 4,
+) -> Score:
     """Return the mean of sentence BLEU with effective order, in points; the arguments are those of `bleu`."""
-    corpus = bleu(predictions, references, **{**options, "effective_order": True})
+    corpus = bleu(
+        predictions, references, ids=ids, tokenize=tokenize, lowercase=lowercase, smooth_method=smooth_method,
+        smooth_value=smooth_value, max_ngram_order=max_ngram_order, effective_order=True,
+    )  # fmt: skip
     return Score(
         mean(corpus.per_example),
         name="sentence_bleu",

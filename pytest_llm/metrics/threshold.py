@@ -70,7 +70,7 @@ def _oddities(metric: Metric, limit: float, upward: bool) -> tuple[str, ...]:
         raise InvalidInputError(f"{metric.label}: no value can be {limit:g}, it is {span}{unit}{hint}")
     if metric.unit == "points" and 0 < limit < 1:
         return (f"{metric.label} is in points, where 100 is one hundred percent: did you mean {limit * 100:g}?",)
-    if limit == (metric.lowest if upward else metric.highest):
+    if upward and limit == metric.lowest:
         return (f"every value passes this bound: {metric.label} is never below {low}",)
     return ()
 

@@ -195,6 +195,8 @@ BOUNDS = [
     (lambda: assert_metric("blue", ["a"], ["a"], at_least=1), "there is no metric 'blue'; did you mean 'bleu'?"),
     (lambda: assert_metric(bleu(["a"], ["a"]), ["a"], at_least=1), "bleu: a Score is already computed"),
     (lambda: assert_rouge(["a"], ["a"], at_least=0.5, kind="rougeM"), "there is no metric 'rougeM'; did you mean"),
+    (lambda: assert_bleu(["a"], ["a"], at_least=1, tokenise="13a"), "bleu has no option 'tokenise'; did you mean 'tok"),
+    (lambda: assert_f1(["a"], ["a"], at_least=1, zzz=1), "f1 has no option 'zzz'; it has predictions, references, ids"),
     (lambda: assert_bleu([], [], at_least=1), "bleu: there are no predictions"),
     (lambda: assert_metric("bleu", ["a"], at_least=1), "bleu: it needs references"),
 ]
