@@ -1,0 +1,92 @@
+"""Cutting work into batches: sorted by length, within a budget, halved when memory runs out."""
+
+from __future__ import annotations
+
+import gc
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+#: Tokens two prompts must share at their start before the start is computed once for both.
+SHARED_TOKENS = 32
+
+
+def in_batches(
+    items: Sequence[Item],
+    compute: Callable[[list[Item]], Result],
+    *,
+    size: int,
+    length: Callable[[Item], int],
+    weight: Callable[[Item], int] = lambda item: 1,
+    tokens: int | None = None,
+) -> Iterator[tuple[list[Item], Result]]:
+    """Yield ``(batch, compute(batch))`` over all ``items``, longest first.
+
+    A batch holds at most ``size`` sequences (an item counts ``weight``) and, padded to its longest,
+    ``tokens`` tokens; an item too large for both goes alone. A batch the memory cannot hold is halved, and so
+    are those after it.
+
+    Raises:
+        RuntimeError, MemoryError: a single item does not fit into memory.
+    """
+    pending = deque(sorted(items, key=length, reverse=True))
+    most = len(pending)
+    while pending:
+        longest, batch, count = length(pending[0]), [pending.popleft()], 0
+        count = weight(batch[0])
+        while pending and len(batch) < most:
+            grown = count + weight(pending[0])
+            if grown > size or (tokens is not None and grown * longest > tokens):
+                break
+            count = grown
+            batch.append(pending.popleft())
+        try:
+            result = compute(batch)
+        except (RuntimeError, MemoryError) as error:
+            if len(batch) == 1 or not _out_of_memory(error):
+                raise
+        else:
+            yield batch, result
+            continue
+        # Outside the handler: the exception's frames held the tensors.
+        most = len(batch) // 2
+        pending.extendleft(reversed(batch))
+        _free()
+
+
+def share_prefixes(items: Sequence[Item], ids: Callable[[Item], list[int]]) -> list[tuple[list[int], list[Item]]]:
+    """Group items into ``(prefix, items)``: where many start alike, the start they share, else ``[]``.
+
+    A prefix is always shorter than every sequence of its group.
+    """
+    groups: dict[tuple[int, ...], list[Item]] = defaultdict(list)
+    for item in items:
+        groups[tuple(ids(item)[:SHARED_TOKENS])].append(item)
+    rest: list[Item] = []
+    shared: list[tuple[list[int], list[Item]]] = []
+    for start, members in groups.items():
+        if len(members) == 1 or len(start) < SHARED_TOKENS:
+            rest.extend(members)
+            continue
+        # What the least and the greatest of a sorted set share, all share.
+        least, greatest = min(map(ids, members)), max(map(ids, members))
+        longest = min(len(ids(member)) for member in members) - 1
+        same = next((i for i, (a, b) in enumerate(zip(least, greatest, strict=False)) if a != b), longest)
+        shared.append((least[: min(same, longest)], members))
+    return shared + ([([], rest)] if rest else [])
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    message = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in message or "not enough memory" in message
+
+
+def _free() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,252 @@
+"""Greedy decoding and sampling of a batch in which every sequence is on its own.
+
+Each sequence has its own penalties, its own random stream and its own end, and leaves the batch when it is done.
+What it becomes depends on its request alone. The choice at each step is transformers' (its logits processors,
+in its order); the loop runs as ``model.generate(custom_generate=...)``, so the model's own preparation of inputs,
+caches and masks is used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.engines.loading import TOKEN_RULES
+from pytest_llm.engines.local_scoring import cache_argument, expand_cache
+from pytest_llm.engines.prompts import pad
+from pytest_llm.errors import InvalidInputError, LLMError
+from pytest_llm.files import canonical_json
+
+if TYPE_CHECKING:
+    from pytest_llm.engines.local import LocalEngine
+    from pytest_llm.requests import Generate
+
+#: The margin of a token that had no rival (a forced token), in nats: JSON has no infinity.
+NO_RIVAL = 1e4
+
+
+@dataclasses.dataclass
+class Sequence_:
+    """One answer in the making: what it continues, how, and the evidence so far (see `results.Generation`)."""
+
+    request: Generate
+    prompt: list[int]
+    number: int = 0
+    token_ids: list[int] = dataclasses.field(default_factory=list)
+    logprobs: list[float] = dataclasses.field(default_factory=list)
+    runner_ups: list[int] = dataclasses.field(default_factory=list)
+    margins: list[float] = dataclasses.field(default_factory=list)
+    finish_reason: str = ""
+
+
+class Rules:
+    """How one sequence chooses its tokens: transformers' processors for its request and prompt."""
+
+    def __init__(self, engine: LocalEngine, sequence: Sequence_, start: list[int]) -> None:
+        model, request = engine.model, sequence.request
+        self._start, self._device = start, model.device
+        self.vocabulary = 0
+        config = generation_config(model, request)
+        config.max_length = len(start) + request.max_new_tokens
+        sampled = config.do_sample
+        with refusing_options():
+            config.do_sample = False
+            self.penalties = self._processors(model, config, sequence.prompt)
+            config.do_sample = sampled
+            # transformers appends what shapes sampling (temperature, top-k, ...) after all the penalties.
+            self.warpers = self._processors(model, config, sequence.prompt)[len(self.penalties) :] if sampled else []
+        self._noise = _stream(request, sequence.number) if sampled else None
+
+    def _processors(self, model: Any, config: Any, prompt: list[int]) -> list[Any]:
+        import torch
+
+        model._prepare_special_tokens(config, True, device=model.device)
+        processors: list[Any] = model._get_logits_processor(
+            generation_config=config,
+            input_ids_seq_length=len(self._start),
+            encoder_input_ids=torch.tensor([prompt], device=model.device),
+            device=model.device,
+        )
+        return list(processors)
+
+    def penalise(self, token_ids: list[int], logits: Any) -> Any:
+        """Return what greedy decoding compares, [1, V], after ``token_ids`` were generated."""
+        return self._apply(self.penalties, token_ids, logits)
+
+    def sample(self, token_ids: list[int], scores: Any) -> Any:
+        """Draw a token, from its own stream: Gumbel-max over what the warpers leave of ``scores`` [1, V].
+
+        Adding Gumbel noise and taking the maximum draws from the softmax (Gumbel 1954). With the same
+        stream, a small change of the scores seldom changes the token.
+        """
+        import torch
+
+        scores = self._apply(self.warpers, token_ids, scores)
+        noise = torch.empty(scores.shape[-1]).exponential_(generator=self._noise).log_()
+        return (scores[0] - noise.to(scores.device)).argmax()
+
+    @property
+    def samples(self) -> bool:
+        """Whether tokens are drawn rather than the best one taken."""
+        return self._noise is not None
+
+    def _apply(self, processors: list[Any], token_ids: list[int], scores: Any) -> Any:
+        import torch
+
+        if processors:
+            ids = torch.tensor([self._start + token_ids], device=self._device)
+            scores = scores.clone()
+            for processor in processors:
+                scores = processor(ids, scores)
+        return scores
+
+
+class refusing_options:  # noqa: N801 (a context manager, read as a verb)
+    """Say that transformers refuses a request's options, where it does."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, (ValueError, TypeError)) and not isinstance(error, LLMError):
+            raise InvalidInputError(f"generate(): transformers refuses these options: {error}") from error
+
+
+def generation_config(model: Any, request: Generate) -> Any:
+    """Return the request as transformers' GenerationConfig; token rules come from the model, the rest from here."""
+    from transformers import GenerationConfig
+
+    fields: dict[str, Any] = {name: getattr(model.generation_config, name, None) for name in TOKEN_RULES}
+    fields.update(
+        max_new_tokens=request.max_new_tokens,
+        min_new_tokens=request.min_new_tokens or None,
+        do_sample=request.do_sample,
+        num_beams=request.num_beams,
+        num_return_sequences=request.num_return_sequences,
+        repetition_penalty=request.repetition_penalty,
+        no_repeat_ngram_size=request.no_repeat_ngram_size,
+        use_cache=True,
+    )
+    if request.do_sample:
+        fields.update(temperature=request.temperature, top_k=request.top_k, top_p=request.top_p)
+        fields["min_p"] = request.min_p or None
+    if request.num_beams > 1:
+        fields.update(length_penalty=request.length_penalty, early_stopping=request.early_stopping)
+    fields.update(request.options)
+    with refusing_options():
+        return GenerationConfig(**fields)
+
+
+def _stream(request: Generate, number: int) -> Any:
+    """Return the random stream of one sequence: from seed, sequence number and prompt, so that none is shared."""
+    import torch
+
+    prompt = request.prompt if isinstance(request.prompt, str) else list(request.prompt)
+    name = canonical_json([request.seed, number, prompt])
+    # torch's CPU generator reads 32 bits of its seed: hash, or seeds 2**32 apart would be one.
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
+
+
+def evidence(logits: Any, scores: Any, chosen: Any) -> tuple[list[float], list[int], list[float]]:
+    """Return logprobs, runner-ups and margins of ``chosen`` [n] from raw ``logits`` and penalised ``scores`` [n, V].
+
+    ``scores`` is overwritten.
+    """
+    chosen = chosen[:, None]
+    logprobs = (logits.gather(1, chosen)[:, 0] - logits.logsumexp(-1)).tolist()
+    if any(x != x for x in logprobs):
+        raise LLMError("the model's output is not a number (NaN): its weights are damaged, or its dtype overflows")
+    best = scores.gather(1, chosen)[:, 0]
+    scores.scatter_(1, chosen, -float("inf"))
+    runner_ups = scores.argmax(-1)
+    margins = (best - scores.gather(1, runner_ups[:, None])[:, 0]).clamp(-NO_RIVAL, NO_RIVAL)
+    return logprobs, runner_ups.tolist(), margins.tolist()
+
+
+def choose(sequences: Sequence[Sequence_], rules: Sequence[Rules], logits: Any) -> list[int]:
+    """Append one token, and its evidence, to every sequence; ``logits`` [n, V]. Return the tokens."""
+    scores = logits.clone()
+    for i, (sequence, rule) in enumerate(zip(sequences, rules, strict=True)):
+        if rule.penalties:
+            scores[i] = rule.penalise(sequence.token_ids, logits[i : i + 1])[0]
+    chosen = scores.argmax(-1)
+    for i, (sequence, rule) in enumerate(zip(sequences, rules, strict=True)):
+        if rule.samples:
+            chosen[i] = rule.sample(sequence.token_ids, scores[i : i + 1])
+    tokens: list[int] = chosen.tolist()
+    for sequence, *step in zip(sequences, tokens, *evidence(logits, scores, chosen), strict=True):
+        for values, value in zip(
+            (sequence.token_ids, sequence.logprobs, sequence.runner_ups, sequence.margins), step, strict=True
+        ):
+            values.append(value)
+    return tokens
+
+
+def decode(
+    engine: LocalEngine,
+    sequences: list[Sequence_],
+    finished: Callable[[Sequence_], bool],
+    prefix: list[int],
+    cache: Any,
+) -> None:
+    """Generate all ``sequences``, each until ``finished`` says so.
+
+    ``cache`` holds the keys and values of ``prefix``, which all prompts begin with; padding goes after it.
+    """
+    import torch
+
+    model, decoder_only = engine.model, engine.family == "decoder"
+    ids, mask = pad([s.prompt[len(prefix) :] for s in sequences], engine.pad_id, model.device, left=decoder_only)
+    arguments: dict[str, Any] = {}
+    if prefix:
+        shared = torch.tensor([prefix], device=model.device).expand(len(sequences), -1)
+        ids, mask = torch.cat([shared, ids], 1), torch.cat([torch.ones_like(shared), mask], 1)
+        arguments[cache_argument(model)] = expand_cache(cache, len(sequences))
+
+    def loop(model: Any, input_ids: Any, *, generation_config: Any, **state: Any) -> Any:
+        for name in ("logits_processor", "stopping_criteria"):
+            state.pop(name)
+        running = list(sequences)
+        starts = [s.prompt if decoder_only else input_ids[0].tolist() for s in running]
+        rules = [Rules(engine, s, start) for s, start in zip(running, starts, strict=True)]
+        unread = input_ids.shape[1] - len(prefix)
+        while True:
+            inputs = model.prepare_inputs_for_generation(
+                input_ids, next_sequence_length=unread, is_first_iteration=unread > 1, **state
+            )
+            outputs = model(**inputs, return_dict=True)
+            state = model._update_model_kwargs_for_generation(outputs, state, not decoder_only)
+            logits = outputs.logits[:, -1]
+            tokens = choose(running, rules, logits if logits.element_size() >= 4 else logits.float())
+            keep = [i for i, sequence in enumerate(running) if not finished(sequence)]
+            if not keep:
+                return input_ids
+            input_ids = torch.cat([input_ids, torch.tensor(tokens, device=input_ids.device)[:, None]], 1)
+            if len(keep) < len(running):
+                rows = torch.tensor(keep, device=input_ids.device)
+                state = {name: _select(value, rows, len(running)) for name, value in state.items()}
+                input_ids = input_ids[rows]
+                running, rules = [running[i] for i in keep], [rules[i] for i in keep]
+            unread = 1
+
+    # Lengths and penalties are each sequence's own, in `Rules`; this only prepares the model's inputs.
+    longest = max(sequences, key=lambda s: s.request.max_new_tokens).request.max_new_tokens
+    from transformers import GenerationConfig
+
+    config = GenerationConfig(max_new_tokens=longest, do_sample=False, num_beams=1, use_cache=True)
+    model.generate(ids, attention_mask=mask, generation_config=config, custom_generate=loop, **arguments)
+
+
+def _select(value: Any, rows: Any, count: int) -> Any:
+    """Keep ``rows`` of whatever a model carries from step to step."""
+    import torch
+
+    if hasattr(value, "reorder_cache"):
+        value.reorder_cache(rows)
+    elif isinstance(value, torch.Tensor) and value.ndim and value.shape[0] == count:
+        return value[rows]
+    elif isinstance(value, dict):  # an encoder's output
+        return type(value)(**{name: _select(part, rows, count) for name, part in value.items()})
+    return value

@@ -1,0 +1,91 @@
+"""A model's logits at the positions that are asked for, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+#: Positions whose logits exist at one time: [CHUNK, vocabulary] in float32 is the largest array of scoring.
+CHUNK = 256
+
+
+class Head:
+    """The output layer of a model.
+
+    A hook on the output layer hands it only the wanted positions, so that the model's own code does all
+    that comes after it (soft capping, scaling). Where nothing comes after it, the layer is applied chunk by chunk.
+    Which of these holds is found out on the first input, by comparing logits with the plain forward pass.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._layer = model.get_output_embeddings()
+        self._way: Literal["", "layer", "selected", "all"] = ""
+
+    def logits(self, inputs: Mapping[str, Any], rows: Any, columns: Any) -> Iterator[Any]:
+        """Yield the logits at ``(rows[i], columns[i])`` in order, in chunks [n, vocabulary], float32 or better.
+
+        ``inputs`` are the model's; ``rows`` and ``columns`` are index tensors on its device. To be consumed
+        under ``torch.no_grad``.
+        """
+        way = self._way or self._find_way(inputs)
+        if way == "layer":
+            hidden, _ = self._run(inputs, rows, columns, feed=1)
+            for start in range(0, len(hidden), CHUNK):
+                yield _widen(self._layer(hidden[start : start + CHUNK]))
+            return
+        if way == "selected":
+            logits = self._run(inputs, rows, columns, feed=len(rows))[1][0]
+        else:
+            logits = self._model(**inputs).logits[rows, columns]
+        for start in range(0, len(logits), CHUNK):
+            yield _widen(logits[start : start + CHUNK])
+
+    def _run(self, inputs: Mapping[str, Any], rows: Any, columns: Any, *, feed: int) -> tuple[Any, Any]:
+        """Return the output layer's input at the positions [n, H], and the logits of the first ``feed``."""
+        seen: list[Any] = []
+
+        def select(layer: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            seen.append(args[0][rows, columns])
+            return (seen[-1][None, :feed], *args[1:])
+
+        handle = self._layer.register_forward_pre_hook(select)
+        try:
+            logits = self._model(**inputs).logits
+        finally:
+            handle.remove()
+        return (seen[0] if len(seen) == 1 else None), logits
+
+    def _find_way(self, inputs: Mapping[str, Any]) -> Literal["layer", "selected", "all"]:
+        import torch
+
+        if self._layer is None:
+            return "all"
+        names = [n for n in ("input_ids", "attention_mask", "decoder_input_ids") if inputs.get(n) is not None]
+        probe = {name: inputs[name][:1, :16] for name in names}
+        length = probe[names[-1]].shape[1]
+        plain = self._model(**probe).logits[0].flip(0)
+        # Backwards, so that a selection which is not made shows.
+        rows = torch.zeros(length, dtype=torch.long, device=plain.device)
+        columns = torch.arange(length, device=plain.device).flip(0)
+        if length < 2:
+            return "all"  # too short to tell; the next input may be longer
+        self._way = "all"
+        try:
+            hidden, logits = self._run(probe, rows, columns, feed=length)
+        except (RuntimeError, IndexError, TypeError):  # a layer that is fed another shape than [B, L, H]
+            return "all"
+        if hidden is None or logits.shape[1] != length or not _same(logits[0], plain):
+            return "all"
+        self._way = "layer" if _same(self._layer(hidden), plain) else "selected"
+        return self._way
+
+
+def _widen(logits: Any) -> Any:
+    return logits if logits.element_size() >= 4 else logits.float()
+
+
+def _same(a: Any, b: Any) -> bool:
+    # 1e-4 in float32; in reduced precision two passes of other shapes differ by more than that.
+    tolerance = 1e-4 if a.element_size() >= 4 else 0.05 * float(b.abs().max())
+    return a.shape == b.shape and bool(((a - b).abs() <= tolerance).all())

@@ -1,0 +1,206 @@
+"""Loading a tokenizer, a model and an adapter from a local folder, quietly and without the network."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_llm.environment import resolve_device
+from pytest_llm.errors import LLMError, MissingExtraError, ModelNotFoundError
+
+if TYPE_CHECKING:
+    from pytest_llm.weights.spec import ModelSpec
+
+Family = Literal["decoder", "encoder-decoder", "masked", "encoder"]
+
+#: Fields of a model's own GenerationConfig that are rules about its tokens. The rest are search parameters,
+#: which belong to the request alone.
+TOKEN_RULES = (
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "decoder_start_token_id",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "bad_words_ids",
+)
+
+_AUTO_CLASSES = {
+    "decoder": "AutoModelForCausalLM",
+    "encoder-decoder": "AutoModelForSeq2SeqLM",
+    "masked": "AutoModelForMaskedLM",
+    "encoder": "AutoModel",
+}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence transformers' log, warnings and progress bars inside the block, and nothing outside it."""
+    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+    from transformers.utils import logging
+
+    level, bars, hub_bars = (
+        logging.get_verbosity(), logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(level)
+            if bars:
+                logging.enable_progress_bar()
+            if hub_bars:
+                enable_progress_bars()
+
+
+@contextlib.contextmanager
+def _explained(what: str, spec: ModelSpec) -> Iterator[None]:
+    """Turn whatever loading can raise into "could not measure", with its cause."""
+    try:
+        with quiet():
+            yield
+    except LLMError:
+        raise
+    except Exception as error:  # anything: loading runs third-party code over untrusted files
+        hint = ""
+        if "safetensors" in str(error) and not spec.trust_pickle:
+            hint = "; if its weights are pickled (.bin), convert them or set llm_trust_pickle, which can run their code"
+        elif "trust_remote_code" in str(error):
+            hint = "; set llm_trust_remote_code to run it"
+        reason = f"{type(error).__name__}: {str(error).strip()[:500]}"
+        raise ModelNotFoundError(f"cannot load the {what} of {spec.source!r}: {reason}{hint}") from error
+
+
+def load_config(folder: Path, spec: ModelSpec) -> Any:
+    """Return the model's configuration.
+
+    Raises:
+        ModelNotFoundError: it is missing or cannot be read.
+    """
+    from transformers import AutoConfig
+
+    with _explained("configuration", spec):
+        return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=spec.trust_remote_code)
+
+
+def load_tokenizer(folder: Path, spec: ModelSpec) -> Any:
+    """Return the tokenizer; no weights are read.
+
+    Raises:
+        ModelNotFoundError: it is missing or cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    with _explained("tokenizer", spec):
+        return AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=spec.trust_remote_code
+        )
+
+
+def family_of(config: Any) -> Family:
+    """Say what a configuration's model can do, from the architecture its weights were saved with."""
+    from transformers.models.auto import modeling_auto as auto
+
+    causal, masked = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    architecture = next(iter(getattr(config, "architectures", None) or ()), "")
+    remote = getattr(config, "auto_map", None) or {}
+    if architecture.endswith("EncoderModel"):
+        return "encoder"
+    if config.is_encoder_decoder:
+        return "encoder-decoder"
+    if not architecture:
+        return "decoder" if config.model_type in causal and config.model_type not in masked else "encoder"
+    if architecture in causal.values() or "AutoModelForCausalLM" in remote:
+        return "decoder"
+    if architecture in masked.values() or "AutoModelForMaskedLM" in remote:
+        return "masked"
+    return "encoder"
+
+
+def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any) -> Any:
+    """Return the model in evaluation mode, its ``generation_config`` reduced to `TOKEN_RULES`.
+
+    Weights saved in ``spec.dtype`` stay memory-mapped: nothing here copies them.
+
+    Raises:
+        ModelNotFoundError: weights are missing, incomplete, corrupt or pickled without leave.
+        MissingExtraError: there is an adapter and ``peft`` is not installed.
+    """
+    import torch
+    import transformers
+
+    family = family_of(config)
+    name = _AUTO_CLASSES[family]
+    if family == "encoder" and config.is_encoder_decoder:
+        name = "AutoModelForTextEncoding"
+    with _explained("weights", spec):
+        model, report = getattr(transformers, name).from_pretrained(
+            str(folder),
+            config=config,
+            dtype=getattr(torch, spec.dtype),
+            attn_implementation=spec.attn_implementation,
+            local_files_only=True,
+            trust_remote_code=spec.trust_remote_code,
+            use_safetensors=None if spec.trust_pickle else True,
+            output_loading_info=True,
+        )
+        # Freshly initialised weights would answer at random. A pooler is never read here.
+        missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+        if missing:
+            raise ModelNotFoundError(
+                f"the weights of {spec.source!r} are incomplete for {type(model).__name__}: "
+                f"{len(missing)} tensors are missing ({', '.join(missing[:3])}, ...)"
+            )
+        if adapter is not None:
+            model = _with_adapter(model, adapter, spec)
+        model = model.to(resolve_device(spec.device)).eval().requires_grad_(False)
+        if family in ("decoder", "encoder-decoder"):
+            own = model.generation_config
+            rules = {name: getattr(own, name, None) for name in TOKEN_RULES}
+            model.generation_config = transformers.GenerationConfig(**rules)
+    return model
+
+
+def _with_adapter(model: Any, adapter: Path, spec: ModelSpec) -> Any:
+    try:
+        import peft
+    except ImportError as error:
+        raise MissingExtraError(
+            f"the adapter {spec.adapter or adapter.name!r} needs peft: pip install 'pytest-llm-regression[peft]'"
+        ) from error
+    if not spec.trust_pickle and not (adapter / "adapter_model.safetensors").is_file():
+        raise ModelNotFoundError(
+            f"the adapter {spec.adapter or adapter.name!r} has no adapter_model.safetensors "
+            "(a pickled .bin is loaded only with llm_trust_pickle)"
+        )
+    wrapped = peft.PeftModel.from_pretrained(model, str(adapter))
+    if wrapped.active_peft_config.is_prompt_learning:
+        raise ModelNotFoundError(
+            f"the adapter {spec.adapter or adapter.name!r} learns a prompt ({wrapped.active_peft_config.peft_type}); "
+            "only adapters inside the layers (LoRA and its kin) are supported"
+        )
+    return wrapped.get_base_model()  # PEFT put its layers into it: forward and generate run them
+
+
+def context_length(config: Any, model: Any = None) -> int | None:
+    """Return how many tokens the model can attend to, ``None`` if it has no such limit (T5).
+
+    With ``model``, position embeddings that lose rows to padding (RoBERTa) are counted as they are.
+    """
+    text = config.get_text_config(decoder=True)
+    limit = getattr(text, "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit <= 0:
+        limit = None
+    for name, module in model.named_modules() if model is not None else ():
+        padding = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and padding is not None and limit is not None:
+            return min(limit, module.num_embeddings - padding - 1)
+    return limit

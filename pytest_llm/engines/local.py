@@ -1,0 +1,176 @@
+"""The local engine: transformers in this process."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.engines import loading
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.requests import Request, Tokenize
+
+if TYPE_CHECKING:
+    from pytest_llm.engines.head import Head
+    from pytest_llm.engines.protocol import Answer
+    from pytest_llm.weights.spec import ModelSpec
+
+#: What each family of models can answer.
+_ABLE = {
+    "decoder": {"generate", "loss", "logprobs", "score", "embed", "tokenize"},
+    "encoder-decoder": {"generate", "loss", "score", "embed", "tokenize"},
+    "masked": {"loss", "fill_mask", "embed", "tokenize"},
+    "encoder": {"embed", "tokenize"},
+}
+
+
+class LocalEngine:
+    """Answers requests with a model in this process.
+
+    ``folder`` holds config, tokenizer and safetensors; ``adapter`` a PEFT folder put on the model. Each
+    of configuration, tokenizer and weights is read when something first needs it. ``on_progress`` is
+    called with the number of answers just finished.
+
+    In float16 and bfloat16 every request runs alone, because there a neighbour in the batch can change an answer.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        spec: ModelSpec,
+        *,
+        adapter: Path | None = None,
+        batch_size: int = 16,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.folder, self.spec, self.adapter = folder, spec, adapter
+        self.batch_size = 1 if spec.dtype in ("float16", "bfloat16") else batch_size
+        self.load_seconds = 0.0
+        self._on_progress = on_progress
+
+    @functools.cached_property
+    def config(self) -> Any:
+        """The model's configuration."""
+        return loading.load_config(self.folder, self.spec)
+
+    @functools.cached_property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        return loading.load_tokenizer(self.folder, self.spec)
+
+    @functools.cached_property
+    def model(self) -> Any:
+        """The model, in evaluation mode, on its device."""
+        start = time.perf_counter()
+        config = self.config
+        model = loading.load_model(self.folder, self.spec, self.adapter, config)
+        self.load_seconds = time.perf_counter() - start
+        return model
+
+    @functools.cached_property
+    def head(self) -> Head:
+        """The model's output layer."""
+        from pytest_llm.engines.head import Head
+
+        return Head(self.model)
+
+    @functools.cached_property
+    def family(self) -> loading.Family:
+        """What kind of model this is."""
+        return loading.family_of(self.config)
+
+    @functools.cached_property
+    def pad_id(self) -> int:
+        """A token to pad with. It is always masked, so any token serves where the model names none."""
+        for source in (self.tokenizer, self.config):
+            for name in ("pad_token_id", "eos_token_id"):
+                value = getattr(source, name, None)
+                value = value[0] if isinstance(value, list) and value else value
+                if isinstance(value, int) and value >= 0:
+                    return value
+        return 0
+
+    @property
+    def context_length(self) -> int | None:
+        """How many tokens the model can attend to; ``None`` for no limit."""
+        return loading.context_length(self.config, vars(self).get("model"))
+
+    @property
+    def exact(self) -> bool:
+        """Whether the dtype is so coarse that a neighbour in the batch can change an answer."""
+        return self.spec.dtype in ("float16", "bfloat16")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes the loaded weights take (mapped from their file or not); 0 before they are loaded."""
+        model = vars(self).get("model")
+        if model is None:
+            return 0
+        # Keyed by address: tied weights are one memory.
+        sizes = {tensor.data_ptr(): tensor.nbytes for tensor in (*model.parameters(), *model.buffers())}
+        return sum(sizes.values())
+
+    def describe(self) -> dict[str, Any]:
+        """Return architecture, parameters (``None`` until the weights are loaded), context length, load time."""
+        model = vars(self).get("model")
+        names = getattr(self.config, "architectures", None) or [self.config.model_type]
+        return {
+            "architecture": type(model).__name__ if model is not None else names[0],
+            "parameters": sum(p.numel() for p in model.parameters()) if model is not None else None,
+            "context_length": self.context_length,
+            "load_seconds": self.load_seconds,
+        }
+
+    def close(self) -> None:
+        """Let go of weights and tokenizer; a later request loads them again."""
+        for name in ("model", "head", "tokenizer"):
+            vars(self).pop(name, None)
+        gc.collect()
+        if self.spec.device != "cpu":
+            import torch
+
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
+        """Yield ``(index, answer)`` as batches finish; see `pytest_llm.engines.protocol.Engine`.
+
+        Every request of a kind is checked before any of that kind is computed.
+        """
+        kinds: dict[str, list[tuple[int, Any]]] = defaultdict(list)
+        for index, request in enumerate(requests):
+            kinds[request.kind].append((index, request))
+        for kind, group in kinds.items():
+            if kind not in _ABLE[self.family]:
+                raise InvalidInputError(
+                    f"{self.spec.source!r} ({self.describe()['architecture']}) cannot answer {kind!r}: "
+                    f"this {self.family} model answers {', '.join(sorted(_ABLE[self.family]))}"
+                )
+            for index, answer in self._answer_kind(kind, group):
+                if self._on_progress is not None:
+                    self._on_progress(1)
+                yield index, answer
+
+    def _answer_kind(self, kind: str, group: list[tuple[int, Any]]) -> Iterator[tuple[int, Answer]]:
+        if kind == "tokenize":
+            return self._tokenize(group)
+        from pytest_llm.engines import local_encoding, local_generate, local_scoring
+
+        return {
+            "generate": local_generate.generate,
+            "loss": local_scoring.loss,
+            "logprobs": local_scoring.logprobs,
+            "score": local_scoring.score,
+            "fill_mask": local_encoding.fill_mask,
+            "embed": local_encoding.embed,
+        }[kind](self, group)
+
+    def _tokenize(self, group: list[tuple[int, Tokenize]]) -> Iterator[tuple[int, Answer]]:
+        from pytest_llm.engines.prompts import encode
+
+        for index, request in group:
+            yield index, {"token_ids": encode(self.tokenizer, request.text, special=request.add_special_tokens)}

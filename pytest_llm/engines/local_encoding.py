@@ -1,0 +1,96 @@
+"""What encoders answer: ``fill_mask`` and ``embed`` (decoders embed too)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.engines.batching import in_batches
+from pytest_llm.engines.loading import quiet
+from pytest_llm.engines.local_scoring import TOKENS_PER_ROW, Row, evaluate
+from pytest_llm.engines.prompts import check_length, encode, pad, require_text
+from pytest_llm.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from pytest_llm.engines.local import LocalEngine
+    from pytest_llm.engines.protocol import Answer
+    from pytest_llm.requests import Embed, FillMask
+
+
+def fill_mask(engine: LocalEngine, group: list[tuple[int, FillMask]]) -> Iterator[tuple[int, Answer]]:
+    """Answer `FillMask` requests: the best tokens for each mask, the other masks left as they are."""
+    mask = engine.tokenizer.mask_token_id
+    rows: list[Row] = []
+    for index, request in group:
+        require_text(request.text, index)
+        encoded = engine.tokenizer(request.text, return_special_tokens_mask=True, verbose=False)
+        ids = encoded["input_ids"]
+        check_length(engine, len(ids), index)
+        where = [p for p, token in enumerate(ids) if token == mask]
+        if not where:
+            raise InvalidInputError(f"request {index}: the text has no mask; write {engine.tokenizer.mask_token!r}")
+        # The target is the mask itself: only the best tokens at its position are read.
+        inner = [not special for special in encoded["special_tokens_mask"]]
+        rows.append(Row(index, ids, [(p, ids[p]) for p in where], key=(request.top_k, inner)))
+    decode = engine.tokenizer.decode
+
+    def candidate(row: Row, position: int, token: int, logprob: float) -> dict[str, Any]:
+        import math
+
+        filled = [*row.ids[:position], token, *row.ids[position + 1 :]]
+        text = decode([one for one, inner in zip(filled, row.key[1], strict=True) if inner])
+        return {"token_id": token, "token": decode([token]), "probability": math.exp(logprob), "text": text}
+
+    for batch in evaluate(engine, rows, top_k=max((request.top_k for _, request in group), default=0)):
+        for row, scored in batch:
+            yield (
+                row.owner,
+                {
+                    "masks": [
+                        [candidate(row, position, token, logprob) for token, logprob in one.top[: row.key[0]]]
+                        for (position, _), one in zip(row.targets, scored, strict=True)
+                    ]
+                },
+            )
+
+
+def embed(engine: LocalEngine, group: list[tuple[int, Embed]]) -> Iterator[tuple[int, Answer]]:
+    """Answer `Embed` requests from the last hidden layer (an encoder-decoder's encoder).
+
+    ``mean`` averages all tokens but padding, special tokens included, as sentence-transformers does.
+    """
+    items: list[tuple[int, Embed, list[int]]] = []
+    for index, request in group:
+        require_text(request.text, index)
+        if request.pooling not in ("mean", "cls", "last"):
+            raise InvalidInputError(f"request {index}: pooling is mean, cls or last, not {request.pooling!r}")
+        ids = encode(engine.tokenizer, request.text, special=True)
+        check_length(engine, len(ids), index)
+        items.append((index, request, ids))
+    size = engine.batch_size
+    for batch, vectors in in_batches(
+        items,
+        lambda batch: _vectors(engine, batch),
+        size=size,
+        length=lambda item: len(item[2]),
+        tokens=size * TOKENS_PER_ROW,
+    ):
+        for (index, _, _), vector in zip(batch, vectors, strict=True):
+            yield index, {"vector": vector}
+
+
+def _vectors(engine: LocalEngine, batch: list[tuple[int, Embed, list[int]]]) -> list[list[float]]:
+    import torch
+
+    model = engine.model
+    backbone = model.get_encoder() if engine.family == "encoder-decoder" else model.base_model
+    ids, mask = pad([item[2] for item in batch], engine.pad_id, model.device)
+    with torch.no_grad(), quiet():
+        hidden = backbone(input_ids=ids, attention_mask=mask).last_hidden_state
+        hidden = hidden if hidden.element_size() >= 4 else hidden.float()
+        vectors = []
+        for (_, request, tokens), states in zip(batch, hidden, strict=True):
+            states = states[: len(tokens)]
+            vector = {"mean": states.mean(0), "cls": states[0], "last": states[-1]}[request.pooling]
+            vectors.append(torch.nn.functional.normalize(vector, dim=0) if request.normalize else vector)
+    return [vector.tolist() for vector in vectors]

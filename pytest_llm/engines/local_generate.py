@@ -1,0 +1,215 @@
+"""Answers to `Generate` requests: prompts in, texts with their evidence out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.engines.batching import in_batches, share_prefixes
+from pytest_llm.engines.decoding import (
+    Rules,
+    Sequence_,
+    decode,
+    evidence,
+    generation_config,
+    refusing_options,
+)
+from pytest_llm.engines.loading import quiet
+from pytest_llm.engines.local_scoring import Row, decoder_start, forward_inputs, prefix_cache
+from pytest_llm.engines.prompts import check_length, pad, prompt_ids
+from pytest_llm.files import canonical_json
+from pytest_llm.results import Generation
+
+if TYPE_CHECKING:
+    from pytest_llm.engines.local import LocalEngine
+    from pytest_llm.engines.protocol import Answer
+    from pytest_llm.requests import Generate
+
+
+@dataclasses.dataclass
+class _Job:
+    index: int
+    request: Generate
+    prompt: list[int]
+
+
+def generate(engine: LocalEngine, group: list[tuple[int, Generate]]) -> Iterator[tuple[int, Answer]]:
+    """Answer `Generate` requests, whatever their settings, in shared batches; beams batch with their like.
+
+    Raises:
+        InvalidInputError: a prompt and its ``max_new_tokens`` exceed the context; options transformers refuses.
+    """
+    jobs = [
+        _Job(index, request, prompt_ids(engine, request.prompt, request.template, request.add_special_tokens, index))
+        for index, request in group
+    ]
+    for job in jobs:
+        if engine.family == "decoder":
+            check_length(engine, len(job.prompt), job.index, new=job.request.max_new_tokens)
+        else:
+            check_length(engine, len(job.prompt), job.index)
+            check_length(engine, 1, job.index, new=job.request.max_new_tokens)
+        generation_config(engine.model, job.request)  # refuse bad options before anything is computed
+    yield from _plain(engine, [job for job in jobs if job.request.num_beams == 1])
+    yield from _beams(engine, [job for job in jobs if job.request.num_beams > 1])
+
+
+def _plain(engine: LocalEngine, jobs: list[_Job]) -> Iterator[tuple[int, Answer]]:
+    shareable = engine.family == "decoder" and not engine.exact
+    for prefix, members in share_prefixes(jobs, lambda job: job.prompt) if shareable else [([], jobs)]:
+        cache = prefix_cache(engine, prefix) if prefix else None
+        if cache is None:
+            prefix = []
+
+        def compute(batch: list[_Job], prefix: list[int] = prefix, cache: Any = cache) -> list[list[Sequence_]]:
+            import torch
+
+            made = [
+                [Sequence_(job.request, job.prompt, number) for number in range(job.request.num_return_sequences)]
+                for job in batch
+            ]
+            with torch.no_grad(), quiet():
+                decode(engine, [s for one in made for s in one], lambda s: _finished(engine, s), prefix, cache)
+            return made
+
+        for batch, made in in_batches(
+            members,
+            compute,
+            size=engine.batch_size,
+            length=lambda job: len(job.prompt),
+            weight=lambda job: job.request.num_return_sequences,
+        ):
+            for job, sequences in zip(batch, made, strict=True):
+                yield job.index, _answer(engine, sequences)
+
+
+def _finished(engine: LocalEngine, sequence: Sequence_) -> bool:
+    """Say whether the last token ended the sequence, and note why."""
+    request, tokens = sequence.request, sequence.token_ids
+    if tokens[-1] in _end_tokens(engine) or _stop_at(engine, tokens, request.stop) is not None:
+        sequence.finish_reason = "stop"
+    elif len(tokens) == request.max_new_tokens:
+        sequence.finish_reason = "length"
+    return bool(sequence.finish_reason)
+
+
+def _end_tokens(engine: LocalEngine) -> tuple[int, ...]:
+    end = engine.model.generation_config.eos_token_id
+    return tuple(end) if isinstance(end, (list, tuple)) else () if end is None else (end,)
+
+
+def _stop_at(engine: LocalEngine, tokens: list[int], stop: tuple[str, ...]) -> str | None:
+    """Return the text before the first stop string, ``None`` when there is none in ``tokens``."""
+    if not stop:
+        return None
+    for skip in (True, False):  # a stop string may be a special token's name
+        text: str = engine.tokenizer.decode(tokens, skip_special_tokens=skip)
+        found = [at for at in (text.find(one) for one in stop) if at >= 0]
+        if found:
+            text = text[: min(found)]
+            for name in () if skip else engine.tokenizer.all_special_tokens:
+                text = text.replace(name, "")
+            return text
+    return None
+
+
+def _answer(engine: LocalEngine, sequences: list[Sequence_]) -> Answer:
+    tokenizer, answers = engine.tokenizer, []
+    for s in sequences:
+        text = _stop_at(engine, s.token_ids, s.request.stop)
+        answers.append(
+            Generation(
+                tokenizer.decode(s.token_ids, skip_special_tokens=True) if text is None else text,
+                token_ids=s.token_ids,
+                tokens=[tokenizer.decode([token]) for token in s.token_ids],
+                logprobs=s.logprobs,
+                runner_ups=s.runner_ups,
+                margins=s.margins,
+                finish_reason=s.finish_reason,
+            ).to_json()
+        )
+    return {"sequences": answers}
+
+
+# beams ----------------------------------------------------------------------------------------------------------
+
+
+def _beams(engine: LocalEngine, jobs: list[_Job]) -> Iterator[tuple[int, Answer]]:
+    """Search by ``model.generate``, then read the evidence off one forward pass over what it found."""
+    groups: dict[str, list[_Job]] = defaultdict(list)
+    for job in jobs:
+        settings = {**job.request.to_json(), "prompt": None, "seed": None}
+        # Some processors read the prompt, and would read the padding too: prompts of one length need none.
+        reads_prompt = job.request.no_repeat_ngram_size or job.request.repetition_penalty != 1 or job.request.options
+        groups[canonical_json([settings, len(job.prompt) if reads_prompt else 0])].append(job)
+    for members in groups.values():
+        for batch, found in in_batches(
+            members,
+            lambda batch: _search(engine, batch),
+            size=engine.batch_size,
+            length=lambda job: len(job.prompt),
+            weight=lambda job: job.request.num_beams,
+        ):
+            for job, sequences in zip(batch, found, strict=True):
+                for sequence in sequences:
+                    _read_evidence(engine, sequence)
+                yield job.index, _answer(engine, sequences)
+
+
+def _search(engine: LocalEngine, batch: list[_Job]) -> list[list[Sequence_]]:
+    import torch
+
+    model, request = engine.model, batch[0].request
+    decoder_only = engine.family == "decoder"
+    ids, mask = pad([job.prompt for job in batch], engine.pad_id, model.device, left=decoder_only)
+    start = ids.shape[1] if decoder_only else 1
+
+    def stopped(input_ids: Any, scores: Any, **_: Any) -> Any:
+        ends = [_stop_at(engine, row, request.stop) is not None for row in input_ids[:, start:].tolist()]
+        return torch.tensor(ends, device=input_ids.device)
+
+    with torch.no_grad(), quiet(), refusing_options():
+        output = model.generate(
+            ids,
+            attention_mask=mask,
+            generation_config=generation_config(model, request),
+            stopping_criteria=[stopped] if request.stop else [],
+        )
+    found = iter(output[:, start:].tolist())
+    return [
+        [_cut(engine, Sequence_(request, job.prompt, n, next(found))) for n in range(request.num_return_sequences)]
+        for job in batch
+    ]
+
+
+def _cut(engine: LocalEngine, padded: Sequence_) -> Sequence_:
+    """Drop the padding that beam search leaves after a sequence's end."""
+    sequence = dataclasses.replace(padded, token_ids=[])
+    for token in padded.token_ids:
+        sequence.token_ids.append(token)
+        if _finished(engine, sequence):
+            break
+    return sequence
+
+
+def _read_evidence(engine: LocalEngine, sequence: Sequence_) -> None:
+    import torch
+
+    decoder_only = engine.family == "decoder"
+    start = sequence.prompt if decoder_only else [decoder_start(engine)]
+    tokens = sequence.token_ids
+    row = Row(0, [*start, *tokens[:-1]], [], None if decoder_only else sequence.prompt)
+    with torch.no_grad(), quiet():
+        inputs = forward_inputs(engine, [row])
+        columns = torch.arange(len(start) - 1, len(row.ids), device=engine.model.device)
+        rules = Rules(engine, sequence, start)
+        for logits in engine.head.logits(inputs, torch.zeros_like(columns), columns):
+            first = len(sequence.logprobs)
+            scores = torch.cat([rules.penalise(tokens[: first + i], logits[i : i + 1]) for i in range(len(logits))])
+            chosen = torch.tensor(tokens[first : first + len(logits)], device=logits.device)
+            logprobs, runner_ups, margins = evidence(logits, scores, chosen)
+            sequence.logprobs += logprobs
+            sequence.runner_ups += runner_ups
+            sequence.margins += margins

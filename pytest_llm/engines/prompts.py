@@ -1,0 +1,106 @@
+"""From a request's text or messages to token ids, and the checks that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from pytest_llm.engines.local import LocalEngine
+    from pytest_llm.requests import Prompt
+
+
+def encode(tokenizer: Any, text: str, *, special: bool) -> list[int]:
+    """Return the token ids of ``text``, with the tokenizer's own special tokens around it if ``special``."""
+    ids: list[int] = tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
+    return ids
+
+
+def leading_special_ids(tokenizer: Any) -> list[int]:
+    """Return the ids (BOS, or none) that the tokenizer puts in front of every text."""
+    bare, whole = encode(tokenizer, "a", special=False), encode(tokenizer, "a", special=True)
+    for start in range(len(whole) - len(bare) + 1):
+        if whole[start : start + len(bare)] == bare:
+            return whole[:start]
+    return []
+
+
+def render(tokenizer: Any, prompt: Prompt, template: Mapping[str, Any], index: int) -> str:
+    """Return the prompt as text: chat messages go through the model's chat template.
+
+    Raises:
+        InvalidInputError: the model has no chat template, or the template refuses the messages.
+    """
+    if isinstance(prompt, str):
+        return prompt
+    if not tokenizer.chat_template:
+        raise InvalidInputError(
+            f"request {index} is a chat, but the model's tokenizer has no chat template: "
+            "ask with generate() and plain text, or give the model a chat_template.jinja"
+        )
+    arguments = {"add_generation_prompt": True, **template, "tokenize": False}
+    try:
+        text: str = tokenizer.apply_chat_template(list(prompt), **arguments)
+    except Exception as error:  # a template is a program that comes with the model: it raises what it likes
+        raise InvalidInputError(f"request {index}: the model's chat template refuses the messages: {error}") from error
+    return text
+
+
+def prompt_ids(
+    engine: LocalEngine, prompt: Prompt, template: Mapping[str, Any], special: bool, index: int
+) -> list[int]:
+    """Return the ids the model reads for ``prompt``. An empty prompt becomes the BOS token.
+
+    Raises:
+        InvalidInputError: an empty prompt and no BOS token, or as `render`.
+    """
+    text = render(engine.tokenizer, prompt, template, index)
+    # A rendered chat spells its own special tokens.
+    ids = encode(engine.tokenizer, text, special=special and isinstance(prompt, str))
+    if ids:
+        return ids
+    start = engine.tokenizer.bos_token_id
+    if start is None:
+        start = getattr(engine.config, "bos_token_id", None)
+    if start is None or engine.family == "encoder-decoder":
+        raise InvalidInputError(f"request {index}: the prompt is empty, and this model has no token to start from")
+    return [start]
+
+
+def check_length(engine: LocalEngine, tokens: int, index: int, *, new: int = 0) -> None:
+    """Check that ``tokens`` of input and ``new`` ones after it fit the model's context.
+
+    Raises:
+        InvalidInputError: they do not; the message gives both lengths.
+    """
+    limit = engine.context_length
+    if limit is None or tokens + new <= limit:
+        return
+    asked = f"{tokens} tokens" + (f" and max_new_tokens={new} make {tokens + new}" if new else "")
+    raise InvalidInputError(f"request {index}: {asked}, but the model's context is {limit} tokens: shorten the text")
+
+
+def require_text(text: str, index: int) -> None:
+    """Refuse an empty text.
+
+    Raises:
+        InvalidInputError: ``text`` is empty.
+    """
+    if not text:
+        raise InvalidInputError(f"request {index}: the text is empty, so there is nothing to measure")
+
+
+def pad(rows: Sequence[list[int]], pad_id: int, device: Any, *, left: bool = False) -> tuple[Any, Any]:
+    """Return ids and mask (1 where there is a token), both [rows, longest], padded on one side."""
+    import torch
+
+    longest = max(map(len, rows))
+    ids = torch.full((len(rows), longest), pad_id, dtype=torch.long)
+    mask = torch.zeros((len(rows), longest), dtype=torch.long)
+    for i, row in enumerate(rows):
+        where = slice(longest - len(row), longest) if left else slice(0, len(row))
+        ids[i, where] = torch.tensor(row, dtype=torch.long)
+        mask[i, where] = 1
+    return ids.to(device), mask.to(device)

@@ -1,0 +1,190 @@
+"""Tiny real models, trained in seconds on text that can be learnt: a decoder, an encoder-decoder, an encoder.
+
+Each function trains one from a fixed seed, saves it with a tokenizer of its own, and returns the folder.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+CAPITALS = {
+    "france": "paris", "italy": "rome", "spain": "madrid", "japan": "tokyo",
+    "egypt": "cairo", "peru": "lima", "cuba": "havana", "kenya": "nairobi",
+}  # fmt: skip
+COLOURS = ("red", "blue", "green", "black", "white", "brown")
+ANIMALS = ("cat", "dog", "fox", "owl", "cow", "hen")
+VERBS = ("sees", "likes", "hears", "wants", "finds", "knows")
+
+#: A small French that translates word by word, but with the adjective after its noun.
+FRENCH = {
+    "red": "rouge", "blue": "bleu", "green": "vert", "black": "noir", "white": "blanc", "brown": "brun",
+    "cat": "chat", "dog": "chien", "fox": "renard", "owl": "hibou", "cow": "boeuf", "hen": "coq",
+    "sees": "voit", "likes": "aime", "hears": "entend", "wants": "veut", "finds": "trouve", "knows": "connait",
+}  # fmt: skip
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}{{ name | default('assistant') }}:{% endif %}"
+)
+
+
+def sentences() -> list[str]:
+    """Every sentence of the language the decoder and the encoder learn."""
+    facts = [f"the capital of {country} is {city}." for country, city in CAPITALS.items()]
+    scenes = [f"the {c} {a} {v} the {b}." for c, a, v, b in itertools.product(COLOURS, ANIMALS, VERBS, ANIMALS)]
+    return facts * 150 + scenes
+
+
+def translations() -> list[tuple[str, str]]:
+    """Every pair the encoder-decoder learns."""
+    return [
+        (f"le {FRENCH[a]} {FRENCH[c]} {FRENCH[v]} le {FRENCH[b]}", f"the {c} {a} {v} the {b}")
+        for c, a, v, b in itertools.product(COLOURS, ANIMALS, VERBS, ANIMALS)
+    ]
+
+
+def train_gpt2(folder: Path, *, seed: int = 0, steps: int = 250) -> Path:
+    """Train a GPT-2 of 2 layers on `sentences`; it has a chat template, and no BOS in front of its texts."""
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator(sentences(), trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<|endoftext|>", eos_token="<|endoftext|>", model_max_length=128
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    end = tokenizer.eos_token_id
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_positions=128, n_embd=64, n_layer=2, n_head=4, bos_token_id=end, eos_token_id=end,
+        initializer_range=0.15, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+    )  # fmt: skip
+    texts = [[*tokenizer(text)["input_ids"], end] for text in sentences()]
+
+    def batches(rng: random.Random) -> Iterator[dict[str, Any]]:
+        while True:
+            stream = [token for _ in range(160) for token in rng.choice(texts)]
+            ids = torch.tensor(stream[: 16 * 64]).view(16, 64)
+            yield {"input_ids": ids, "labels": ids}
+
+    return _train(lambda: GPT2LMHeadModel(config), batches, tokenizer, folder, seed=seed, steps=steps)
+
+
+def train_t5(folder: Path, *, seed: int = 0, steps: int = 300) -> Path:
+    """Train a T5 of 2 + 2 layers on `translations`."""
+    words = sorted({word for pair in translations() for text in pair for word in text.split()})
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "</s>", "<unk>", *words])}
+    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    raw.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=64
+    )
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, dropout_rate=0.0,
+        decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    pairs = translations()
+
+    def batches(rng: random.Random) -> Iterator[dict[str, Any]]:
+        while True:
+            chosen = [rng.choice(pairs) for _ in range(32)]
+            source = [tokenizer(french)["input_ids"] for french, _ in chosen]
+            target = [tokenizer(english)["input_ids"] for _, english in chosen]
+            yield {"input_ids": torch.tensor(source), "labels": torch.tensor(target)}
+
+    return _train(
+        lambda: T5ForConditionalGeneration(config), batches, tokenizer, folder, seed=seed, steps=steps, rate=5e-3
+    )
+
+
+def train_bert(folder: Path, *, seed: int = 0, steps: int = 300) -> Path:
+    """Train a BERT of 2 layers on `sentences`."""
+    raw = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    raw.normalizer = normalizers.BertNormalizer()
+    raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    raw.decoder = decoders.WordPiece()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    raw.train_from_iterator(
+        sentences(), trainers.WordPieceTrainer(vocab_size=200, special_tokens=special, show_progress=False)
+    )
+    raw.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        mask_token="[MASK]", model_max_length=64,
+    )  # fmt: skip
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128,
+        max_position_embeddings=64, initializer_range=0.15, hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    by_length: dict[int, list[list[int]]] = {}
+    for text in sentences():
+        ids = tokenizer(text)["input_ids"]
+        by_length.setdefault(len(ids), []).append(ids)
+    lengths, counts = list(by_length), [len(group) for group in by_length.values()]
+
+    def batches(rng: random.Random) -> Iterator[dict[str, Any]]:
+        while True:
+            (length,) = rng.choices(lengths, counts)
+            ids = torch.tensor([rng.choice(by_length[length]) for _ in range(32)])
+            hidden = torch.tensor([[0 < p < length - 1 and rng.random() < 0.25 for p in range(length)] for _ in ids])
+            if hidden.any():
+                yield {
+                    "input_ids": ids.masked_fill(hidden, tokenizer.mask_token_id),
+                    "labels": ids.masked_fill(~hidden, -100),
+                }
+
+    return _train(lambda: BertForMaskedLM(config), batches, tokenizer, folder, seed=seed, steps=steps, rate=5e-3)
+
+
+def _train(
+    make: Callable[[], Any],
+    batches: Callable[[random.Random], Iterator[dict[str, Any]]],
+    tokenizer: Any,
+    folder: Path,
+    *,
+    seed: int,
+    steps: int,
+    rate: float = 3e-3,
+) -> Path:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # such small products lose more to a second thread than they gain
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = make()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
+        model.train()
+        for batch in itertools.islice(batches(random.Random(seed)), steps):
+            optimizer.zero_grad()
+            model(**batch).loss.backward()
+            optimizer.step()
+            schedule.step()
+    torch.set_num_threads(threads)
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
