@@ -103,7 +103,7 @@ def _make_once(target: Path, make: Callable[[Path], None], check: Callable[[], N
                 _sync(target.parent)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-    except (OSError, TimeoutError) as error:
+    except OSError as error:  # filelock.Timeout is one, too
         raise LLMError(
             f"the converted weights cannot be written to {target}: {error}. Make room or wait for the other process, "
             "or choose another folder with --llm-cache-dir."

@@ -101,7 +101,7 @@ class Search:
             return ModelNotFoundError(f"there is no GGUF file {name!r}: {path} is missing.{offer_ggufs(path.parent)}")
         return ModelNotFoundError(
             f"unknown {what} {name!r}: there is no folder {path}{self._similar(name)} It is not a Hugging "
-            f"Face id of the form org/name either. A {what} is {_FORMS}."
+            f"Face id of the form org/name either. Name {_FORMS}."
         )
 
     def _similar(self, name: str) -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 
+import gguf
+import numpy
 import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, models
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from pytest_llm.weights.convert import prepare
 from pytest_llm.weights.fingerprint import fingerprint
@@ -63,3 +66,53 @@ def smollm2(shared_cache):
     weights = resolve(spec, root=shared_cache)
     digest = fingerprint(weights, shared_cache)
     return weights, digest, prepare(weights, digest, spec, shared_cache)
+
+
+@pytest.fixture(scope="session")
+def tiny_gguf(tmp_path_factory):
+    """A GGUF as llama.cpp would write it: the shape of a Llama with Q8_0 matrices, a BPE of bytes, a chat template."""
+    path = tmp_path_factory.mktemp("gguf") / "tiny-q8.gguf"
+    tokens = ["<unk>", "<s>", "</s>", *bytes_to_unicode().values(), "th", "an"]
+    kinds = [gguf.TokenType.CONTROL] * 3 + [gguf.TokenType.NORMAL] * 258
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name("tiny")
+    writer.add_context_length(64)
+    writer.add_embedding_length(32)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(64)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    writer.add_token_merges(["t h", "a n"])
+    writer.add_unk_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_chat_template("{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    random = numpy.random.default_rng(0)
+    shapes = {
+        "token_embd": (len(tokens), 32),
+        "blk.0.attn_q": (32, 32),
+        "blk.0.attn_k": (16, 32),
+        "blk.0.attn_v": (16, 32),
+        "blk.0.attn_output": (32, 32),
+        "blk.0.ffn_gate": (64, 32),
+        "blk.0.ffn_up": (64, 32),
+        "blk.0.ffn_down": (32, 64),
+    }
+    for name, shape in shapes.items():
+        values = random.normal(size=shape).astype(numpy.float32)
+        packed = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q8_0)
+        writer.add_tensor(f"{name}.weight", packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+    for name in ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"):
+        writer.add_tensor(f"{name}.weight", numpy.ones(32, numpy.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

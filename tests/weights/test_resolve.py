@@ -155,7 +155,7 @@ def test_adapter(tiny, tmp_path):
     )
     assert error_of(tmp_path, "models/tiny", adapter="./adapters/fench") == (
         f"unknown adapter './adapters/fench': there is no folder {tmp_path}/adapters/fench; did you mean 'french'? It "
-        f"is not a Hugging Face id of the form org/name either. A adapter is {FORMS}"
+        f"is not a Hugging Face id of the form org/name either. Name {FORMS}"
     )
 
 
@@ -164,7 +164,7 @@ def test_unknown_model(tiny, tmp_path, source):
     message = error_of(tmp_path, source)
 
     assert message.startswith(f"unknown model {source!r}: there is no folder {tmp_path / source}")
-    assert message.endswith(f"It is not a Hugging Face id of the form org/name either. A model is {FORMS}")
+    assert message.endswith(f"It is not a Hugging Face id of the form org/name either. Name {FORMS}")
     assert ("; did you mean 'tiny'?" in message) == (source == "./models/tinyy")
 
 

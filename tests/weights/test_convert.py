@@ -1,0 +1,394 @@
+"""Weights are converted once, to what transformers itself would have loaded, and never used half-written."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError
+from pytest_llm.weights import convert
+from pytest_llm.weights.convert import prepare
+from pytest_llm.weights.fingerprint import fingerprint
+from pytest_llm.weights.resolve import resolve
+from pytest_llm.weights.spec import ModelSpec, Weights
+
+DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
+
+
+def converted(folder, cache, dtype="float32", **fields):
+    weights = Weights("tiny", folder, **fields)
+    return prepare(weights, fingerprint(weights, cache), ModelSpec("tiny", dtype=dtype), cache)
+
+
+def save_as(folder, dtype, **options):
+    """Store the tiny model's weights in ``dtype``, as its author might have."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[dtype])
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, **options)
+
+
+def logits(folder, dtype):
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[dtype])
+    with torch.no_grad():
+        return model(torch.tensor([[3, 1, 4, 1, 5]])).logits
+
+
+def contents(folder):
+    return {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("target", DTYPES)
+@pytest.mark.parametrize("source", DTYPES)
+def test_a_cast_gives_what_transformers_gives(tiny, cache, source, target):
+    if source != "float32":
+        save_as(tiny, source)
+    folder = converted(tiny, cache, target)
+
+    assert (folder == tiny) == (source == target)
+    assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {DTYPES[target]}
+    assert json.loads((folder / "config.json").read_text())["dtype"] == target
+    assert torch.equal(logits(folder, target), logits(tiny, target))
+    assert (
+        transformers.AutoTokenizer.from_pretrained(folder).chat_template
+        == "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    )
+
+
+def test_converted_weights_stay_mapped_to_the_file(tiny, cache):
+    save_as(tiny, "bfloat16")
+    folder = converted(tiny, cache)
+    program = (
+        "import sys, torch, transformers\n"
+        "model = transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32)\n"
+        "pointer = model.model.embed_tokens.weight.data_ptr()\n"
+        "for line in open('/proc/self/maps'):\n"
+        "    first, last = (int(part, 16) for part in line.split()[0].split('-'))\n"
+        "    if first <= pointer < last:\n"
+        "        print(line.split()[-1])\n"
+    )
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("needs /proc")
+    done = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=True)
+
+    assert done.stdout == f"{folder}/model.safetensors\n"
+
+
+def test_shards_keep_their_names_and_integers_their_values(tiny, cache):
+    save_as(tiny, "bfloat16", max_shard_size="10KB")
+    shards = sorted(path.name for path in tiny.glob("model-*.safetensors"))
+    assert len(shards) > 2
+    steps = {"steps": torch.tensor([7, 2**40]), "mask": torch.tensor([True, False, True])}
+    state = load_file(tiny / shards[0])
+    save_file({**state, **steps}, tiny / shards[0], metadata={"format": "pt"})
+    index = json.loads((tiny / "model.safetensors.index.json").read_text())
+    index["weight_map"] |= dict.fromkeys(steps, shards[0])
+    (tiny / "model.safetensors.index.json").write_text(json.dumps(index))
+
+    folder = converted(tiny, cache)
+
+    assert sorted(path.name for path in folder.glob("*.safetensors")) == shards
+    assert json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"] == index["weight_map"]
+    after = load_file(folder / shards[0])
+    assert after.keys() == {*state, *steps}
+    for name, tensor in state.items():
+        assert torch.equal(after[name], tensor.float())
+    for name, tensor in steps.items():
+        assert after[name].dtype == tensor.dtype
+        assert torch.equal(after[name], tensor)
+    assert torch.equal(logits(folder, "float32"), logits(tiny, "float32"))
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_pickles_become_safetensors(tiny, cache, sharded):
+    expected = logits(tiny, "float32")
+    state = load_file(tiny / "model.safetensors")
+    (tiny / "model.safetensors").unlink()
+    if sharded:
+        names = sorted(state)
+        parts = {"pytorch_model-00001-of-00002.bin": names[::2], "pytorch_model-00002-of-00002.bin": names[1::2]}
+        for file, part in parts.items():
+            torch.save({name: state[name] for name in part}, tiny / file)
+        weight_map = {name: file for file, part in parts.items() for name in part}
+        (tiny / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    else:
+        state["lm_head.weight"] = state["model.embed_tokens.weight"]  # tied, as old checkpoints hold it
+        torch.save(state, tiny / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+
+    folder = converted(tiny, cache)
+
+    assert not list(folder.glob("*.bin*"))
+    assert torch.equal(logits(folder, "float32"), expected)
+
+
+def test_modules_kept_in_float32_are_not_narrowed(tmp_path, cache):
+    """T5's ``wo`` runs in float32 in a float16 model: rounding it on disk would change answers."""
+    config = transformers.T5Config(
+        vocab_size=32, d_model=16, d_kv=4, d_ff=32, num_layers=1, num_heads=2, decoder_start_token_id=0
+    )
+    torch.manual_seed(0)
+    transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path / "t5")
+    folder = converted(tmp_path / "t5", cache, "float16")
+
+    before, after = (load_file(path / "model.safetensors") for path in (tmp_path / "t5", folder))
+    kept = {name for name, tensor in after.items() if tensor.dtype == torch.float32}
+    assert kept == {name for name in before if ".wo." in name}
+    assert all(torch.equal(after[name], before[name]) for name in kept)
+    models = [
+        transformers.T5ForConditionalGeneration.from_pretrained(path, dtype=torch.float16).state_dict()
+        for path in (tmp_path / "t5", folder)
+    ]
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
+def test_what_a_cast_would_break_is_left_alone(tiny, cache):
+    config = json.loads((tiny / "config.json").read_text())
+    (tiny / "config.json").write_text(json.dumps({**config, "architectures": ["TheirOwnModel"]}))
+    assert converted(tiny, cache, "bfloat16") == tiny  # which of its modules must stay wide is not known
+    assert converted(tiny, cache, "float64") != tiny  # widening is exact whatever the architecture
+
+    (tiny / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "fp8"}}))
+    assert converted(tiny, cache, "bfloat16") == tiny
+
+
+def test_second_time_writes_nothing(tiny, cache):
+    first = converted(tiny, cache, "float64")
+    before = contents(first)
+    assert converted(tiny, cache, "float64") == first
+    assert contents(first) == before
+
+    adapter = tiny.parent / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    save_file({"lora": torch.zeros(2)}, adapter / "adapter_model.safetensors")
+    assert converted(tiny, cache, "float64", adapter=adapter) == first  # an adapter needs no base of its own
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002])
+def test_permissions_follow_the_umask(tiny, cache, umask):
+    (tiny / "model.safetensors").chmod(0o600)
+    before = os.umask(umask)
+    try:
+        folder = converted(tiny, cache, "float64")
+    finally:
+        os.umask(before)
+
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o666 & ~umask}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~umask
+
+
+def test_incomplete_folders_are_made_again(tiny, cache):
+    folder = converted(tiny, cache, "float64")
+    for spoil in (
+        lambda: os.truncate(folder / "model.safetensors", 1000),
+        lambda: (folder / "tokenizer.json").unlink(),
+        lambda: (folder / ".complete.json").unlink(),
+    ):
+        spoil()
+        assert converted(tiny, cache, "float64") == folder
+        assert torch.equal(logits(folder, "float64"), logits(tiny, "float64"))
+
+
+def _convert_and_die(folder, cache):
+    def die(path):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    convert._seal = die
+    converted(folder, cache, "float64")
+
+
+def test_a_killed_process_leaves_nothing_that_is_used(tiny, cache):
+    worker = multiprocessing.get_context("fork").Process(target=_convert_and_die, args=(tiny, cache))
+    worker.start()
+    worker.join()
+    assert worker.exitcode == -signal.SIGKILL
+    [half_written] = (cache / "converted").glob(".*.tmp")
+    assert (half_written / "model.safetensors").exists()
+
+    folder = converted(tiny, cache, "float64")
+    assert torch.equal(logits(folder, "float64"), logits(tiny, "float64"))
+    assert [path.name for path in (cache / "converted").iterdir() if not path.name.endswith(".lock")] == [folder.name]
+
+
+def _convert_and_count(folder, cache, start, results):
+    original, made = convert._seal, []
+
+    def slowly(path):
+        made.append(path)
+        time.sleep(0.5)  # long enough for every other process to arrive at the lock
+        original(path)
+
+    convert._seal = slowly
+    start.wait()
+    results.put((len(made), str(converted(folder, cache, "float64")), len(made)))
+
+
+def test_processes_at_once_convert_once(tiny, cache):
+    context = multiprocessing.get_context("fork")
+    start, results = context.Barrier(3), context.Queue()
+    workers = [context.Process(target=_convert_and_count, args=(tiny, cache, start, results)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    answers = [results.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join()
+
+    assert len({folder for _, folder, _ in answers}) == 1
+    assert sorted(made for _, _, made in answers) == [0, 0, 1]
+
+
+def test_damaged_weights_are_named(tiny, cache):
+    path = tiny / "model.safetensors"
+    size = path.stat().st_size
+    for dtype in ("float32", "float64"):
+        os.truncate(path, size - 100)
+        with pytest.raises(ModelNotFoundError) as error:
+            converted(tiny, cache, dtype)
+        assert str(error.value) == (
+            f"the weight file {path} is damaged or not in safetensors format: the header asks for {size} bytes, the "
+            f"file has {size - 100}. Copy or download it again."
+        )
+    for content in (b"", b"\x10", b"version https://git-lfs.github.com/spec/v1\n", b"\x02" + b"\0" * 7 + b"[]"):
+        path.write_bytes(content)
+        with pytest.raises(ModelNotFoundError, match="is damaged or not in safetensors format"):
+            converted(tiny, cache)
+    path.unlink()
+    (tiny / "pytorch_model.bin").write_bytes(b"not a pickle")
+    with pytest.raises(ModelNotFoundError, match=r"the weight file .*pytorch_model\.bin cannot be unpickled"):
+        converted(tiny, cache)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, 5000, -1], ids=str)
+def test_damaged_gguf_is_named(tiny_gguf, tmp_path, cache, keep):
+    (tmp_path / "cut.gguf").write_bytes(tiny_gguf.read_bytes()[:keep])
+    with pytest.raises(ModelNotFoundError) as error:
+        converted(tmp_path, cache, gguf="cut.gguf")
+
+    assert str(error.value).startswith(f"the GGUF file {tmp_path}/cut.gguf cannot be loaded (")
+    assert "copy or download it again" in str(error.value)
+    assert [path for path in (cache / "converted").iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gguf_is_unpacked_as_transformers_does_and_silently(tiny_gguf, cache, capfd, dtype):
+    folder = converted(tiny_gguf.parent, cache, dtype, gguf=tiny_gguf.name)
+    assert capfd.readouterr() == ("", "")
+
+    path, options = tiny_gguf.parent, {"gguf_file": tiny_gguf.name}
+    direct = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[dtype], **options)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path, **options)
+    ids = tokenizer("the answer", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        expected = direct(ids).logits
+        assert torch.equal(
+            transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[dtype])(ids).logits, expected
+        )
+    assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {DTYPES[dtype]}
+    ours = transformers.AutoTokenizer.from_pretrained(folder)
+    assert ours.get_vocab() == tokenizer.get_vocab()
+    assert ours("the answer")["input_ids"] == ids[0].tolist()
+    assert ours.chat_template == tokenizer.chat_template == "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    assert stat.S_IMODE((folder / "model.safetensors").stat().st_mode) == stat.S_IMODE(
+        (folder / "config.json").stat().st_mode
+    )
+
+
+def test_files_beside_a_gguf_are_not_taken(tiny_gguf, tmp_path, cache):
+    """Its digest covers the GGUF alone, and so must what is made of it."""
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    for name in ("chat_template.jinja", "tokenizer_config.json", "generation_config.json", "config.json"):
+        (beside / name).write_text("not even JSON")
+    (beside / "renamed.gguf").write_bytes(tiny_gguf.read_bytes())
+    folder = converted(beside, cache, gguf="renamed.gguf")
+
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert converted(tiny_gguf.parent, cache, gguf=tiny_gguf.name) == folder
+    other = converted(tiny_gguf.parent, tmp_path / "other-cache", gguf=tiny_gguf.name)
+    assert {path.name: path.read_bytes() for path in other.iterdir()} == before
+
+
+def test_weights_that_change_under_a_run_are_refused(tiny, cache):
+    weights = Weights("models/tiny", tiny)
+    digest = fingerprint(weights, cache)
+    state = load_file(tiny / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in state.items()}, tiny / "model.safetensors")
+    with pytest.raises(ModelNotFoundError) as error:
+        prepare(weights, digest, ModelSpec("models/tiny"), cache)
+
+    assert str(error.value) == (
+        "the weights of 'models/tiny' changed after this run had identified them. Run again, when nothing writes to "
+        "them."
+    )
+
+
+def test_a_cache_that_cannot_be_written(tiny, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(LLMError) as error:
+        converted(tiny, tmp_path / "file", "float64")
+
+    assert str(error.value).startswith(f"the converted weights cannot be written to {tmp_path}/file/converted/")
+    assert "--llm-cache-dir" in str(error.value)
+
+
+def test_unknown_dtype(tiny, cache):
+    with pytest.raises(InvalidInputError) as error:
+        converted(tiny, cache, "int4")
+
+    assert str(error.value) == "unknown dtype 'int4': choose one of float64, float32, float16, bfloat16"
+
+
+def test_missing_extra(tmp_path):
+    program = (
+        "import sys; sys.modules['gguf'] = None\n"
+        "from pathlib import Path\n"
+        "from pytest_llm.weights.gguf import dequantise\n"
+        "try:\n"
+        "    dequantise(Path('a.gguf'), 'float32', Path('out'))\n"
+        "except Exception as error:\n"
+        "    print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True
+    )
+
+    assert done.stdout == "MissingExtraError reading a.gguf needs the package 'gguf': pip install gguf\n"
+
+
+def test_smollm2_is_unpacked_as_transformers_does(smollm2):
+    """The whole way on real weights: equal bit for bit to a direct load, tokenizer and chat template included."""
+    weights, digest, folder = smollm2
+    chat = [{"role": "user", "content": "What is the capital of France?"}]
+    answers = []
+    for options in ({"gguf_file": weights.gguf, "path": weights.folder}, {"path": folder}):
+        path = options.pop("path")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, **options)
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **options)
+        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            answers.append((ids.tolist(), tokenizer.get_vocab(), tokenizer.special_tokens_map, model(ids).logits))
+        del model
+    (*direct, direct_logits), (*ours, our_logits) = answers
+    assert ours == direct
+    assert torch.equal(our_logits, direct_logits)
+
+
+def test_smollm2_is_unpacked_once(smollm2, shared_cache, capfd):
+    weights, digest, folder = smollm2
+    before = contents(folder)
+
+    assert prepare(weights, digest, ModelSpec(weights.source), shared_cache) == folder
+    assert contents(folder) == before
+    assert resolve(ModelSpec(str(folder)), root=shared_cache).folder == folder
+    assert capfd.readouterr() == ("", "")
