@@ -95,9 +95,9 @@ def _summary(found: list[_Difference], golden: Golden, new: Golden) -> Drift:
 
     found.sort(key=lambda one: -_ORDER.index(one.status))  # stable: the first of the worst leads
     worst = found[0]
-    figures = dict(worst.figures)
-    if isinstance(new.value, (list, dict)):
-        figures = {"parts that differ": len(found), **figures}
+    figures: dict[str, Any] = {"parts that differ": len(found)} if isinstance(new.value, (list, dict)) else {}
+    for name, figure in worst.figures.items():  # a verdict is JSON, which has no infinity
+        figures[name] = str(figure) if isinstance(figure, float) and not math.isfinite(figure) else figure
     rows: list[str] = []
     for one in found[:_SHOWN]:
         if one.texts:

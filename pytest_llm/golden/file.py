@@ -69,7 +69,7 @@ class Golden:
 
 def module_folder(module: Path) -> Path:
     """Return the folder of a test module's goldens."""
-    return module.parent / FOLDER / safe_name(module.stem if module.suffix == ".py" else module.name)
+    return module.parent / f"{FOLDER}/{safe_name(module.stem if module.suffix == '.py' else module.name)}"
 
 
 def golden_path(location: Location, name: str) -> Path:

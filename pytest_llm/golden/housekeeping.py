@@ -17,15 +17,10 @@ if TYPE_CHECKING:
 def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -> None:
     """List the goldens that a complete run did not use, for the summary and for ``pytest-llm prune``.
 
-    A run that was told what to run (arguments, a filter), or that could not collect or finish, says nothing about
-    what it did not use; it only takes what it did use off an earlier list.
+    A run of chosen files or tests, a filtered one, or one that could not collect or finish, says nothing about what
+    it did not use; it only takes what it did use off an earlier list.
     """
-    complete = (
-        not run.filtered
-        and session.config.args_source is not session.config.ArgsSource.ARGS
-        and int(session.exitstatus) in (0, 1)  # else a collection error, an interrupt, a usage error
-    )
-    if complete:
+    if _complete(session) and not run.filtered:
         modules = {settings.root / nodeid.partition("::")[0] for nodeid in run.collected}
         found = find_obsolete(run.goldens, modules, run.collected - run.passed)
         run.obsolete = [str(one.path) for one in found]
@@ -35,3 +30,14 @@ def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -
     used = {Path(path).absolute() for path in run.goldens}
     if any(one.path in used for one in listed):
         write_obsolete(settings.cache_dir, settings.root, [one for one in listed if one.path not in used])
+
+
+def _complete(session: pytest.Session) -> bool:
+    if int(session.exitstatus) not in (0, 1):  # an interrupt, a usage error, an error in collecting
+        return False
+    start = session.config.invocation_params.dir
+    if not all((start / argument).is_dir() for argument in session.config.args):
+        return False
+    # With --continue-on-collection-errors the exit status does not tell.
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    return reporter is None or not any(report.when == "collect" for report in reporter.stats.get("error", ()))

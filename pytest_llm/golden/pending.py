@@ -57,11 +57,6 @@ class Candidate:
         self.file.unlink(missing_ok=True)
 
 
-def root_folder(cache_dir: Path, root: Path) -> Path:
-    """Return where the candidates of the project at ``root`` wait."""
-    return cache_dir / "pending" / _tag(root)
-
-
 def save_candidate(
     cache_dir: Path, root: Path, path: Path, verdict: Verdict, content: str, sidecar: bytes | None
 ) -> None:
@@ -74,13 +69,13 @@ def save_candidate(
         "content": content,
         "sidecar": None if sidecar is None else base64.b64encode(sidecar).decode(),
     }
-    write_atomic(root_folder(cache_dir, root) / f"{_tag(path)}.json", jsontext.dump(data))
+    write_atomic(_candidate_file(cache_dir, root, path), jsontext.dump(data))
 
 
 def discard_candidate(cache_dir: Path, root: Path, path: Path) -> None:
     """Forget the candidate of a golden that now passes."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        (root_folder(cache_dir, root) / f"{_tag(path)}.json").unlink()
+        _candidate_file(cache_dir, root, path).unlink()
 
 
 def list_pending(cache_dir: Path, under: Path) -> list[Candidate]:
@@ -107,6 +102,10 @@ def golden_lock(cache_dir: Path, path: Path) -> Iterator[None]:
     """Hold a golden against other workers and against ``pytest-llm review``."""
     with locked(cache_dir / "locks" / f"golden-{_tag(path)}.lock"):
         yield
+
+
+def _candidate_file(cache_dir: Path, root: Path, path: Path) -> Path:
+    return cache_dir / f"pending/{_tag(root)}/{_tag(path)}.json"
 
 
 def _load(file: Path) -> Candidate:

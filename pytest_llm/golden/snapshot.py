@@ -148,9 +148,17 @@ class Snapshot:
         return use.against(golden, levels)
 
     def _verdict(self, name: str, drift: Drift, outcome: Outcome) -> Verdict:
-        fields = {field.name: getattr(drift, field.name) for field in dataclasses.fields(drift)}
-        fields["headline"] = f"golden {name!r}: {drift.headline}"
-        return Verdict("golden", name, outcome=outcome, nodeid=self.location.nodeid, **fields)
+        return Verdict(
+            "golden",
+            name,
+            drift.status,
+            outcome,
+            f"golden {name!r}: {drift.headline}",
+            figures=drift.figures,
+            notes=drift.notes,
+            diff=drift.diff,
+            nodeid=self.location.nodeid,
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,76 @@
+"""The diff a reader sees."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llm.golden.diff import MAX_ROWS, line_diff
+
+
+def rows(*lines):
+    return tuple(lines)
+
+
+def test_one_changed_word_is_underlined():
+    assert line_diff("One\nThe capital is Paris, France.\nEnd", "One\nThe capital is Lyon, France.\nEnd") == rows(
+        "@@ first difference: line 2, column 16 @@",
+        "  One",
+        "- The capital is Paris, France.",
+        "?                ^^^^^",
+        "+ The capital is Lyon, France.",
+        "?                ^^^^",
+    )
+
+
+def test_lines_that_came_and_went():
+    assert line_diff("a\nb\nc", "a\nc\nd") == rows(
+        "@@ first difference: line 2, column 1 @@", "  a", "- b", "  c", "+ d"
+    )
+
+
+def test_what_does_not_show_is_escaped_and_the_marks_still_fit():
+    assert line_diff("a\x1b[31mb x", "a\x1b[31mb y") == rows(
+        "@@ first difference: line 1, column 9 @@",
+        "- a\\x1b[31mb x",
+        "?            ^",
+        "+ a\\x1b[31mb y",
+        "?            ^",
+    )
+    assert line_diff("a\r", "a")[1:] == rows("- a\\r", "?  ^^", "+ a")
+    assert line_diff("\t日本 x", "\t日本 y")[2] == "? \t     ^"
+
+
+def test_a_long_line_is_cut_around_its_difference():
+    shown = line_diff("x" * 500 + " cat " + "y" * 500, "x" * 500 + " dog " + "y" * 500)
+    assert shown[0] == "@@ first difference: line 1, column 502 @@"
+    assert shown[1].startswith("- … x")
+    assert " cat " in shown[1]
+    assert shown[1].endswith("y…")
+    assert shown[2].index("^") == shown[1].index("cat")
+    assert all(len(row) < 180 for row in shown)
+
+
+def test_a_runaway_answer_stays_readable():
+    shown = line_diff("\n".join(f"a{i}" for i in range(5000)), "\n".join(f"b{i}" for i in range(9000)))
+    assert len(shown) == MAX_ROWS + 1
+    assert shown[-1].startswith("… (+")
+
+
+@given(st.text(st.sampled_from("ab \n"), max_size=30), st.text(st.sampled_from("ab \n"), max_size=30))
+def test_a_short_diff_holds_every_changed_line(old, new):
+    shown = line_diff(old, new)
+    assert bool(shown) == (old != new)
+    if not any(row.startswith("…") for row in shown):
+        removed = [row[2:] for row in shown if row.startswith("- ")]
+        added = [row[2:] for row in shown if row.startswith("+ ")]
+        rest_old, rest_new = old.split("\n"), new.split("\n")
+        for line in removed:
+            rest_old.remove(line)
+        for line in added:
+            rest_new.remove(line)
+        assert rest_old == rest_new
+
+
+@pytest.mark.parametrize(("old", "new"), [("", "a"), ("a", ""), ("a\n", "a"), ("a", "a\n")])
+def test_empty_sides(old, new):
+    assert line_diff(old, new)[0].startswith("@@ first difference")

@@ -1,0 +1,330 @@
+"""The golden file: where it is, what it looks like, that it holds anything exactly, and what a broken one says."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llm.errors import GoldenError, InvalidInputError
+from pytest_llm.golden.file import FOLDER, DamagedGoldenError, Golden, decode, encode, golden_path, read
+from pytest_llm.golden.values import Array, normalise
+from pytest_llm.location import Location
+from pytest_llm.metrics.score import Score
+from pytest_llm.results import Generation, MaskFill, Origin, TokenLoss
+
+from .conftest import answer
+
+ANY_TEXT = st.text(st.characters(exclude_categories=()))  # lone surrogates, NUL, U+2028 and all
+
+
+def test_a_golden_reads_well_in_a_diff(project):
+    path = project.commit(answer("The capital\nis Paris.", logprobs=[-0.123456, -0.00001, -1.0]))
+    assert path == project.root / "tests" / FOLDER / "test_x" / "test_a--1.json"
+    assert path.read_bytes().endswith(b"}\n")
+    assert b"\r" not in path.read_bytes()
+    text = path.read_text("utf-8")
+    assert text.startswith(
+        """\
+{
+  "environment": {
+    "device": "cpu",
+    "dtype": "float32",
+    "torch": "2.13.0",
+    "transformers": "5.24.0"
+  },
+  "model": {
+    "digest": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "revision": "",
+    "source": "org/model"
+  },
+  "nodeid": "tests/test_x.py::test_a",
+  "output": {
+    "finish_reason": "stop",
+    "lines": [
+      "The capital",
+      "is Paris."
+    ],
+    "logprobs": [-0.1235, 0.0, -1.0],
+    "margins": [2.0, 2.0, 2.0],
+    "runner_ups": [0, 0, 0],
+"""
+    )
+    assert '    "tokens": ["The", " capital\\nis", " Paris."]\n  },\n  "request": {\n' in text
+    assert text.endswith('  },\n  "schema": 1\n}\n')
+
+
+def test_a_golden_names_nothing_of_this_machine(project):
+    value = answer("yes", environment={"torch": "2.13.0", "device": "cuda:3"})
+    text = project.commit(value).read_text()
+    assert '"device": "cuda"' in text
+    assert str(project.root) not in text
+
+
+@given(ANY_TEXT, st.lists(st.recursive(ANY_TEXT, lambda inner: st.lists(inner, min_size=1, max_size=3)), max_size=4))
+def test_any_text_comes_back_exactly(tmp_path_factory, text, nested):
+    path = tmp_path_factory.getbasetemp() / "x.json"
+    for value in (text, nested):
+        content, _ = encode(Golden.of(value, "t"), path)
+        assert decode(content.encode("utf-8"), path).value == value
+
+
+@pytest.mark.parametrize(
+    "text", ["\ud83d\ude00", "a\r\nb\rc", "\x00\u2028\x85\u202e\ufeff", "\U000e0041", "", "\n", "😀é"]
+)
+def test_text_no_editor_shows_comes_back_exactly_and_is_shown_as_escapes(project, text):
+    path = project.commit(text)
+    assert read(path).value == text
+    raw = path.read_text("utf-8")
+    assert not re.search("[\u2028\x85\u202e\ufeff\U000e0041\r\x00]", raw)
+    assert ("😀é" in raw) == (text == "😀é")
+    assert text == project.snapshot()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_any_json_comes_back_exactly(tmp_path_factory, value):
+    path = tmp_path_factory.getbasetemp() / "x.json"
+    content, sidecar = encode(Golden.of(value, "t"), path)
+    back = decode(content.encode("utf-8"), path).value
+    assert sidecar is None
+    assert repr(normalise(back)) == repr(normalise(value)) or back == value
+
+
+def test_the_evidence_of_an_answer_comes_back(project):
+    value = answer("a b c", margins=[0.01, float("inf"), 3.0], logprobs=[-1.0, -2.0, float("-inf")])
+    back = read(project.commit(value)).value
+    assert isinstance(back, Generation)
+    assert back.to_json() == value.to_json()
+
+
+def test_results_that_are_dataclasses_and_tuples_become_json(project):
+    path = project.commit([MaskFill(3, "Paris", 0.5, "It is Paris.")])
+    assert json.loads(path.read_text())["output"] == {
+        "value": [{"probability": 0.5, "text": "It is Paris.", "token": "Paris", "token_id": 3}]
+    }
+    assert (MaskFill(3, "Paris", 0.5, "It is Paris."),) == project.snapshot()
+
+
+def test_a_batch_is_one_golden_that_says_the_shared_part_of_its_requests_once(project):
+    data = json.loads(project.commit([answer("one", prompt="1?"), answer("two", prompt="2?")]).read_text())
+    assert [output["lines"] for output in data["outputs"]] == [["one"], ["two"]]
+    assert data["request"]["each"] == [{"prompt": "1?"}, {"prompt": "2?"}]
+    assert data["request"]["max_new_tokens"] == 64
+    assert data["model"]["source"] == "org/model"
+
+
+def test_several_answers_to_one_request_state_it_once(project):
+    answers = [answer(word, do_sample=True, num_return_sequences=2) for word in ("one", "two")]
+    assert "each" not in json.loads(project.commit(answers).read_text())["request"]
+
+
+def test_a_score_keeps_what_it_measured(project):
+    score = Score(
+        31.25, name="bleu", n=2, unit="points", signature="nrefs:1", request="q" * 64, origin={"model": {"source": "m"}}
+    )
+    data = json.loads(project.commit(score).read_text())
+    assert data["request"] == {"kind": "metric", "n": 2, "name": "bleu", "questions": "q" * 64, "signature": "nrefs:1"}
+    assert data["output"] == {"value": 31.25}
+    assert data["model"] == {"source": "m"}
+
+
+def test_a_loss_keeps_its_request(project):
+    origin = Origin({"kind": "loss", "text": "abc"}, {"source": "m"}, {})
+    loss = TokenLoss.from_json({"token_ids": [1, 2], "token_logprobs": [-1.0, -2.0]}, origin)
+    data = json.loads(project.commit(loss).read_text())
+    assert data["request"] == {"kind": "loss", "text": "abc"}
+    assert data["output"] == {"value": 1.5}
+
+
+@pytest.mark.parametrize(
+    "value", [{1: "a"}, object(), b"bytes", {"a", "b"}, np.array(["text"]), [np.zeros(2), np.zeros(3)]]
+)
+def test_what_a_golden_cannot_hold_is_refused(project, value):
+    with pytest.raises(InvalidInputError, match="golden"):
+        project.snapshot("new").check(value)
+    assert not project.path().exists()
+
+
+# --- arrays ---
+
+
+def test_a_small_array_is_written_out_and_a_large_one_beside(project):
+    small = np.arange(6, dtype=np.float32).reshape(2, 3)
+    path = project.commit(small)
+    assert '"array": [\n      [0.0, 1.0, 2.0],\n      [3.0, 4.0, 5.0]\n    ]' in path.read_text()
+    assert not path.with_suffix(".npy").exists()
+
+    large = np.linspace(0, 1, 200, dtype=np.float16).reshape(20, 10)
+    assert large == project.snapshot("all")
+    output = json.loads(path.read_text())["output"]
+    assert (output["shape"], output["dtype"], output["file"]) == ([20, 10], "float16", "test_a--1.npy")
+    assert np.array_equal(np.load(path.with_suffix(".npy"), allow_pickle=False), large)
+    assert large == project.snapshot()
+
+    assert small == project.snapshot("all")
+    assert not path.with_suffix(".npy").exists()
+
+
+def test_tensors_are_arrays_and_bfloat16_keeps_its_name(project):
+    import torch
+
+    tensor = torch.arange(100, dtype=torch.bfloat16).reshape(4, 25)
+    path = project.commit(tensor)
+    assert json.loads(path.read_text())["output"]["dtype"] == "bfloat16"
+    assert tensor == project.snapshot()
+    assert project.snapshot() == tensor
+    assert tensor + 1 != project.snapshot()
+
+
+def test_numpy_scalars_are_numbers_and_equal_arrays_stack(project):
+    import torch
+
+    assert normalise(np.float32(0.5)) == normalise(torch.tensor(0.5)) == 0.5
+    assert normalise(np.int64(3)) == 3
+    assert normalise(np.bool_(True)) is True
+    stacked = normalise([np.zeros(2), np.ones(2)])
+    assert isinstance(stacked, Array)
+    assert stacked.data.tolist() == [[0, 0], [1, 1]]
+
+
+def test_an_infinite_entry_is_kept_beside(project):
+    array = np.array([0.0, -np.inf])
+    path = project.commit(array)
+    assert path.with_suffix(".npy").exists()
+    assert array == project.snapshot()
+
+
+@pytest.mark.parametrize("damage", ["gone", "other", "shape"])
+def test_an_array_that_is_not_the_one_written_is_an_error(project, damage):
+    array = np.zeros(100)
+    path = project.commit(array)
+    beside = path.with_suffix(".npy")
+    if damage == "gone":
+        beside.unlink()
+    elif damage == "other":
+        np.save(beside, np.ones(100))
+    else:
+        path.write_text(path.read_text().replace("[100]", "[10, 11]"))
+    with pytest.raises(GoldenError, match=r"test_a--1\.json.*test_a--1\.npy (cannot be read|is not the one|has shape)"):
+        assert array == project.snapshot()
+
+
+def test_a_pickle_beside_a_golden_is_not_loaded(project):
+    path = project.commit(np.zeros(100))
+    beside = path.with_suffix(".npy")
+    np.save(beside, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    import hashlib
+
+    old = json.loads(path.read_text())["output"]["sha256"]
+    path.write_text(path.read_text().replace(old, hashlib.sha256(beside.read_bytes()).hexdigest()))
+    with pytest.raises(GoldenError, match="allow_pickle=False"):
+        read(path)
+
+
+# --- names ---
+
+NAMES = st.text(st.sampled_from("aAé-_.~/[]: \\\n\u0301" + "x" * 3), max_size=8) | st.text(max_size=200)
+
+
+@given(NAMES, NAMES, NAMES, NAMES)
+def test_two_goldens_never_share_a_file_and_none_leaves_its_folder(
+    tmp_path_factory, test, name, other_test, other_name
+):
+    module = tmp_path_factory.getbasetemp() / "test_m.py"
+    one = golden_path(Location("", module, test), name or "1")
+    two = golden_path(Location("", module, other_test), other_name or "1")
+    assert one.parent == module.parent / FOLDER / "test_m"
+    assert one.resolve().parent == one.parent.resolve()
+    assert len(one.name.encode()) < 200
+    if (test, name or "1") != (other_test, other_name or "1"):
+        assert one.name.lower() != two.name.lower()
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        (("a--b", "c"), ("a", "b--c")),
+        (("a-", "b"), ("a", "-b")),
+        (("t[x--1]", "1"), ("t[x", "1]--1")),
+        (("T", "1"), ("t", "1")),
+    ],
+)
+def test_names_that_would_run_together_do_not(tmp_path, one, two):
+    paths = [golden_path(Location("", tmp_path / "test_m.py", test), name).name.lower() for test, name in (one, two)]
+    assert paths[0] != paths[1]
+
+
+def test_modules_of_one_stem_do_not_share_a_folder(tmp_path):
+    folders = {golden_path(Location("", tmp_path / name, "t"), "1").parent for name in ("test_m.py", "test_m.yaml")}
+    assert len(folders) == 2
+
+
+# --- broken files ---
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r":1: .*not JSON"),
+        (b'{\n  "schema": 1,\n  oops\n}', r":3: .*not JSON: Expecting property name.* at column 3"),
+        (b'{\n  "schema": 1,\n<<<<<<< HEAD\n  "a": 1\n=======\n  "a": 2\n>>>>>>> x\n}', r":3: .*merge-conflict markers \(<<<<<<<\); resolve"),
+        (b'{"schema": 1, "schema": 1}', "'schema' stands twice"),
+        (b'{"schema": 1, "output": {"value": NaN}}', "NaN is not a figure"),
+        (b'{"a": "\xff"}', r":1: .*not UTF-8"),
+        (b"[]", "no schema number"),
+        (b'{"schema": "1"}', "no schema number"),
+        (b'{"schema": 1}', "'output' is missing"),
+        (b"[" * 100_000, "nested too deep"),
+        (b'{"schema": 1, "output": {"lines": ["a"]}, "request": {}, "model": {}, "nodeid": "t"}', "'environment' is missing"),
+        (b'{"schema": 1, "output": {"lines": 3}, "request": {}, "model": {}, "environment": {}, "nodeid": "t"}', "does not hold what it should"),
+        (b'{"schema": 1, "output": [], "request": {}, "model": {}, "environment": {}, "nodeid": "t"}', "does not hold what it should|missing"),
+        (b'{"schema": 1, "outputs": {}, "request": {}, "model": {}, "environment": {}, "nodeid": "t"}', "outputs is a list"),
+        (b'{"schema": 1, "output": {"value": 1}, "request": [], "model": {}, "environment": {}, "nodeid": "t"}', "request, model and environment are objects"),
+    ],
+)  # fmt: skip
+def test_a_broken_golden_says_where_and_what_to_do(project, content, message):
+    path = project.path()
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(DamagedGoldenError, match=rf"(?s)test_a--1\.json.*({message}).*--llm-update=all"):
+        assert project.snapshot() == "text"
+    with pytest.raises(DamagedGoldenError):
+        assert project.snapshot("new") == "text"
+    assert path.read_bytes() == content
+
+    verdict = project.snapshot("all").check("text")
+    assert verdict.status == "updated"
+    assert "cannot be read" in verdict.notes[0]
+    assert project.snapshot() == "text"
+
+
+def test_evidence_of_unequal_length_is_damage(project):
+    path = project.commit(answer("a b"))
+    path.write_text(path.read_text().replace('"margins": [2.0, 2.0]', '"margins": [2.0]'))
+    with pytest.raises(DamagedGoldenError, match="differ in length"):
+        read(path)
+
+
+def test_a_newer_schema_is_left_alone_even_by_an_update(project):
+    path = project.commit("text")
+    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
+    before = path.read_bytes()
+    with pytest.raises(GoldenError, match=r"schema 2, this one reads up to 1\): upgrade"):
+        assert project.snapshot("all") == "other"
+    assert path.read_bytes() == before
+
+
+def test_a_golden_that_cannot_be_written_says_so(project):
+    project.root.mkdir()
+    (project.root / "tests").write_text("a file where the folder should be")
+    with pytest.raises(GoldenError, match="cannot be read|could not be written"):
+        assert project.snapshot("new") == "text"

@@ -1,0 +1,117 @@
+"""Candidates: what a mismatch leaves, and what accepting or rejecting does, without a model."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pytest_llm.errors import GoldenError
+from pytest_llm.golden.file import read
+from pytest_llm.golden.pending import list_pending
+
+from .conftest import answer
+from .test_drift import parted
+
+
+def test_a_mismatch_leaves_a_candidate_that_says_what_happened(project):
+    path = project.commit(answer("the cat"))
+    assert answer("the dog") != project.snapshot()
+    (candidate,) = project.pending()
+    assert (candidate.path, candidate.nodeid) == (path, "tests/test_x.py::test_a")
+    assert candidate.verdict.status == "drifted"
+    assert "+ the dog" in candidate.verdict.diff
+    assert list_pending(project.cache, project.root / "tests") == [candidate]
+    assert list_pending(project.cache, project.root / "elsewhere") == []
+
+
+def test_accepting_writes_exactly_what_an_update_would(project):
+    path = project.commit(answer("the cat"))
+    value = answer("the \ud800 dog\r\n\u2028end", logprobs=[-0.123456, -1.0, -2.0])
+    assert value != project.snapshot()
+    (candidate,) = project.pending()
+    candidate.accept()
+    accepted = path.read_bytes()
+    assert project.pending() == []
+    assert value == project.snapshot()
+    path.unlink()
+    assert value == project.snapshot("new")
+    assert path.read_bytes() == accepted
+
+
+def test_accepting_what_was_missing_creates_it_with_its_array(project):
+    array = np.linspace(0, 1, 500)
+    assert array != project.snapshot()
+    (candidate,) = project.pending()
+    candidate.accept()
+    assert array == project.snapshot()
+    assert np.array_equal(read(project.path()).value.data, array)
+
+
+def test_rejecting_leaves_the_golden(project):
+    path = project.commit("a")
+    before = path.read_bytes()
+    assert project.snapshot() != "b"
+    project.pending()[0].reject()
+    assert project.pending() == []
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("change", ["edited", "deleted", "created"])
+def test_a_candidate_is_not_accepted_over_another_golden(project, change):
+    path = project.path() if change == "created" else project.commit("a")
+    assert project.snapshot() != "b"
+    (candidate,) = project.pending()
+    if change == "deleted":
+        path.unlink()
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("another")
+    with pytest.raises(GoldenError, match=r"changed since .*run its test again: tests/test_x.py::test_a"):
+        candidate.accept()
+    assert not path.exists() if change == "deleted" else path.read_text() == "another"
+    assert project.pending() == [candidate]
+
+
+def test_a_later_pass_or_update_takes_the_candidate_away(project):
+    golden, tie = parted()
+    project.commit(golden)
+    for value, update in ((golden, "none"), (tie, "none"), ("new text", "all")):
+        assert project.snapshot() != "mismatch"
+        assert len(project.pending()) == 1
+        assert value == project.snapshot(update)
+        assert project.pending() == []
+
+
+def test_a_warning_waits_for_review_too(project):
+    project.commit("The cat.")
+    project.snapshot().check("the cat.", levels={"format-only": "warn"})
+    assert [candidate.verdict.outcome for candidate in project.pending()] == ["warn"]
+
+
+def test_the_last_mismatch_is_the_one_that_waits(project):
+    project.commit("a")
+    for value in ("b", "c"):
+        assert value != project.snapshot()
+    (candidate,) = project.pending()
+    candidate.accept()
+    assert read(project.path()).value == "c"
+
+
+def test_a_candidate_writes_nothing_but_goldens(project):
+    project.commit("a")
+    assert project.snapshot() != "b"
+    file = project.pending()[0].file
+    data = json.loads(file.read_text())
+    victim = project.root / "victim.json"
+    file.write_text(json.dumps({**data, "golden": str(victim), "base": ""}))
+    with pytest.raises(GoldenError, match="is not a golden"):
+        project.pending()[0].accept()
+    assert not victim.exists()
+    file.write_text("{")
+    with pytest.raises(GoldenError, match="delete the file"):
+        project.pending()
+
+
+def test_no_cache_no_candidates(tmp_path):
+    assert list_pending(tmp_path / "none", tmp_path) == []
