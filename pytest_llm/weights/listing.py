@@ -35,6 +35,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def index_file(folder: Path) -> str:
     """Return the name of the shard index that `weight_files` follows, or ``""``."""
+    explicit = _explicit(folder)
+    if explicit:
+        return explicit if explicit.endswith(".index.json") else ""
     for single in ("model.safetensors", "pytorch_model.bin"):
         if (folder / single).is_file():
             return ""
@@ -52,13 +55,9 @@ def weight_files(folder: Path) -> list[str]:
     Raises:
         ModelNotFoundError: the index names a shard that is not there.
     """
-    config = folder / "config.json"
-    explicit = read_json(config).get("transformers_weights") if config.is_file() else None
-    index = index_file(folder)
-    if explicit:
-        if not explicit.endswith(".index.json"):
-            return _present(folder, [explicit], "config.json")
-        index = explicit
+    index, explicit = index_file(folder), _explicit(folder)
+    if not index and explicit:
+        return _present(folder, [explicit], "config.json")
     if not index:
         return [name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).is_file()][:1]
     shards = read_json(folder / index).get("weight_map")
@@ -93,6 +92,11 @@ def side_files(folder: Path) -> list[str]:
 def adapter_files(folder: Path) -> list[str]:
     """Return the files of a LoRA adapter: its configuration and its weights (safetensors preferred)."""
     return ["adapter_config.json", *[name for name in ADAPTER_WEIGHTS if (folder / name).is_file()][:1]]
+
+
+def _explicit(folder: Path) -> str:
+    config = folder / "config.json"
+    return str(read_json(config).get("transformers_weights") or "") if config.is_file() else ""
 
 
 def _present(folder: Path, names: list[str], index: str) -> list[str]:

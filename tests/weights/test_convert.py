@@ -113,6 +113,21 @@ def test_shards_keep_their_names_and_integers_their_values(tiny, cache):
 
 
 @pytest.mark.parametrize("sharded", [False, True])
+def test_weights_that_the_config_names(tiny, cache, sharded):
+    """``transformers_weights`` in a config goes before the usual names, whatever else is there."""
+    save_as(tiny, "bfloat16", max_shard_size="10KB" if sharded else "1GB")
+    usual = "model.safetensors.index.json" if sharded else "model.safetensors"
+    named = "weights.safetensors.index.json" if sharded else "weights.safetensors"
+    (tiny / usual).rename(tiny / named)
+    (tiny / "model.safetensors").write_bytes(b"another model")
+    config = json.loads((tiny / "config.json").read_text())
+    (tiny / "config.json").write_text(json.dumps({**config, "transformers_weights": named}))
+    folder = converted(tiny, cache)
+
+    assert torch.equal(logits(folder, "float32"), logits(tiny, "float32"))
+
+
+@pytest.mark.parametrize("sharded", [False, True])
 def test_pickles_become_safetensors(tiny, cache, sharded):
     expected = logits(tiny, "float32")
     state = load_file(tiny / "model.safetensors")
