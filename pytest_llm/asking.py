@@ -30,7 +30,6 @@ class Asker:
     def __init__(self, spec: ModelSpec, loader: ModelLoader) -> None:
         self.spec = spec
         self._loader = loader
-        self._refreshed: set[str] = set()
 
     @functools.cached_property
     def weights(self) -> Weights:
@@ -52,8 +51,8 @@ class Asker:
         """The model and environment that answer, as goldens and baselines name them."""
         facts = self.identity
         model = {"source": self.weights.source, "revision": self.weights.revision, "digest": self.digest}
-        if self.spec.adapter:
-            model["adapter"] = self.spec.adapter
+        if self.weights.adapter_source:
+            model["adapter"] = self.weights.adapter_source
         names = ("torch", "transformers", "device", "dtype", "attention")
         return Origin(model=model, environment={name: facts[name] for name in names})
 
@@ -76,7 +75,7 @@ class Asker:
     def _stored(self, digests: Sequence[str]) -> dict[str, Answer]:
         mode = self._loader.settings.cache
         if mode == "refresh":
-            digests = [digest for digest in digests if digest in self._refreshed]
+            digests = [digest for digest in digests if self._mark(digest) in self._loader.refreshed]
         return {} if mode == "off" else self._loader.store.get(self.identity, digests)
 
     def _computed(self, missing: Mapping[str, Request]) -> dict[str, Answer]:
@@ -95,8 +94,8 @@ class Asker:
                 answers[digests[index]] = answer
                 if settings.cache != "off":
                     self._loader.store.put(self.identity, self.weights.source, [(digests[index], answer)])
-            self._use().load_seconds = float(engine.describe().get("load_seconds", 0.0))
-        self._refreshed.update(answers)
+            self._use().load_seconds = self._loader.load_seconds(self, engine)
+        self._loader.refreshed.update(self._mark(digest) for digest in answers)
         return answers
 
     def _use(self) -> record.ModelUse:
@@ -105,7 +104,10 @@ class Asker:
             digest=self.digest,
             dtype=self.spec.dtype,
             device=environment.resolve_device(self.spec.device),
-            adapter=self.spec.adapter or "",
+            adapter=self.weights.adapter_source,
         )
         run = record.current()
         return fresh if run is None else run.models.setdefault(digest_of(self.identity)[:16], fresh)
+
+    def _mark(self, request: str) -> str:
+        return f"{digest_of(self.identity)} {request}"

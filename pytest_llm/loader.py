@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from pytest_llm.store.database import OutputStore
 from pytest_llm.weights.spec import ModelSpec, Weights
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
     from pytest_llm.asking import Asker
@@ -35,17 +38,23 @@ NO_MODEL = (
 class ModelLoader:
     """The ``llm_loader`` fixture: ``llm_loader("org/name", dtype="bfloat16")`` gives a `LanguageModel`.
 
-    Models are made once a session and loaded when they have something to compute.
+    A model's weights are loaded when it has something to compute, once a session for equal weights.
     """
 
     def __init__(self, settings: Settings, config: pytest.Config | None = None) -> None:
         self.settings = settings
         self.store = OutputStore(settings.cache_dir)
         self._config = config
-        self._models: dict[ModelSpec, LanguageModel] = {}
+        #: Seconds that making weights loadable took, by digest and spec: once for a GGUF, else next to nothing.
+        self._preparing: dict[tuple[str, ModelSpec], float] = {}
+        #: Keys answered anew in this session, under ``--llm-cache=refresh``.
+        self.refreshed: set[str] = set()
+        self._under_test: dict[ModelSpec, LanguageModel] = {}
 
     def __call__(self, model: str | None = None, **fields: Any) -> LanguageModel:
         """Return a model: the one named, else the session's.
+
+        Its weights are looked at anew, so a checkpoint that a test trains again in place is another model.
 
         Args:
             model: hub id, folder, .gguf file, folder#file.gguf or pkg:MODULE/FILE.
@@ -55,7 +64,7 @@ class ModelLoader:
         Raises:
             InvalidInputError: no model is named anywhere, or an unknown field.
         """
-        return self._model(self._spec({**fields, "model": model}, forced=frozenset()))
+        return LanguageModel(self._spec({**fields, "model": model}, forced=frozenset()), self)
 
     def under_test(self, marks: dict[str, Any]) -> LanguageModel:
         """Return the model of the ``llm`` fixture: the marker's fields, overruled by what the run was given.
@@ -63,7 +72,8 @@ class ModelLoader:
         A run's own flags and environment decide over a marker: ``--llm-model`` swaps the model under test
         of every test, and then a marker's revision and adapter, which belong to another model, do not apply.
         """
-        return self._model(self._spec(marks, forced=self.settings.given))
+        spec = self._spec(marks, forced=self.settings.given)
+        return self._under_test.setdefault(spec, LanguageModel(spec, self))
 
     def close(self) -> None:
         """Free the loaded models and close the store."""
@@ -98,11 +108,23 @@ class ModelLoader:
         with progress(self._config, model.spec.source, total) as advance:
             yield self.pool.get((model.digest, model.spec), functools.partial(self._load, model)), advance
 
-    def _load(self, model: Asker) -> tuple[Engine, int]:
-        from pytest_llm.engines.local import LocalEngine
+    def prepare(self, model: Asker) -> Path:
+        """Return a folder of ``model``'s weights as safetensors in its dtype, converted once if need be."""
         from pytest_llm.weights.convert import prepare
 
-        folder = prepare(model.weights, model.digest, model.spec, self.settings.cache_dir)
+        return prepare(model.weights, model.digest, model.spec, self.settings.cache_dir)
+
+    def load_seconds(self, model: Asker, engine: Engine) -> float:
+        """Return what loading took, the conversion of a GGUF included; 0 while no weights are loaded."""
+        loading = float(engine.describe()["load_seconds"])
+        return loading + self._preparing[model.digest, model.spec] if loading else 0.0
+
+    def _load(self, model: Asker) -> tuple[Engine, int]:
+        from pytest_llm.engines.local import LocalEngine
+
+        start = time.perf_counter()
+        folder = self.prepare(model)
+        self._preparing[model.digest, model.spec] = time.perf_counter() - start
         engine = LocalEngine(folder, model.spec, adapter=model.weights.adapter, batch_size=self.settings.batch_size)
         return engine, engine.nbytes
 
@@ -130,6 +152,3 @@ class ModelLoader:
             trust_pickle=settings.trust_pickle,
             **values,
         )
-
-    def _model(self, spec: ModelSpec) -> LanguageModel:
-        return self._models.setdefault(spec, LanguageModel(spec, self))

@@ -9,23 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llm.options import Settings
+from pytest_llm import options
 
 
 class _Grab:
     """A plugin that takes the settings of a pytest run and ends it before anything is collected."""
 
-    settings: Settings | None = None
+    settings: options.Settings | None = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_cmdline_main(self, config: pytest.Config) -> int:
-        from pytest_llm import lifecycle
-
-        self.settings = lifecycle.settings(config)
+        self.settings = options.resolve(config)
         return 0
 
 
-def project_settings(folder: Path | None = None) -> Settings:
+def project_settings(folder: Path | None = None) -> options.Settings:
     """Return the settings a pytest run in ``folder`` (default: here) would have: its ini file, the environment.
 
     Raises:

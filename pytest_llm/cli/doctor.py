@@ -31,37 +31,41 @@ def add_parser(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     settings = project_settings()
-    print(f"python        {platform.python_version()} ({sys.executable})")
+    _say("python", f"{platform.python_version()} ({sys.executable})")
     for name in _DISTRIBUTIONS:
-        print(f"{name:<24}{environment.version(name) or 'not installed'}")
+        _say(name, environment.version(name) or "not installed")
     device = environment.resolve_device(settings.device)
-    print(f"device        {device} ({settings.dtype}, {settings.attn_implementation}), {os.cpu_count()} cores")
-    print(f"root          {settings.root}")
+    _say("device", f"{device} ({settings.dtype}, {settings.attn_implementation}), {os.cpu_count()} cores")
+    _say("root", f"{settings.root}")
     healthy = _cache(settings.cache_dir)
     return 0 if _model(settings, arguments.model) and healthy else 1
+
+
+def _say(label: str, text: str) -> None:
+    print(f"{label:<24}{text}")
 
 
 def _cache(folder: Path) -> bool:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     writable = os.access(existing, os.W_OK)
-    print(f"cache         {folder}" + ("" if writable else "  NOT WRITABLE: choose another with --llm-cache-dir"))
+    _say("cache", f"{folder}" + ("" if writable else "  NOT WRITABLE: choose another with --llm-cache-dir"))
     return writable
 
 
 def _model(settings: Settings, given: str | None) -> bool:
     name = given or settings.model
     if not name:
-        print("model         none configured ('llm_model' in pytest.ini or pyproject.toml)")
+        _say("model", "none configured ('llm_model' in pytest.ini or pyproject.toml)")
         return True
     loader = ModelLoader(settings)
     try:
         model = loader(name)
-        print(f"model         {visible(model.weights.source)}")
-        print(f"              in {visible(str(model.weights.folder))} {model.weights.gguf}".rstrip())
-        print(f"              sha256 {model.digest}")
-        print(f"              {answers(loader, model.identity)} answers in the store")
+        _say("model", f"{visible(model.weights.source)}")
+        _say("", f"in {visible(str(model.weights.folder))} {model.weights.gguf}".rstrip())
+        _say("", f"sha256 {model.digest}")
+        _say("", f"{answers(loader, model.identity)} answers in the store")
     except LLMError as error:
-        print(f"model         {visible(name)}: NOT USABLE: {error}")
+        _say("model", f"{visible(name)}: NOT USABLE: {error}")
         return False
     finally:
         loader.close()

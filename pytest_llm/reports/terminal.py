@@ -43,13 +43,21 @@ def _gates(reporter: pytest.TerminalReporter, gates: list[Verdict], *, everythin
     passing = [verdict for verdict in gates if verdict.outcome == "pass"]
     shown = [verdict for verdict in gates if verdict.outcome != "pass"]
     shown += passing if everything else passing[:PASSING_SHOWN]
-    rows = [(gate.name, *_bound(gate), gate.status, gate.nodeid.rpartition("/")[2]) for gate in shown]
+    rows = [(gate.name, *_bound(gate), _status(gate), gate.nodeid.rpartition("/")[2]) for gate in shown]
     widths = [max(len(visible(row[i])) for row in rows) for i in range(4)]
     for index, (row, gate) in enumerate(zip(rows, shown, strict=True)):
         cells = [visible(cell).ljust(width) for cell, width in zip(row[:4], widths, strict=True)]
         _line(reporter, "" if index else "gates", "  ".join([*cells, visible(row[4])]), gate)
+        if gate.outcome == "warn":
+            for note in gate.notes:
+                _line(reporter, "", "  " + visible(note), gate)
     if len(gates) > len(shown):
         _line(reporter, "", f"and {len(gates) - len(shown)} more that passed (-v lists them)")
+
+
+def _status(gate: Verdict) -> str:
+    """Return the status, or ``warn`` for a pass that carries a warning."""
+    return "warn" if gate.outcome == "warn" and gate.status == "pass" else gate.status
 
 
 def _bound(gate: Verdict) -> tuple[str, str]:
