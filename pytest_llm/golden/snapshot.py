@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm import record
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden import file
-from pytest_llm.golden.drift import Drift, Rules, compare
+from pytest_llm.golden.drift import ATOL, RTOL, Drift, Rules, compare
 from pytest_llm.golden.file import DamagedGoldenError, Golden
 from pytest_llm.golden.pending import discard_candidate, golden_lock, save_candidate
 from pytest_llm.golden.values import problem
@@ -76,8 +76,8 @@ class Snapshot:
         logprob_margin: float | None = None,
         similarity: float | None = None,
         encoder: Any = None,
-        rtol: float = 1e-6,
-        atol: float = 0.0,
+        rtol: float = RTOL,
+        atol: float = ATOL,
         levels: Mapping[str, str] | None = None,
     ) -> Verdict:
         """Compare ``value`` with the golden under tolerances of its own, which stay in the test and out of the file.
@@ -89,7 +89,7 @@ class Snapshot:
                 with ``embed(texts) -> vectors``) the cosine.
             encoder: see ``similarity``.
             rtol: relative tolerance of floats, in single numbers and in arrays.
-            atol: absolute tolerance of floats.
+            atol: absolute tolerance of floats, added to it; 0 for figures that are small themselves.
             levels: what a status does here, as ``{"format-only": "warn"}``; else ``llm_drift_levels``.
 
         Raises:

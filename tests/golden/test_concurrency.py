@@ -1,11 +1,14 @@
 """Two workers, one golden: every reader sees a whole one, and an array always belongs to its JSON."""
 
 import multiprocessing
+import threading
 from pathlib import Path
 
 import numpy as np
 
-from pytest_llm.golden.file import read
+from pytest_llm.golden import snapshot as snapshot_module
+from pytest_llm.golden.file import Golden, encode, read, write
+from pytest_llm.golden.pending import golden_lock
 from pytest_llm.golden.snapshot import Snapshot
 from pytest_llm.location import Location
 from pytest_llm.options import Settings
@@ -66,3 +69,24 @@ def test_only_one_of_many_workers_creates_a_golden(project):
     found = race(create_once, project.root, project.cache)
     (winner,) = [seed for seed, passed, _ in found if passed]
     assert read(project.path()).value.data[0] == winner
+
+
+def test_a_reader_that_meets_a_half_written_golden_waits_for_the_writer(project, monkeypatch):
+    path = project.commit(np.zeros(400))
+    text, sidecar = encode(Golden.of(np.ones(400), "tests/test_x.py::test_a"), path)
+    waits = threading.Event()
+
+    def announced(cache_dir, golden):
+        waits.set()
+        return golden_lock(cache_dir, golden)
+
+    monkeypatch.setattr(snapshot_module, "golden_lock", announced)
+    verdicts = []
+    reader = threading.Thread(target=lambda: verdicts.append(project.snapshot().check(np.ones(400))))
+    with golden_lock(project.cache, path):
+        path.with_suffix(".npy").write_bytes(sidecar)  # the array is new, its JSON still the old one
+        reader.start()
+        assert waits.wait(30)
+        write(path, text, sidecar)
+    reader.join(30)
+    assert [verdict.status for verdict in verdicts] == ["identical"]
