@@ -126,6 +126,8 @@ def test_a_check_may_set_its_own_levels_and_bounds(project):
     assert project.snapshot().check(new, logprob_margin=0.3).status == "near-tie"
     with pytest.raises(AssertionError, match="near-tie"):
         project.snapshot(logprob_margin=0.3).check(new, levels={"near-tie": "fail"})
+    verdict = project.snapshot("all", logprob_margin=0.3).check(new, levels={"near-tie": "fail"})
+    assert (verdict.status, read(project.path()).value) == ("updated", str(new))
 
 
 def test_a_similar_text_passes_only_where_the_check_says_so(project):
