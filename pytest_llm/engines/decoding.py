@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.loading import TOKEN_RULES
-from pytest_llm.engines.local_scoring import cache_argument, expand_cache
 from pytest_llm.engines.prompts import pad
+from pytest_llm.engines.rows import cache_argument, expand_cache
 from pytest_llm.errors import InvalidInputError, LLMError
 from pytest_llm.files import canonical_json
 
@@ -28,7 +28,7 @@ NO_RIVAL = 1e4
 
 
 @dataclasses.dataclass
-class Sequence_:
+class Draft:
     """One answer in the making: what it continues, how, and the evidence so far (see `results.Generation`)."""
 
     request: Generate
@@ -44,7 +44,7 @@ class Sequence_:
 class Rules:
     """How one sequence chooses its tokens: transformers' processors for its request and prompt."""
 
-    def __init__(self, engine: LocalEngine, sequence: Sequence_, start: list[int]) -> None:
+    def __init__(self, engine: LocalEngine, sequence: Draft, start: list[int]) -> None:
         model, request = engine.model, sequence.request
         self._start, self._device = start, model.device
         self.vocabulary = 0
@@ -165,7 +165,7 @@ def evidence(logits: Any, scores: Any, chosen: Any) -> tuple[list[float], list[i
     return logprobs, runner_ups.tolist(), margins.tolist()
 
 
-def choose(sequences: Sequence[Sequence_], rules: Sequence[Rules], logits: Any) -> list[int]:
+def choose(sequences: Sequence[Draft], rules: Sequence[Rules], logits: Any) -> list[int]:
     """Append one token, and its evidence, to every sequence; ``logits`` [n, V]. Return the tokens."""
     scores = logits.clone()
     for i, (sequence, rule) in enumerate(zip(sequences, rules, strict=True)):
@@ -176,18 +176,19 @@ def choose(sequences: Sequence[Sequence_], rules: Sequence[Rules], logits: Any) 
         if rule.samples:
             chosen[i] = rule.sample(sequence.token_ids, scores[i : i + 1])
     tokens: list[int] = chosen.tolist()
-    for sequence, *step in zip(sequences, tokens, *evidence(logits, scores, chosen), strict=True):
-        for values, value in zip(
-            (sequence.token_ids, sequence.logprobs, sequence.runner_ups, sequence.margins), step, strict=True
-        ):
-            values.append(value)
+    steps = zip(tokens, *evidence(logits, scores, chosen), strict=True)
+    for sequence, (token, logprob, runner_up, margin) in zip(sequences, steps, strict=True):
+        sequence.token_ids.append(token)
+        sequence.logprobs.append(logprob)
+        sequence.runner_ups.append(runner_up)
+        sequence.margins.append(margin)
     return tokens
 
 
 def decode(
     engine: LocalEngine,
-    sequences: list[Sequence_],
-    finished: Callable[[Sequence_], bool],
+    sequences: list[Draft],
+    finished: Callable[[Draft], bool],
     prefix: list[int],
     cache: Any,
 ) -> None:

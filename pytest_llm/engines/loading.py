@@ -41,7 +41,7 @@ _AUTO_CLASSES = {
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silence transformers' log, warnings and progress bars inside the block, and nothing outside it."""
-    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
     from transformers.utils import logging
 
     level, bars, hub_bars = (
@@ -196,11 +196,11 @@ def context_length(config: Any, model: Any = None) -> int | None:
     With ``model``, position embeddings that lose rows to padding (RoBERTa) are counted as they are.
     """
     text = config.get_text_config(decoder=True)
-    limit = getattr(text, "max_position_embeddings", None)
+    limit: int | None = getattr(text, "max_position_embeddings", None)
     if not isinstance(limit, int) or limit <= 0:
         limit = None
     for name, module in model.named_modules() if model is not None else ():
         padding = getattr(module, "padding_idx", None)
         if name.endswith("position_embeddings") and padding is not None and limit is not None:
-            return min(limit, module.num_embeddings - padding - 1)
+            return min(limit, int(module.num_embeddings - padding - 1))
     return limit

@@ -106,10 +106,11 @@ class LocalEngine:
 
     @property
     def nbytes(self) -> int:
-        """Bytes the loaded weights take (mapped from their file or not); 0 before they are loaded."""
+        """Bytes the weights take, mapped from their file or not; before they are loaded, the size of their files."""
         model = vars(self).get("model")
         if model is None:
-            return 0
+            folders = [self.folder, *([self.adapter] if self.adapter else [])]
+            return sum(path.stat().st_size for folder in folders for path in folder.glob("*.safetensors"))
         # Keyed by address: tied weights are one memory.
         sizes = {tensor.data_ptr(): tensor.nbytes for tensor in (*model.parameters(), *model.buffers())}
         return sum(sizes.values())
@@ -158,16 +159,19 @@ class LocalEngine:
     def _answer_kind(self, kind: str, group: list[tuple[int, Any]]) -> Iterator[tuple[int, Answer]]:
         if kind == "tokenize":
             return self._tokenize(group)
-        from pytest_llm.engines import local_encoding, local_generate, local_scoring
+        from pytest_llm.engines.local_encoding import embed, fill_mask
+        from pytest_llm.engines.local_generate import generate
+        from pytest_llm.engines.local_scoring import logprobs, loss, score
 
-        return {
-            "generate": local_generate.generate,
-            "loss": local_scoring.loss,
-            "logprobs": local_scoring.logprobs,
-            "score": local_scoring.score,
-            "fill_mask": local_encoding.fill_mask,
-            "embed": local_encoding.embed,
-        }[kind](self, group)
+        answerers: dict[str, Callable[..., Iterator[tuple[int, Answer]]]] = {
+            "generate": generate,
+            "loss": loss,
+            "logprobs": logprobs,
+            "score": score,
+            "fill_mask": fill_mask,
+            "embed": embed,
+        }
+        return answerers[kind](self, group)
 
     def _tokenize(self, group: list[tuple[int, Tokenize]]) -> Iterator[tuple[int, Answer]]:
         from pytest_llm.engines.prompts import encode

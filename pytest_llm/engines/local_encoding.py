@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.batching import in_batches
 from pytest_llm.engines.loading import quiet
-from pytest_llm.engines.local_scoring import TOKENS_PER_ROW, Row, evaluate
 from pytest_llm.engines.prompts import check_length, encode, pad, require_text
+from pytest_llm.engines.rows import TOKENS_PER_ROW, Row, evaluate
 from pytest_llm.errors import InvalidInputError
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.batching import in_batches, share_prefixes
 from pytest_llm.engines.decoding import (
+    Draft,
     Rules,
-    Sequence_,
     decode,
     evidence,
     generation_config,
     refusing_options,
 )
 from pytest_llm.engines.loading import quiet
-from pytest_llm.engines.local_scoring import Row, decoder_start, forward_inputs, prefix_cache
-from pytest_llm.engines.prompts import check_length, pad, prompt_ids
+from pytest_llm.engines.prompts import check_length, decoder_start, pad, prompt_ids
+from pytest_llm.engines.rows import Row, forward_inputs, prefix_cache
 from pytest_llm.files import canonical_json
 from pytest_llm.results import Generation
 
@@ -63,11 +63,11 @@ def _plain(engine: LocalEngine, jobs: list[_Job]) -> Iterator[tuple[int, Answer]
         if cache is None:
             prefix = []
 
-        def compute(batch: list[_Job], prefix: list[int] = prefix, cache: Any = cache) -> list[list[Sequence_]]:
+        def compute(batch: list[_Job], prefix: list[int] = prefix, cache: Any = cache) -> list[list[Draft]]:
             import torch
 
             made = [
-                [Sequence_(job.request, job.prompt, number) for number in range(job.request.num_return_sequences)]
+                [Draft(job.request, job.prompt, number) for number in range(job.request.num_return_sequences)]
                 for job in batch
             ]
             with torch.no_grad(), quiet():
@@ -85,7 +85,7 @@ def _plain(engine: LocalEngine, jobs: list[_Job]) -> Iterator[tuple[int, Answer]
                 yield job.index, _answer(engine, sequences)
 
 
-def _finished(engine: LocalEngine, sequence: Sequence_) -> bool:
+def _finished(engine: LocalEngine, sequence: Draft) -> bool:
     """Say whether the last token ended the sequence, and note why."""
     request, tokens = sequence.request, sequence.token_ids
     if tokens[-1] in _end_tokens(engine) or _stop_at(engine, tokens, request.stop) is not None:
@@ -115,7 +115,7 @@ def _stop_at(engine: LocalEngine, tokens: list[int], stop: tuple[str, ...]) -> s
     return None
 
 
-def _answer(engine: LocalEngine, sequences: list[Sequence_]) -> Answer:
+def _answer(engine: LocalEngine, sequences: list[Draft]) -> Answer:
     tokenizer, answers = engine.tokenizer, []
     for s in sequences:
         text = _stop_at(engine, s.token_ids, s.request.stop)
@@ -158,7 +158,7 @@ def _beams(engine: LocalEngine, jobs: list[_Job]) -> Iterator[tuple[int, Answer]
                 yield job.index, _answer(engine, sequences)
 
 
-def _search(engine: LocalEngine, batch: list[_Job]) -> list[list[Sequence_]]:
+def _search(engine: LocalEngine, batch: list[_Job]) -> list[list[Draft]]:
     import torch
 
     model, request = engine.model, batch[0].request
@@ -179,12 +179,12 @@ def _search(engine: LocalEngine, batch: list[_Job]) -> list[list[Sequence_]]:
         )
     found = iter(output[:, start:].tolist())
     return [
-        [_cut(engine, Sequence_(request, job.prompt, n, next(found))) for n in range(request.num_return_sequences)]
+        [_cut(engine, Draft(request, job.prompt, n, next(found))) for n in range(request.num_return_sequences)]
         for job in batch
     ]
 
 
-def _cut(engine: LocalEngine, padded: Sequence_) -> Sequence_:
+def _cut(engine: LocalEngine, padded: Draft) -> Draft:
     """Drop the padding that beam search leaves after a sequence's end."""
     sequence = dataclasses.replace(padded, token_ids=[])
     for token in padded.token_ids:
@@ -194,7 +194,7 @@ def _cut(engine: LocalEngine, padded: Sequence_) -> Sequence_:
     return sequence
 
 
-def _read_evidence(engine: LocalEngine, sequence: Sequence_) -> None:
+def _read_evidence(engine: LocalEngine, sequence: Draft) -> None:
     import torch
 
     decoder_only = engine.family == "decoder"

@@ -69,6 +69,20 @@ def prompt_ids(
     return [start]
 
 
+def decoder_start(engine: LocalEngine) -> int:
+    """Return the token an encoder-decoder's answers start from.
+
+    Raises:
+        InvalidInputError: the model names none (many-language models: none is right for all).
+    """
+    for source in (engine.model.generation_config, engine.config):
+        for name in ("decoder_start_token_id", "bos_token_id"):
+            value = getattr(source, name, None)
+            if isinstance(value, int):
+                return value
+    raise InvalidInputError("the model names no decoder_start_token_id in its generation_config.json")
+
+
 def check_length(engine: LocalEngine, tokens: int, index: int, *, new: int = 0) -> None:
     """Check that ``tokens`` of input and ``new`` ones after it fit the model's context.
 

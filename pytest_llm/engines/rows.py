@@ -1,0 +1,175 @@
+"""Rows of token ids and the tokens to score in them: at position p, how probable is token t?
+
+What ``loss``, ``logprobs``, ``score`` and ``fill_mask`` come down to, run in batches that share what they can.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.engines.batching import in_batches, share_prefixes
+from pytest_llm.engines.loading import quiet
+from pytest_llm.engines.prompts import pad
+from pytest_llm.errors import LLMError
+
+if TYPE_CHECKING:
+    from pytest_llm.engines.local import LocalEngine
+    from pytest_llm.engines.protocol import Answer
+
+#: Padded tokens in one forward pass, for each prompt of the batch size: bounds the activations of long texts.
+TOKENS_PER_ROW = 512
+
+
+@dataclasses.dataclass
+class Row:
+    """A sequence for one forward pass.
+
+    ``targets`` are ``(position, token)``: the token to score under the logits at that position. With
+    ``source``, ``ids`` are the decoder's and ``source`` the encoder's. ``owner`` is the request's index.
+    """
+
+    owner: int
+    ids: list[int]
+    targets: list[tuple[int, int]]
+    source: list[int] | None = None
+    key: Any = None
+
+
+@dataclasses.dataclass
+class Scored:
+    """One target: its logprob in nats, whether it is the most probable token, the best ``(id, logprob)``."""
+
+    logprob: float
+    best: bool
+    top: list[tuple[int, float]]
+
+
+def evaluate(engine: LocalEngine, rows: Sequence[Row], top_k: int = 0) -> Iterator[list[tuple[Row, list[Scored]]]]:
+    """Yield, batch by batch, every row with its scored targets."""
+    shareable = engine.family == "decoder" and not engine.exact
+    groups = share_prefixes(rows, _before_targets) if shareable else [([], list(rows))]
+    for prefix, members in groups:
+        cache = prefix_cache(engine, prefix) if prefix else None
+        if cache is None:
+            prefix = []
+
+        def compute(batch: list[Row], prefix: list[int] = prefix, cache: Any = cache) -> list[list[Scored]]:
+            return _forward(engine, batch, prefix, cache, top_k)
+
+        size = engine.batch_size
+        for batch, scored in in_batches(
+            members, compute, size=size, length=_padded_length, tokens=size * TOKENS_PER_ROW
+        ):
+            yield list(zip(batch, scored, strict=True))
+
+
+def _before_targets(row: Row) -> list[int]:
+    """Return what may be computed apart (less its last token): no target reads logits there."""
+    return row.ids[: min(position for position, _ in row.targets) + 1]
+
+
+def _padded_length(row: Row) -> int:
+    return max(len(row.ids), len(row.source or ()))
+
+
+def prefix_cache(engine: LocalEngine, prefix: list[int]) -> Any:
+    """Return the keys and values of ``prefix``, or ``None`` for a model whose state cannot be copied by rows."""
+    import torch
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer
+
+    with torch.no_grad(), quiet():
+        cache = DynamicCache(config=engine.model.config)
+        ids = torch.tensor([prefix], device=engine.model.device)
+        engine.model(input_ids=ids, **{cache_argument(engine.model): cache}, use_cache=True, logits_to_keep=1)
+    return cache if cache.layers and all(type(layer) is DynamicLayer for layer in cache.layers) else None
+
+
+def cache_argument(model: Any) -> str:
+    """Return the name of the forward argument that takes a cache (it changed within transformers 5)."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
+def expand_cache(cache: Any, rows: int) -> Any:
+    """Return a copy of a one-row cache for ``rows`` sequences."""
+    copied = copy.deepcopy(cache)
+    copied.batch_repeat_interleave(rows)
+    return copied
+
+
+def forward_inputs(
+    engine: LocalEngine, batch: list[Row], prefix: Sequence[int] = (), cache: Any = None
+) -> dict[str, Any]:
+    """Return the model's arguments for one pass over ``batch``, less the ``prefix`` that ``cache`` holds.
+
+    Tokens after a position cannot change it: a causal model needs no mask when the padding is on the right.
+    """
+    model, device = engine.model, engine.model.device
+    ids, mask = pad([row.ids[len(prefix) :] for row in batch], engine.pad_id, device)
+    if engine.family == "masked":
+        return {"input_ids": ids, "attention_mask": mask}
+    if engine.family == "encoder-decoder":
+        source, source_mask = pad([row.source or [] for row in batch], engine.pad_id, device)
+        return {
+            "input_ids": source,
+            "attention_mask": source_mask,
+            "decoder_input_ids": ids,
+            "use_cache": False,
+        }
+    if prefix:
+        return {"input_ids": ids, cache_argument(model): expand_cache(cache, len(batch)), "use_cache": True}
+    return {"input_ids": ids, "use_cache": False}
+
+
+def _forward(engine: LocalEngine, batch: list[Row], prefix: list[int], cache: Any, top_k: int) -> list[list[Scored]]:
+    import torch
+
+    inputs = forward_inputs(engine, batch, prefix, cache)
+    where = [(i, p - len(prefix), token) for i, row in enumerate(batch) for p, token in row.targets]
+    index = torch.tensor(where, device=engine.model.device)
+    scored: list[Scored] = []
+    with torch.no_grad(), quiet():
+        for logits in engine.head.logits(inputs, index[:, 0], index[:, 1]):
+            scored += _score(logits, index[len(scored) : len(scored) + len(logits), 2], top_k)
+    results = iter(scored)
+    return [[next(results) for _ in row.targets] for row in batch]
+
+
+def _score(logits: Any, targets: Any, top_k: int) -> list[Scored]:
+    total = logits.logsumexp(-1)
+    chosen = logits.gather(1, targets[:, None])[:, 0]
+    logprobs = (chosen - total).tolist()
+    if any(x != x for x in logprobs):
+        raise LLMError("the model's output is not a number (NaN): its weights are damaged, or its dtype overflows")
+    best = (logits.argmax(-1) == targets).tolist()
+    tops: list[list[tuple[int, float]]] = [[] for _ in best]
+    if top_k:
+        values, ids = logits.topk(min(top_k, logits.shape[-1]), dim=-1)
+        values = values - total[:, None]
+        tops = [list(zip(*pair, strict=True)) for pair in zip(ids.tolist(), values.tolist(), strict=True)]
+    return [Scored(*one) for one in zip(logprobs, best, tops, strict=True)]
+
+
+def collect(
+    engine: LocalEngine,
+    rows: list[Row],
+    finish: Callable[[int, list[tuple[Row, list[Scored]]]], Answer],
+    top_k: int = 0,
+) -> Iterator[tuple[int, Answer]]:
+    """Yield ``(owner, finish(owner, its rows in order))`` as soon as an owner's last row is done."""
+    waiting: dict[int, int] = {}
+    for row in rows:
+        waiting[row.owner] = waiting.get(row.owner, 0) + 1
+    order = {id(row): i for i, row in enumerate(rows)}
+    done: dict[int, list[tuple[Row, list[Scored]]]] = {owner: [] for owner in waiting}
+    for batch in evaluate(engine, rows, top_k):
+        for row, scored in batch:
+            done[row.owner].append((row, scored))
+            waiting[row.owner] -= 1
+            if not waiting[row.owner]:
+                parts = done.pop(row.owner)
+                yield row.owner, finish(row.owner, sorted(parts, key=lambda part: order[id(part[0])]))

@@ -1,0 +1,83 @@
+"""Masks and embeddings, against transformers' pipeline and pooling by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer, pipeline
+
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.requests import Embed, FillMask, Generate
+from tests.engines.conftest import answers, engine_for
+
+
+def test_fill_mask_equals_the_pipeline(bert, tiny_bert):
+    texts = ["the capital of [MASK] is rome.", "the red cat [MASK] the dog."]
+    fill = pipeline("fill-mask", model=str(tiny_bert), tokenizer=str(tiny_bert), device="cpu")
+    for text, answer in zip(texts, answers(bert, [FillMask(text, top_k=4) for text in texts]), strict=True):
+        (mask,) = answer["masks"]
+        for ours, theirs in zip(mask, fill(text, top_k=4), strict=True):
+            assert (ours["token_id"], ours["text"]) == (theirs["token"], theirs["sequence"])
+            assert ours["token"] == theirs["token_str"]
+            assert ours["probability"] == pytest.approx(theirs["score"], abs=1e-5)
+    assert answers(bert, [FillMask(texts[0], top_k=1)])[0]["masks"][0][0]["token"] == "italy"
+
+
+def test_each_mask_is_filled_by_itself(bert):
+    (answer,) = answers(bert, [FillMask("the [MASK] cat sees the [MASK].", top_k=2)])
+    assert [len(mask) for mask in answer["masks"]] == [2, 2]
+    colour, animal = answer["masks"][0][0], answer["masks"][1][0]
+    assert colour["text"] == f"the {colour['token']} cat sees the [MASK]."
+    assert animal["text"] == f"the [MASK] cat sees the {animal['token']}."
+
+
+def test_minilm_embeddings_equal_pooling_by_hand(minilm):
+    texts = ["A cat sits on the mat.", "Somewhere, a feline rests.", "Stock prices fell sharply on Monday afternoon."]
+    engine = engine_for(minilm)
+    tokenizer = AutoTokenizer.from_pretrained(minilm)
+    model = AutoModel.from_pretrained(minilm).eval()
+    pooled = {name: [] for name in ("mean", "cls", "last")}
+    for text in texts:
+        with torch.no_grad():
+            states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+        pooled["mean"].append(states.mean(0))
+        pooled["cls"].append(states[0])
+        pooled["last"].append(states[-1])
+    for pooling, vectors in pooled.items():
+        for normalize in (True, False):
+            found = answers(engine, [Embed(text, pooling, normalize) for text in texts])
+            for answer, vector in zip(found, vectors, strict=True):
+                expected = vector / vector.norm() if normalize else vector
+                assert answer["vector"] == pytest.approx(expected.tolist(), abs=1e-5)
+    cat, feline, stocks = (torch.tensor(a["vector"]) for a in answers(engine, [Embed(text) for text in texts]))
+    assert cat @ feline > cat @ stocks + 0.3
+    assert engine.describe()["architecture"] == "BertModel"
+    with pytest.raises(InvalidInputError, match=r"cannot answer 'generate': this encoder model answers embed, tokenize"):
+        answers(engine, [Generate("hello")])
+
+
+def test_decoders_and_encoder_decoders_embed_too(gpt2, t5):
+    texts = ["the red cat", "the blue owl sees the"]
+    for answer, text in zip(answers(gpt2, [Embed(text, "last") for text in texts]), texts, strict=True):
+        with torch.no_grad():
+            states = gpt2.model.base_model(torch.tensor([gpt2.tokenizer(text)["input_ids"]])).last_hidden_state[0]
+        assert answer["vector"] == pytest.approx((states[-1] / states[-1].norm()).tolist(), abs=1e-5)
+    (answer, _) = answers(t5, [Embed("le chat noir", normalize=False), Embed("le chat noir voit le chien")])
+    with torch.no_grad():
+        states = t5.model.get_encoder()(**t5.tokenizer("le chat noir", return_tensors="pt")).last_hidden_state[0]
+    assert answer["vector"] == pytest.approx(states.mean(0).tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        (FillMask("no mask here"), r"the text has no mask; write '\[MASK\]'"),
+        (FillMask(""), "request 0: the text is empty"),
+        (Embed(""), "request 0: the text is empty"),
+        (Embed("the", pooling="max"), "pooling is mean, cls or last, not 'max'"),
+        (Embed("the " * 100), "102 tokens, but the model's context is 64"),
+    ],
+)
+def test_what_cannot_be_asked(bert, question, message):
+    with pytest.raises(InvalidInputError, match=message):
+        answers(bert, [question])

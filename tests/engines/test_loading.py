@@ -1,0 +1,208 @@
+"""Loading: lazily, quietly, with adapters, and with errors that say what is wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers.utils import logging
+
+from pytest_llm.engines.batching import in_batches
+from pytest_llm.errors import LLMError, MissingExtraError, ModelNotFoundError
+from pytest_llm.requests import Generate, Loss
+from tests.engines.conftest import answers, engine_for, first
+
+PROMPTS = ["the red", "the capital of peru is"]
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_gpt2, gpt2, tmp_path_factory):
+    """A LoRA trained to say that every capital is cairo."""
+    from transformers import AutoModelForCausalLM
+
+    folder = tmp_path_factory.mktemp("adapter")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        base = AutoModelForCausalLM.from_pretrained(tiny_gpt2)
+        config = peft.LoraConfig(r=4, target_modules=["c_attn", "c_proj"], fan_in_fan_out=True, task_type="CAUSAL_LM")
+        model = peft.get_peft_model(base, config).train()
+        ids = torch.tensor([gpt2.tokenizer(f"the capital of {c} is cairo.")["input_ids"] for c in ("peru", "cuba")])
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        for _ in range(30):
+            optimizer.zero_grad()
+            model(input_ids=ids, labels=ids).loss.backward()
+            optimizer.step()
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_an_adapter_answers_as_peft_does(tiny_gpt2, gpt2, adapter):
+    from transformers import AutoModelForCausalLM
+
+    engine = engine_for(tiny_gpt2, adapter=adapter)
+    found = answers(engine, [Generate(prompt, max_new_tokens=8) for prompt in PROMPTS])
+    (loss,) = answers(engine, [Loss("the capital of peru is cairo.")])
+    model = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_gpt2), adapter).eval()
+    for prompt, answer in zip(PROMPTS, found, strict=True):
+        ids = gpt2.tokenizer(prompt, return_tensors="pt")["input_ids"]
+        expected = model.generate(input_ids=ids, max_new_tokens=8, do_sample=False)[0, ids.shape[1] :].tolist()
+        assert first(answer)["token_ids"] == expected
+    ids = gpt2.tokenizer("the capital of peru is cairo.", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        expected = model(input_ids=ids, labels=ids).loss.item()
+    assert -sum(loss["token_logprobs"]) / len(loss["token_logprobs"]) == pytest.approx(expected, abs=1e-5)
+    assert first(found[1])["text"] == " cairo."
+    assert first(answers(gpt2, [Generate(PROMPTS[1], max_new_tokens=8)])[0])["text"] == " lima."
+
+
+def test_an_adapter_without_peft_names_the_extra(tiny_gpt2, adapter, monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'pytest-llm-regression\[peft\]'"):
+        answers(engine_for(tiny_gpt2, adapter=adapter), [Generate("the")])
+
+
+def test_a_pickled_adapter_is_not_loaded(tiny_gpt2, adapter, tmp_path):
+    pickled = shutil.copytree(adapter, tmp_path / "adapter")
+    (pickled / "adapter_model.safetensors").unlink()
+    torch.save({}, pickled / "adapter_model.bin")
+    with pytest.raises(ModelNotFoundError, match=r"no adapter_model\.safetensors"):
+        answers(engine_for(tiny_gpt2, adapter=pickled), [Generate("the")])
+
+
+def test_everything_is_loaded_when_it_is_needed_and_let_go(tiny_gpt2):
+    done = []
+    engine = engine_for(tiny_gpt2, on_progress=done.append)
+    before = engine.describe()
+    assert before == {
+        "architecture": "GPT2LMHeadModel", "parameters": None, "context_length": 128, "load_seconds": 0.0,
+    }  # fmt: skip
+    size = engine.nbytes
+    answers(engine, [Generate(prompt, max_new_tokens=2) for prompt in PROMPTS])
+    after = engine.describe()
+    assert after["parameters"] == sum(p.numel() for p in engine.model.parameters())
+    assert after["load_seconds"] > 0
+    assert engine.nbytes >= 4 * after["parameters"]
+    assert size == pytest.approx(engine.nbytes, rel=0.2)
+    assert done == [1, 1]
+    assert not engine.model.training
+    assert not any(p.requires_grad for p in engine.model.parameters())
+    engine.close()
+    assert "model" not in vars(engine)
+    answers(engine, [Generate("the", max_new_tokens=1)])
+
+
+def test_weights_stay_mapped_from_their_file(smol):
+    weight = smol.model.get_input_embeddings().weight
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            span, _, _, _, _, *path = line.split()
+            start, end = (int(x, 16) for x in span.split("-"))
+            if start <= weight.data_ptr() < end:
+                assert path, "the weights are in anonymous memory: a private copy"
+                assert path[0].endswith(".safetensors")
+                return
+    pytest.fail("the weights are in no mapping")
+
+
+def test_quiet_and_the_users_settings_are_kept(tiny_gpt2, capfd):
+    logging.set_verbosity_info()
+    try:
+        answers(engine_for(tiny_gpt2), [Generate("the", max_new_tokens=2), Generate("the", num_beams=2)])
+        assert logging.get_verbosity() == logging.INFO
+        assert logging.is_progress_bar_enabled()
+    finally:
+        logging.set_verbosity_warning()
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+
+
+def test_gradients_stay_enabled_for_the_caller(gpt2):
+    for _ in gpt2.answer([Generate("the", max_new_tokens=1), Loss("the red")]):
+        assert torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "model.safetensors").unlink(), "cannot load the weights of 'model'"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"junk" * 9), "cannot load the weights of 'model'"),
+        (lambda folder: (folder / "config.json").write_text("{"), "cannot load the configuration of 'model'"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{"), "cannot load the tokenizer of 'model'"),
+    ],
+)
+def test_a_broken_model_says_what_is_broken(tiny_gpt2, tmp_path, damage, message):
+    folder = shutil.copytree(tiny_gpt2, tmp_path / "model")
+    damage(folder)
+    with pytest.raises(ModelNotFoundError, match=message) as caught:
+        answers(engine_for(folder), [Generate("the")])
+    assert caught.value.__cause__ is not None
+
+
+def test_missing_tensors_are_not_made_up(tiny_gpt2, tmp_path):
+    folder = shutil.copytree(tiny_gpt2, tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in tensors if "h.1.mlp.c_fc.weight" in name)
+    del tensors[name]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelNotFoundError, match=rf"1 tensors are missing \({name}"):
+        answers(engine_for(folder), [Generate("the")])
+
+
+def test_pickled_weights_need_leave(tiny_gpt2, tmp_path, gpt2):
+    folder = shutil.copytree(tiny_gpt2, tmp_path / "model")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelNotFoundError, match="set llm_trust_pickle"):
+        answers(engine_for(folder), [Generate("the")])
+    request = Generate("the red", max_new_tokens=4)
+    assert answers(engine_for(folder, trust_pickle=True), [request]) == answers(gpt2, [request])
+
+
+def test_a_model_that_answers_nan_is_an_error(tiny_gpt2, tmp_path):
+    folder = shutil.copytree(tiny_gpt2, tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in tensors if "ln_f.weight" in name)
+    tensors[name][0] = float("nan")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    for request in (Generate("the"), Loss("the red")):
+        with pytest.raises(LLMError, match="not a number"):
+            answers(engine_for(folder), [request])
+
+
+def test_batches_are_halved_when_memory_runs_out():
+    def compute(batch):
+        if len(batch) > 3:
+            raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes")
+        return [item * 2 for item in batch]
+
+    found = list(in_batches(range(20), compute, size=8, length=lambda item: item))
+    assert sorted(item for batch, _ in found for item in batch) == list(range(20))
+    assert all(result == [item * 2 for item in batch] for batch, result in found)
+    assert max(len(batch) for batch, _ in found) == 2, "8 and 4 do not fit"
+    with pytest.raises(RuntimeError, match="not enough memory"):
+        list(in_batches([1], lambda batch: compute([1] * 9), size=8, length=lambda item: item))
+    with pytest.raises(RuntimeError, match="a bug"):
+        list(in_batches([1, 2], lambda batch: (_ for _ in ()).throw(RuntimeError("a bug")), size=8, length=int))
+
+
+def test_batches_are_cut_by_weight_and_tokens():
+    sizes = [len(b) for b, _ in in_batches(range(10), list, size=8, length=lambda i: 1, weight=lambda i: 3)]
+    assert sizes == [2] * 5
+    lengths = [[100, 100], [50, 50, 10, 10], [10]]
+    found = [b for b, _ in in_batches([10, 100, 50, 10, 100, 50, 10], list, size=8, length=int, tokens=200)]
+    assert found == lengths
+
+
+def test_the_spec_decides_dtype_and_attention(tiny_gpt2):
+    engine = engine_for(tiny_gpt2, dtype="float64")
+    (answer,) = answers(engine, [Generate("the capital of japan is", max_new_tokens=5)])
+    assert engine.model.dtype == torch.float64
+    assert engine.model.config._attn_implementation == "sdpa"
+    assert first(answer)["text"] == " tokyo."
+    assert json.dumps(answer, allow_nan=False)
