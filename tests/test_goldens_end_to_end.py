@@ -1,0 +1,236 @@
+"""The life of a golden, as a person at a terminal sees it."""
+
+import json
+
+import pytest
+
+from tests.conftest import COMMAND
+
+SUITE = """
+    def test_a(llm_snapshot):
+        assert "The capital of France is Paris." == llm_snapshot
+
+    def test_b(llm_snapshot):
+        llm_snapshot(name="list").check([1, 2.5, "three"])
+"""
+
+
+@pytest.fixture
+def suite(pytester, cache_dir):
+    pytester.makepyfile(test_life=SUITE)
+    return pytester
+
+
+def edit(pytester, old, new):
+    file = pytester.path / "test_life.py"
+    file.write_text(file.read_text().replace(old, new))
+
+
+def goldens(pytester):
+    return sorted(p.relative_to(pytester.path).as_posix() for p in pytester.path.rglob("__llm_snapshots__/**/*.json"))
+
+
+def test_a_missing_golden_fails_and_says_how_to_make_it(suite):
+    result = suite.runpytest()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "E*golden '1': there is none yet",
+            "E*+ The capital of France is Paris.",
+            'E*note: create it: pytest "test_life.py::test_a" --llm-update=new',
+            "*= model regression =*",
+            "goldens   2 missing",
+            "          missing     test_life.py::test_a (1)",
+            "          missing     test_life.py::test_b (list)",
+            "next      2 goldens or baselines are missing: pytest --llm-update=new writes them",
+        ]
+    )
+    assert goldens(suite) == []
+
+
+def test_new_creates_then_a_plain_run_passes_and_touches_nothing(suite):
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    assert goldens(suite) == [
+        "__llm_snapshots__/test_life/test_a--1.json",
+        "__llm_snapshots__/test_life/test_b--list.json",
+    ]
+    before = {path: (suite.path / path).stat() for path in goldens(suite)}
+    for flag in ("none", "new", "all"):
+        result = suite.runpytest(f"--llm-update={flag}")
+        result.assert_outcomes(passed=2)
+        result.stdout.fnmatch_lines(["goldens   2 identical"])
+    assert {path: (suite.path / path).stat().st_mtime_ns for path in before} == {
+        path: stat.st_mtime_ns for path, stat in before.items()
+    }
+
+
+def test_drift_is_shown_whole_and_waits_for_review(suite):
+    suite.runpytest("--llm-update=new")
+    edit(suite, "France is Paris.", "France is Lyon, a fine town on the Rhône.")
+    result = suite.runpytest()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E*golden '1': drifted",
+            "E*- The capital of France is Paris.",
+            "E*+ The capital of France is Lyon, a fine town on the Rhône.",
+            "*note: accept or reject it without the model: pytest-llm review*",
+            "goldens   1 identical, 1 drifted",
+            "          drifted     test_life.py::test_a (1)",
+            "next      1 candidate waits for you: pytest-llm review",
+        ]
+    )
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=1, failed=1)
+    result = suite.runpytest("--llm-update=all")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["goldens   1 identical, 1 updated"])
+    assert "Lyon" in (suite.path / "__llm_snapshots__/test_life/test_a--1.json").read_text()
+
+
+def test_what_an_assertion_has_no_room_for_stands_in_a_section(suite):
+    suite.makepyfile(
+        test_life="""
+        def test_a(llm_snapshot):
+            text = "\\n".join(f"line {i}" for i in range(30))
+            assert text == llm_snapshot
+        """
+    )
+    suite.runpytest("--llm-update=new")
+    edit(suite, "line {i}", "row {i}")
+    result = suite.runpytest()
+    result.stdout.fnmatch_lines(
+        [
+            "E*(all of it is below, under 'model regression')",
+            "*- model regression -*",
+            "golden '1': drifted",
+            "  note: golden file: __llm_snapshots__/test_life/test_a--1.json",
+        ]
+    )
+    assert "Full output truncated" not in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{ not json", "*test_a--1.json*"),
+        ("<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> other\n", "*merge*conflict*"),
+        ('{"schema": 99}', "*schema*99*"),
+        ("{}", "*test_a--1.json*"),
+    ],
+    ids=["corrupt", "conflict", "newer", "empty"],
+)
+def test_a_golden_that_cannot_be_read_is_an_error_not_a_failure(suite, content, message):
+    suite.runpytest("--llm-update=new")
+    (suite.path / "__llm_snapshots__/test_life/test_a--1.json").write_text(content)
+    result = suite.runpytest()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at call of test_a*", message, "ERROR test_life.py::test_a*"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_levels_make_a_difference_of_format_a_warning(suite):
+    suite.runpytest("--llm-update=new")
+    edit(suite, "The capital", "the  capital")
+    suite.runpytest().assert_outcomes(passed=1, failed=1)
+    result = suite.runpytest("--llm-drift-levels=format-only=warn")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        ["goldens   1 identical, 1 format-only", "          format-only test_life.py::test_a (1)"]
+    )
+
+
+def test_parameters_classes_and_hostile_names_have_files_of_their_own(pytester, cache_dir):
+    pytester.makepyfile(
+        test_names="""
+        import pytest
+
+        class TestX:
+            @pytest.mark.parametrize("value", ["a/b", "a\\\\b", "../../up", "A", "a", "", "x" * 300, "é"])
+            def test_y(self, llm_snapshot, value):
+                assert value == llm_snapshot
+                assert value == llm_snapshot(name="../" + value + "/..")
+        """
+    )
+    pytester.runpytest("--llm-update=new").assert_outcomes(passed=8)
+    files = goldens(pytester)
+    assert len(files) == 16
+    assert len({path.lower() for path in files}) == 16
+    assert all(path.startswith("__llm_snapshots__/test_names/TestX.test_y") for path in files)
+    pytester.runpytest().assert_outcomes(passed=8)
+
+
+def test_a_complete_run_reports_obsolete_goldens_and_prune_removes_them(suite):
+    suite.runpytest("--llm-update=new")
+    edit(suite, 'llm_snapshot(name="list").check([1, 2.5, "three"])', "pass")
+    assert "is obsolete" not in suite.runpytest("-k", "test_a").stdout.str()
+    assert "is obsolete" not in suite.runpytest("test_life.py::test_a").stdout.str()
+    suite.runpytest().stdout.fnmatch_lines(["next      1 golden that no test uses is obsolete: pytest-llm prune"])
+    assert len(goldens(suite)) == 2
+
+    result = suite.run(COMMAND, "prune")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        ["__llm_snapshots__/test_life/test_b--list.json", "1 obsolete golden; 'pytest-llm prune --yes' removes it"]
+    )
+    assert len(goldens(suite)) == 2
+    assert suite.run(COMMAND, "prune", "--yes").ret == 0
+    assert goldens(suite) == ["__llm_snapshots__/test_life/test_a--1.json"]
+    suite.run(COMMAND, "prune").stdout.fnmatch_lines(["nothing to remove*"])
+
+
+def test_a_skipped_or_failing_test_keeps_its_goldens(suite):
+    suite.runpytest("--llm-update=new")
+    edit(suite, "def test_b(llm_snapshot):", "def test_b(llm_snapshot):\n        assert 0")
+    assert "is obsolete" not in suite.runpytest().stdout.str()
+
+
+def test_under_xdist_the_controller_sums_up(suite):
+    suite.runpytest("-n2", "--llm-update=new").stdout.fnmatch_lines(["goldens   2 created"])
+    edit(suite, "Paris", "Lyon")
+    result = suite.runpytest("-n2")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["goldens   1 identical, 1 drifted", "next      1 candidate waits for you*"])
+
+
+def test_review_accepts_and_rejects_without_the_test(suite):
+    suite.runpytest("--llm-update=new")
+    edit(suite, "Paris", "Lyon")
+    edit(suite, "2.5", "3.5")
+    suite.runpytest().assert_outcomes(failed=2)
+
+    listing = suite.run(COMMAND, "review")
+    assert listing.ret == 1
+    listing.stdout.fnmatch_lines(
+        ["  1  drifted     test_life.py::test_a (1)", "  2  drifted     test_life.py::test_b (list)"]
+    )
+    suite.run(COMMAND, "review", "show", "1").stdout.fnmatch_lines(
+        ["test_life.py::test_a (1)", "*- The capital of France is Paris.", "*+ The capital of France is Lyon."]
+    )
+    assert suite.run(COMMAND, "review", "accept").ret == 2
+    assert suite.run(COMMAND, "review", "accept", "7").ret == 2
+    assert suite.run(COMMAND, "review", "accept", "1").ret == 0
+    assert suite.run(COMMAND, "review", "reject", "--all").ret == 0
+    assert suite.run(COMMAND, "review", "list").ret == 0
+    suite.runpytest().assert_outcomes(passed=1, failed=1)
+    golden = json.loads((suite.path / "__llm_snapshots__/test_life/test_b--list.json").read_text())
+    assert golden["output"]["value"] == [1, 2.5, "three"]
+
+
+def test_review_walks_on_a_terminal(suite):
+    pexpect = pytest.importorskip("pexpect")
+    suite.runpytest("--llm-update=new")
+    edit(suite, "Paris", "Lyon")
+    edit(suite, "2.5", "3.5")
+    suite.runpytest()
+    child = pexpect.spawn(COMMAND, ["review"], cwd=str(suite.path), timeout=60, encoding="utf-8")
+    child.expect(r"\[1/2\].*Lyon.*\[a\]ccept")
+    child.sendline("x")
+    child.expect("please answer one of a, r, s, q")
+    child.sendline("a")
+    child.expect(r"accepted.*\[2/2\].*\[a\]ccept")
+    child.sendline("r")
+    child.expect("rejected")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    suite.runpytest().assert_outcomes(passed=1, failed=1)
