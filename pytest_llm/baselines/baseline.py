@@ -16,7 +16,8 @@ from pytest_llm.files import canonical_json
 from pytest_llm.location import Location
 from pytest_llm.metrics.score import Score
 from pytest_llm.options import Settings
-from pytest_llm.stats.gate import Method, aligned, check_score, gate
+from pytest_llm.stats.gate import aligned, check_score, gate
+from pytest_llm.stats.paired import Method
 from pytest_llm.verdicts import Verdict
 
 __tracebackhide__ = measured
@@ -122,12 +123,12 @@ class Baseline:
         changed = before is None or canonical_json(now.to_json()) != canonical_json(before.to_json())
         if changed and (update == "all" or (update == "new" and before is None)):
             file.write(self._path, test, metric, now, self._settings.cache_dir / "locks")
-            return judgement.written(metric, now, before)
+            return judgement.written(metric, now, before, terms)
         if before is None:
             return judgement.missing(metric, now, self._command("new"))
         stale = changes.of_question(now, before)
         if stale:
-            return judgement.stale(metric, now, before, stale, self._command("all"))
+            return judgement.stale(metric, now, before, stale, terms, self._command("all"))
         changes.check_comparable(score.name, now, before)
         old = aligned(before.score(score.name, score.aggregate), new.ids)
         scale = max(map(abs, old.per_example), default=0.0)

@@ -11,7 +11,8 @@ from pytest_llm.baselines.entry import Entry
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics.score import Score
 from pytest_llm.stats import power
-from pytest_llm.stats.gate import GateResult, Method
+from pytest_llm.stats.gate import GateResult
+from pytest_llm.stats.paired import Method
 from pytest_llm.verdicts import Example, Outcome, Verdict
 
 Level = Literal["warn", "fail"]
@@ -68,16 +69,16 @@ def missing(metric: str, now: Entry, command: str) -> Verdict:
     )  # fmt: skip
 
 
-def stale(metric: str, now: Entry, before: Entry, changes: Sequence[str], command: str) -> Verdict:
+def stale(metric: str, now: Entry, before: Entry, changes: Sequence[str], terms: Terms, command: str) -> Verdict:
     """Return the verdict that the question is no longer the baseline's."""
     return Verdict(
         "baseline", metric, "stale", "fail", f"{metric}: the question changed since the baseline was made",
-        figures={"value": now.value, "baseline": before.value, "n": now.n},
+        figures={"value": now.value, "baseline": before.value, "margin": terms.margin, "n": now.n},
         notes=(*changes, f"if that was intended, measure the baseline again: {command}"),
     )  # fmt: skip
 
 
-def written(metric: str, now: Entry, before: Entry | None) -> Verdict:
+def written(metric: str, now: Entry, before: Entry | None, terms: Terms) -> Verdict:
     """Return the verdict that the baseline was created, or moved."""
     if before is None:
         return Verdict(
@@ -89,7 +90,7 @@ def written(metric: str, now: Entry, before: Entry | None) -> Verdict:
     value, old, delta = _apart(now.value, before.value)
     return Verdict(
         "baseline", metric, "updated", "pass", f"{metric} {value}: baseline updated, it was {old}",
-        figures={"value": now.value, "baseline": before.value, "n": now.n},
+        figures={"value": now.value, "baseline": before.value, "margin": terms.margin, "n": now.n},
         notes=(f"the new baseline is worse than the old one by {delta}",) if worse else (),
     )  # fmt: skip
 

@@ -10,10 +10,9 @@ from typing import Any, Literal
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics.score import Score
-from pytest_llm.stats.paired import Comparison, Design, compare_binary, compare_corpus, compare_means
+from pytest_llm.stats.paired import Comparison, Design, Method, compare_binary, compare_corpus, compare_means
 
 Status = Literal["pass", "fail", "inconclusive"]
-Method = Literal["auto", "t", "percentile", "bca"]
 
 #: How far a mean of stored (rounded) per-example values may be from the stored value of the metric.
 _ROUNDING = 1e-4
@@ -89,7 +88,8 @@ def gate(
     bootstrap. Values that are right or wrong: exact McNemar, Tango's bounds. Other means, weighted or not: paired
     t with clustered standard errors; the exponential of a mean (perplexity): the same on the log scale. ``groups``
     holds a label an example, in the order of ``new``: examples of a group (one document, one seed question) are not
-    independent. ``method`` takes ``percentile`` or ``bca`` bootstrap instead. Where nothing can be inferred (one
+    independent. ``method`` asks for ``percentile`` or ``bca`` bootstrap bounds instead, which follow strongly skewed
+    changes better, but cry wolf where only few examples changed. Where nothing can be inferred (one
     example, or no per-example values that explain the score) the margin alone decides, and the result says so.
 
     Raises:
@@ -173,7 +173,6 @@ def _compare(
 ) -> Comparison:
     import numpy as np
 
-    corrected = method == "bca"
     if kind == "corpus":
         aggregate, k = new.aggregate, len(new.statistics[0])
         assert aggregate is not None
@@ -182,7 +181,7 @@ def _compare(
         def difference(sums: Any) -> Any:
             return sign * (np.asarray(aggregate(sums[:, :k])) - np.asarray(aggregate(sums[:, k:])))
 
-        return compare_corpus(table, difference, design, corrected=corrected)
+        return compare_corpus(table, difference, design, method)
     x, y = np.asarray(new.per_example), np.asarray(base.per_example)
     if kind == "mean of logs":
         x, y = np.log(x), np.log(y)
@@ -195,13 +194,17 @@ def _compare(
     def difference_of_means(sums: Any) -> Any:
         return sign * (sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3])
 
-    return compare_corpus(np.column_stack([u * x, u, v * y, v]), difference_of_means, design, corrected=corrected)
+    return compare_corpus(np.column_stack([u * x, u, v * y, v]), difference_of_means, design, method)
 
 
 def _kind(new: Score, base: Score) -> str:
     """Return how the values of both scores come from their examples; "plain" when that is not known."""
     if new.aggregate and new.statistics and base.statistics:
-        return "corpus"
+        import numpy as np
+
+        sums = np.array([np.sum(new.statistics, axis=0), np.sum(base.statistics, axis=0)])
+        if np.allclose(new.aggregate(sums), [new, base], rtol=_ROUNDING, atol=_ROUNDING):
+            return "corpus"
     if not (new.per_example and base.per_example):
         return "plain"
     return next((kind for kind in ("mean", *_LOG_KINDS) if _explains(new, kind) and _explains(base, kind)), "plain")

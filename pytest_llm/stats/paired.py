@@ -7,11 +7,14 @@ Every one works on differences turned so that a drop is negative, and gives one-
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.stats import binary, bootstrap, clustered, power
+
+Method = Literal["auto", "t", "percentile", "bca"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,21 +53,18 @@ class Design:
 
 def compare_means(new: Any, base: Any, new_weights: Any, base_weights: Any, design: Design) -> Comparison:
     """Compare two (weighted) means of paired values by t with clustered standard errors."""
-    from scipy.special import stdtr, stdtrit
-
     new_mean, new_influence = clustered.weighted_mean(new, new_weights)
     base_mean, base_influence = clustered.weighted_mean(base, base_weights)
     delta, influence = new_mean - base_mean, new_influence - base_influence
     se, clusters = clustered.standard_error(influence, design.groups)
-    df = clusters - 1
-    half = -float(stdtrit(df, design.alpha)) * se
+    low, high, p = _t_bounds(delta, se, clusters - 1, design.alpha)
     return Comparison(
-        low=delta - half,
-        high=delta + half,
-        p=float(stdtr(df, delta / se)) if se > 0 else float(delta >= 0),
+        low=low,
+        high=high,
+        p=p,
         se=se,
-        mde=power.detectable_mean(se, df, margin=design.margin, alpha=design.alpha, power=design.power),
-        cost=influence + delta,
+        mde=power.detectable_mean(se, clusters - 1, margin=design.margin, alpha=design.alpha, power=design.power),
+        cost=new_weights / new_weights.mean() * new - base_weights / base_weights.mean() * base,
         method="paired t" if design.groups is None else f"paired t over {clusters} groups",
     )
 
@@ -86,12 +86,14 @@ def compare_binary(change: Any, design: Design) -> Comparison:
 
 
 def compare_corpus(
-    statistics: Any, difference: Callable[[Any], Any], design: Design, *, corrected: bool = False
+    statistics: Any, difference: Callable[[Any], Any], design: Design, method: Method = "auto"
 ) -> Comparison:
     """Compare two metrics of paired examples by the bootstrap over their sufficient statistics.
 
     ``statistics`` has shape [n, K]: what ``difference`` maps, summed, from [R, K] to R differences. Groups are
-    resampled whole. ``corrected`` takes BCa in place of percentile bounds; both are expanded for small samples.
+    resampled whole. ``method`` takes percentile or BCa bounds, expanded for small samples. By default the bounds are
+    the wider of percentile ones and t with the bootstrap's standard error: where few examples changed, percentiles
+    (and BCa more so) fail 7 to 10 % of harmless runs at a nominal 5 %, and t does not.
 
     Raises:
         InvalidInputError: a resample's metric is not a number.
@@ -100,24 +102,36 @@ def compare_corpus(
 
     rows = clustered.sum_by_group(statistics, design.groups)
     clusters = len(rows)
+    with np.errstate(all="ignore"):  # what comes out is looked at instead
+        replicates = np.asarray(difference(bootstrap.resampled_sums(rows, design.resamples, design.seed)))
+        cost = -np.asarray(difference(bootstrap.leave_one_out_sums(statistics)))
+        left_out = -cost if design.groups is None else np.asarray(difference(bootstrap.leave_one_out_sums(rows)))
     estimate = float(difference(rows.sum(axis=0, keepdims=True))[0])
-    replicates = np.asarray(difference(bootstrap.resampled_sums(rows, design.resamples, design.seed)))
-    if not np.isfinite(replicates).all():
+    if not (np.isfinite(replicates).all() and np.isfinite(left_out).all()):
         raise InvalidInputError("the metric is not a number on some resamples of the examples: it cannot be gated")
-    z0 = a = 0.0
-    if corrected:
-        left_out = np.asarray(difference(bootstrap.leave_one_out_sums(rows)))
-        z0, a = bootstrap.bca_constants(replicates, estimate, left_out)
+    z0, a = bootstrap.bca_constants(replicates, estimate, left_out) if method == "bca" else (0.0, 0.0)
     low, high = bootstrap.bounds(replicates, bootstrap.expanded_z(design.alpha, clusters), z0, a)
-    se = float(replicates.std()) * (clusters / (clusters - 1)) ** 0.5
-    cost = estimate - np.asarray(difference(bootstrap.leave_one_out_sums(statistics)))
+    p = bootstrap.expanded_p(bootstrap.z_of_zero(replicates, z0, a), clusters)
+    se = float(replicates.std()) * math.sqrt(clusters / (clusters - 1))
+    if method == "auto":
+        t_low, t_high, t_p = _t_bounds(estimate, se, clusters - 1, design.alpha)
+        low, high, p = min(low, t_low), max(high, t_high), max(p, t_p)
     return Comparison(
         low=low,
         high=high,
-        p=bootstrap.expanded_p(bootstrap.z_of_zero(replicates, z0, a), clusters),
+        p=p,
         se=se,
         mde=power.detectable_mean(se, clusters - 1, margin=design.margin, alpha=design.alpha, power=design.power),
-        cost=cost,
-        method=f"paired {'BCa ' if corrected else ''}bootstrap, {design.resamples} resamples"
+        cost=estimate + cost,
+        method=f"paired {'BCa ' if method == 'bca' else ''}bootstrap, {design.resamples} resamples"
         + ("" if design.groups is None else f" of {clusters} groups"),
     )
+
+
+def _t_bounds(estimate: float, se: float, df: int, alpha: float) -> tuple[float, float, float]:
+    """Return one-sided bounds at level ``alpha``, and the p of "not below 0"."""
+    from scipy.special import stdtr, stdtrit
+
+    half = -float(stdtrit(df, alpha)) * se
+    p = float(stdtr(df, estimate / se)) if se > 0 else float(estimate >= 0)
+    return estimate - half, estimate + half, p

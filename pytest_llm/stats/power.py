@@ -6,6 +6,7 @@ its margin, so a margin above the critical value is what limits it.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -58,7 +59,7 @@ def power_of_mcnemar(n: int, worse: float, better: float, *, margin: float = 0.0
     spread = 8 * math.sqrt(n * flip * (1 - flip)) + 8
     m = np.arange(max(1, math.floor(n * flip - spread)), min(n, math.ceil(n * flip + spread)) + 1)
     log_pmf = gammaln(n + 1) - gammaln(m + 1) - gammaln(n - m + 1) + xlogy(m, flip) + xlog1py(n - m, -flip)
-    least = np.maximum(_critical_flips(m, alpha), np.floor((m + margin * n) / 2 + 1e-9) + 1)
+    least = np.maximum(_critical_flips(n, alpha)[m], np.floor((m + margin * n) / 2 + 1e-9) + 1)
     return float(np.sum(np.exp(log_pmf) * _at_least(least, m, worse / flip)))
 
 
@@ -78,7 +79,7 @@ def detectable_mcnemar(
     if chance(1.0) < power:
         return None
     low, high = 0.0, 1.0
-    for _ in range(30):
+    for _ in range(20):
         middle = (low + high) / 2
         low, high = (low, middle) if chance(middle) >= power else (middle, high)
     return high
@@ -90,16 +91,18 @@ def _critical(se: float, df: float, margin: float, alpha: float) -> float:
     return max(margin, -float(stdtrit(df, alpha)) * se)
 
 
-def _critical_flips(m: Any, alpha: float) -> Any:
-    """Return for each number of flips the least count of worse ones with an exact McNemar p <= alpha."""
+@functools.lru_cache(maxsize=8)
+def _critical_flips(n: int, alpha: float) -> Any:
+    """Return, for 0 to ``n`` flips, the least count of worse ones with an exact McNemar p <= ``alpha``: [n + 1]."""
     import numpy as np
+    from scipy.special import ndtri
 
-    low, high = np.zeros_like(m), m + 1
-    while np.any(high - low > 1):
-        middle = (low + high) // 2
-        significant = _at_least(middle, m, 0.5) <= alpha
-        low, high = np.where(significant, low, middle), np.where(significant, middle, high)
-    return high
+    m = np.arange(n + 1)
+    # The normal approximation is off by two at most; the exact tail picks among its neighbours.
+    guess = np.floor(m / 2 - ndtri(alpha) * np.sqrt(m) / 2)
+    candidates = guess[:, None] + np.arange(-2, 4)
+    significant = _at_least(candidates, m[:, None], 0.5) <= alpha
+    return candidates[m, significant.argmax(axis=1)]
 
 
 def _at_least(k: Any, m: Any, rate: float) -> Any:

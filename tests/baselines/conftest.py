@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from pytest_llm import record
+from pytest_llm.baselines.baseline import Baseline
+from pytest_llm.location import Location
+from pytest_llm.options import Settings
+
+
+@dataclasses.dataclass
+class Project:
+    """A test module's folder, in which runs follow one another."""
+
+    folder: object
+
+    def __post_init__(self):
+        self.record = record.RunRecord()
+
+    @property
+    def file(self):
+        return self.folder / "tests" / "__llm_baselines__" / "test_quality.json"
+
+    def run(self, test="test_bleu", **settings):
+        """A new run of ``test``: its fixture."""
+        path = self.folder / "tests" / "test_quality.py"
+        location = Location(nodeid=f"tests/test_quality.py::{test}", file=path, qualname=test)
+        return Baseline(location, Settings(cache_dir=self.folder / "cache", root=self.folder, **settings))
+
+    def create(self, metric, value, test="test_bleu", **terms):
+        return self.run(test, update="new").check(metric, value, margin=0.0, **terms)
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def recorded():
+    """The verdicts noted while the test runs, which are no part of the outer run."""
+    running = record.begin()
+    yield running.verdicts
+    record.end(running)

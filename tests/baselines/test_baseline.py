@@ -1,0 +1,383 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from pytest_llm.errors import GoldenError, InvalidInputError
+from pytest_llm.metrics import bleu
+from pytest_llm.metrics.score import Score
+from pytest_llm.results import Generation
+
+SENTENCES = [
+    f"the {('old', 'red', 'big', 'wet', 'sad')[i % 5]} {('cat', 'dog', 'owl', 'cow')[i % 4]} sat on the "
+    f"{('mat', 'hill', 'roof')[i % 3]} and looked at the {('sun', 'moon')[i % 2]} for a long time"
+    for i in range(60)
+]
+
+
+def spoiled(rate, seed=0):
+    rng = np.random.default_rng(seed)
+    return [" ".join(w if rng.random() > rate else "blah" for w in s.split()) for s in SENTENCES]
+
+
+def accuracy(values, **fields):
+    values = [float(v) for v in values]
+    return Score(sum(values) / len(values), name="accuracy", n=len(values), per_example=values, **fields)
+
+
+def graded(values, **fields):
+    return Score(float(np.mean(values)), name="quality", n=len(values), per_example=values, **fields)
+
+
+RIGHT = [1] * 40
+
+
+def test_missing_fails_and_prints_the_command(project):
+    with pytest.raises(AssertionError) as caught:
+        project.run('test_bleu[$x-"y"]').check("bleu", Score(28.0, name="bleu", n=1), margin=1.0)
+    assert str(caught.value) == (
+        "bleu 28.0 has no baseline to be compared with\n"
+        "  value 28   n 1\n"
+        '  note: create it: pytest "tests/test_quality.py::test_bleu[\\$x-\\"y\\"]" --llm-update=new'
+    )
+    assert not project.file.exists()
+
+
+def test_create_pass_fail_update_pass(project):
+    good, bad = bleu(spoiled(0.05), SENTENCES), bleu(spoiled(0.3), SENTENCES)
+    created = project.create("bleu", good)
+    assert (created.status, created.outcome) == ("created", "pass")
+    assert (
+        project.run().check("bleu", good, margin=0.0).headline
+        == f"bleu {good:.3f} equals its baseline in every example"
+    )
+    with pytest.raises(AssertionError) as caught:
+        project.run().check("bleu", bad, margin=1.0)
+    drop = good - bad
+    assert str(caught.value).startswith(
+        f"bleu {bad:.1f} is worse than its baseline {good:.1f} by {drop:.1f} points (margin 1.0)\n"
+    )
+    for shown in ("delta", "interval [", "confidence 0.9", "p 0.000", "n 60", "detectable drop", "paired bootstrap"):
+        assert shown in str(caught.value)
+    assert str(caught.value).count("      expected: the ") == str(caught.value).count("      actual:   ") == 3
+    with pytest.raises(AssertionError, match="is worse"):  # new leaves what is there
+        project.run(update="new").check("bleu", bad, margin=1.0)
+    moved = project.run(update="all").check("bleu", bad, margin=1.0)
+    assert (moved.status, moved.outcome) == ("updated", "pass")
+    assert moved.headline == f"bleu {bad:.1f}: baseline updated, it was {good:.1f}"
+    assert moved.notes == (f"the new baseline is worse than the old one by {drop:.1f}",)
+    assert project.run().check("bleu", bad, margin=0.0).status == "pass"
+    assert project.run(update="all").check("bleu", bad, margin=0.0).status == "pass"  # nothing to move
+
+
+def test_improvement_offers_to_ratchet(project):
+    project.create("bleu", bleu(spoiled(0.3), SENTENCES))
+    verdict = project.run().check("bleu", bleu(spoiled(0.05), SENTENCES), margin=1.0)
+    assert (verdict.status, verdict.outcome) == ("improved", "pass")
+    assert "is better than its baseline" in verdict.headline
+    assert verdict.notes == (
+        'to hold this level from now on, make it the baseline: pytest "tests/test_quality.py::test_bleu" --llm-update=all',
+    )
+
+
+def test_inconclusive_warns_or_fails_when_strict(project):
+    rng = np.random.default_rng(1)
+    base = rng.random(20)
+    project.create("quality", graded(base))
+    noisy = graded(base + rng.normal(0, 0.2, 20))
+    verdict = project.run().check("quality", noisy, margin=0.02)
+    assert (verdict.status, verdict.outcome) == ("inconclusive", "warn")
+    assert verdict.notes[0].startswith("this gate sees a drop of ")
+    assert verdict.notes[0].endswith("or more with probability 0.8")
+    assert verdict.notes[1].startswith("about ")
+    with pytest.raises(AssertionError, match="against its baseline"):
+        project.run(strict_gates=True).check("quality", noisy, margin=0.02)
+    wide = project.run(alpha=0.4, power=0.5).check("quality", noisy, margin=0.02)
+    assert wide.figures["confidence"] == 0.2
+    assert wide.figures["detectable drop"] < verdict.figures["detectable drop"]
+
+
+def test_accuracy_names_what_flipped(project):
+    ids = [f"q{i}" for i in range(40)]
+    project.create("accuracy", accuracy(RIGHT, ids=ids))
+    now = accuracy([0] * 8 + [1] * 32, ids=ids, references=["Paris"] * 40, predictions=["Lyon"] * 8 + ["Paris"] * 32)
+    with pytest.raises(AssertionError, match="the reference texts changed"):
+        project.run().check("accuracy", now, margin=0.05)
+    now = accuracy([0] * 8 + [1] * 32, ids=ids)
+    with pytest.raises(AssertionError) as caught:
+        project.run().check("accuracy", now, margin=0.05)
+    assert str(caught.value).startswith("accuracy 0.80 is worse than its baseline 1.00 by 0.20 (margin 0.05)\n")
+    assert "flip rate 0.2" in str(caught.value)
+    assert "newly failing: q0, q1, q2, q3, q4, q5, q6, q7" in str(caught.value)
+    assert "  [q0: 1.0 -> 0.0]\n" in str(caught.value)
+
+
+def test_examples_are_shown_side_by_side(project):
+    references = ["Paris"] * 40
+    project.create("accuracy", accuracy(RIGHT, references=references, predictions=references))
+    now = accuracy([0] * 8 + [1] * 32, references=references, predictions=["Lyon\x1b[31m"] * 8 + ["Paris"] * 32)
+    with pytest.raises(AssertionError) as caught:
+        project.run().check("accuracy", now, margin=0.05)
+    assert "    [0: 1.0 -> 0.0]\n      expected: Paris\n      actual:   Lyon\\x1b[31m\n" in str(caught.value)
+
+
+def test_max_broken_guards_single_examples(project):
+    base = [0.9, 0.8] * 50
+    project.create("quality", graded(base))
+    now = [x + 0.02 for x in base]
+    now[3], now[7] = 0.1, 0.2  # two broken, and the mean barely moves
+    assert project.run().check("quality", graded(now), margin=0.1).ok
+    assert project.run().check("quality", graded(now), margin=0.1, max_broken=2, broken_by=0.5).ok
+    with pytest.raises(AssertionError) as caught:
+        project.run().check("quality", graded(now), margin=0.1, max_broken=1, broken_by=0.5)
+    assert str(caught.value).startswith("quality: 2 examples broke (1 may): 3, 7\n")
+    assert "note: quality 0.8" in str(caught.value)
+    with pytest.raises(InvalidInputError, match="needs broken_by=AMOUNT"):
+        project.run().check("quality", graded(now), margin=0.1, max_broken=1)
+    project.create("accuracy", accuracy(RIGHT))
+    with pytest.raises(AssertionError, match=r"accuracy: 1 example broke \(0 may\): 5"):
+        project.run().check("accuracy", accuracy([1] * 5 + [0] + [1] * 34), margin=0.2, max_broken=0)
+    project.create("plain", 0.5, higher_is_better=True)
+    with pytest.raises(InvalidInputError, match="needs per-example values"):
+        project.run().check("plain", 0.5, higher_is_better=True, margin=0.2, max_broken=0)
+
+
+def test_length_band(project):
+    def score(text):
+        return accuracy(RIGHT, predictions=[text] * 40, references=["x"] * 40)
+
+    project.create("accuracy", score("one two three four five six seven eight nine ten"))
+    same = project.run().check("accuracy", score("a b c d e f g h i j"), margin=0.1)
+    assert (same.outcome, same.figures["length ratio"]) == ("pass", 1.0)
+    longer = score("a b c d e f g h i j k l")
+    verdict = project.run().check("accuracy", longer, margin=0.1)
+    assert (verdict.status, verdict.outcome, verdict.figures["length ratio"]) == ("pass", "warn", 1.2)
+    assert verdict.notes == (
+        "answers are 1.20 times as long as the baseline's (12.0 words a piece, were 10.0; the band is 0.9 to 1.1)",
+    )
+    assert project.run().check("accuracy", longer, margin=0.1, length_band=(0.5, 1.5)).outcome == "pass"
+    assert "length ratio" not in project.run().check("accuracy", longer, margin=0.1, length_band=None).figures
+    with pytest.raises(AssertionError, match="accuracy: answers are 1.20 times as long"):
+        project.run().check("accuracy", longer, margin=0.1, length_level="fail")
+    with pytest.raises(AssertionError, match="answers are 0.00 times as long"):
+        project.run().check("accuracy", score(""), margin=0.1, length_level="fail")
+
+
+def test_length_counts_tokens_of_generations(project):
+    def score(tokens):
+        texts = [Generation("x", token_ids=range(tokens), tokens=["x"] * tokens) for _ in range(40)]
+        return accuracy(RIGHT, predictions=texts)
+
+    project.create("accuracy", score(10))
+    verdict = project.run().check("accuracy", score(16), margin=0.1)
+    assert "16.0 tokens a piece, were 10.0" in verdict.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"request": "other"}, "the prompts or generation settings changed"),
+        ({"signature": "v:2"}, r"the metric is configured differently \(v:1 -> v:2\)"),
+        ({"references": ["z"] * 40}, "the reference texts changed"),
+        ({"ids": [f"n{i}" for i in range(40)]}, r"the examples changed \(40 added, 40 removed, 0 kept\)"),
+    ],
+)
+def test_a_changed_question_is_stale_not_worse(project, change, why):
+    fields = {"request": "q", "signature": "v:1", "references": ["r"] * 40}
+    project.create("accuracy", accuracy(RIGHT, **fields))
+    for values in (RIGHT, [0] * 40):
+        with pytest.raises(
+            AssertionError, match=r"(?s)the question changed since the baseline was made.*" + why
+        ) as caught:
+            project.run(update="new").check("accuracy", accuracy(values, **{**fields, **change}), margin=0.1)
+        assert "--llm-update=all" in str(caught.value)
+    assert (
+        project.run(update="all").check("accuracy", accuracy(RIGHT, **{**fields, **change}), margin=0.1).status
+        == "updated"
+    )
+
+
+def test_another_number_of_examples_is_stale(project):
+    project.create("accuracy", accuracy(RIGHT))
+    with pytest.raises(AssertionError, match=r"1 added, 0 removed, 40 kept"):
+        project.run().check("accuracy", accuracy([*RIGHT, 1]), margin=0.1)
+
+
+def test_the_order_of_examples_does_not_matter(project):
+    values, ids = np.linspace(0, 1, 40), [f"e{i}" for i in range(40)]
+    project.create("quality", graded(values, ids=ids))
+    verdict = project.run().check("quality", graded(values[::-1], ids=ids[::-1]), margin=0.0)
+    assert verdict.figures["method"] == "every example"
+
+
+def test_environment_is_noted_before_the_model(project):
+    def made_by(torch, digest, values):
+        origin = {"model": {"source": "org/m", "digest": digest * 20}, "environment": {"torch": torch, "device": "cpu"}}
+        return accuracy(values, origin=origin)
+
+    project.create("accuracy", made_by("2.12", "a", RIGHT))
+    assert project.run().check("accuracy", made_by("2.13", "b", RIGHT), margin=0.1).notes == ()
+    with pytest.raises(AssertionError) as caught:
+        project.run().check("accuracy", made_by("2.13", "b", [0] * 10 + [1] * 30), margin=0.1)
+    notes = [part.strip() for part in str(caught.value).split("note: ")[1:]]
+    assert notes[0] == "the environment changed since the baseline, which may explain this: torch 2.12 -> 2.13"
+    assert notes[1].startswith("the baseline was made by org/m (aaaaaaaaaaaa), this score by org/m (bbbbbbbbbbbb)")
+
+
+@pytest.mark.parametrize(
+    ("value", "terms", "message"),
+    [
+        (math.nan, {}, "is nan"),
+        (accuracy([1, math.nan, *RIGHT[2:]]), {}, "is nan"),
+        (Score(0.5, name="accuracy", n=40, per_example=[math.nan] * 40), {}, "not finite"),
+        (Score(0.5, name="accuracy", n=0), {}, "no examples"),
+        (accuracy(RIGHT, ids=["a"] * 40), {}, "repeated"),
+        ("0.5", {}, "a number or a Score"),
+        (True, {}, "a number or a Score"),
+        (accuracy(RIGHT), {"margin": -1.0}, "margin"),
+        (accuracy(RIGHT), {"margin": math.nan}, "margin"),
+        (accuracy(RIGHT), {"alpha": 0.7}, "alpha"),
+        (accuracy(RIGHT), {"higher_is_better": False}, "contradicts"),
+        (accuracy(RIGHT), {"broken_by": 0.1}, "needs max_broken"),
+        (accuracy(RIGHT), {"max_broken": -1}, "max_broken"),
+        (accuracy(RIGHT), {"length_band": (1.1, 0.9)}, "length_band"),
+        (accuracy(RIGHT), {"length_level": "error"}, "length_level"),
+        (accuracy(RIGHT), {"groups": ["a"]}, "one label an example"),
+    ],
+)
+@pytest.mark.parametrize("update", ["none", "new", "all"])
+def test_what_cannot_be_measured_never_passes_nor_is_written(project, recorded, value, terms, message, update):
+    project.create("accuracy", accuracy(RIGHT))
+    before = project.file.read_bytes()
+    if "groups" in terms and update == "all":
+        value = accuracy(RIGHT)
+    with pytest.raises(InvalidInputError, match=message):
+        project.run(update=update).check("accuracy", value, **{"margin": 0.1, **terms})
+    assert project.file.read_bytes() == before
+    assert (recorded[-1].status, recorded[-1].outcome) == ("invalid", "error")
+
+
+def test_another_metric_or_tokenizer_cannot_pass(project):
+    project.create("m", graded([0.5] * 3, unit="points"))
+    with pytest.raises(InvalidInputError, match="the baseline is in points, higher is better, this score in no unit"):
+        project.run().check("m", graded([0.5] * 3), margin=1)
+    with pytest.raises(InvalidInputError, match="lower is better"):
+        project.run().check("m", graded([0.5] * 3, unit="points", higher_is_better=False), margin=1)
+
+    def loss(tokens):
+        return Score(
+            2.0, name="loss", n=2, per_example=[2, 2], weights=tokens, unit="nats/token", higher_is_better=False
+        )
+
+    project.create("loss", loss([10, 20]))
+    with pytest.raises(InvalidInputError, match="31 tokens here and 30 in the baseline: the tokenizer changed"):
+        project.run().check("loss", loss([10, 21]), margin=1)
+
+
+def test_plain_numbers_are_compared_by_the_margin(project):
+    for metric, worse, better, terms in (
+        ("latency", 1.3, 0.5, {"higher_is_better": False}),
+        ("bleu", 27.0, 30.0, {}),
+        ("loss", 1.3, 0.5, {}),
+    ):
+        middle = 28.0 if metric == "bleu" else 1.0
+        project.create(metric, middle, **terms)
+        assert project.run().check(metric, middle, margin=0.2, **terms).status == "pass"
+        assert project.run().check(metric, better, margin=0.2, **terms).status == "improved"
+        with pytest.raises(
+            AssertionError, match=f"{metric} .* is worse than its baseline .*(?s:.*)carries no interval"
+        ):
+            project.run().check(metric, worse, margin=0.2, **terms)
+    with pytest.raises(InvalidInputError, match="say higher_is_better"):
+        project.run().check("my own", 0.5, margin=0.1)
+
+
+def test_loss_gate(project):
+    rng = np.random.default_rng(3)
+    tokens, base = rng.integers(20, 90, 50), rng.normal(3, 0.4, 50)
+
+    def loss(values):
+        value = float(np.average(values, weights=tokens))
+        return Score(value, name="loss", n=50, per_example=values, weights=tokens, unit="nats/token",
+                     higher_is_better=False, ids=[f"doc{i}" for i in range(50)])  # fmt: skip
+
+    project.create("loss", loss(base), "test_loss")
+    assert (
+        project.run("test_loss").check("loss", loss(base * (1 + 2e-7)), margin=0.0).figures["method"] == "every example"
+    )
+    worse = base + 0.05 + rng.normal(0, 0.02, 50)
+    worse[17] += 1
+    with pytest.raises(
+        AssertionError, match=r"loss \d\.\d+ is worse than its baseline \d\.\d+ by 0\.0\d+ nats/token \(margin 0.01\)"
+    ) as caught:
+        project.run("test_loss").check("loss", loss(worse), margin=0.01)
+    assert "\n  [doc17: " in str(caught.value)
+
+
+def test_a_metric_is_checked_once_a_test(project):
+    project.create("accuracy", accuracy(RIGHT))
+    baseline = project.run()
+    baseline.check("accuracy", accuracy(RIGHT), margin=0.1)
+    with pytest.raises(InvalidInputError, match="checked twice in this test"):
+        baseline.check("accuracy", accuracy(RIGHT), margin=0.1)
+
+
+def test_tests_and_metrics_live_side_by_side(project):
+    project.create("accuracy", accuracy(RIGHT), "test_a")
+    project.create("quality", graded([0.5, 0.7]), "test_a")
+    project.create("accuracy", accuracy([0] * 40), "test_b[x]")
+    tests = json.loads(project.file.read_text())["tests"]
+    assert {test: sorted(metrics) for test, metrics in tests.items()} == {
+        "test_a": ["accuracy", "quality"], "test_b[x]": ["accuracy"],
+    }  # fmt: skip
+    assert [p.name for p in project.file.parent.iterdir()] == ["test_quality.json"]
+    assert str(project.folder) not in project.file.read_text()
+
+
+def test_a_file_that_cannot_be_read_is_an_error_and_is_recorded(project, recorded):
+    project.create("accuracy", accuracy(RIGHT))
+    project.file.write_text("<<<<<<< HEAD\n" + project.file.read_text())
+    for update in ("none", "new", "all"):
+        with pytest.raises(GoldenError, match="test_quality.json:1: merge-conflict marker"):
+            project.run(update=update).check("accuracy", accuracy(RIGHT), margin=0.1)
+    assert (recorded[-1].status, recorded[-1].outcome) == ("invalid", "error")
+
+
+def test_verdicts_are_recorded_as_plain_data(project, recorded):
+    project.create("accuracy", accuracy(RIGHT))
+    verdict = project.run().check("accuracy", accuracy([0] + [1] * 39), margin=0.2)
+    assert recorded[-1] == verdict
+    assert json.loads(json.dumps(verdict.to_json(), allow_nan=False))["figures"] == verdict.figures
+    assert list(verdict.figures) == [
+        "value", "baseline", "delta", "margin", "interval", "confidence", "p", "n", "detectable drop", "flip rate",
+        "method",
+    ]  # fmt: skip
+
+
+def test_the_fixture_in_a_run(pytester, cache_dir):
+    pytester.makepyfile(
+        test_gate="""
+        import os
+        from pytest_llm.metrics.score import Score
+
+        def score(right):
+            return Score(right / 40, name="accuracy", n=40, per_example=[1] * right + [0] * (40 - right))
+
+        def test_gate(llm_baseline):
+            llm_baseline.check("accuracy", score(int(os.environ["RIGHT"])), margin=0.05)
+        """
+    )
+
+    def run(right, *arguments):
+        pytester._monkeypatch.setenv("RIGHT", str(right))
+        return pytester.runpytest("-p", "no:cacheprovider", *arguments)
+
+    run(40).stdout.fnmatch_lines(['*create it: pytest "test_gate.py::test_gate" --llm-update=new*'])
+    run(40, "--llm-update=new").assert_outcomes(passed=1)
+    run(40).assert_outcomes(passed=1)
+    result = run(30)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*accuracy 0.75 is worse than its baseline 1.00 by 0.25 (margin 0.05)"])
+    run(30, "--llm-update=all").assert_outcomes(passed=1)
+    run(30).assert_outcomes(passed=1)

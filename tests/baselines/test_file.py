@@ -1,0 +1,206 @@
+import json
+import multiprocessing
+import re
+
+import pytest
+
+from pytest_llm.baselines import file
+from pytest_llm.baselines.entry import Entry
+from pytest_llm.errors import GoldenError
+from pytest_llm.location import Location
+from pytest_llm.metrics.score import Score
+
+SCORE = Score(
+    1 / 3,
+    name="f1",
+    n=12,
+    unit="points",
+    per_example=[i / 3 for i in range(12)],
+    statistics=[[i, 2 * i + 0.5] for i in range(12)],
+    ids=[f"frage-ü{i}" for i in range(12)],
+    signature="v:1",
+    request="abc",
+    references=[f"r{i}" for i in range(12)],
+    predictions=["one two three"] * 12,
+    origin={"model": {"source": "m"}, "environment": {"torch": "2.1"}},
+)
+
+EXPECTED = """\
+{
+  "schema": 1,
+  "tests": {
+    "test_f1[a-1]": {
+      "f1": {
+        "environment": {
+          "torch": "2.1"
+        },
+        "higher_is_better": true,
+        "length": 3,
+        "length_unit": "words",
+        "model": {
+          "source": "m"
+        },
+        "n": 2,
+        "per_example": [
+          0.3333333, 1
+        ],
+        "references": "3f2fbf5aef12",
+        "request": "abc",
+        "signature": "v:1",
+        "statistics": [
+          [0, 0.5],
+          [1, 2.5]
+        ],
+        "unit": "points",
+        "value": 0.6666667
+      }
+    }
+  }
+}
+"""
+
+
+def test_layout(tmp_path):
+    score = Score(
+        2 / 3, name="f1", n=2, unit="points", per_example=[1 / 3, 1.0], statistics=[[0, 0.5], [1, 2.5]], signature="v:1",
+        request="abc", references=["x", "y"], predictions=["one two three"] * 2, origin=SCORE.origin,
+    )  # fmt: skip
+    path = tmp_path / "new" / "b.json"
+    file.write(path, "test_f1[a-1]", "f1", Entry.of(score), tmp_path / "locks")
+    text = path.read_bytes().decode()
+    assert re.sub(r'("references": ".{12}).{52}"', r'\1"', text) == EXPECTED.replace(
+        "3f2fbf5aef12", json.loads(text)["tests"]["test_f1[a-1]"]["f1"]["references"][:12]
+    )
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file() and "locks" not in p.parts) == ["b.json"]
+
+
+def test_round_trip_is_exact_and_stable(tmp_path):
+    path = tmp_path / "b.json"
+    entry = Entry.of(SCORE)
+    file.write(path, "t", "f1", entry, tmp_path / "locks")
+    assert file.read(path, "t", "f1") == entry
+    first = path.read_bytes()
+    file.write(path, "t", "f1", file.read(path, "t", "f1"), tmp_path / "locks")
+    assert path.read_bytes() == first
+    again = Entry.of(entry.score("f1", None))
+    assert (again.value, again.per_example, again.statistics, again.ids) == (
+        entry.value, entry.per_example, entry.statistics, entry.ids,
+    )  # fmt: skip
+    assert file.read(path, "t", "other") is None
+    assert file.read(path, "u", "f1") is None
+    assert file.read(tmp_path / "none.json", "t", "f1") is None
+
+
+def test_one_changed_example_is_one_changed_line(tmp_path):
+    path = tmp_path / "b.json"
+    values = [i / 7 for i in range(100)]
+    lines = []
+    for x in (0.5, 0.123456789):
+        values[42] = x
+        file.write(path, "t", "f1", Entry.of(Score(0.5, name="f1", n=100, per_example=values)), tmp_path / "locks")
+        lines.append(path.read_text().splitlines())
+    assert sum(a != b for a, b in zip(*lines, strict=True)) == 1
+    assert max(map(len, lines[0])) < 120
+
+
+def test_counts_are_kept_exactly(tmp_path):
+    score = Score(1.0, name="x", n=1, statistics=[[123456789012.0, 0.1234567891]])
+    assert Entry.of(score).statistics == ((123456789012, 0.1234568),)
+
+
+def test_a_file_is_named_after_the_module(tmp_path):
+    def path(name):
+        return file.path_for(Location("x", tmp_path / name, "t")).relative_to(tmp_path).as_posix()
+
+    assert path("test_a.py") == "__llm_baselines__/test_a.json"
+    assert path("Test_a.py") != path("test_a.py")  # they may share a folder, on a disk that ignores case
+
+
+def test_surrogates_do_not_break_the_file(tmp_path):
+    path = tmp_path / "b.json"
+    entry = Entry.of(Score(0.5, name="x", n=2, per_example=[0, 1], ids=["\ud800", "ok"]))
+    file.write(path, "t", "x", entry, tmp_path / "locks")
+    assert file.read(path, "t", "x") == entry
+
+
+def test_a_text_without_scored_tokens_has_no_value_and_needs_none():
+    score = Score(3.0, name="loss", n=2, per_example=[3.0, float("nan")], weights=[10, 0])
+    assert Entry.of(score).per_example == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("{", 1, "not valid JSON"),
+        ('{\n  "schema": 1,\n  "tests": {,\n', 3, "not valid JSON"),
+        ('{\n<<<<<<< HEAD\n  "schema": 1\n=======\n', 2, "merge-conflict marker '<<<<<<< HEAD'; keep one side"),
+        ('{\n  "schema": 99,\n  "tests": {}\n}', 2, "schema 99 is newer than the 1"),
+        ("[1]", 1, "not a baseline file"),
+        ('{"tests": {}}', 1, "not a baseline file"),
+        ('{"schema": 1, "tests": {"t": 3}}', 1, "not a baseline file"),
+        ('{"schema": 1, "tests": {\n"t": {},\n"t": {}}}', 3, '"t" occurs twice'),
+    ],
+)
+def test_what_cannot_be_read_says_where_and_what_to_do(tmp_path, text, line, message):
+    path = tmp_path / "b.json"
+    path.write_text(text)
+    with pytest.raises(GoldenError) as caught:
+        file.read(path, "t", "x")
+    assert str(caught.value).startswith(f"{path}:{line}: {message}")
+    assert re.search("--llm-update|upgrade", str(caught.value))
+    with pytest.raises(GoldenError):  # and is not written over
+        file.write(path, "t", "x", Entry.of(SCORE), tmp_path / "locks")
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"value": None}, "value must be a finite number"),
+        ({"value": float("nan")}, "value must be a finite number"),
+        ({"n": 0}, "n must be a positive integer"),
+        ({"n": 11}, "must hold one entry an example (11)"),
+        ({"per_example": [1, "2"] * 6}, "per_example must hold finite numbers"),
+        ({"ids": ["a"] * 12}, "ids must be texts, each once"),
+        ({"statistics": [[1, 2]] * 11 + [[1]]}, "rows of finite numbers, equally long"),
+        ({"higher_is_better": "yes"}, "higher_is_better must be true or false"),
+        ({"surprise": 1}, "unknown field surprise"),
+        ({"unit": 3}, "unit must be text"),
+        ({"model": []}, "model must be an object"),
+    ],
+)
+def test_an_entry_that_does_not_hold_together(tmp_path, change, message):
+    path = tmp_path / "b.json"
+    data = {"schema": 1, "tests": {"t": {"f1": {**Entry.of(SCORE).to_json(), **change}}}}
+    path.write_text(json.dumps(data, indent=1))
+    with pytest.raises(GoldenError) as caught:
+        file.read(path, "t", "f1")
+    assert f"{path}:5: f1 of t: " in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    path = tmp_path / "b.json"
+    path.write_bytes(b"\xff\xfe{")
+    with pytest.raises(GoldenError, match="cannot be read"):
+        file.read(path, "t", "x")
+
+
+def _write(path, locks, worker):
+    for i in range(8):
+        file.write(path, f"test_{worker}_{i}", "x", Entry.of(Score(worker + i / 10, name="x", n=1)), locks)
+
+
+def test_workers_do_not_lose_one_anothers_entries(tmp_path):
+    path, locks = tmp_path / "b.json", tmp_path / "locks"
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_write, args=(path, locks, worker)) for worker in range(3)]
+    for process in workers:
+        process.start()
+    for process in workers:
+        process.join()
+    assert [process.exitcode for process in workers] == [0, 0, 0]
+    written = json.loads(path.read_text())["tests"]
+    assert {test: entry["x"]["value"] for test, entry in written.items()} == {
+        f"test_{worker}_{i}": pytest.approx(worker + i / 10) for worker in range(3) for i in range(8)
+    }

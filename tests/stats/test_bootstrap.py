@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import sacrebleu
+from sacrebleu.significance import PairedTest, _compute_p_value
+from scipy import stats
+
+from pytest_llm.metrics import bleu
+from pytest_llm.stats import bootstrap
+from pytest_llm.stats.gate import gate
+
+
+def test_sums_are_those_of_resampled_rows():
+    rows = np.array([[1.0, 0.0], [0.0, 10.0], [100.0, 1000.0]])
+    sums = bootstrap.resampled_sums(rows, 5000, seed=3)
+    assert sums.shape == (5000, 2)
+    # Every draw holds three rows: read the counts back from the digits.
+    c0, c2, c1 = sums[:, 0] % 100, sums[:, 0] // 100, sums[:, 1] % 1000 / 10
+    assert set(c0 + c1 + c2) == {3.0}
+    counts = np.array([c0.mean(), c1.mean(), c2.mean()])
+    assert counts == pytest.approx([1, 1, 1], abs=4 * np.sqrt(2 / 3 / 5000))
+    assert c0.var() == pytest.approx(2 / 3, rel=0.1)
+
+
+def test_seed_and_chunks_do_not_show(monkeypatch):
+    rows = np.random.default_rng(0).normal(size=(50, 3))
+    whole = bootstrap.resampled_sums(rows, 200, seed=1)
+    assert np.array_equal(whole, bootstrap.resampled_sums(rows, 200, seed=1))
+    assert not np.array_equal(whole, bootstrap.resampled_sums(rows, 200, seed=2))
+    monkeypatch.setattr(bootstrap, "_CELLS", 7 * 50)  # chunks of 7, the last one short
+    assert bootstrap.resampled_sums(rows, 200, seed=1) == pytest.approx(whole)
+
+
+@pytest.mark.parametrize("method", ["percentile", "BCa"])
+@pytest.mark.parametrize("n", [12, 80])
+def test_bounds_equal_scipy_on_the_same_resamples(rng, method, n):
+    d = rng.exponential(size=n) - 0.8  # skewed, so that BCa has something to correct
+    reference = stats.bootstrap((d,), np.mean, n_resamples=4000, confidence_level=0.9, method=method, rng=rng)
+    z0 = a = 0.0
+    if method == "BCa":
+        left_out = bootstrap.leave_one_out_sums(d[:, None])[:, 0] / (n - 1)
+        z0, a = bootstrap.bca_constants(reference.bootstrap_distribution, d.mean(), left_out)
+        assert abs(a) > 0.01
+    low, high = bootstrap.bounds(reference.bootstrap_distribution, stats.norm.isf(0.05), z0, a)
+    assert (low, high) == pytest.approx(tuple(reference.confidence_interval), rel=1e-9)
+
+
+@pytest.mark.parametrize("constants", [(0.0, 0.0), (0.1, 0.03)])
+def test_p_is_where_the_upper_bound_reaches_zero(rng, constants):
+    replicates = rng.normal(-1.2, 1, size=20_000)
+    z = bootstrap.z_of_zero(replicates, *constants)
+    assert bootstrap.bounds(replicates, z, *constants)[1] == pytest.approx(0, abs=0.01)
+
+
+@pytest.mark.parametrize("n", [3, 20, 1000])
+def test_expanded_levels_are_wider_and_invert(n):
+    z = bootstrap.expanded_z(0.05, n)
+    assert z > stats.norm.isf(0.05)
+    assert bootstrap.expanded_p(z, n) == pytest.approx(0.05, rel=1e-9)
+
+
+def _systems(rng, n, noise):
+    words = np.array([f"word{i}" for i in range(200)])
+    references = [list(rng.choice(words, rng.integers(8, 20))) for _ in range(n)]
+
+    def system(p):
+        return [" ".join(w if rng.random() > p else str(rng.choice(words)) for w in r) for r in references]
+
+    return [" ".join(r) for r in references], system(0.3), system(0.3 + noise)
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.04])
+def test_bleu_p_equals_sacrebleu_paired_bootstrap(rng, noise):
+    references, before, after = _systems(rng, 150, noise)
+    base, new = bleu(before, references), bleu(after, references)
+    table = np.hstack([new.statistics, base.statistics])
+    sums, k = bootstrap.resampled_sums(table, 10_000), len(new.statistics[0])
+    differences = new.aggregate(sums[:, :k]) - new.aggregate(sums[:, k:])
+    # sacrebleu's own p formula on our replicates, against sacrebleu run as a whole.
+    ours = _compute_p_value(np.abs(differences) - np.abs(differences).mean(), abs(new - base))
+    test = PairedTest([("base", before), ("new", after)], {"BLEU": sacrebleu.BLEU()}, [references], "bs", 2000)
+    theirs = test()[1]["BLEU"][1]
+    assert theirs.score == pytest.approx(float(new), abs=1e-9)
+    assert ours == pytest.approx(theirs.p_value, abs=4 * np.sqrt(max(ours, 0.001) / 2000))
+    found = gate(new, base, margin=0.0)
+    assert found.delta == pytest.approx(new - base)
+    assert found.low < found.delta < found.high
+    # The gate's own p is one-sided and expanded for small samples: the same evidence, a little more careful.
+    assert found.p == pytest.approx(np.mean(differences >= 0), abs=0.01)

@@ -1,0 +1,82 @@
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from statsmodels.stats.multitest import multipletests
+
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.stats.correction import adjust, adjust_p
+from pytest_llm.stats.passk import decide, needed, pass_at_k, pass_hat_k
+from pytest_llm.verdicts import Verdict
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("holm", "holm"), ("bh", "fdr_bh")])
+@pytest.mark.parametrize("m", [1, 2, 25])
+def test_adjusted_p_equals_statsmodels(rng, ours, theirs, m):
+    p = np.round(rng.random(m) ** 3, 2)  # rounded: with ties
+    assert adjust_p(list(p), ours) == pytest.approx(multipletests(p, method=theirs)[1], abs=1e-12)
+
+
+def test_no_correction_and_an_unknown_one():
+    assert adjust_p([0.03, 0.01], "none") == [0.03, 0.01]
+    assert adjust_p([], "holm") == []
+    with pytest.raises(ValueError, match="holm, bh or none"):
+        adjust_p([0.1], "bonferoni")
+
+
+def test_a_run_says_which_failures_survive():
+    def verdict(name, status, **figures):
+        return Verdict("baseline", name, status, "fail" if status == "fail" else "pass", name, figures)
+
+    run = [
+        verdict("clear", "fail", p=0.001),
+        verdict("thin", "fail", p=0.04),
+        verdict("fine", "pass", p=0.6),
+        verdict("plain", "fail"),
+        Verdict("golden", "text", "drifted", "fail", "text"),
+    ]
+    found = {a.verdict.name: (a.p_adjusted, a.survives) for a in adjust(run)}
+    assert found == {"clear": (0.003, True), "thin": (0.08, False), "fine": (0.6, None)}
+    assert {a.verdict.name: a.survives for a in adjust(run, "none")} == {"clear": True, "thin": True, "fine": None}
+
+
+@pytest.mark.parametrize(("n", "c"), [(6, 0), (6, 1), (6, 3), (6, 6)])
+@pytest.mark.parametrize("k", [1, 2, 5, 6])
+def test_pass_at_k_counts_subsets(n, c, k):
+    outcomes = [i < c for i in range(n)]
+    draws = list(itertools.combinations(outcomes, k))
+    assert pass_at_k(n, c, k) == pytest.approx(float(Fraction(sum(map(any, draws)), len(draws))), abs=1e-12)
+    assert pass_hat_k(n, c, k) == pytest.approx(float(Fraction(sum(map(all, draws)), len(draws))), abs=1e-12)
+
+
+def test_pass_at_k_equals_the_papers_program():
+    n, c, k = 200, 13, 100  # Chen et al. 2021, figure 3: the numerically stable product
+    assert pass_at_k(n, c, k) == pytest.approx(1 - np.prod(1 - k / np.arange(n - c + 1, n + 1)), abs=1e-12)
+
+
+@pytest.mark.parametrize("wrong", [(5, 6, 1), (5, 2, 6), (5, 2, 0)])
+def test_pass_at_k_refuses_impossible_counts(wrong):
+    with pytest.raises(InvalidInputError, match="pass@k needs"):
+        pass_at_k(*wrong)
+
+
+@pytest.mark.parametrize(("n", "least", "need"), [(10, 0.8, 8), (3, 0.7, 3), (10, 0.3, 3), (5, 1.0, 5), (5, 1, 1)])
+def test_needed(n, least, need):
+    assert needed(n, least) == need
+
+
+@pytest.mark.parametrize("least", [0.0, 1.1, 0, 6, True])
+def test_needed_refuses(least):
+    with pytest.raises(InvalidInputError, match="min_success"):
+        needed(5, least)
+
+
+@pytest.mark.parametrize("need", [1, 3, 5])
+def test_early_stop_decides_exactly_when_the_rest_cannot_change_it(need):
+    for outcomes in itertools.product([True, False], repeat=5):
+        for seen in range(6):
+            sofar = outcomes[:seen]
+            ends = {sum(sofar) + sum(rest) >= need for rest in itertools.product([True, False], repeat=5 - seen)}
+            expected = {(True,): "pass", (False,): "fail"}.get(tuple(ends))
+            assert decide(sum(sofar), seen - sum(sofar), 5, need) == expected

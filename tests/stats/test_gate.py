@@ -1,0 +1,264 @@
+import math
+
+import numpy as np
+import pytest
+
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.metrics import bleu, chrf, ter
+from pytest_llm.metrics.score import Score
+from pytest_llm.stats.gate import gate
+
+from .conftest import mean_score
+
+
+def accuracy(values, **fields):
+    return mean_score([float(v) for v in values], name="accuracy", **fields)
+
+
+def loss(values, tokens, **fields):
+    value = np.dot(values, tokens) / np.sum(tokens)
+    return Score(
+        value, name="loss", n=len(values), per_example=values, weights=tokens, higher_is_better=False, **fields
+    )
+
+
+@pytest.mark.parametrize(
+    "make", [mean_score, lambda v: Score(float(np.mean(v)), name="x", n=4, per_example=v, higher_is_better=False)]
+)
+def test_identical_passes_whatever_the_margin(make):
+    found = gate(make([0.1, 0.2, 0.3, 0.4]), make([0.1, 0.2, 0.3, 0.4]), margin=0.0)
+    assert (found.status, found.delta, found.low, found.high, found.p) == ("pass", 0.0, 0.0, 0.0, 1.0)
+    assert found.reason == "no example differs"
+
+
+def test_rounding_below_the_resolution_is_no_difference():
+    base = np.linspace(1, 3, 20)
+    assert gate(mean_score(base - 1e-8), mean_score(base), margin=0.0).status == "fail"
+    assert gate(mean_score(base - 1e-8), mean_score(base), margin=0.0, resolution=1e-6).status == "pass"
+
+
+def test_the_four_ways_out(rng):
+    base = rng.normal(0, 1, size=200)
+    noise = rng.normal(0, 0.5, size=200)
+    noise -= noise.mean()
+
+    def out(drop, margin, n=200):
+        found = gate(mean_score((base - drop + noise)[:n]), mean_score(base[:n]), margin=margin)
+        return found.status, found.reason
+
+    assert out(0.0, 0.1) == ("pass", "not worse by more than the margin")
+    assert out(0.1, 0.2) == ("pass", "significantly lower, but within the margin")
+    assert out(0.3, 0.1) == ("fail", "significantly worse, and by more than the margin")
+    assert out(0.1, 0.12) == ("inconclusive", "significantly worse; whether by more than the margin cannot be told")
+    assert out(0.0, 0.01, n=200)[0] == "inconclusive"
+
+
+def test_lower_is_better_turns_everything_but_the_signs(rng):
+    base = rng.normal(3, 1, size=100)
+    new = base + 0.2 + rng.normal(0, 0.3, size=100)
+    up = gate(mean_score(-new), mean_score(-base), margin=0.1)
+    down = gate(mean_score(new, higher_is_better=False), mean_score(base, higher_is_better=False), margin=0.1)
+    assert up.status == down.status == "fail"
+    assert (down.low, down.high, down.delta) == pytest.approx((-up.high, -up.low, -up.delta))
+    assert (down.p, down.mde, down.worst) == (pytest.approx(up.p), pytest.approx(up.mde), up.worst)
+    better = gate(mean_score(base, higher_is_better=False), mean_score(new, higher_is_better=False), margin=0.1)
+    assert better.status == "pass"
+    assert better.improved
+    assert not down.improved
+
+
+def test_accuracy_names_what_flipped():
+    base = accuracy([1] * 30 + [0] * 10, ids=[f"q{i}" for i in range(40)])
+    new = accuracy([0] * 8 + [1] * 22 + [1] * 1 + [0] * 9, ids=base.ids)
+    found = gate(new, base, margin=0.05)
+    assert found.status == "fail"
+    assert found.delta == pytest.approx(-7 / 40)
+    assert found.newly_failing == tuple(f"q{i}" for i in range(8))
+    assert found.newly_passing == ("q30",)
+    assert found.flip_rate == pytest.approx(9 / 40)
+    assert found.p == pytest.approx(10 / 2**9)  # P(Bin(9, 1/2) >= 8)
+    assert found.worst[:8] == tuple(range(8))
+    assert found.method == "exact McNemar, Tango bounds"
+
+
+def test_errors_counted_as_right_or_wrong_turn_round():
+    base = accuracy([0] * 30 + [1] * 10, higher_is_better=False)
+    new = accuracy([1] * 8 + [0] * 22 + [1] * 10, higher_is_better=False)
+    found = gate(new, base, margin=0.05)
+    assert found.status == "fail"
+    assert found.newly_failing == tuple(str(i) for i in range(8))
+
+
+def test_equal_accuracy_with_churn_is_not_identical():
+    base = accuracy([1, 0] * 20)
+    new = accuracy([0, 1] * 20)
+    found = gate(new, base, margin=0.05)
+    assert (found.status, found.delta, found.flip_rate) == ("inconclusive", 0.0, 1.0)
+
+
+def test_too_few_flips_cannot_fail():
+    found = gate(accuracy([0] * 4), accuracy([1] * 4), margin=0.1)
+    assert found.status == "inconclusive"
+    assert found.mde is None
+
+
+def test_groups_make_a_gate_more_careful(rng):
+    groups = np.repeat(np.arange(10), 20)
+    d = np.linspace(-1, 1, 10)[groups] - 0.25 + rng.normal(0, 0.1, size=200)
+    base, new = mean_score(np.zeros(200)), mean_score(d)
+    naive, careful = gate(new, base, margin=0.0), gate(new, base, margin=0.0, groups=list(groups))
+    assert naive.status == "fail"
+    assert careful.status == "inconclusive"
+    assert "10 groups" in careful.method
+    resampled = gate(new, base, margin=0.0, groups=list(groups), method="percentile")
+    assert resampled.status == "inconclusive"
+    assert (resampled.low, resampled.high) == pytest.approx((careful.low, careful.high), abs=0.1)
+
+
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+def test_bootstrap_of_a_weighted_mean_agrees_with_its_formula(rng, method):
+    tokens = rng.integers(20, 200, size=150).astype(float)
+    base = rng.normal(3, 0.5, size=150)
+    new = base + 0.05 + rng.normal(0, 0.1, size=150)
+    plain = gate(loss(new, tokens), loss(base, tokens), margin=0.01)
+    resampled = gate(loss(new, tokens), loss(base, tokens), margin=0.01, method=method)
+    assert plain.status == resampled.status == "fail"
+    assert (resampled.low, resampled.high) == pytest.approx((plain.low, plain.high), abs=0.002)
+    assert resampled.worst[:5] == plain.worst[:5]
+
+
+def test_perplexity_is_compared_by_its_ratio(rng):
+    tokens = rng.integers(20, 200, size=100).astype(float)
+    base = rng.normal(3, 0.5, size=100)
+    new = base + 0.04 + rng.normal(0, 0.05, size=100)
+
+    def perplexity(values, each):
+        value = math.exp(np.dot(values, tokens) / tokens.sum())
+        return Score(value, name="perplexity", n=100, per_example=each(values), weights=tokens, higher_is_better=False)
+
+    nats = gate(loss(new, tokens), loss(base, tokens), margin=0.02)
+    own = gate(
+        perplexity(new, np.exp), perplexity(base, np.exp), margin=math.exp(float(loss(base, tokens))) * math.expm1(0.02)
+    )
+    same = gate(
+        perplexity(new, np.array),
+        perplexity(base, np.array),
+        margin=math.exp(float(loss(base, tokens))) * math.expm1(0.02),
+    )
+    start = math.exp(float(loss(base, tokens)))
+    assert own.status == same.status == nats.status
+    assert own.p == pytest.approx(nats.p) == pytest.approx(same.p)
+    for ours, log in ((own.low, nats.low), (own.high, nats.high), (own.delta, nats.delta), (own.mde, nats.mde)):
+        assert ours == pytest.approx(start * math.expm1(log))
+
+
+SENTENCES = [
+    f"the {('old', 'red', 'big', 'wet', 'sad')[i % 5]} {('cat', 'dog', 'owl', 'cow')[i % 4]} sat on the "
+    f"{('mat', 'hill', 'roof')[i % 3]} and looked at the {('sun', 'moon')[i % 2]} for a long time"
+    for i in range(40)
+]
+
+
+@pytest.mark.parametrize(("metric", "margin"), [(bleu, 2.0), (chrf, 1.0), (ter, 2.0)])
+def test_corpus_metrics(rng, metric, margin):
+    def spoiled(rate):
+        return [" ".join(w for w in s.split() if rng.random() > rate) for s in SENTENCES]
+
+    good = metric(spoiled(0.1), SENTENCES)
+    bad = metric(spoiled(0.35), SENTENCES)
+    fail, same, back = (gate(*pair, margin=margin) for pair in ((bad, good), (good, good), (good, bad)))
+    assert (fail.status, same.status, back.status) == ("fail", "pass", "pass")
+    assert back.improved
+    assert same.method == "every example"
+    assert fail.low < fail.delta < fail.high
+    assert math.copysign(1, fail.delta) == (1 if metric is ter else -1)
+    corrected = gate(bad, good, margin=margin, method="bca")
+    assert (corrected.low, corrected.high) == pytest.approx((fail.low, fail.high), rel=0.2)
+    # The sentence said to cost most is the one whose absence would help most.
+    keep = [i for i in range(len(SENTENCES)) if i != fail.worst[0]]
+    without = [float(s.aggregate(np.asarray(s.statistics)[keep].sum(0, keepdims=True))[0]) for s in (bad, good)]
+    gain = abs(fail.delta) - abs(without[0] - without[1])
+    assert gain > 0
+    assert gate(bad, good, margin=margin) == fail  # seeded
+
+
+def test_pairs_by_id_whatever_the_order(rng):
+    values, drop = rng.normal(size=50), rng.normal(0.3, 0.2, size=50)
+    ids = [f"e{i}" for i in range(50)]
+    order = rng.permutation(50)
+    base = mean_score(values, ids=ids)
+    shuffled = mean_score((values - drop)[order], ids=[ids[i] for i in order])
+    plain = mean_score(values - drop, ids=ids)
+    a, b = gate(shuffled, base, margin=0.1), gate(plain, base, margin=0.1)
+    assert (a.low, a.high, a.p) == pytest.approx((b.low, b.high, b.p))
+    assert shuffled.ids[a.worst[0]] == plain.ids[b.worst[0]]
+
+
+@pytest.mark.parametrize(
+    ("new", "base", "status", "why"),
+    [
+        (Score(0.8, name="x", n=1), Score(0.9, name="x", n=1), "fail", "one example"),
+        (Score(0.86, name="x", n=1), Score(0.9, name="x", n=1), "pass", "one example"),
+        (Score(0.8, name="x", n=30), Score(0.9, name="x", n=30), "fail", "no per-example values"),
+        (
+            Score(0.8, name="x", n=3, per_example=[0, 0, 0]),
+            Score(0.9, name="x", n=3, per_example=[1, 1, 1]),
+            "fail",
+            "no per-example values that explain",
+        ),
+        (
+            Score(0.8, name="x", n=2, statistics=[[1], [2]], aggregate=lambda sums: sums[:, 0]),
+            Score(0.9, name="x", n=2, statistics=[[1], [3]]),
+            "fail",
+            "no per-example values that explain",
+        ),
+    ],
+)
+def test_where_nothing_can_be_inferred_the_margin_decides_and_says_so(new, base, status, why):
+    found = gate(new, base, margin=0.05)
+    assert found.status == status
+    assert why in found.reason
+    assert "no interval" in found.method
+    assert math.isnan(found.p)
+    assert math.isnan(found.low)
+
+
+def test_one_group_is_one_observation():
+    found = gate(mean_score([0.1, 0.2, 0.3]), mean_score([0.2, 0.3, 0.5]), margin=0.5, groups=["a"] * 3)
+    assert found.status == "pass"
+    assert "no interval" in found.method
+
+
+GOOD = [0.5, 0.6, 0.7]
+
+
+@pytest.mark.parametrize(
+    ("new", "terms", "message"),
+    [
+        (mean_score(GOOD), {"margin": -0.1}, "margin"),
+        (mean_score(GOOD), {"margin": math.nan}, "margin"),
+        (mean_score(GOOD), {"margin": 0.1, "alpha": 0.5}, "alpha"),
+        (mean_score(GOOD), {"margin": 0.1, "groups": ["a"]}, "one label an example"),
+        (Score(math.nan, name="x", n=3), {"margin": 0.1}, "the score is nan"),
+        (Score(0.5, name="x", n=3, per_example=[0.5, math.inf, 1]), {"margin": 0.1}, "not finite"),
+        (Score(0.5, name="x", n=0), {"margin": 0.1}, "no examples"),
+        (mean_score(GOOD, ids=["a", "a", "b"]), {"margin": 0.1}, "repeated"),
+        (mean_score(GOOD, ids=["a", "b", "c"]), {"margin": 0.1}, "ids differ"),
+        (mean_score([*GOOD, 0.9]), {"margin": 0.1}, "ids differ"),
+    ],
+)
+def test_what_cannot_be_measured_is_an_error(new, terms, message):
+    with pytest.raises(InvalidInputError, match=message):
+        gate(new, mean_score(GOOD), **terms)
+
+
+def test_a_metric_that_breaks_on_resamples_is_an_error():
+    def log_ratio(sums):
+        with np.errstate(divide="ignore"):
+            return np.log(sums[:, 0])
+
+    rows = [[0.0]] * 3 + [[1.0]]
+    base = Score(0.0, name="x", n=4, statistics=rows, aggregate=log_ratio)
+    new = Score(0.0, name="x", n=4, statistics=rows[::-1], aggregate=log_ratio)
+    with pytest.raises(InvalidInputError, match="not a number on some resamples"):
+        gate(new, base, margin=0.1)

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.power import NormalIndPower, TTestPower
+
+from pytest_llm.stats.power import (
+    detectable_mcnemar,
+    detectable_mean,
+    power_of_mcnemar,
+    power_of_mean,
+    required_n,
+)
+
+
+def test_power_of_a_mean_is_near_that_of_the_noncentral_t():
+    n, sd, drop = 40, 1.0, 0.45
+    exact = TTestPower().power(effect_size=drop / sd, nobs=n, alpha=0.05, alternative="larger")
+    assert power_of_mean(drop, sd / np.sqrt(n), n - 1) == pytest.approx(exact, abs=0.01)
+
+
+def test_detectable_mean_has_the_power_it_says():
+    for margin in (0.0, 0.02, 0.5):
+        drop = detectable_mean(0.1, 30, margin=margin, power=0.8)
+        assert drop > margin
+        assert power_of_mean(drop, 0.1, 30, margin=margin) == pytest.approx(0.8)
+
+
+def test_required_n_equals_statsmodels():
+    n = NormalIndPower(ddof=0).solve_power(effect_size=0.3, alpha=0.05, power=0.8, ratio=0, alternative="larger")
+    assert required_n(0.3, 1.0) == int(np.ceil(n))
+    assert required_n(0.3, 1.0, margin=0.2) > required_n(0.3, 1.0)
+    with pytest.raises(ValueError, match="within the margin"):
+        required_n(0.3, 1.0, margin=0.3)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.1])
+def test_power_of_mcnemar_is_the_sum_over_all_tables(margin):
+    n, worse, better = 25, 0.3, 0.08
+    total = 0.0
+    for w in range(n + 1):
+        for b in range(n + 1 - w):
+            if w + b and stats.binom.sf(w - 1, w + b, 0.5) <= 0.05 and (w - b) / n > margin + 1e-12:
+                total += stats.multinomial.pmf([w, b, n - w - b], n, [worse, better, 1 - worse - better])
+    assert power_of_mcnemar(n, worse, better, margin=margin) == pytest.approx(total, abs=1e-9)
+
+
+def test_detectable_drop_in_accuracy():
+    for flips in (0.0, 0.2):
+        drop = detectable_mcnemar(100, flips)
+        flip = max(drop, flips)
+        assert power_of_mcnemar(100, (flip + drop) / 2, (flip - drop) / 2) == pytest.approx(0.8, abs=0.01)
+    assert detectable_mcnemar(400, 0.2) < detectable_mcnemar(100, 0.2)
+    assert detectable_mcnemar(4, 0.5) is None  # four flips out of four still have p = 1/16
