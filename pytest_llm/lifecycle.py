@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from pytest_llm import options, record
 from pytest_llm.errors import InvalidInputError, LLMError
-
-if TYPE_CHECKING:
-    from pytest_llm.location import Location
+from pytest_llm.location import Location, plain_nodeid
 
 MARKER = "llm(model, revision, dtype, device, adapter, attn_implementation): the model of the 'llm' fixture here"
 
@@ -44,8 +42,6 @@ def settings(config: pytest.Config) -> options.Settings:
 
 def place(request: pytest.FixtureRequest) -> tuple[Location, options.Settings]:
     """Return where the test of ``request`` stands, and the settings."""
-    from pytest_llm.location import Location
-
     return Location.of(request.node), settings(request.config)
 
 
@@ -65,7 +61,7 @@ def marked(item: pytest.Item) -> dict[str, Any]:
 
 def collected(session: pytest.Session) -> None:
     """Note the tests that were collected and selected."""
-    session.config.stash[_RECORD].collected.update(item.nodeid for item in session.items)
+    session.config.stash[_RECORD].collected.update(plain_nodeid(item) for item in session.items)
 
 
 def deselected(items: list[pytest.Item]) -> None:
@@ -78,7 +74,7 @@ def deselected(items: list[pytest.Item]) -> None:
 def running(item: pytest.Item) -> Iterator[None]:
     """Say which test runs, so that verdicts carry its name."""
     run = item.config.stash[_RECORD]
-    run.nodeid = item.nodeid
+    run.nodeid = plain_nodeid(item)
     try:
         yield
     finally:
@@ -108,7 +104,7 @@ def reported(config: pytest.Config, call: pytest.CallInfo[None], report: pytest.
     """Note a test that passed; mark one that could not measure; add what an assertion had no room for."""
     run = config.stash[_RECORD]
     if report.when == "call" and report.passed:
-        run.passed.add(report.nodeid)
+        run.passed.add(run.nodeid)
     if call.excinfo is not None and call.excinfo.errisinstance(LLMError):
         report.llm_unmeasured = True  # type: ignore[attr-defined]
     if run.details:

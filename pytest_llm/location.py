@@ -21,5 +21,18 @@ class Location:
     @classmethod
     def of(cls, item: pytest.Item) -> Location:
         """Return the location of a collected test."""
-        _, _, qualname = item.nodeid.partition("::")
-        return cls(nodeid=item.nodeid, file=item.path, qualname=qualname.replace("::", "."))
+        nodeid = plain_nodeid(item)
+        _, _, qualname = nodeid.partition("::")
+        return cls(nodeid=nodeid, file=item.path, qualname=qualname.replace("::", "."))
+
+
+def plain_nodeid(item: pytest.Item) -> str:
+    """Return the node id without the ``@group`` that pytest-xdist adds under ``--dist loadgroup``.
+
+    A golden belongs to a test however the run is spread.
+    """
+    marker = item.get_closest_marker("xdist_group")
+    if marker is None:
+        return item.nodeid
+    group = marker.args[0] if marker.args else marker.kwargs.get("name", "default")
+    return item.nodeid.removesuffix(f"@{group}")

@@ -6,7 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-import numpy  # noqa: F401  (pytester restores sys.modules: what is heavy must be there before, or it is imported twice)
+# pytester restores sys.modules after a run inside this process: what is heavy is imported before, or it is imported
+# again in every run.
+import hypothesis  # noqa: F401
+import numpy  # noqa: F401
 import pytest
 import torch  # noqa: F401
 import transformers  # noqa: F401

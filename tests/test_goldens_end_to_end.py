@@ -234,3 +234,20 @@ def test_review_walks_on_a_terminal(suite):
     child.close()
     assert child.exitstatus == 0
     suite.runpytest().assert_outcomes(passed=1, failed=1)
+
+
+def test_a_golden_belongs_to_its_test_however_the_run_is_spread(pytester, cache_dir):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.xdist_group("model")
+        def test_a(llm_snapshot):
+            assert "a" == llm_snapshot
+        """
+    )
+    pytester.runpytest("--llm-update=new")
+    result = pytester.runpytest("-n2", "--dist=loadgroup")
+    result.stdout.fnmatch_lines(["goldens   1 identical"])
+    assert "is obsolete" not in result.stdout.str()
+    assert len(goldens(pytester)) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import textwrap
 from typing import Any
 
@@ -26,8 +27,10 @@ def render(verdict: Verdict) -> str:
         for example in verdict.examples:
             lines += _example(example)
     for note in verdict.notes:
+        # A command is for copying: it stays on one line.
+        width = sys.maxsize if "--llm-" in note else 100
         lines += textwrap.wrap(
-            visible(note), 100, initial_indent="  note: ", subsequent_indent="        ",
+            visible(note), width, initial_indent="  note: ", subsequent_indent="        ",
             break_long_words=False, break_on_hyphens=False,
         )  # fmt: skip
     return "\n".join(lines)
