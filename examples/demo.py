@@ -34,7 +34,7 @@ def main() -> int:
     second = suite()
     say("3. Somebody damages the weights: noise in the MLP of layer 15 of 30. The same suite judges them.")
     damage(MODEL, WORK / "damaged", layer=15, noise=0.5)
-    third = suite("--llm-model", str(WORK / "damaged"))
+    third = suite(f"--llm-model={WORK / 'damaged'}")
 
     caught = (first, second, third) == (0, 0, 1)
     say(

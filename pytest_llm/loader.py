@@ -31,7 +31,7 @@ MODEL_FIELDS = ("model", "revision", "dtype", "device", "adapter", "attn_impleme
 
 NO_MODEL = (
     "no model is chosen: set 'llm_model' in pytest.ini or pyproject.toml, mark the test with "
-    "@pytest.mark.llm(model=...), or give --llm-model PATH_OR_ID"
+    "@pytest.mark.llm(model=...), or give --llm-model=PATH_OR_ID"
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,12 +115,25 @@ def resolve(config: pytest.Config) -> Settings:
     Raises:
         pytest.UsageError: a value that is not of the option's type or range, naming where it was set.
     """
+    _refuse_paths_apart(config.invocation_params.args)
     return settings_from(
         {option.name: config.getoption(f"llm_{option.name}", None) for option in OPTIONS},
         os.environ,
         {option.name: config.getini(f"llm_{option.name}") for option in OPTIONS},
         root=config.rootpath,
     )
+
+
+def _refuse_paths_apart(arguments: Sequence[str]) -> None:
+    """Refuse ``--llm-model PATH``: before plugins are known, pytest takes PATH for a test folder.
+
+    It then looks for its rootdir and ini file from there, and the project's own settings are silently not read.
+    """
+    for flag, value in zip(arguments, arguments[1:], strict=False):
+        if str(flag).startswith("--llm-") and "=" not in str(flag) and Path(value).exists():
+            option = next((o for o in OPTIONS if flag == "--llm-" + o.name.replace("_", "-")), None)
+            if option is not None and option.type is not bool:
+                raise _usage(f"write {flag}={value}: with a space, pytest takes the path for a test folder")
 
 
 def settings_from(

@@ -66,3 +66,21 @@ def test_a_bad_ini_value_stops_the_run_before_any_test(pytester):
     result = pytester.runpytest()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: llm_dtype (ini): 'float8' is not one of float32, bfloat16, float16, float64"])
+
+
+def test_a_path_after_a_space_is_refused_as_pytest_would_take_it_for_its_root(pytester):
+    pytester.makepyfile("def test_a(): pass")
+    pytester.mkdir("model")
+    result = pytester.runpytest("--llm-model", "model")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: write --llm-model=model: with a space, pytest takes the path for a test folder"]
+    )
+    assert pytester.runpytest("--llm-model", "org/name").ret == 0
+    assert pytester.runpytest("--llm-model=model").ret == 0
+    assert (
+        pytester.runpytest(
+            "--llm-offline", "test_a_path_after_a_space_is_refused_as_pytest_would_take_it_for_its_root.py"
+        ).ret
+        == 0
+    )

