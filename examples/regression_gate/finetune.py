@@ -1,6 +1,6 @@
 """Fine-tune SmolLM2 on order confirmations for a few steps, and save the candidate.
 
-    python examples/regression_gate/finetune.py FOLDER [--learning-rate 1e-5] [--steps 8]
+    python examples/regression_gate/finetune.py FOLDER [--learning-rate 1e-5] [--steps 4]
 
 A careful learning rate learns the domain; a careless one (1e-3) learns it too, and forgets English. The suite
 beside this file tells the two apart:
@@ -47,6 +47,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("target", type=Path)
     parser.add_argument("--learning-rate", type=float, default=1e-5)
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=4)
     arguments = parser.parse_args()
     finetune(arguments.target, learning_rate=arguments.learning_rate, steps=arguments.steps)

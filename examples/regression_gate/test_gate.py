@@ -7,7 +7,7 @@ from texts import GENERAL, HELD_OUT
 
 from pytest_llm import assert_contains
 
-CAPITALS = {"France": "Paris", "Japan": "Tokyo", "Germany": "Berlin", "Egypt": "Cairo", "China": "Beijing"}
+CAPITALS = {"Russia": "Moscow", "Japan": "Tokyo", "Germany": "Berlin", "Egypt": "Cairo", "China": "Beijing"}
 
 
 def test_the_domain_is_not_worse(llm, llm_baseline):
