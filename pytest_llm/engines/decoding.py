@@ -8,9 +8,10 @@ caches and masks is used.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.loading import TOKEN_RULES
@@ -47,7 +48,6 @@ class Rules:
     def __init__(self, engine: LocalEngine, sequence: Draft, start: list[int]) -> None:
         model, request = engine.model, sequence.request
         self._start, self._device = start, model.device
-        self.vocabulary = 0
         config = generation_config(model, request)
         config.max_length = len(start) + request.max_new_tokens
         sampled = config.do_sample
@@ -84,8 +84,10 @@ class Rules:
         import torch
 
         scores = self._apply(self.warpers, token_ids, scores)
-        noise = torch.empty(scores.shape[-1]).exponential_(generator=self._noise).log_()
-        return (scores[0] - noise.to(scores.device)).argmax()
+        # float64: a float32 uniform has too few values below 1 for the tail that decides among 100,000 tokens.
+        uniform = torch.rand(scores.shape[-1], generator=self._noise, dtype=torch.float64)
+        gumbel = uniform.log_().neg_().log_().neg_()
+        return (scores[0] + gumbel.to(scores.dtype).to(scores.device)).argmax()
 
     @property
     def samples(self) -> bool:
@@ -103,14 +105,15 @@ class Rules:
         return scores
 
 
-class refusing_options:  # noqa: N801 (a context manager, read as a verb)
+@contextlib.contextmanager
+def refusing_options() -> Iterator[None]:
     """Say that transformers refuses a request's options, where it does."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        if isinstance(error, (ValueError, TypeError)) and not isinstance(error, LLMError):
-            raise InvalidInputError(f"generate(): transformers refuses these options: {error}") from error
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if isinstance(error, LLMError):
+            raise
+        raise InvalidInputError(f"generate(): transformers refuses these options: {error}") from error
 
 
 def generation_config(model: Any, request: Generate) -> Any:
@@ -197,6 +200,7 @@ def decode(
     ``cache`` holds the keys and values of ``prefix``, which all prompts begin with; padding goes after it.
     """
     import torch
+    from transformers import GenerationConfig
 
     model, decoder_only = engine.model, engine.family == "decoder"
     ids, mask = pad([s.prompt[len(prefix) :] for s in sequences], engine.pad_id, model.device, left=decoder_only)
@@ -212,10 +216,10 @@ def decode(
         running = list(sequences)
         starts = [s.prompt if decoder_only else input_ids[0].tolist() for s in running]
         rules = [Rules(engine, s, start) for s, start in zip(running, starts, strict=True)]
-        unread = input_ids.shape[1] - len(prefix)
+        unread, first = input_ids.shape[1] - len(prefix), True
         while True:
             inputs = model.prepare_inputs_for_generation(
-                input_ids, next_sequence_length=unread, is_first_iteration=unread > 1, **state
+                input_ids, next_sequence_length=unread, is_first_iteration=first, **state
             )
             outputs = model(**inputs, return_dict=True)
             state = model._update_model_kwargs_for_generation(outputs, state, not decoder_only)
@@ -230,12 +234,10 @@ def decode(
                 state = {name: _select(value, rows, len(running)) for name, value in state.items()}
                 input_ids = input_ids[rows]
                 running, rules = [running[i] for i in keep], [rules[i] for i in keep]
-            unread = 1
+            unread, first = 1, False
 
     # Lengths and penalties are each sequence's own, in `Rules`; this only prepares the model's inputs.
     longest = max(sequences, key=lambda s: s.request.max_new_tokens).request.max_new_tokens
-    from transformers import GenerationConfig
-
     config = GenerationConfig(max_new_tokens=longest, do_sample=False, num_beams=1, use_cache=True)
     model.generate(ids, attention_mask=mask, generation_config=config, custom_generate=loop, **arguments)
 

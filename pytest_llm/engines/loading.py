@@ -146,7 +146,8 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
             str(folder),
             config=config,
             dtype=getattr(torch, spec.dtype),
-            attn_implementation=spec.attn_implementation,
+            # transformers' own choice is sdpa too, or eager for the few models without it, which would refuse.
+            attn_implementation=None if spec.attn_implementation == "sdpa" else spec.attn_implementation,
             local_files_only=True,
             trust_remote_code=spec.trust_remote_code,
             use_safetensors=None if spec.trust_pickle else True,

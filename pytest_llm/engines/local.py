@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 #: What each family of models can answer.
 _ABLE = {
-    "decoder": {"generate", "loss", "logprobs", "score", "embed", "tokenize"},
-    "encoder-decoder": {"generate", "loss", "score", "embed", "tokenize"},
-    "masked": {"loss", "fill_mask", "embed", "tokenize"},
-    "encoder": {"embed", "tokenize"},
+    "decoder": {"generate", "loss", "logprobs", "score", "embed", "activations", "tokenize"},
+    "encoder-decoder": {"generate", "loss", "score", "embed", "activations", "tokenize"},
+    "masked": {"loss", "fill_mask", "embed", "activations", "tokenize"},
+    "encoder": {"embed", "activations", "tokenize"},
 }
 
 
@@ -159,6 +159,7 @@ class LocalEngine:
     def _answer_kind(self, kind: str, group: list[tuple[int, Any]]) -> Iterator[tuple[int, Answer]]:
         if kind == "tokenize":
             return self._tokenize(group)
+        from pytest_llm.engines.local_activations import activations
         from pytest_llm.engines.local_encoding import embed, fill_mask
         from pytest_llm.engines.local_generate import generate
         from pytest_llm.engines.local_scoring import logprobs, loss, score
@@ -170,6 +171,7 @@ class LocalEngine:
             "score": score,
             "fill_mask": fill_mask,
             "embed": embed,
+            "activations": activations,
         }
         return answerers[kind](self, group)
 

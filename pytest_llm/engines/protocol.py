@@ -2,15 +2,16 @@
 
 An answer is JSON data, exactly what the store keeps; `pytest_llm.results` makes results of it. By kind:
 
-==========  =============================================================================================
+=========== =============================================================================================
 generate    ``{"sequences": [Generation.to_json(), ...]}``, ``num_return_sequences`` of them
 loss        ``{"token_ids": [...], "token_logprobs": [...]}``, the scored tokens in order
 logprobs    ``{"positions": [{"token_id", "token", "logprob", "top": [[id, token, logprob], ...]}, ...]}``
 score       ``{"scores": [{"logprob", "tokens", "is_greedy"}, ...]}``, one a continuation
 fill_mask   ``{"masks": [[{"token_id", "token", "probability", "text"}, ...], ...]}``, one list a mask
 embed       ``{"vector": [...]}``
+activations ``{"token_ids", "layers": [name, ...], "norms": [...], "sketch": [[...], ...]}``, one entry a layer
 tokenize    ``{"token_ids": [...]}``
-==========  =============================================================================================
+=========== =============================================================================================
 
 Logprobs are natural logarithms, in nats.
 """

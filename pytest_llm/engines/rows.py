@@ -140,7 +140,9 @@ def _forward(engine: LocalEngine, batch: list[Row], prefix: list[int], cache: An
 
 
 def _score(logits: Any, targets: Any, top_k: int) -> list[Scored]:
-    total = logits.logsumexp(-1)
+    # The best of a vocabulary are compared by how they share out the probability: in float32 the rest of a sure
+    # prediction, 1 less the sum of the best, is rounding error.
+    total = (logits.double() if top_k and logits.device.type != "mps" else logits).logsumexp(-1)
     chosen = logits.gather(1, targets[:, None])[:, 0]
     logprobs = (chosen - total).tolist()
     if any(x != x for x in logprobs):

@@ -52,7 +52,9 @@ def test_minilm_embeddings_equal_pooling_by_hand(minilm):
     cat, feline, stocks = (torch.tensor(a["vector"]) for a in answers(engine, [Embed(text) for text in texts]))
     assert cat @ feline > cat @ stocks + 0.3
     assert engine.describe()["architecture"] == "BertModel"
-    with pytest.raises(InvalidInputError, match=r"cannot answer 'generate': this encoder model answers embed, tokenize"):
+    with pytest.raises(
+        InvalidInputError, match=r"cannot answer 'generate': this encoder model answers embed, tokenize"
+    ):
         answers(engine, [Generate("hello")])
 
 

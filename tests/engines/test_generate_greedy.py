@@ -45,11 +45,11 @@ def plain(folder, prompts, auto=AutoModelForCausalLM, **arguments):
 
 
 def test_smollm2_batched_equals_one_by_one_and_transformers(smol, smollm2):
-    requests = [Generate(prompt, max_new_tokens=20) for prompt in PROMPTS]
+    requests = [Generate(prompt, max_new_tokens=16) for prompt in PROMPTS]
     batched = [first(answer)["token_ids"] for answer in answers(smol, requests)]
-    single = [first(answers(smol, [request])[0])["token_ids"] for request in requests]
-    assert batched == single
-    assert batched == plain(smollm2, PROMPTS, max_new_tokens=20, do_sample=False)
+    assert batched == plain(smollm2, PROMPTS, max_new_tokens=16, do_sample=False)
+    single = [first(answers(smol, [request])[0])["token_ids"] for request in requests[::5]]
+    assert batched[::5] == single
 
 
 def test_evidence_equals_a_teacher_forced_pass(smol):
@@ -100,9 +100,7 @@ def test_rules_mean_what_they_mean_in_transformers(gpt2, tiny_gpt2, settings):
     found = answers(gpt2, requests + neighbours)[: len(TINY)]
     flat = {**settings, **settings.get("options", {})}
     flat.pop("options", None)
-    assert [first(a)["token_ids"] for a in found] == plain(
-        tiny_gpt2, TINY, max_new_tokens=14, do_sample=False, **flat
-    )
+    assert [first(a)["token_ids"] for a in found] == plain(tiny_gpt2, TINY, max_new_tokens=14, do_sample=False, **flat)
 
 
 def test_margins_are_those_of_the_penalised_scores_and_logprobs_are_raw(gpt2):
@@ -168,7 +166,12 @@ def test_beams_equal_transformers(gpt2, tiny_gpt2, settings):
 
 def test_encoder_decoder(t5, tiny_t5):
     sources = ["le chat noir voit le chien", "le coq vert aime le renard", "le"]
-    for arguments in ({}, {"num_beams": 3}, {"repetition_penalty": 1.5}, {"options": {"encoder_no_repeat_ngram_size": 2}}):
+    for arguments in (
+        {},
+        {"num_beams": 3},
+        {"repetition_penalty": 1.5},
+        {"options": {"encoder_no_repeat_ngram_size": 2}},
+    ):
         found = answers(t5, [Generate(source, max_new_tokens=12, **arguments) for source in sources])
         flat = {**arguments, **arguments.get("options", {})}
         flat.pop("options", None)
@@ -218,7 +221,10 @@ def test_a_shared_start_is_computed_once_and_changes_nothing(gpt2):
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (Generate("the " * 120, max_new_tokens=20), r"120 tokens and max_new_tokens=20 make 140, but .* context is 128"),
+        (
+            Generate("the " * 120, max_new_tokens=20),
+            r"121 tokens and max_new_tokens=20 make 141, but .* context is 128",
+        ),
         (Generate("the", options={"suppress_tokens": "no"}), "transformers refuses these options"),
     ],
 )
@@ -238,5 +244,7 @@ def test_an_empty_prompt_starts_from_bos(gpt2, t5, tiny_gpt2):
 
 
 def test_an_encoder_cannot_generate(bert):
-    with pytest.raises(InvalidInputError, match=r"BertForMaskedLM\) cannot answer 'generate': this masked model answers"):
+    with pytest.raises(
+        InvalidInputError, match=r"BertForMaskedLM\) cannot answer 'generate': this masked model answers"
+    ):
         answers(bert, [Generate("the")])

@@ -27,23 +27,39 @@ def direct(engine, ids):
     return logits.log_softmax(-1).gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
 
 
+def mean(groups):
+    values = [value for group in groups for value in group]
+    return sum(values) / len(values)
+
+
 def test_loss_equals_the_direct_computation(smol):
-    for text, answer in zip(TEXTS, answers(smol, [Loss(text) for text in TEXTS]), strict=True):
+    found = answers(smol, [Loss(text) for text in TEXTS])
+    expected = []
+    for text, answer in zip(TEXTS, found, strict=True):
         ids = smol.tokenizer(text)["input_ids"]
-        expected = direct(smol, ids)
         assert answer["token_ids"] == ids[1:]
-        assert answer["token_logprobs"] == pytest.approx(expected.tolist(), abs=1e-4)
-        mean = -sum(answer["token_logprobs"]) / len(answer["token_logprobs"])
-        assert mean == pytest.approx(-expected.mean().item(), abs=1e-5)
-        with torch.no_grad():
-            assert mean == pytest.approx(
-                smol.model(torch.tensor([ids]), labels=torch.tensor([ids])).loss.item(), abs=1e-5
-            )
+        expected.append(direct(smol, ids).tolist())
+        assert answer["token_logprobs"] == pytest.approx(expected[-1], abs=1e-4)
+        assert mean([answer["token_logprobs"]]) == pytest.approx(mean([expected[-1]]), rel=1e-5)
+    assert mean(answer["token_logprobs"] for answer in found) == pytest.approx(mean(expected), abs=1e-5)
+
+
+def test_loss_of_one_text_alone_is_exact_in_float32(smol):
+    # One pass of the same shape: what is left is the log-softmax, where torch's own float32 one is 1e-5 off.
+    for text in TEXTS:
+        (answer,) = answers(smol, [Loss(text)])
+        expected = direct(smol, smol.tokenizer(text)["input_ids"]).tolist()
+        assert mean([answer["token_logprobs"]]) == pytest.approx(mean([expected]), abs=3e-6)
 
 
 @pytest.mark.parametrize(("window", "stride"), [(16, 8), (16, 16), (10, 3), (0, 0), (0, 50)])
 def test_sliding_window_is_the_perplexity_guides(gpt2, window, stride):
-    text = " ".join(f"the {c} {a} sees the {b}." for c in ("red", "blue", "green") for a in ("cat", "dog", "fox") for b in ("owl", "hen"))
+    text = " ".join(
+        f"the {c} {a} sees the {b}."
+        for c in ("red", "blue", "green")
+        for a in ("cat", "dog", "fox")
+        for b in ("owl", "hen", "cow")
+    )
     ids = torch.tensor([gpt2.tokenizer(text)["input_ids"]])
     assert ids.shape[1] > 128, "longer than the context"
     # The loop of https://huggingface.co/docs/transformers/perplexity
@@ -107,10 +123,10 @@ def test_score_is_the_harness_loglikelihood(smol):
             assert found["tokens"] == len(continuation_enc)
             assert found["logprob"] == pytest.approx(expected.sum().item(), abs=1e-4)
             assert found["is_greedy"] == (greedy == continuation_enc)
-    assert any(s["is_greedy"] for s in answer["scores"]) or True
 
 
 def test_one_pass_serves_all_continuations_of_one_token(gpt2):
+    answers(gpt2, [Loss("the red")])  # the first question ever finds out about the output layer
     shapes = []
     hook = gpt2.model.register_forward_pre_hook(
         lambda module, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
@@ -207,7 +223,9 @@ class _Hookless(GPT2LMHeadModel):
         return torch.nn.Linear(1, 1)
 
 
-@pytest.mark.parametrize(("model_class", "way"), [(GPT2LMHeadModel, "layer"), (_Capped, "selected"), (_Hookless, "all")])
+@pytest.mark.parametrize(
+    ("model_class", "way"), [(GPT2LMHeadModel, "layer"), (_Capped, "selected"), (_Hookless, "all")]
+)
 def test_every_kind_of_output_layer_gives_the_models_logits(model_class, way):
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -239,7 +257,7 @@ def test_tokenize_needs_no_weights(tiny_gpt2):
         ([Loss("the red", window=500)], "500 tokens, but the model's context is 128"),
         ([Loss("the red", window=4, stride=5)], "stride 5 is larger than window 4"),
         ([Loss("the red", source="x")], "a source is for encoder-decoders"),
-        ([Logprobs("the " * 200)], "200 tokens, but the model's context is 128"),
+        ([Logprobs("the " * 200)], "201 tokens, but the model's context is 128"),
         ([Score("the", ())], "no continuations"),
         ([Score("the", (" red", ""))], "the continuation '' has no tokens"),
     ],
