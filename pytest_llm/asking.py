@@ -59,12 +59,14 @@ class Asker:
     def _ask(self, requests: Sequence[Request], result: Callable[[Answer, Origin], T]) -> list[T]:
         """Answer from the store what it has, compute and keep the rest, and make results in order."""
         digests = [request.digest for request in requests]
-        answers = self._stored(digests)
+        run = record.current()
+        repeat = run.repeat if run is not None and any(request.sampled for request in requests) else 0
+        answers = self._stored(digests, repeat)
         missing = {d: r for d, r in zip(digests, requests, strict=True) if d not in answers}
         use = self._use()
         use.from_store += len(answers)
         if missing:
-            answers.update(self._computed(missing))
+            answers.update(self._computed(missing, repeat))
             use.computed += len(missing)
         origin = self.origin
         return [
@@ -72,15 +74,15 @@ class Asker:
             for digest, request in zip(digests, requests, strict=True)
         ]
 
-    def _stored(self, digests: Sequence[str]) -> dict[str, Answer]:
+    def _stored(self, digests: Sequence[str], repeat: int) -> dict[str, Answer]:
         mode = self._loader.settings.cache
         if mode == "refresh":
-            digests = [digest for digest in digests if self._mark(digest) in self._loader.refreshed]
-        return {} if mode == "off" else self._loader.store.get(self.identity, digests)
+            digests = [digest for digest in digests if self._mark(digest, repeat) in self._loader.refreshed]
+        return {} if mode == "off" else self._loader.store.get(self.identity, digests, repeat)
 
-    def _computed(self, missing: Mapping[str, Request]) -> dict[str, Answer]:
+    def _computed(self, missing: Mapping[str, Request], repeat: int) -> dict[str, Answer]:
         settings = self._loader.settings
-        digests, requests = list(missing), list(missing.values())
+        digests, requests = list(missing), [request.repeated(repeat) for request in missing.values()]
         if settings.offline:
             why = self._loader.store.explain_miss(self.identity, digests[0])
             raise StoreMissError(
@@ -93,9 +95,9 @@ class Asker:
                 advance()
                 answers[digests[index]] = answer
                 if settings.cache != "off":
-                    self._loader.store.put(self.identity, self.weights.source, [(digests[index], answer)])
+                    self._loader.store.put(self.identity, self.weights.source, [(digests[index], answer)], repeat)
             self._use().load_seconds = self._loader.load_seconds(self, engine)
-        self._loader.refreshed.update(self._mark(digest) for digest in answers)
+        self._loader.refreshed.update(self._mark(digest, repeat) for digest in answers)
         return answers
 
     def _use(self) -> record.ModelUse:
@@ -109,5 +111,5 @@ class Asker:
         run = record.current()
         return fresh if run is None else run.models.setdefault(digest_of(self.identity)[:16], fresh)
 
-    def _mark(self, request: str) -> str:
-        return f"{digest_of(self.identity)} {request}"
+    def _mark(self, request: str, repeat: int) -> str:
+        return f"{digest_of(self.identity)} {request} {repeat}"

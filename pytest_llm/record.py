@@ -37,7 +37,7 @@ class RunRecord:
     ``goldens`` maps a golden's path to the node id of the test that used it. ``passed`` holds the node ids of
     tests that passed, ``collected`` of those that were selected; ``filtered`` says that others were not.
     ``obsolete`` are goldens that a complete run did not use. ``nodeid`` is the test that runs now, and
-    ``details`` what its failing assertion had no room for.
+    ``details`` what its failing assertion had no room for. ``repeat`` counts the runs of that test's body from 0.
     """
 
     verdicts: list[Verdict] = dataclasses.field(default_factory=list)
@@ -48,6 +48,7 @@ class RunRecord:
     filtered: bool = False
     obsolete: list[str] = dataclasses.field(default_factory=list)
     nodeid: str = ""
+    repeat: int = 0
     details: list[str] = dataclasses.field(default_factory=list)
 
     @property

@@ -55,6 +55,15 @@ class Request:
         """The sha256 of the canonical JSON."""
         return digest_of(self.to_json())
 
+    @property
+    def sampled(self) -> bool:
+        """Whether chance decides the answer, so that a repeat is another answer."""
+        return False
+
+    def repeated(self, repeat: int) -> Request:
+        """Return what to compute for the ``repeat``-th answer; the 0th is the request's own."""
+        return self
+
 
 @dataclasses.dataclass(frozen=True)
 class Generate(Request):
@@ -87,6 +96,17 @@ class Generate(Request):
 
     def __post_init__(self) -> None:
         _check_generate(self)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether tokens are drawn."""
+        return self.do_sample
+
+    def repeated(self, repeat: int) -> Generate:
+        """Return the request with the seed of its ``repeat``-th answer, in the 31 bits every server takes."""
+        if not repeat or not self.do_sample:
+            return self
+        return dataclasses.replace(self, seed=int(digest_of([self.seed, repeat])[:8], 16) >> 1)
 
 
 @dataclasses.dataclass(frozen=True)
