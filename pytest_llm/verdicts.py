@@ -37,6 +37,72 @@ class Example:
 
 
 @dataclasses.dataclass(frozen=True)
+class Side:
+    """One text of a `Pair`, from character ``start`` of ``length`` in all, with the tokens of an answer.
+
+    ``logprobs`` and ``margins`` are nats, one a token, ``None`` where infinite (`pytest_llm.results.Generation`).
+    """
+
+    text: str
+    start: int = 0
+    length: int = 0
+    tokens: tuple[str, ...] = ()
+    logprobs: tuple[float | None, ...] = ()
+    margins: tuple[float | None, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A golden and what the model says now. Without a golden there is none yet; ``same`` says that both are equal.
+
+    ``where`` is the place in a value of many parts (``[3]``). ``prompt`` is what was asked, as ``(role, text)``.
+    """
+
+    where: str
+    actual: Side | None
+    golden: Side | None = None
+    same: bool = False
+    prompt: tuple[tuple[str, str], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """Figures along one axis, to be drawn: an error by layer, a divergence by position. ``limit`` is a bound."""
+
+    title: str
+    x: str
+    y: str
+    values: tuple[float | None, ...]
+    limit: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What a report draws and a terminal has no room for; bounded in size by whoever makes it.
+
+    ``omitted`` counts pairs left out. ``changes`` are what differs around the model: ``(name, was, now)``.
+    ``higher_is_better`` is the direction of a gate's figure.
+    """
+
+    pairs: tuple[Pair, ...] = ()
+    omitted: int = 0
+    series: tuple[Series, ...] = ()
+    changes: tuple[tuple[str, str, str], ...] = ()
+    higher_is_better: bool | None = None
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Evidence:
+        """Rebuild what ``dataclasses.asdict`` gave, after a way through JSON or without one."""
+        return cls(
+            pairs=tuple(_pair(pair) for pair in data["pairs"]),
+            omitted=data["omitted"],
+            series=tuple(Series(**{**one, "values": tuple(one["values"])}) for one in data["series"]),
+            changes=tuple((name, was, now) for name, was, now in data["changes"]),
+            higher_is_better=data["higher_is_better"],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Verdict:
     """The outcome of one check.
 
@@ -56,6 +122,7 @@ class Verdict:
     notes: tuple[str, ...] = ()
     diff: tuple[str, ...] = ()
     nodeid: str = ""
+    evidence: Evidence | None = None
 
     @property
     def ok(self) -> bool:
@@ -70,4 +137,15 @@ class Verdict:
     def from_json(cls, data: dict[str, Any]) -> Verdict:
         """Rebuild what `to_json` gave."""
         examples = tuple(Example(**example) for example in data["examples"])
-        return cls(**{**data, "examples": examples, "notes": tuple(data["notes"]), "diff": tuple(data["diff"])})
+        evidence = Evidence.from_json(data["evidence"]) if data.get("evidence") else None
+        fields = {"examples": examples, "notes": tuple(data["notes"]), "diff": tuple(data["diff"])}
+        return cls(**{**data, **fields, "evidence": evidence})
+
+
+def _pair(data: dict[str, Any]) -> Pair:
+    sides = {name: data[name] and _side(data[name]) for name in ("actual", "golden")}
+    return Pair(**{**data, **sides, "prompt": tuple((role, text) for role, text in data["prompt"])})
+
+
+def _side(data: dict[str, Any]) -> Side:
+    return Side(**{**data, **{name: tuple(data[name]) for name in ("tokens", "logprobs", "margins")}})

@@ -12,6 +12,7 @@ from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Array
 from pytest_llm.requests import request_from_json, split_requests
 from pytest_llm.results import Generation
+from pytest_llm.verdicts import Evidence
 
 #: Statuses a comparison can give, from best to worst.
 _ORDER = ("identical", "near-tie", "format-only", "close", "drifted")
@@ -59,6 +60,7 @@ class Drift:
     figures: dict[str, Any] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     diff: tuple[str, ...] = ()
+    evidence: Evidence | None = None
 
 
 @dataclasses.dataclass

@@ -1,0 +1,126 @@
+"""What a report shows of a golden and a new value side by side, cut to a size that a record of many tests can hold."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pytest_llm.golden.file import Golden
+from pytest_llm.golden.values import Array
+from pytest_llm.results import Generation
+from pytest_llm.verdicts import Evidence, Pair, Side
+
+#: Bounds of one verdict: pairs, characters a text, characters of all texts, and tokens a text.
+MAX_PAIRS, MAX_TEXT, MAX_TOTAL, MAX_TOKENS = 32, 20_000, 100_000, 2_000
+
+
+def side_by_side(golden: Golden | None, new: Golden) -> Evidence:
+    """Return the evidence on ``new``: every text that differs, then those that do not, as far as there is room."""
+    found = [
+        _pair(where, old, now, _prompt(now) or _prompt_of(new))
+        for where, old, now in _parts(None if golden is None else golden.value, new.value, "", golden is not None)
+    ]
+    found.sort(key=lambda pair: pair.same)  # stable
+    pairs, total = [], 0
+    for pair in found[:MAX_PAIRS]:
+        total += sum(len(side.text) for side in (pair.actual, pair.golden) if side)
+        if pairs and total > MAX_TOTAL:
+            break
+        pairs.append(pair)
+    return Evidence(pairs=tuple(pairs), omitted=len(found) - len(pairs), changes=_changes(golden, new))
+
+
+def _parts(old: Any, now: Any, where: str, compared: bool) -> Iterator[tuple[str, Any, Any]]:
+    """Give the places of a value with the old and the new text there; ``None`` where there is none."""
+    for kind in (list, dict):
+        if isinstance(now, kind) and (isinstance(old, kind) or not compared) and _has_text(now):
+            old = old if compared else kind()
+            places = range(max(len(old), len(now))) if kind is list else sorted({*old, *now})
+            for place in places:
+                name = f"{where}[{place}]" if kind is list else f"{where}.{place}"
+                yield from _parts(_get(old, place), _get(now, place), name, compared and _get(old, place) is not None)
+            return
+    if (old is not None and compared) or now is not None:
+        yield where, old if compared else None, now
+
+
+def _get(value: Any, place: Any) -> Any:
+    try:
+        return value[place]
+    except (IndexError, KeyError):
+        return None
+
+
+def _has_text(value: Any) -> bool:
+    if isinstance(value, (list, dict)):
+        return any(map(_has_text, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str)
+
+
+def _pair(where: str, old: Any, now: Any, prompt: tuple[tuple[str, str], ...]) -> Pair:
+    texts = [None if value is None else _text(value) for value in (old, now)]
+    before, after = texts
+    if before is not None and before == after:
+        return Pair(where, _side(now, before, 0), same=True, prompt=prompt)
+    at = 0
+    if before is not None and after is not None:
+        at = next((i for i, (x, y) in enumerate(zip(before, after, strict=False)) if x != y), 0)
+    start = max(0, at - MAX_TEXT // 4) if max(len(text or "") for text in texts) > MAX_TEXT else 0
+    return Pair(
+        where,
+        None if after is None else _side(now, after, start),
+        None if before is None else _side(old, before, start),
+        prompt=prompt,
+    )
+
+
+def _side(value: Any, text: str, start: int) -> Side:
+    shown = text[start : start + MAX_TEXT]
+    if not isinstance(value, Generation) or start or len(value.tokens) > MAX_TOKENS:
+        return Side(shown, start, len(text))
+    return Side(shown, start, len(text), value.tokens, _nats(value.logprobs), _nats(value.margins))
+
+
+def _nats(values: Sequence[float]) -> tuple[float | None, ...]:
+    return tuple(round(x, 3) if math.isfinite(x) else None for x in values)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Array):
+        with_entries = value.data.size <= 64
+        return f"array of shape {value.data.shape}, {value.dtype}" + (f"\n{value.data}" if with_entries else "")
+    return json.dumps(value, ensure_ascii=False, indent=2, default=_text)
+
+
+def _prompt(value: Any) -> tuple[tuple[str, str], ...]:
+    return _messages(value.origin.request.get("prompt")) if isinstance(value, Generation) else ()
+
+
+def _prompt_of(golden: Golden) -> tuple[tuple[str, str], ...]:
+    return _messages(golden.request.get("prompt"))
+
+
+def _messages(prompt: Any) -> tuple[tuple[str, str], ...]:
+    if isinstance(prompt, str):
+        return (("", prompt[:MAX_TEXT]),)
+    if not isinstance(prompt, (list, tuple)):
+        return ()
+    return tuple((str(message.get("role", "")), _text(message.get("content"))[:MAX_TEXT]) for message in prompt)
+
+
+def _changes(golden: Golden | None, new: Golden) -> tuple[tuple[str, str, str], ...]:
+    if golden is None:
+        return ()
+    found = []
+    for old, now in ((golden.environment, new.environment), (golden.model, new.model)):
+        names = sorted(old.keys() | now.keys()) if old and now else ()
+        found += [(name, _brief(old.get(name)), _brief(now.get(name))) for name in names if old.get(name) != now.get(name)]
+    return tuple(found)
+
+
+def _brief(value: Any) -> str:
+    return "none" if value in (None, "") else str(value)[:80]
