@@ -162,6 +162,20 @@ class Embed(Request):
 
 
 @dataclasses.dataclass(frozen=True)
+class Activations(Request):
+    """A projection to ``size`` numbers of the hidden states after every layer (`engines.local_activations`).
+
+    An encoder-decoder reads ``source`` and is fed ``text``.
+    """
+
+    kind: ClassVar[str] = "activations"
+    text: str
+    source: str | None = None
+    size: int = 64
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class Tokenize(Request):
     """The token ids of ``text``."""
 
@@ -171,7 +185,7 @@ class Tokenize(Request):
 
 
 KINDS: dict[str, type[Request]] = {
-    cls.kind: cls for cls in (Generate, Loss, Logprobs, Score, FillMask, Embed, Tokenize)
+    cls.kind: cls for cls in (Generate, Loss, Logprobs, Score, FillMask, Embed, Activations, Tokenize)
 }
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import shlex
-from collections.abc import Mapping
-from pathlib import Path
+import functools
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import record
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden import file
 from pytest_llm.golden.drift import ATOL, RTOL, Drift, Rules, compare
-from pytest_llm.golden.file import DamagedGoldenError, Golden
-from pytest_llm.golden.pending import discard_candidate, golden_lock, save_candidate
+from pytest_llm.golden.file import Golden
+from pytest_llm.golden.use import Use
 from pytest_llm.golden.values import problem
 from pytest_llm.options import DRIFT_LEVELS, Settings
 from pytest_llm.verdicts import Outcome, Verdict
@@ -124,128 +122,19 @@ class Snapshot:
         return name
 
     def _judge(self, value: Any, rules: Rules, levels: Mapping[str, str]) -> Verdict:
-        levels = _levels({**self.settings.drift_levels, **levels})
+        new = Golden.of(value, self.location.nodeid)
+        use = self._use(new, functools.partial(compare, rules=rules), levels)
+        wrong = problem(new.value)
+        return use.verdict(Drift("invalid", wrong), "error") if wrong else use.judge()
+
+    def _use(self, new: Golden, compare: Callable[[Golden, Golden], Drift], levels: Mapping[str, str]) -> Use:
+        checked = _levels({**self.settings.drift_levels, **levels})
         name = self._claim()
         path = file.golden_path(self.location, name)
         run = record.current()
         if run is not None:
             run.goldens[str(path)] = self.location.nodeid
-        new = Golden.of(value, self.location.nodeid)
-        wrong = problem(new.value)
-        if wrong:
-            return self._verdict(name, Drift("invalid", wrong), "error")
-        use = _Use(self, name, path, new, rules)
-        try:
-            golden = use.read()
-        except DamagedGoldenError as error:
-            if self.settings.update != "all":
-                raise
-            return use.write("updated", Drift("updated", "written anew", notes=(str(error),)))
-        if golden is None:
-            if self.settings.update == "none":
-                return use.missing()
-            return use.create(levels)
-        return use.against(golden, levels)
-
-    def _verdict(self, name: str, drift: Drift, outcome: Outcome) -> Verdict:
-        return Verdict(
-            "golden",
-            name,
-            drift.status,
-            outcome,
-            f"golden {name!r}: {drift.headline}",
-            figures=drift.figures,
-            notes=drift.notes,
-            diff=drift.diff,
-            nodeid=self.location.nodeid,
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Use:
-    """One value against one golden file."""
-
-    snapshot: Snapshot
-    name: str
-    path: Path
-    new: Golden
-    rules: Rules
-
-    @property
-    def settings(self) -> Settings:
-        return self.snapshot.settings
-
-    def read(self) -> Golden | None:
-        try:
-            return file.read(self.path)
-        except DamagedGoldenError:
-            # Another worker may stand between writing an array and its JSON: look again when it is done.
-            with self.lock():
-                return file.read(self.path)
-
-    def lock(self) -> Any:
-        return golden_lock(self.settings.cache_dir, self.path)
-
-    def against(self, golden: Golden, levels: Mapping[str, Outcome]) -> Verdict:
-        drift = compare(golden, self.new, self.rules)
-        outcome: Outcome = "pass" if drift.status == "identical" else levels.get(drift.status, "fail")
-        # A tie would flip back and forth in the history of the file; it is rewritten only where it fails.
-        settled = drift.status == "identical" or (drift.status == "near-tie" and outcome != "fail")
-        if self.settings.update == "all" and not settled:
-            return self.write("updated", dataclasses.replace(drift, headline=f"updated; was {drift.headline}"))
-        if outcome == "pass":
-            self.forget()
-            return self.snapshot._verdict(self.name, drift, outcome)
-        notes = (
-            *drift.notes,
-            f"golden file: {self.shown()}",
-            "accept or reject it without the model: pytest-llm review",
-        )
-        return self.wait(dataclasses.replace(drift, notes=notes), outcome)
-
-    def missing(self) -> Verdict:
-        text = self.new.value if isinstance(self.new.value, str) else ""
-        rows = tuple(f"+ {line[:160]}" for line in text.split("\n")[:10]) if text else ()
-        notes = (f"golden file: {self.shown()}", f"create it: {self.command('new')}")
-        return self.wait(Drift("missing", "there is none yet", notes=notes, diff=rows), "fail")
-
-    def create(self, levels: Mapping[str, Outcome]) -> Verdict:
-        with self.lock():
-            golden = file.read(self.path)
-            if golden is None:
-                return self._write_locked("created", Drift("created", "created"))
-        return self.against(golden, levels)  # another worker was first
-
-    def write(self, status: str, drift: Drift) -> Verdict:
-        with self.lock():
-            return self._write_locked(status, drift)
-
-    def _write_locked(self, status: str, drift: Drift) -> Verdict:
-        text, sidecar = file.encode(self.new, self.path)
-        file.write(self.path, text, sidecar)
-        self.forget()
-        return self.snapshot._verdict(self.name, dataclasses.replace(drift, status=status), "pass")
-
-    def wait(self, drift: Drift, outcome: Outcome) -> Verdict:
-        verdict = self.snapshot._verdict(self.name, drift, outcome)
-        save_candidate(
-            self.settings.cache_dir, self.settings.root, self.path, verdict, *file.encode(self.new, self.path)
-        )
-        return verdict
-
-    def forget(self) -> None:
-        discard_candidate(self.settings.cache_dir, self.settings.root, self.path)
-
-    def shown(self) -> str:
-        try:
-            return self.path.relative_to(self.settings.root).as_posix()
-        except ValueError:
-            return str(self.path)
-
-    def command(self, update: str) -> str:
-        nodeid = self.snapshot.location.nodeid
-        quoted = shlex.quote(nodeid) if any(c in nodeid for c in '"$`\\!') else f'"{nodeid}"'
-        return f"pytest {quoted} --llm-update={update}"
+        return Use(self.location, self.settings, name, path, new, compare, checked)
 
 
 def _levels(levels: Mapping[str, str]) -> dict[str, Outcome]:

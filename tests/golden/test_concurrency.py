@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_llm.golden import snapshot as snapshot_module
+from pytest_llm.golden import use as use_module
 from pytest_llm.golden.file import Golden, encode, read, write
 from pytest_llm.golden.pending import golden_lock
 from pytest_llm.golden.snapshot import Snapshot
@@ -80,7 +80,7 @@ def test_a_reader_that_meets_a_half_written_golden_waits_for_the_writer(project,
         waits.set()
         return golden_lock(cache_dir, golden)
 
-    monkeypatch.setattr(snapshot_module, "golden_lock", announced)
+    monkeypatch.setattr(use_module, "golden_lock", announced)
     verdicts = []
     reader = threading.Thread(target=lambda: verdicts.append(project.snapshot().check(np.ones(400))))
     with golden_lock(project.cache, path):

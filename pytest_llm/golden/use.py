@@ -1,0 +1,140 @@
+"""One new value against one golden file: missing, created, compared, updated, or kept as a candidate."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.golden import file
+from pytest_llm.golden.drift import Drift
+from pytest_llm.golden.file import DamagedGoldenError, Golden
+from pytest_llm.golden.pending import discard_candidate, golden_lock, save_candidate
+from pytest_llm.verdicts import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from pytest_llm.location import Location
+    from pytest_llm.options import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Use:
+    """What a check of a golden has to know.
+
+    ``compare`` says how ``new`` differs from the golden. ``finish`` adds to ``new`` what only a file needs, before
+    one is written; it is given the golden that ``new`` was compared with and may take it from there, or ``None``.
+    """
+
+    location: Location
+    settings: Settings
+    name: str
+    path: Path
+    new: Golden
+    compare: Callable[[Golden, Golden], Drift]
+    levels: Mapping[str, Outcome]
+    finish: Callable[[Golden, Golden | None], Golden] = lambda new, golden: new
+
+    def judge(self) -> Verdict:
+        """Return the verdict, having written what ``--llm-update`` asks for or left a candidate.
+
+        Raises:
+            GoldenError: the golden cannot be read or written.
+        """
+        try:
+            golden = self._read()
+        except DamagedGoldenError as error:
+            if self.settings.update != "all":
+                raise
+            return self._write(Drift("updated", "written anew", notes=(str(error),)))
+        if golden is not None:
+            return self._against(golden)
+        return self._missing() if self.settings.update == "none" else self._create()
+
+    def verdict(self, drift: Drift, outcome: Outcome) -> Verdict:
+        """Return ``drift`` as the verdict of this check."""
+        return Verdict(
+            "golden",
+            self.name,
+            drift.status,
+            outcome,
+            f"golden {self.name!r}: {drift.headline}",
+            figures=drift.figures,
+            notes=drift.notes,
+            diff=drift.diff,
+            nodeid=self.location.nodeid,
+        )
+
+    def _read(self) -> Golden | None:
+        try:
+            return file.read(self.path)
+        except DamagedGoldenError:
+            # Another worker may stand between writing an array and its JSON: look again when it is done.
+            with self._lock():
+                return file.read(self.path)
+
+    def _lock(self) -> Any:
+        return golden_lock(self.settings.cache_dir, self.path)
+
+    def _against(self, golden: Golden) -> Verdict:
+        drift = self.compare(golden, self.new)
+        outcome: Outcome = "pass" if drift.status == "identical" else self.levels.get(drift.status, "fail")
+        # A tie would flip back and forth in the history of the file; it is rewritten only where it fails.
+        settled = drift.status == "identical" or (drift.status == "near-tie" and outcome != "fail")
+        if self.settings.update == "all" and not settled:
+            return self._write(dataclasses.replace(drift, status="updated", headline=f"updated; was {drift.headline}"))
+        if outcome == "pass":
+            self._forget()
+            return self.verdict(drift, outcome)
+        notes = (
+            *drift.notes,
+            f"golden file: {self._shown()}",
+            "accept or reject it without the model: pytest-llm review",
+        )
+        return self._wait(dataclasses.replace(drift, notes=notes), outcome, golden)
+
+    def _missing(self) -> Verdict:
+        text = self.new.value if isinstance(self.new.value, str) else ""
+        rows = tuple(f"+ {line[:160]}" for line in text.split("\n")[:10]) if text else ()
+        notes = (f"golden file: {self._shown()}", f"create it: {self._command('new')}")
+        return self._wait(Drift("missing", "there is none yet", notes=notes, diff=rows), "fail", None)
+
+    def _create(self) -> Verdict:
+        new = self.finish(self.new, None)
+        with self._lock():
+            golden = file.read(self.path)
+            if golden is None:
+                return self._write_locked(new, Drift("created", "created"))
+        return self._against(golden)  # another worker was first
+
+    def _write(self, drift: Drift) -> Verdict:
+        new = self.finish(self.new, None)
+        with self._lock():
+            return self._write_locked(new, drift)
+
+    def _write_locked(self, new: Golden, drift: Drift) -> Verdict:
+        text, sidecar = file.encode(new, self.path)
+        file.write(self.path, text, sidecar)
+        self._forget()
+        return self.verdict(drift, "pass")
+
+    def _wait(self, drift: Drift, outcome: Outcome, golden: Golden | None) -> Verdict:
+        verdict = self.verdict(drift, outcome)
+        content = file.encode(self.finish(self.new, golden), self.path)
+        save_candidate(self.settings.cache_dir, self.settings.root, self.path, verdict, *content)
+        return verdict
+
+    def _forget(self) -> None:
+        discard_candidate(self.settings.cache_dir, self.settings.root, self.path)
+
+    def _shown(self) -> str:
+        try:
+            return self.path.relative_to(self.settings.root).as_posix()
+        except ValueError:
+            return str(self.path)
+
+    def _command(self, update: str) -> str:
+        nodeid = self.location.nodeid
+        quoted = shlex.quote(nodeid) if any(c in nodeid for c in '"$`\\!') else f'"{nodeid}"'
+        return f"pytest {quoted} --llm-update={update}"
