@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden import jsontext
+from pytest_llm.golden.evidence import side_by_side
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Array
 from pytest_llm.requests import request_from_json, split_requests
@@ -81,6 +82,11 @@ def compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
     Raises:
         InvalidInputError: a similarity came out as NaN.
     """
+    drift = _compare(golden, new, rules)
+    return dataclasses.replace(drift, evidence=side_by_side(golden, new))
+
+
+def _compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
     if golden.request != new.request and golden.request and new.request:
         changed = _changed(_spelled(golden.request), _spelled(new.request))
         if changed:
