@@ -68,6 +68,9 @@ class Asker:
         if missing:
             answers.update(self._computed(missing, repeat))
             use.computed += len(missing)
+        if run is not None:
+            kind = requests[0].kind
+            run.asked.append(record.Asked(run.nodeid, self._key, kind, list(dict.fromkeys(digests)), list(missing)))
         origin = self.origin
         return [
             result(answers[digest], dataclasses.replace(origin, request=request.to_json()))
@@ -109,7 +112,11 @@ class Asker:
             adapter=self.weights.adapter_source,
         )
         run = record.current()
-        return fresh if run is None else run.models.setdefault(digest_of(self.identity)[:16], fresh)
+        return fresh if run is None else run.models.setdefault(self._key, fresh)
+
+    @functools.cached_property
+    def _key(self) -> str:
+        return digest_of(self.identity)[:16]
 
     def _mark(self, request: str, repeat: int) -> str:
         return f"{digest_of(self.identity)} {request} {repeat}"

@@ -31,11 +31,39 @@ class ModelUse:
 
 
 @dataclasses.dataclass
+class Asked:
+    """One call that asked a model: the digests of its requests, and which of them had to be computed.
+
+    ``model`` is the key of the model in `RunRecord.models`. Both keys together are an answer's place in the store.
+    """
+
+    nodeid: str
+    model: str
+    kind: str
+    digests: list[str]
+    computed: list[str]
+
+
+@dataclasses.dataclass
+class TestResult:
+    """How a test came out, and where: ``passed``, ``failed``, ``unmeasured`` (this plugin could not
+    measure), ``error`` (in set-up or tear-down), ``skipped``, ``xfailed``, ``xpassed``. ``seconds`` are of all phases.
+    """
+
+    __test__ = False  # not a class of tests
+    outcome: str
+    seconds: float
+    file: str
+    line: int
+
+
+@dataclasses.dataclass
 class RunRecord:
     """What one process (a pytest-xdist worker, or the whole run) saw.
 
     ``goldens`` maps a golden's path to the node id of the test that used it. ``passed`` holds the node ids of
     tests that passed, ``collected`` of those that were selected; ``filtered`` says that others were not.
+    ``asked`` holds what models were asked, ``tests`` how each test came out.
     ``obsolete`` are goldens that a complete run did not use. ``nodeid`` is the test that runs now, and
     ``details`` what its failing assertion had no room for. ``repeat`` counts the runs of that test's body from 0.
     """
@@ -46,6 +74,8 @@ class RunRecord:
     passed: set[str] = dataclasses.field(default_factory=set)
     collected: set[str] = dataclasses.field(default_factory=set)
     filtered: bool = False
+    asked: list[Asked] = dataclasses.field(default_factory=list)
+    tests: dict[str, TestResult] = dataclasses.field(default_factory=dict)
     obsolete: list[str] = dataclasses.field(default_factory=list)
     nodeid: str = ""
     repeat: int = 0
@@ -56,6 +86,13 @@ class RunRecord:
         """Whether any test used this plugin."""
         return bool(self.verdicts or self.models or self.goldens)
 
+    @property
+    def concerned(self) -> dict[str, TestResult]:
+        """The tests that used this plugin."""
+        used = {verdict.nodeid for verdict in self.verdicts} | {one.nodeid for one in self.asked}
+        used.update(self.goldens.values())
+        return {nodeid: test for nodeid, test in self.tests.items() if nodeid in used or test.outcome == "unmeasured"}
+
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON data."""
         return {
@@ -65,6 +102,8 @@ class RunRecord:
             "passed": sorted(self.passed),
             "collected": sorted(self.collected),
             "filtered": self.filtered,
+            "asked": [dataclasses.asdict(one) for one in self.asked],
+            "tests": {nodeid: dataclasses.asdict(test) for nodeid, test in self.concerned.items()},
         }
 
     def merge(self, data: dict[str, Any]) -> None:
@@ -74,6 +113,8 @@ class RunRecord:
         self.passed.update(data["passed"])
         self.collected.update(data["collected"])
         self.filtered = self.filtered or data["filtered"]
+        self.asked += [Asked(**one) for one in data["asked"]]
+        self.tests.update({nodeid: TestResult(**test) for nodeid, test in data["tests"].items()})
         for key, fields in data["models"].items():
             other = ModelUse(**fields)
             mine = self.models.setdefault(key, dataclasses.replace(other, from_store=0, computed=0, load_seconds=0.0))
