@@ -87,13 +87,9 @@ def compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
 
 
 def _compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
-    if golden.request != new.request and golden.request and new.request:
-        changed = _changed(_spelled(golden.request), _spelled(new.request))
-        if changed:
-            fields = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in changed))
-            rows = [row for name, (old, now) in list(changed.items())[:10] for row in _field_rows(name, old, now)]
-            rows += [f"… (+{len(changed) - 10} fields)"] if len(changed) > 10 else []
-            return Drift("stale", f"stale: the question changed ({fields})", diff=tuple(rows))
+    stale = another_question(golden, new)
+    if stale:
+        return stale
     found: list[_Difference] = []
     _walk(golden.value, new.value, "", rules, found)
     if not found:
@@ -101,6 +97,32 @@ def _compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
     if rules.similarity is not None:
         _rate(found, rules)
     return _summary(found, golden, new)
+
+
+def another_question(golden: Golden, new: Golden) -> Drift | None:
+    """Say what the test asks otherwise than its golden answered; ``None`` when it is the same question."""
+    if golden.request == new.request or not golden.request or not new.request:
+        return None
+    changed = _changed(_spelled(golden.request), _spelled(new.request))
+    if not changed:
+        return None
+    fields = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in changed))
+    rows = [row for name, (old, now) in list(changed.items())[:10] for row in _field_rows(name, old, now)]
+    rows += [f"… (+{len(changed) - 10} fields)"] if len(changed) > 10 else []
+    return Drift("stale", f"stale: the question changed ({fields})", diff=tuple(rows))
+
+
+def with_surroundings(drift: Drift, golden: Golden, new: Golden) -> Drift:
+    """Add what is another around the question: the environment first, then the model."""
+    headline, notes = drift.headline, [*drift.notes]
+    surroundings = _renamed(golden.environment, new.environment)
+    if surroundings:  # said first: a model is blamed only in the environment its golden was made in
+        headline = f"in another environment ({surroundings}), {headline}"
+        notes.append("the environment of the golden was another one: look there before blaming the model")
+    model = _renamed(golden.model, new.model)
+    if model:
+        notes.append(f"another model made the golden: {model}")
+    return dataclasses.replace(drift, headline=headline, notes=tuple(notes))
 
 
 def _summary(found: list[_Difference], golden: Golden, new: Golden) -> Drift:
@@ -121,15 +143,8 @@ def _summary(found: list[_Difference], golden: Golden, new: Golden) -> Drift:
     if len(found) > _SHOWN:
         rows.append(f"… (+{len(found) - _SHOWN} parts that differ)")
     headline = (f"{worst.where}: " if worst.where else "") + worst.headline
-    notes = [worst.note] if worst.note else []
-    surroundings = _renamed(golden.environment, new.environment)
-    if surroundings:  # said first: a model is blamed only in the environment its golden was made in
-        headline = f"in another environment ({surroundings}), {headline}"
-        notes.append("the environment of the golden was another one: look there before blaming the model")
-    model = _renamed(golden.model, new.model)
-    if model:
-        notes.append(f"another model made the golden: {model}")
-    return Drift(worst.status, headline, figures, tuple(notes), tuple(rows))
+    notes = (worst.note,) if worst.note else ()
+    return with_surroundings(Drift(worst.status, headline, figures, notes, tuple(rows)), golden, new)
 
 
 def _walk(old: Any, new: Any, where: str, rules: Rules, found: list[_Difference]) -> None:

@@ -8,6 +8,7 @@ A golden is one JSON file, and a ``.npy`` of the same stem where it holds a larg
      "output": {"value": ...}                                    a number or any JSON
      "output": {"array": [...] , "shape", "dtype"}               a small array
      "output": {"file": "x.npy", "sha256", "shape", "dtype"}     a large one
+     "output": {"kind", "facts": {...}, "file": "x.npy", ...}    a recording: a distribution, activations
 
 ``lines`` is the text split on "\n" only. ``logprobs`` and ``margins`` are nats, rounded to four decimals, null
 where infinite.
@@ -27,7 +28,7 @@ from typing import Any
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import safe_name, write_atomic
 from pytest_llm.golden import jsontext
-from pytest_llm.golden.values import Array, normalise, provenance
+from pytest_llm.golden.values import Array, Recording, normalise, provenance
 from pytest_llm.location import Location
 from pytest_llm.results import Generation
 
@@ -91,6 +92,9 @@ def encode(golden: Golden, path: Path) -> tuple[str, bytes | None]:
     sidecar = None
     if isinstance(golden.value, Array):
         data["output"], sidecar = _encode_array(golden.value, path)
+    elif isinstance(golden.value, Recording):
+        array, sidecar = _encode_array(golden.value.array, path)
+        data["output"] = {"kind": golden.value.kind, "facts": golden.value.facts, **array}
     elif isinstance(golden.value, str):
         data["output"] = _encode_text(golden.value)
     elif isinstance(golden.value, list) and _only_texts(golden.value):
@@ -223,6 +227,15 @@ def _decode_output(data: dict[str, Any], path: Path) -> Any:
         return _decode_text(data)
     if "array" not in data and "file" not in data:
         return data["value"]
+    array = _decode_array(data, path)
+    if "kind" not in data:
+        return array
+    if not isinstance(data["facts"], dict):
+        raise TypeError("facts is an object")
+    return Recording(data["kind"], data["facts"], array)
+
+
+def _decode_array(data: dict[str, Any], path: Path) -> Array:
     import numpy as np
 
     shape, dtype = tuple(data["shape"]), data["dtype"]
@@ -245,7 +258,7 @@ def _encode_array(value: Array, path: Path) -> tuple[dict[str, Any], bytes | Non
     import numpy as np
 
     data: dict[str, Any] = {"shape": list(value.data.shape), "dtype": value.dtype}
-    if value.data.size <= INLINE_NUMBERS and value.data.dtype.kind != "c" and bool(np.isfinite(value.data).all()):
+    if value.data.size <= INLINE_NUMBERS and value.data.dtype.kind in "biuf" and bool(np.isfinite(value.data).all()):
         return {**data, "array": value.data.tolist()}, None
     stream = io.BytesIO()
     np.save(stream, value.data, allow_pickle=False)

@@ -22,6 +22,15 @@ class Array:
     dtype: str
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recording:
+    """A measurement too large to read: an array, and facts about it. ``kind`` says which comparison it is for."""
+
+    kind: str
+    facts: dict[str, Any]
+    array: Array
+
+
 def normalise(value: Any) -> Any:
     """Return ``value`` as text (a `Generation` keeps its evidence), number, bool, None, list, dict or `Array`.
 
