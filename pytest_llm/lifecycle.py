@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llm import options, record
+from pytest_llm import options, record, repeats
 from pytest_llm.errors import InvalidInputError, LLMError
 from pytest_llm.location import Location, plain_nodeid
 
@@ -24,7 +24,8 @@ _EXPLANATION = 7, 500
 
 def start(config: pytest.Config) -> None:
     """Read the settings, declare the marker and begin a record."""
-    config.addinivalue_line("markers", MARKER)
+    for marker in (MARKER, repeats.MARKER):
+        config.addinivalue_line("markers", marker)
     config.stash[_SETTINGS] = options.resolve(config)
     config.stash[_RECORD] = record.begin()
 
@@ -79,6 +80,17 @@ def running(item: pytest.Item) -> Iterator[None]:
         yield
     finally:
         run.nodeid = ""
+
+
+def call(item: pytest.Function) -> bool | None:
+    """Run a test that is to run several times; ``None`` leaves any other to pytest."""
+    if repeats.inside(item):
+        return None
+    asked = repeats.terms(item)
+    if asked is None:
+        return None
+    repeats.repeat(item, item.config.stash[_RECORD], asked)
+    return True
 
 
 def explain(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
-from pytest_llm import lifecycle, options
+from pytest_llm import lifecycle, options, repeats
+from pytest_llm.errors import measured
 from pytest_llm.fixtures import llm, llm_baseline, llm_loader, llm_snapshot
 
 __all__ = ["llm", "llm_baseline", "llm_loader", "llm_snapshot"]
+
+__tracebackhide__ = measured
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,6 +46,18 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Say which test runs."""
     with lifecycle.running(item):
         return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Check a marker before fixtures cost time."""
+    repeats.terms(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
+    """Run a test several times, where a marker asks for it."""
+    return lifecycle.call(pyfuncitem)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,0 +1,203 @@
+"""``@pytest.mark.llm_repeat``: a test of sampled answers, run several times, judged by how often it succeeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llm import record
+from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.verdicts import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from pytest_llm.record import RunRecord
+
+__tracebackhide__ = measured
+
+MARKER = (
+    "llm_repeat(n, min_success=1.0, stop_early=True): run a test of sampled answers up to n times, each with other "
+    "answers; it passes when min_success of them (a count, or a rate as a float) succeed"
+)
+#: What says that an answer is not good enough. Any other exception is a broken test, or "could not measure".
+FAILURES = (AssertionError, pytest.fail.Exception)
+
+_FILES = ("llm_snapshot", "llm_baseline")
+_SHOWN = 12
+_INSIDE = pytest.StashKey[bool]()
+
+
+@dataclasses.dataclass(frozen=True)
+class Repeat:
+    """The marker's terms."""
+
+    n: int
+    min_success: int | float = 1.0
+    stop_early: bool = True
+
+    @property
+    def needed(self) -> int:
+        """How many of ``n`` must succeed."""
+        from pytest_llm.stats.passk import needed
+
+        return needed(self.n, self.min_success)
+
+
+def terms(item: pytest.Item) -> Repeat | None:
+    """Return what the closest ``llm_repeat`` marker asks for; ``None`` without one.
+
+    Raises:
+        InvalidInputError: an argument out of range, or a test that cannot be repeated.
+    """
+    marker = item.get_closest_marker("llm_repeat")
+    if marker is None:
+        return None
+    try:
+        asked = Repeat(*marker.args, **marker.kwargs)
+    except TypeError as error:
+        raise InvalidInputError(f"@pytest.mark.llm_repeat takes n, min_success and stop_early: {error}") from None
+    if isinstance(asked.n, bool) or not isinstance(asked.n, int) or asked.n < 1:
+        raise InvalidInputError(f"@pytest.mark.llm_repeat: n counts repeats, it starts at 1, not {asked.n!r}")
+    if not isinstance(asked.min_success, (int, float)):
+        raise InvalidInputError(
+            f"@pytest.mark.llm_repeat: min_success is a count (int) or a rate (float), not {asked.min_success!r}"
+        )
+    try:
+        asked.needed  # noqa: B018 (for its checks)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"@pytest.mark.llm_repeat: {error}") from None
+    if not isinstance(item, pytest.Function) or hasattr(item, "_testcase"):
+        raise InvalidInputError(
+            "@pytest.mark.llm_repeat repeats test functions and methods, not unittest.TestCase: make it a plain class"
+        )
+    used = [name for name in _FILES if name in item.fixturenames]
+    if used:
+        raise InvalidInputError(
+            f"@pytest.mark.llm_repeat cannot be combined with {' and '.join(used)}: one file cannot hold the answers "
+            "of several repeats, and how many there are depends on the answers. Move that check to a test of its own"
+        )
+    return asked
+
+
+def inside(item: pytest.Function) -> bool:
+    """Whether the call under way is one of several that `run_body` makes."""
+    return item.stash.get(_INSIDE, False)
+
+
+def run_body(item: pytest.Function, run: RunRecord, repeat: int) -> BaseException | None:
+    """Run the test's body once, as the ``repeat``-th answer; return the assertion that failed.
+
+    It goes through pytest's hook again, so that what other plugins put around a test is put around each repeat.
+    """
+    item.stash[_INSIDE] = True
+    run.repeat = repeat
+    try:
+        item.ihook.pytest_pyfunc_call(pyfuncitem=item)
+    except pytest.xfail.Exception:  # a kind of failure to pytest, but said by the test, not about an answer
+        raise
+    except FAILURES as failure:
+        return failure
+    finally:
+        run.repeat = 0
+        del item.stash[_INSIDE]
+    return None
+
+
+def repeat(item: pytest.Function, run: RunRecord, asked: Repeat) -> None:
+    """Run the test until its outcome is decided, record the verdict, and raise when it is a failure.
+
+    Raises:
+        AssertionError: too few repeats succeeded; it has the traceback of the first that did not.
+        Exception: whatever else a repeat raised, as it is: it says nothing about an answer.
+    """
+    from pytest_llm.stats.passk import decide
+
+    seen = len(run.verdicts), len(run.details)
+    results: list[BaseException | None] = []
+    while len(results) < asked.n:
+        # What is asserted inside one repeat is evidence for the verdict on all of them, not a verdict of the run.
+        del run.verdicts[seen[0] :], run.details[seen[1] :]
+        try:
+            results.append(run_body(item, run, len(results)))
+        except Exception as error:
+            run.details.append(_interrupted(error, len(results), asked.n))
+            raise
+        failures = sum(result is not None for result in results)
+        if asked.stop_early and decide(len(results) - failures, failures, asked.n, asked.min_success):
+            break
+    del run.verdicts[seen[0] :], run.details[seen[1] :]
+    verdict = record.note(judge([result is None for result in results], asked, _first(results)))
+    if not verdict.ok:
+        from pytest_llm.reports.text import render
+
+        first = next(result for result in results if result is not None)
+        # With the traceback of an answer that failed, the report shows the user's own line and values.
+        raise AssertionError(render(verdict)).with_traceback(first.__traceback__) from None
+
+
+def judge(results: list[bool], asked: Repeat, evidence: tuple[str, ...] = ()) -> Verdict:
+    """Return the verdict on repeats that succeeded or not, in order; ``evidence`` shows the first that did not.
+
+    The interval is Wilson's at 95 %. Where the repeats stopped early it is wider: it covers the interval that all
+    ``n`` would have given, whatever the missing ones were, since a count that decided when to stop is biased.
+    """
+    from pytest_llm.stats.binary import wilson
+    from pytest_llm.stats.passk import pass_at_k, pass_hat_k
+
+    ran, successes = len(results), sum(results)
+    left = asked.n - ran
+    rate, bound = successes / ran, asked.needed / asked.n
+    passed = successes >= asked.needed
+    interval = [wilson(successes, asked.n)[0], wilson(successes + left, asked.n)[1]]
+    figures = {
+        "value": rate, "at_least": bound, "successes": successes, "failures": ran - successes, "n": asked.n,
+        "interval": [float(f"{end:.3g}") for end in interval],
+    }  # fmt: skip
+    for k in (2**i for i in range(1, asked.n.bit_length()) if not left):
+        figures[f"pass@{k}"], figures[f"pass^{k}"] = (
+            pass_at_k(ran, successes, k),
+            pass_hat_k(ran, successes, k),
+        )
+    notes = []
+    if left:
+        notes.append(
+            f"stopped after {ran} of {asked.n} repeats, which decide it; stop_early=False runs all of them, for a "
+            "narrower interval, pass@k and pass^k"
+        )
+    error = math.sqrt(rate * (1 - rate) / ran)
+    flaky = passed and error > 0 and rate - bound <= 2 * error
+    if flaky:
+        notes.append(
+            "the bound lies within two standard errors of the rate: other seeds, or another build of the same model, "
+            "will fail it now and then. Use more repeats or a lower min_success"
+        )
+    outcome: Outcome = "fail" if not passed else "warn" if flaky else "pass"
+    return Verdict(
+        kind="threshold",
+        name="success rate",
+        status="pass" if passed else "fail",
+        outcome=outcome,
+        headline=f"{successes} of {ran} repeats succeeded (of {asked.n}, at least {asked.needed} must)",
+        figures=figures,
+        notes=tuple(notes),
+        diff=evidence,
+    )
+
+
+def _first(results: list[BaseException | None]) -> tuple[str, ...]:
+    """Return the message of the first failure, as lines."""
+    for number, failure in enumerate(results):
+        if failure is not None:
+            lines = (str(failure) or type(failure).__name__).splitlines()
+            rest = [f"… (+{len(lines) - _SHOWN} lines)"] if len(lines) > _SHOWN else []
+            return (f"the first to fail is repeat {number + 1}:", *(f"  {line}" for line in lines[:_SHOWN] + rest))
+    return ()
+
+
+def _interrupted(error: Exception, number: int, n: int) -> str:
+    return (
+        f"repeat {number + 1} of {n} raised {type(error).__name__}, which ended the test: only a failed "
+        "assertion counts as an answer that is not good enough"
+    )
