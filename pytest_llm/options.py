@@ -36,6 +36,8 @@ OPTIONS = (
     Option("attn_implementation", str, "sdpa", "attention implementation, as in transformers"),
     Option("update", str, None, "goldens and baselines: write none (default), the missing ones (new), or all",
            ("none", "new", "all")),
+    Option("variant", str, "", "write goldens and baselines of this kind of environment only, beside the plain ones: "
+           "names that hold here, as 'cuda,bfloat16' or 'torch-2.14'"),
     Option("cache", str, "use", "output store: use it, recompute into it (refresh), or leave it alone (off)",
            ("use", "refresh", "off")),
     Option("cache_dir", str, None, "folder of the output store and converted weights [~/.cache/pytest_llm]"),
@@ -70,6 +72,7 @@ class Settings:
     adapter: str | None = None
     attn_implementation: str = "sdpa"
     update: str = "none"
+    variant: tuple[str, ...] = ()
     cache: str = "use"
     cache_dir: Path = Path()
     offline: bool = False
@@ -158,6 +161,7 @@ def settings_from(
             values[option.name] = option.default
     values["update"] = values["update"] or "none"
     values["cache_dir"] = cache_folder(values["cache_dir"], environ)
+    values["variant"] = _variant(values)
     values["memory_limit"] = _memory(values["memory_limit"])
     values["drift_levels"] = _levels(values["drift_levels"])
     if not values["logprob_margin"] >= 0:
@@ -215,6 +219,15 @@ def _memory(text: str) -> int:
         return int(float(text[:-2]) * 2 ** units[unit]) if unit in units else int(text)
     except (ValueError, KeyError):
         raise _usage(f"llm_memory_limit: {text!r} is not a size such as 8GB, 512MB or 50%") from None
+
+
+def _variant(values: Mapping[str, Any]) -> tuple[str, ...]:
+    if not values["variant"]:
+        return ()
+    from pytest_llm import variants
+
+    here = variants.facts(values["device"], values["dtype"], values["attn_implementation"])
+    return variants.parse(values["variant"], here)
 
 
 def _levels(text: str) -> dict[str, str]:

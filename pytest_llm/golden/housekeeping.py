@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_llm import variants
 from pytest_llm.golden.obsolete import find_obsolete, read_obsolete, write_obsolete
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -
         return
     listed = read_obsolete(settings.cache_dir, settings.root) or []
     used = {Path(path).absolute() for path in run.goldens}
-    if any(one.path in used for one in listed):
-        write_obsolete(settings.cache_dir, settings.root, [one for one in listed if one.path not in used])
+    left = [one for one in listed if variants.plain_of(one.path) not in used]
+    if len(left) < len(listed):
+        write_obsolete(settings.cache_dir, settings.root, left)
 
 
 def _complete(session: pytest.Session) -> bool:

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from pytest_llm import variants
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import write_atomic
 from pytest_llm.golden import jsontext
@@ -53,7 +54,8 @@ def find_obsolete(used: Mapping[str, str], modules: Iterable[Path], unfinished: 
     """Return the goldens beside ``modules`` that a complete, unfiltered run did not use, by path.
 
     Args:
-        used: golden path to node id, as `pytest_llm.record.RunRecord.goldens`.
+        used: golden path to node id, as `pytest_llm.record.RunRecord.goldens`. It keeps every variant of that golden:
+            this run says nothing about other environments.
         modules: the test modules that were collected.
         unfinished: node ids of tests that were collected and did not pass (skipped, failed, in error): what they
             would have used is not known, so their goldens are kept.
@@ -112,7 +114,7 @@ def remove(found: Iterable[Obsolete]) -> tuple[list[Path], list[tuple[Path, str]
 def _in_folder(folder: Path, kept: set[Path], unfinished: set[str], gone: bool = False) -> list[Obsolete]:
     found: list[Obsolete] = []
     for file in sorted(folder.glob("*.json")):
-        if file in kept:
+        if variants.plain_of(file) in kept:
             continue
         nodeid = _nodeid(file)
         if nodeid is None or nodeid.partition("::")[2] in unfinished:

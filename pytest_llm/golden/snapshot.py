@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm import record
+from pytest_llm import record, variants
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden import file
 from pytest_llm.golden.drift import ATOL, RTOL, Drift, Rules, compare
@@ -130,11 +130,12 @@ class Snapshot:
     def _use(self, new: Golden, compare: Callable[[Golden, Golden], Drift], levels: Mapping[str, str]) -> Use:
         checked = _levels({**self.settings.drift_levels, **levels})
         name = self._claim()
-        path = file.golden_path(self.location, name)
+        plain = file.golden_path(self.location, name)
         run = record.current()
         if run is not None:
-            run.goldens[str(path)] = self.location.nodeid
-        return Use(self.location, self.settings, name, path, new, compare, checked)
+            run.goldens[str(plain)] = self.location.nodeid
+        place = variants.choose(plain, new.environment, self.settings)
+        return Use(self.location, self.settings, name, place, new, compare, checked)
 
 
 def _levels(levels: Mapping[str, str]) -> dict[str, Outcome]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm import variants
 from pytest_llm.golden import file
 from pytest_llm.golden.drift import Drift
 from pytest_llm.golden.file import DamagedGoldenError, Golden
@@ -30,11 +31,16 @@ class Use:
     location: Location
     settings: Settings
     name: str
-    path: Path
+    place: variants.Choice
     new: Golden
     compare: Callable[[Golden, Golden], Drift]
     levels: Mapping[str, Outcome]
     finish: Callable[[Golden, Golden | None], Golden] = lambda new, golden: new
+
+    @property
+    def path(self) -> Path:
+        """The golden to compare with."""
+        return self.place.path
 
     def judge(self) -> Verdict:
         """Return the verdict, having written what ``--llm-update`` asks for or left a candidate.
@@ -56,10 +62,10 @@ class Use:
         """Return ``drift`` as the verdict of this check."""
         return Verdict(
             "golden",
-            self.name,
+            self.name + self.place.label.strip(),
             drift.status,
             outcome,
-            f"golden {self.name!r}: {drift.headline}",
+            f"golden {self.name!r}{self.place.label}: {drift.headline}",
             figures=drift.figures,
             notes=drift.notes,
             diff=drift.diff,
@@ -87,17 +93,20 @@ class Use:
         if outcome == "pass":
             self._forget()
             return self.verdict(drift, outcome)
-        notes = (
-            *drift.notes,
-            f"golden file: {self._shown()}",
-            "accept or reject it without the model: pytest-llm review",
-        )
-        return self._wait(dataclasses.replace(drift, notes=notes), outcome, golden)
+        notes = [*drift.notes, f"golden file: {self._shown(self.path)}"]
+        apart = variants.difference(golden.environment, self.new.environment)
+        if apart and not self.settings.variant and drift.status != "stale":
+            notes.append(f"if it is right here, keep it beside that one: {self._command('new')} --llm-variant={apart}")
+        notes.append("accept or reject it without the model: pytest-llm review")
+        if self.place.target != self.path:
+            notes.append(f"accepting makes a variant: {self._shown(self.place.target)}")
+        return self._wait(dataclasses.replace(drift, notes=tuple(notes)), outcome, golden)
 
     def _missing(self) -> Verdict:
         text = self.new.value if isinstance(self.new.value, str) else ""
         rows = tuple(f"+ {line[:160]}" for line in text.split("\n")[:10]) if text else ()
-        notes = (f"golden file: {self._shown()}", f"create it: {self._command('new')}")
+        file_note = f"golden file: {self._shown(self.place.target)}"
+        notes = (*filter(None, [self.place.note]), file_note, f"create it: {self._command('new')}")
         return self._wait(Drift("missing", "there is none yet", notes=notes, diff=rows), "fail", None)
 
     def _create(self) -> Verdict:
@@ -121,20 +130,21 @@ class Use:
 
     def _wait(self, drift: Drift, outcome: Outcome, golden: Golden | None) -> Verdict:
         verdict = self.verdict(drift, outcome)
-        content = file.encode(self.finish(self.new, golden), self.path)
-        save_candidate(self.settings.cache_dir, self.settings.root, self.path, verdict, *content)
+        content = file.encode(self.finish(self.new, golden), self.place.target)
+        save_candidate(self.settings.cache_dir, self.settings.root, self.place.target, verdict, *content)
         return verdict
 
     def _forget(self) -> None:
-        discard_candidate(self.settings.cache_dir, self.settings.root, self.path)
+        discard_candidate(self.settings.cache_dir, self.settings.root, self.place.target)
 
-    def _shown(self) -> str:
+    def _shown(self, path: Path) -> str:
         try:
-            return self.path.relative_to(self.settings.root).as_posix()
+            return path.relative_to(self.settings.root).as_posix()
         except ValueError:
-            return str(self.path)
+            return str(path)
 
     def _command(self, update: str) -> str:
         nodeid = self.location.nodeid
         quoted = shlex.quote(nodeid) if any(c in nodeid for c in '"$`\\!') else f'"{nodeid}"'
-        return f"pytest {quoted} --llm-update={update}"
+        variant = f" --llm-variant={','.join(self.settings.variant)}" if self.settings.variant else ""
+        return f"pytest {quoted} --llm-update={update}{variant}"

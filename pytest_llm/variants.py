@@ -1,0 +1,181 @@
+"""Variants: goldens and baselines of one kind of environment, beside the plain ones.
+
+A variant is a set of names, each a fact about the environment: the device type (``cuda``), the dtype (``bfloat16``),
+the attention implementation (``eager``), a version as far as it is spelled out (``torch-2.14``,
+``transformers-5.24.0``). Its file carries them after an ``@``, in that order: ``test_a--1@cuda+bfloat16.json``.
+A plain file name never has an ``@`` (`pytest_llm.files.safe_name`).
+
+Variants are made on request only (``--llm-variant``). When reading, the most specific one whose names all hold here
+wins, else the plain file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm import environment
+
+if TYPE_CHECKING:
+    from pytest_llm.options import Settings
+
+#: Facts in the order in which a file name has them.
+_FACTS = ("device", "dtype", "attention", "torch", "transformers")
+_VERSIONED = ("torch", "transformers")
+
+Names = tuple[str, ...]
+
+
+def facts(device: str, dtype: str, attention: str) -> dict[str, str]:
+    """Return the facts of a run with these settings (``device`` may be ``auto``)."""
+    device = environment.resolve_device(device)
+    versions = {name: environment.version(name) for name in _VERSIONED}
+    return {"device": device, "dtype": dtype, "attention": attention, **versions}
+
+
+def parse(text: str, here: Mapping[str, Any], where: str = "--llm-variant") -> Names:
+    """Return the names in ``text`` (separated by commas, ``+`` or ``@``), in the order of a file name.
+
+    Raises:
+        pytest.UsageError: one of them does not hold ``here``.
+    """
+    import pytest
+
+    asked = list(dict.fromkeys(filter(None, re.split(r"[\s,+@]+", text))))
+    wrong = [name for name in asked if _fact(name, here) is None]
+    if wrong:
+        raise pytest.UsageError(
+            f"{where}: this environment is not {', '.join(map(repr, wrong))}: a variant is made where its names "
+            f"hold. This one is {describe(here)}"
+        )
+    return _ordered(asked, here)
+
+
+def holding(names: Names, here: Mapping[str, Any]) -> Names:
+    """Return those of ``names`` that hold ``here``, in the order of a file name."""
+    return _ordered([name for name in names if _fact(name, here) is not None], here)
+
+
+def describe(here: Mapping[str, Any]) -> str:
+    """Return the names that hold ``here``, as ``--llm-variant`` takes them."""
+    return ", ".join(_names(here).values())
+
+
+def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Return the names that hold ``here`` and not ``there``, as ``--llm-variant`` takes them."""
+    return ",".join(name for name in _names(here).values() if there and _fact(name, there) is None)
+
+
+def _names(here: Mapping[str, Any]) -> dict[str, str]:
+    known = {fact: here[fact] for fact in _FACTS if isinstance(here.get(fact), str) and here[fact]}
+    return {
+        fact: f"{fact}-{'.'.join(_release(value)[:2])}" if fact in _VERSIONED else environment.device_type(value)
+        for fact, value in known.items()
+    }
+
+
+def path_of(plain: Path, names: Names) -> Path:
+    """Return the file of the variant ``names`` of ``plain``; without names, ``plain`` itself."""
+    return plain.with_name(f"{plain.stem}@{'+'.join(names)}{plain.suffix}") if names else plain
+
+
+def plain_of(path: Path) -> Path:
+    """Return the plain file of a variant's file; a plain one is its own."""
+    return path.with_name(path.stem.partition("@")[0] + path.suffix)
+
+
+def names_of(path: Path) -> Names:
+    """Return the names in a file's name."""
+    return tuple(path.stem.partition("@")[2].split("+")) if "@" in path.stem else ()
+
+
+def label(path: Path) -> str:
+    """Return the variant of a file as reports write it; see `Choice`."""
+    names = names_of(path)
+    return f" @{'+'.join(names)}" if names else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The file to compare with (``path``), the file to write (``target``), and variants of other environments.
+
+    ``path`` and ``target`` differ where a variant was asked for that is not there yet.
+    """
+
+    path: Path
+    target: Path
+    others: tuple[Path, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """How reports name the variant compared with: ``" @cuda+bfloat16"``, or nothing for a plain file."""
+        return label(self.path)
+
+    @property
+    def note(self) -> str:
+        """What to say where there is nothing to compare with, ``""`` when nothing."""
+        made = ", ".join(label(path).strip() for path in self.others)
+        return f"there are ones of other environments, which say nothing about this one: {made}" if made else ""
+
+
+def choose(
+    plain: Path, answered: Mapping[str, Any], settings: Settings, there: Callable[[Path], bool] = Path.exists
+) -> Choice:
+    """Return the files for an answer given in the environment ``answered`` (``{}``: not known, then the run's own).
+
+    ``there`` says whether a file holds what is looked for.
+    """
+    here = answered or facts(settings.device, settings.dtype, settings.attn_implementation)
+    mine, others = choices(plain, here)
+    found = next((path for path in mine if there(path)), plain)
+    target = path_of(plain, holding(settings.variant, here)) if settings.variant else found
+    # What is written is compared with itself only: a variant asked for is made even where the plain file would do.
+    return Choice(found if settings.update == "none" else target, target, tuple(filter(there, others)))
+
+
+def choices(plain: Path, here: Mapping[str, Any]) -> tuple[list[Path], list[Path]]:
+    """Return the files to read in place of ``plain``, and the variants of other environments.
+
+    The first list holds the variants that are there and hold ``here``, most specific first, and ``plain`` at its end,
+    which may not be there. More names are more specific, then longer versions, then the order of the facts.
+    """
+    try:
+        found = [p for p in plain.parent.iterdir() if "@" in p.stem and p.suffix == plain.suffix]
+    except OSError:  # no folder yet
+        found = []
+    variants = sorted(p for p in found if plain_of(p) == plain)
+    mine = [p for p in variants if all(_fact(name, here) for name in names_of(p))]
+    mine.sort(key=lambda p: _specificity(names_of(p), here))
+    return [*mine, plain], [p for p in variants if p not in mine]
+
+
+def _specificity(names: Names, here: Mapping[str, Any]) -> tuple[int, int, list[int]]:
+    depth = sum(name.count(".") for name in names)
+    return -len(names), -depth, sorted(_FACTS.index(_fact(name, here) or "") for name in names)
+
+
+def _ordered(names: list[str], here: Mapping[str, Any]) -> Names:
+    return tuple(sorted(names, key=lambda name: (_FACTS.index(_fact(name, here) or ""), name)))
+
+
+def _fact(name: str, here: Mapping[str, Any]) -> str | None:
+    """Return the fact that ``name`` states, if it holds ``here``."""
+    for fact in _FACTS:
+        value = here.get(fact)
+        if not isinstance(value, str) or not value:
+            continue
+        if fact in _VERSIONED:
+            wanted = _release(name.removeprefix(f"{fact}-")) if name.startswith(f"{fact}-") else []
+            if wanted and wanted == _release(value)[: len(wanted)]:
+                return fact
+        elif name == environment.device_type(value):
+            return fact
+    return None
+
+
+def _release(version: str) -> list[str]:
+    """Return the numbers of a version without what stands behind a ``+`` (``2.13.0+cpu`` is 2, 13, 0)."""
+    return version.partition("+")[0].split(".")
