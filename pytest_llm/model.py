@@ -126,6 +126,8 @@ class LanguageModel(Asker):
             weights=[loss.tokens for loss in losses],
             ids=ids,
             predictions=items,
+            tokens=[loss.token_texts for loss in losses],
+            token_logprobs=[loss.token_logprobs for loss in losses],
             request=request,
             origin=origin,
         )
@@ -142,6 +144,8 @@ class LanguageModel(Asker):
             weights=loss.weights,
             ids=loss.ids,
             predictions=loss.predictions,
+            tokens=loss.tokens,
+            token_logprobs=loss.token_logprobs,
             request=loss.request,
             origin=loss.origin,
         )

@@ -116,12 +116,14 @@ class TokenLoss(float):
     Attributes:
         nll: summed negative log-likelihood, nats.
         tokens: number of scored tokens.
-        token_ids, token_logprobs: of every scored token, in order.
+        token_ids, token_texts, token_logprobs: of every scored token, in order; an answer kept by an older version
+            has no texts.
     """
 
     nll: float
     tokens: int
     token_ids: tuple[int, ...]
+    token_texts: tuple[str, ...]
     token_logprobs: tuple[float, ...]
     text: str
     origin: Origin
@@ -134,6 +136,7 @@ class TokenLoss(float):
         self = cls(nll / len(logprobs) if logprobs else float("nan"))
         self.nll, self.tokens = nll, len(logprobs)
         self.token_ids, self.token_logprobs = tuple(data["token_ids"]), tuple(logprobs)
+        self.token_texts = tuple(data.get("tokens", ()))
         self.origin, self.text = origin, origin.request.get("text", "")
         return self
 

@@ -44,8 +44,10 @@ def loss(engine: LocalEngine, group: list[tuple[int, Loss]]) -> Iterator[tuple[i
         rows += made
 
     def finish(index: int, parts: list[tuple[Row, list[Scored]]]) -> Answer:
+        ids = [token for row, _ in parts for _, token in row.targets]
         return {
-            "token_ids": [token for row, _ in parts for _, token in row.targets],
+            "token_ids": ids,
+            "tokens": [engine.tokenizer.decode([token]) for token in ids],
             "token_logprobs": [one.logprob for _, scored in parts for one in scored],
         }
 

@@ -4,7 +4,8 @@ An answer is JSON data, exactly what the store keeps; `pytest_llm.results` makes
 
 =========== =============================================================================================
 generate    ``{"sequences": [Generation.to_json(), ...]}``, ``num_return_sequences`` of them
-loss        ``{"token_ids": [...], "token_logprobs": [...]}``, the scored tokens in order
+loss        ``{"token_ids": [...], "tokens": [...], "token_logprobs": [...]}``, the scored tokens in order; each of
+            ``tokens`` is the text of one, and the field may be missing
 logprobs    ``{"positions": [{"token_id", "token", "logprob", "top": [[id, token, logprob], ...]}, ...]}``
 score       ``{"scores": [{"logprob", "tokens", "is_greedy"}, ...]}``, one a continuation
 fill_mask   ``{"masks": [[{"token_id", "token", "probability", "text"}, ...], ...]}``, one list a mask

@@ -22,6 +22,7 @@ class Score(float):
         aggregate: maps summed statistics, an array of shape [R, K], to the R values of the metric.
         ids: example ids, in order; by default "0", "1", ...
         predictions, references: the texts, for showing the worst examples. One string an example.
+        tokens, token_logprobs: a loss's scored tokens as text, and their logprobs in nats: one row of them an example.
         signature: how the metric was configured (sacrebleu's signature, or similar).
         request: digest of the questions that were asked, "" when unknown.
         origin: ``model`` and ``environment`` of the answers, as in `pytest_llm.results.Origin`.
@@ -37,6 +38,8 @@ class Score(float):
     ids: tuple[str, ...]
     predictions: tuple[str, ...]
     references: tuple[str, ...]
+    tokens: tuple[tuple[str, ...], ...]
+    token_logprobs: tuple[tuple[float, ...], ...]
     signature: str
     request: str
     origin: dict[str, Any]
@@ -56,6 +59,8 @@ class Score(float):
         ids: Sequence[str] = (),
         predictions: Sequence[str] = (),
         references: Sequence[str] = (),
+        tokens: Sequence[Sequence[str]] = (),
+        token_logprobs: Sequence[Sequence[float]] = (),
         signature: str = "",
         request: str = "",
         origin: dict[str, Any] | None = None,
@@ -70,9 +75,12 @@ class Score(float):
         self.statistics = tuple(tuple(float(x) for x in row) for row in statistics)
         self.ids = tuple(ids) or tuple(str(i) for i in range(n))
         self.predictions, self.references = tuple(predictions), tuple(references)
+        self.tokens = tuple(map(tuple, tokens))
+        self.token_logprobs = tuple(map(tuple, token_logprobs))
         self.signature, self.request = signature, request
         self.origin, self.aggregate = origin or {}, aggregate
-        for field in ("per_example", "weights", "statistics", "ids", "predictions", "references"):
+        one_each = "per_example", "weights", "statistics", "ids", "predictions", "references", "tokens", "token_logprobs"
+        for field in one_each:
             size = len(getattr(self, field))
             if size not in (0, n):
                 raise ValueError(f"Score {name!r}: {field} has {size} entries for n = {n}")
