@@ -48,7 +48,7 @@ class LocalEngine:
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
         self.folder, self.spec, self.adapter = folder, spec, adapter
-        self.batch_size = 1 if spec.dtype in ("float16", "bfloat16") else batch_size
+        self.batch_size = 1 if self.exact else batch_size
         self.load_seconds = 0.0
         self._on_progress = on_progress
 
