@@ -27,13 +27,14 @@ DRIFT_STATUSES = (
 class Example:
     """One example shown side by side in a report.
 
-    ``value`` is the example's own score where the metric has one.
+    ``value`` is the example's own score where the metric has one, ``before`` what the baseline's answer was.
     """
 
     id: str
     expected: str
     actual: str
     value: float | None = None
+    before: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from pytest_llm import record
+from pytest_llm import record, variants
 from pytest_llm.baselines import changes, file, judgement
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.baselines.judgement import Terms
@@ -119,16 +119,20 @@ class Baseline:
         new = now.score(score.name, score.aggregate)
         check_score(new, "the score")
         test, update = self._location.qualname, self._settings.update
-        before = file.read(self._path, test, metric)
+        place = variants.choose(
+            self._path, now.environment, self._settings, lambda path: file.read(path, test, metric) is not None
+        )
+        before = file.read(place.path, test, metric)
         changed = before is None or canonical_json(now.to_json()) != canonical_json(before.to_json())
         if changed and (update == "all" or (update == "new" and before is None)):
-            file.write(self._path, test, metric, now, self._settings.cache_dir / "locks")
-            return judgement.written(metric, now, before, terms)
+            file.write(place.target, test, metric, now, self._settings.cache_dir / "locks")
+            return _placed(judgement.written(metric, now, before, terms), place)
         if before is None:
-            return judgement.missing(metric, now, self._command("new"))
+            return judgement.missing(metric, now, self._command("new"), place.note)
+        changes.check_variant(variants.names_of(place.path), before)
         stale = changes.of_question(now, before)
         if stale:
-            return judgement.stale(metric, now, before, stale, terms, self._command("all"))
+            return _placed(judgement.stale(metric, now, before, stale, terms, self._command("all")), place)
         changes.check_comparable(score.name, now, before)
         old = aligned(before.score(score.name, score.aggregate), new.ids)
         scale = max(map(abs, old.per_example), default=0.0)
@@ -136,13 +140,29 @@ class Baseline:
             new, old, margin=terms.margin, alpha=terms.alpha, power=terms.power, groups=terms.groups,
             method=terms.method, resolution=RESOLUTION * scale,
         )  # fmt: skip
-        texts = (score.references, score.predictions)
-        verdict = judgement.judged(metric, new, old, texts, found, terms, self._command("all"))
-        verdict = judgement.with_length(verdict, now, before, terms)
+        verdict = judgement.judged(metric, score, new, old, before, found, terms, self._command("all"))
+        verdict = _placed(judgement.with_length(verdict, now, before, terms), place)
+        moved = changes.of_environment(now, before)
+        if moved:  # said of a pass too: it is one against another environment's figures
+            verdict = dataclasses.replace(verdict, figures={**verdict.figures, "environment": moved})
         if verdict.outcome == "pass" and verdict.status == "pass":
             return verdict
-        return dataclasses.replace(verdict, notes=(*changes.of_environment(now, before), *verdict.notes))
+        notes = changes.around(now, before)
+        apart = variants.difference(before.environment, now.environment)
+        if moved and apart and not self._settings.variant and not verdict.ok:
+            notes.append(f"if it is right here, give this environment its own: {self._command('new')} --llm-variant={apart}")
+        return dataclasses.replace(verdict, notes=(*notes, *verdict.notes))
 
     def _command(self, update: str) -> str:
         quoted = "".join("\\" + c if c in '"\\$`' else c for c in self._location.nodeid)
-        return f'pytest "{quoted}" --llm-update={update}'
+        variant = f" --llm-variant={','.join(self._settings.variant)}" if self._settings.variant else ""
+        return f'pytest "{quoted}" --llm-update={update}{variant}'
+
+
+def _placed(verdict: Verdict, place: variants.Choice) -> Verdict:
+    """Return ``verdict`` with the variant it was compared with, or written to."""
+    if not place.label:
+        return verdict
+    note = f"the baseline is the variant{place.label}"
+    figures = {**verdict.figures, "variant": place.label.strip()}
+    return dataclasses.replace(verdict, figures=figures, notes=(note, *verdict.notes))

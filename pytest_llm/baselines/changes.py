@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_llm import variants
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.errors import InvalidInputError
 
@@ -25,20 +26,37 @@ def of_question(now: Entry, before: Entry) -> list[str]:
     return found
 
 
-def of_environment(now: Entry, before: Entry) -> list[str]:
-    """Return notes on the environment, to be read before the model is blamed, and on the model."""
-    notes = []
+def of_environment(now: Entry, before: Entry) -> str:
+    """Return what is not as it was when the baseline was made, ``""`` when nothing (or nothing known)."""
     keys = sorted(set(now.environment) | set(before.environment)) if now.environment and before.environment else []
-    moved = [
+    return ", ".join(
         f"{key} {before.environment.get(key) or 'none'} -> {now.environment.get(key) or 'none'}"
         for key in keys
         if now.environment.get(key) != before.environment.get(key)
-    ]
+    )
+
+
+def around(now: Entry, before: Entry) -> list[str]:
+    """Return notes on the environment, to be read before the model is blamed, and on the model."""
+    moved, notes = of_environment(now, before), []
     if moved:
-        notes.append("the environment changed since the baseline, which may explain this: " + ", ".join(moved))
+        notes.append(f"the environment changed since the baseline, which may explain this: {moved}")
     if now.model and before.model and now.model != before.model:
         notes.append(f"the baseline was made by {_named(before)}, this score by {_named(now)}")
     return notes
+
+
+def check_variant(names: variants.Names, before: Entry) -> None:
+    """Refuse a variant's entry that was measured in an environment its name does not describe (a renamed file).
+
+    Raises:
+        InvalidInputError: naming both.
+    """
+    if before.environment and variants.holding(names, before.environment) != names:
+        raise InvalidInputError(
+            f"the baseline @{'+'.join(names)} was measured elsewhere ({variants.describe(before.environment)}): "
+            "measure it again with --llm-update=all"
+        )
 
 
 def check_comparable(name: str, now: Entry, before: Entry) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pytest_llm.files import digest_of
 from pytest_llm.metrics.score import Score
 from pytest_llm.results import Generation
+
+#: What is kept of answers and of tokens, so that a failure can show what was before: a committed file stays readable.
+#: Characters of one answer, answers, characters of all; tokens of all documents. The first examples are kept.
+ANSWER, ANSWERS, CHARACTERS, TOKENS = 300, 200, 20_000, 4_000
 
 #: Significant digits kept. A float32 has seven: more would record noise, and every update would touch every line.
 DIGITS = 7
@@ -22,6 +26,8 @@ class Entry:
     Attributes:
         ids: example ids, empty for the default "0", "1", ...
         request, references: digests of the questions and of the reference texts, "" when unknown.
+        predictions: the answers to the first examples, cut to `ANSWER` characters.
+        token_nll: the NLL in nats of every token of the first documents, a row a document, rounded to two decimals.
         length, length_unit: mean length of the answers, in "tokens" or "words"; "" when there are no answers.
     """
 
@@ -36,6 +42,8 @@ class Entry:
     signature: str = ""
     request: str = ""
     references: str = ""
+    predictions: tuple[str, ...] = ()
+    token_nll: tuple[tuple[float, ...], ...] = ()
     length: float = 0.0
     length_unit: str = ""
     model: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -58,6 +66,8 @@ class Entry:
             signature=score.signature,
             request=score.request,
             references=digest_of([str(text) for text in score.references]) if score.references else "",
+            predictions=_kept_answers(score),
+            token_nll=_kept_tokens(score),
             length=_tidy(length),
             length_unit=unit,
             model=dict(score.origin.get("model", {})),
@@ -111,6 +121,15 @@ class Entry:
         for name in ("ids", "per_example", "weights", "statistics"):
             rows = data.get(name, [])
             _need(isinstance(rows, list) and len(rows) in (0, n), f"{name} must hold one entry an example ({n})")
+        for name in ("predictions", "token_nll"):
+            rows = data.get(name, [])
+            _need(isinstance(rows, list) and len(rows) <= n, f"{name} must hold one entry an example at most ({n})")
+        texts, tokens = data.get("predictions", []), data.get("token_nll", [])
+        _need(all(isinstance(text, str) for text in texts), "predictions must be texts")
+        _need(
+            all(isinstance(row, list) and all(map(_is_number, row)) for row in tokens),
+            "token_nll must hold rows of finite numbers",
+        )
         ids, table = data.get("ids", []), data.get("statistics", [])
         _need(all(isinstance(id, str) for id in ids) and len(set(ids)) == len(ids), "ids must be texts, each once")
         _need(all(map(_is_number, data.get("per_example", []))), "per_example must hold finite numbers")
@@ -119,9 +138,9 @@ class Entry:
             all(isinstance(row, list) and len(row) == len(table[0]) and all(map(_is_number, row)) for row in table),
             "statistics must hold rows of finite numbers, equally long",
         )
-        sequences = {name: tuple(data.get(name, ())) for name in ("ids", "per_example", "weights")}
-        rest = {"unit": ""} | {name: value for name, value in data.items() if name not in sequences}
-        return cls(**{**rest, **sequences, "statistics": tuple(tuple(row) for row in table)})
+        sequences = {name: tuple(data.get(name, ())) for name in ("ids", "per_example", "weights", "predictions")}
+        tables = {name: tuple(map(tuple, data.get(name, ()))) for name in ("statistics", "token_nll")}
+        return cls(**{"unit": "", **data, **sequences, **tables})
 
 
 def answer_length(score: Score) -> tuple[float, str]:
@@ -132,6 +151,31 @@ def answer_length(score: Score) -> tuple[float, str]:
     if len(tokens) == score.n and all(tokens):
         return sum(tokens) / score.n, "tokens"
     return sum(len(str(text).split()) for text in score.predictions) / score.n, "words"
+
+
+def nats(logprobs: Iterable[float]) -> list[float]:
+    """Return the NLL of logprobs as it is kept: two decimals, enough to see which token got worse."""
+    return [round(-x, 2) + 0.0 for x in logprobs]
+
+
+def _kept_answers(score: Score) -> tuple[str, ...]:
+    if score.name in ("loss", "perplexity"):  # their texts are the test's own
+        return ()
+    kept: list[str] = []
+    for text in score.predictions[:ANSWERS]:
+        kept.append(str(text) if len(text) <= ANSWER else f"{text[:ANSWER]}…")
+        if sum(map(len, kept)) > CHARACTERS:
+            return tuple(kept[:-1])
+    return tuple(kept)
+
+
+def _kept_tokens(score: Score) -> tuple[tuple[float, ...], ...]:
+    kept: list[tuple[float, ...]] = []
+    for row in score.token_logprobs:
+        if sum(map(len, kept)) + len(row) > TOKENS or not all(map(math.isfinite, row)):
+            break
+        kept.append(tuple(map(_tidy, nats(row))))
+    return tuple(kept) if any(kept) else ()
 
 
 def _counted(score: Score) -> Sequence[float]:

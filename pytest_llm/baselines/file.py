@@ -14,10 +14,14 @@ from typing import Any
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import digest_of, locked, safe_name, write_atomic
+from pytest_llm.golden.jsontext import escape_hidden
 from pytest_llm.location import Location
 
 FOLDER = "__llm_baselines__"
 SCHEMA = 1
+
+#: Numbers in a row of a table that is still written on one line.
+LONG_ROW = 40
 
 
 def path_for(location: Location) -> Path:
@@ -128,6 +132,14 @@ def _dump(value: Any, indent: str) -> Iterator[str]:
             lead = ",\n"
         yield f"\n{indent}}}"
     elif isinstance(value, list) and value:
+        if any(isinstance(cell, list) and len(cell) > LONG_ROW for cell in value):
+            lead = "[\n"
+            for cell in value:
+                yield lead + inner
+                yield from _dump(cell, inner) if len(cell) > LONG_ROW else [_row(cell)]
+                lead = ",\n"
+            yield f"\n{indent}]"
+            return
         cells = [_row(cell) for cell in value]
         width = 1 if any(isinstance(cell, (list, dict, str)) for cell in value) else 10
         lines = [", ".join(cells[i : i + width]) for i in range(0, len(cells), width)]
@@ -143,9 +155,4 @@ def _row(value: Any) -> str:
 
 
 def _scalar(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:  # a lone surrogate, which UTF-8 cannot hold
-        return json.dumps(value, allow_nan=False)
-    return text
+    return escape_hidden(json.dumps(value, ensure_ascii=False, allow_nan=False))

@@ -7,18 +7,19 @@ import math
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal
 
+from pytest_llm.baselines.attribution import evidence
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics.score import Score
 from pytest_llm.stats import power
 from pytest_llm.stats.gate import GateResult
 from pytest_llm.stats.paired import Method
-from pytest_llm.verdicts import Example, Outcome, Verdict
+from pytest_llm.verdicts import Outcome, Verdict
 
 Level = Literal["warn", "fail"]
 
-#: Examples shown side by side, and ids listed, on a failure.
-SHOWN, LISTED = 3, 20
+#: Ids listed on a failure.
+LISTED = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +62,11 @@ def invalid(metric: str, why: str) -> Verdict:
     return Verdict("baseline", metric, "invalid", "error", why)
 
 
-def missing(metric: str, now: Entry, command: str) -> Verdict:
+def missing(metric: str, now: Entry, command: str, others: str) -> Verdict:
     """Return the verdict that there is no baseline yet."""
     return Verdict(
         "baseline", metric, "missing", "fail", f"{metric} {_short(now.value)} has no baseline to be compared with",
-        figures={"value": now.value, "n": now.n}, notes=(f"create it: {command}",),
+        figures={"value": now.value, "n": now.n}, notes=(*filter(None, [others]), f"create it: {command}"),
     )  # fmt: skip
 
 
@@ -96,10 +97,9 @@ def written(metric: str, now: Entry, before: Entry | None, terms: Terms) -> Verd
 
 
 def judged(
-    metric: str, new: Score, old: Score, texts: tuple[Sequence[str], Sequence[str]], found: GateResult, terms: Terms,
-    command: str,
-) -> Verdict:  # fmt: skip
-    """Return the verdict on a comparison. ``texts`` are references and predictions, in the order of ``new``."""
+    metric: str, score: Score, new: Score, old: Score, before: Entry, found: GateResult, terms: Terms, command: str
+) -> Verdict:
+    """Return the verdict on a comparison of ``new`` with ``old``: ``score`` as it is kept, and what ``before`` keeps."""
     sign = 1 if new.higher_is_better else -1
     inferred = not math.isnan(found.p)
     status: str = found.status
@@ -122,7 +122,7 @@ def judged(
             notes.insert(0, headline)
             status, outcome = "fail", "fail"
             headline = f"{metric}: {_count(len(broken), 'example')} broke ({terms.max_broken} may): {_listed(broken)}"
-    examples, diff = _worst(new, old, texts, found) if outcome != "pass" else ((), ())
+    examples, diff = evidence(score, new, old, before, found.worst) if outcome != "pass" else ((), ())
     return Verdict(
         "baseline", metric, status, outcome, headline, figures=_figures(new, old, found, terms), examples=examples,
         notes=tuple(notes), diff=diff,
@@ -222,32 +222,11 @@ def _broken(new: Score, old: Score, terms: Terms) -> list[str]:
     return [id for id, x, y in pairs if sign * (x - y) < -limit]
 
 
-def _worst(
-    new: Score, old: Score, texts: tuple[Sequence[str], Sequence[str]], found: GateResult
-) -> tuple[tuple[Example, ...], tuple[str, ...]]:
-    """Return the examples that cost most, side by side where there is text, else a line each."""
-    places: Sequence[int] = found.worst
-    if not places and new.per_example and old.per_example:
-        sign = 1 if new.higher_is_better else -1
-        change = [sign * (x - y) for x, y in zip(new.per_example, old.per_example, strict=True)]
-        places = sorted((i for i in range(new.n) if change[i] < 0), key=lambda i: change[i])
-    known = new.per_example and old.per_example
-    labels = {
-        i: new.ids[i] + (f": {_short(old.per_example[i])} -> {_short(new.per_example[i])}" if known else "")
-        for i in places[:SHOWN]
-    }
-    references, predictions = texts
-    if predictions:
-        return tuple(
-            Example(label, str(references[i]) if references else "", str(predictions[i])) for i, label in labels.items()
-        ), ()
-    return (), tuple(f"[{label}]" for label in labels.values())
-
-
 def _apart(value: float, base: float) -> tuple[str, str, str]:
     """Return value, baseline and their distance with the decimals it takes to see the distance in two digits."""
     distance = abs(value - base)
-    decimals = min(max(1 - math.floor(math.log10(distance)), 1), 9) if distance > 0 else 3
+    least = 1 if max(abs(value), abs(base)) >= 10 else 2
+    decimals = min(max(1 - math.floor(math.log10(distance)), least), 9) if distance > 0 else 3
     return f"{value:.{decimals}f}", f"{base:.{decimals}f}", f"{distance:.{decimals}f}"
 
 

@@ -13,6 +13,9 @@ from pytest_llm.reports.text import visible
 #: the comparison (quadratic in the lines that differ) slow.
 MAX_ROWS, MAX_LINES, MAX_WIDTH = 40, 200, 160
 
+#: Of a text compared word by word: characters compared, and words and spaces kept beside a change.
+MAX_TEXT, KEPT = 2_000, 10
+
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
 
@@ -36,6 +39,28 @@ def line_diff(old: str, new: str) -> tuple[str, ...]:
         left = max(len(rows) - MAX_ROWS, 0) + max(hidden, 0)
         rows = [*rows[:MAX_ROWS], f"… (+{left} lines)"]
     return tuple(rows)
+
+
+def word_diff(old: str, new: str) -> str:
+    """Return both texts in one: ``the [-red-]{+blue+} hat``; characters that do not show are escaped.
+
+    Long runs of equal words are cut to their ends.
+    """
+    a, b = _WORDS.findall(old[:MAX_TEXT]), _WORDS.findall(new[:MAX_TEXT])
+    shown = ""
+    for tag, i, i2, j, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if tag == "equal":
+            lead, rest = a[i : min(i + KEPT, i2)], a[max(i2 - KEPT, i) : i2]
+            if i == j == 0:
+                lead = []
+            if i2 == len(a) and j2 == len(b):
+                rest = []
+            short = i2 - i <= 2 * KEPT
+            shown += visible("".join(a[i:i2]) if short else "".join(lead) + " … " + "".join(rest))
+        else:
+            shown += f"[-{visible(''.join(a[i:i2]))}-]" if i < i2 else ""
+            shown += f"{{+{visible(''.join(b[j:j2]))}+}}" if j < j2 else ""
+    return shown
 
 
 def _common(a: list[str], b: list[str]) -> int:

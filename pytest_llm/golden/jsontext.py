@@ -30,7 +30,12 @@ def dump(data: Any) -> str:
     Raises:
         ValueError: a NaN or an infinity.
     """
-    return _HIDDEN.sub(_escape, _node(data, "")) + "\n"
+    return escape_hidden(_node(data, "")) + "\n"
+
+
+def escape_hidden(text: str) -> str:
+    """Return JSON with the characters escaped that would not show in a diff, would reorder it, or are not UTF-8."""
+    return _HIDDEN.sub(_escape, text)
 
 
 def load(text: str) -> Any:

@@ -25,7 +25,7 @@ def render(verdict: Verdict) -> str:
     if verdict.examples:
         lines.append(f"  worst {len(verdict.examples)}:" if len(verdict.examples) > 1 else "  worst:")
         for example in verdict.examples:
-            lines += _example(example)
+            lines += _example(example, verdict.kind == "baseline")
     for note in verdict.notes:
         # A command is for copying: it stays on one line.
         width = sys.maxsize if "--llm-" in note else 100
@@ -58,10 +58,19 @@ def shorten(text: str, width: int = EXAMPLE_WIDTH) -> str:
     return text if len(text) <= width else f"{text[:width]}… (+{len(text) - width} characters)"
 
 
-def _example(example: Example) -> list[str]:
+def _example(example: Example, against_expected: bool) -> list[str]:
     value = "" if example.value is None else f"  {number(example.value)}"
     lines = [f"    [{visible(example.id)}]{value}"]
     if example.expected:
         lines.append(f"      expected: {visible(shorten(example.expected))}")
     lines.append(f"      actual:   {visible(shorten(example.actual))}")
+    if example.before and example.before != example.actual:
+        from pytest_llm.golden.diff import word_diff
+
+        lines.append(f"      before:   {visible(shorten(example.before))}")
+        lines.append(f"      changed:  {shorten(word_diff(example.before, example.actual))}")
+    elif against_expected and example.expected and set(example.expected.split()) & set(example.actual.split()):
+        from pytest_llm.golden.diff import word_diff
+
+        lines.append(f"      differs:  {shorten(word_diff(example.expected, example.actual))}")
     return lines

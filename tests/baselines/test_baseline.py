@@ -312,7 +312,7 @@ def test_loss_gate(project):
         AssertionError, match=r"loss \d\.\d+ is worse than its baseline \d\.\d+ by 0\.0\d+ nats/token \(margin 0.01\)"
     ) as caught:
         project.run("test_loss").check("loss", loss(worse), margin=0.01)
-    assert "\n  [doc17: " in str(caught.value)
+    assert "\n    [doc17] " in str(caught.value)
 
 
 def test_a_metric_is_checked_once_a_test(project):

@@ -44,6 +44,10 @@ EXPECTED = """\
         "per_example": [
           0.3333333, 1
         ],
+        "predictions": [
+          "one two three",
+          "one two three"
+        ],
         "references": "3f2fbf5aef12",
         "request": "abc",
         "signature": "v:1",

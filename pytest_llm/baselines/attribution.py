@@ -1,0 +1,145 @@
+"""Which examples, documents and tokens a failed gate comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pytest_llm.baselines.entry import Entry, nats
+from pytest_llm.metrics.score import Score
+from pytest_llm.verdicts import Example
+
+#: Examples or documents shown, tokens shown, and tokens shown around each.
+SHOWN, TOKENS, BEFORE, AFTER = 3, 8, 6, 3
+
+_LOSSES = ("loss", "perplexity")
+
+
+def evidence(
+    score: Score, new: Score, old: Score, before: Entry, places: Sequence[int]
+) -> tuple[tuple[Example, ...], tuple[str, ...]]:
+    """Return what cost most: examples side by side, or rows of text where there is nothing to put side by side.
+
+    Args:
+        score: as the test gave it, with its texts and tokens.
+        new, old: the same and its baseline as they were compared, in one order.
+        before: the baseline as it was stored.
+        places: the examples by cost, where the comparison knows it.
+    """
+    if score.name in _LOSSES and new.per_example and old.per_example:
+        return (), (*_documents(score, new, old), *_tokens(score, before))
+    places, cost = _by_cost(new, old, places)
+    said = dict(zip(before.ids or map(str, range(before.n)), before.predictions, strict=False))
+    labels = {i: _label(new, old, i, cost) for i in places[:SHOWN]}
+    if not score.predictions:
+        return (), tuple(f"[{label}]" for label in labels.values())
+    return tuple(
+        Example(
+            label,
+            str(score.references[i]) if score.references else "",
+            str(score.predictions[i]),
+            before=said.get(score.ids[i], ""),
+        )
+        for i, label in labels.items()
+    ), ()
+
+
+def corpus_influence(new: Score, old: Score) -> list[float]:
+    """Return by how much the difference (new minus old) of a corpus metric rests on each example: leave-one-out.
+
+    With D the difference of all n examples and D_i that without example i, it is D - D_i, in the metric's units.
+    """
+    import numpy as np
+
+    aggregate = new.aggregate
+    assert aggregate is not None
+
+    def drop(score: Score) -> Any:
+        rows = np.asarray(score.statistics)
+        whole = rows.sum(axis=0, keepdims=True)
+        return np.asarray(aggregate(whole)) - np.asarray(aggregate(whole - rows))
+
+    return [float(x) for x in drop(new) - drop(old)]
+
+
+def _by_cost(new: Score, old: Score, places: Sequence[int]) -> tuple[list[int], list[float]]:
+    """Return the examples that cost something, most first, and what each cost where that is not plain to see."""
+    sign = 1 if new.higher_is_better else -1
+    if new.aggregate and new.statistics and old.statistics:
+        cost = [-sign * x for x in corpus_influence(new, old)]
+        return sorted((i for i in range(new.n) if cost[i] > 0), key=lambda i: -cost[i]), cost
+    if not places and new.per_example and old.per_example:
+        change = [sign * (x - y) for x, y in zip(new.per_example, old.per_example, strict=True)]
+        places = sorted((i for i in range(new.n) if change[i] < 0), key=lambda i: change[i])
+    return list(places), []
+
+
+def _label(new: Score, old: Score, i: int, cost: Sequence[float]) -> str:
+    label = new.ids[i]
+    if new.per_example and old.per_example:
+        label += f": {_short(old.per_example[i])} -> {_short(new.per_example[i])}"
+    return label + (f", cost {_short(cost[i])}{_unit(new)} of the whole" if cost else "")
+
+
+def _documents(score: Score, new: Score, old: Score) -> Iterator[str]:
+    """Give the documents whose total NLL rose most, with their share of the rise of all."""
+    pairs = list(zip(_totals(score, new), _totals(score, old), strict=True))
+    rises = [mine - base for mine, base in pairs]
+    whole = math.fsum(rises)
+    places = sorted((i for i, rise in enumerate(rises) if rise > 0), key=lambda i: -rises[i])[:SHOWN]
+    if places:
+        yield f"documents that worsened most, of {new.n}:"
+    for i in places:
+        share = f", {rises[i] / whole:.0%} of the rise" if whole > 0 else ""
+        tokens = f" over {new.weights[i]:.0f} tokens" if new.weights else ""
+        text = f"  {_cut(str(score.predictions[i]))}" if score.predictions else ""
+        change = f"{_short(old.per_example[i])} -> {_short(new.per_example[i])}{_unit(new)}"
+        yield f"  [{new.ids[i]}] {change}{tokens}{share}{text}"
+
+
+def _totals(score: Score, side: Score) -> list[float]:
+    weights = side.weights or (1.0,) * side.n
+    values = [math.log(x) if score.name == "perplexity" else x for x in side.per_example]
+    return [w * x for w, x in zip(weights, values, strict=True)]
+
+
+def _tokens(score: Score, before: Entry) -> Iterator[str]:
+    """Give the tokens whose NLL rose most, over all documents whose tokens the baseline kept."""
+    stored = dict(zip(before.ids or map(str, range(before.n)), before.token_nll, strict=False))
+    found, compared = [], 0
+    for i, row in enumerate(score.token_logprobs):
+        old = stored.get(score.ids[i], ())
+        if row and len(old) == len(row):  # other counts are other tokens
+            compared += 1
+            now = nats(row)
+            found += [(x - y, i, t, y, x) for t, (x, y) in enumerate(zip(now, old, strict=True)) if x > y]
+    if not found:
+        return
+    of = "" if compared == score.n else f" in the {compared} documents whose tokens the baseline has"
+    yield f"tokens that worsened most{of}, in nats:"
+    for rise, i, t, old_nll, new_nll in sorted(found, key=lambda one: -one[0])[:TOKENS]:
+        yield f"  +{rise:<6.2f}{old_nll:>6.2f} -> {new_nll:<6.2f}[{score.ids[i]}] {_context(score, i, t)}"
+
+
+def _context(score: Score, i: int, t: int) -> str:
+    """Return the token, marked, among its neighbours; its position where its text is not known."""
+    tokens = score.tokens[i] if score.tokens else ()
+    if len(tokens) != len(score.token_logprobs[i]):
+        return f"token {t}"
+    lead = "…" if t > BEFORE else ""
+    rest = "…" if t + 1 + AFTER < len(tokens) else ""
+    inside = "".join(tokens[max(0, t - BEFORE) : t]), tokens[t], "".join(tokens[t + 1 : t + 1 + AFTER])
+    return f"{lead}{inside[0]}»{inside[1]}«{inside[2]}{rest}"
+
+
+def _cut(text: str, width: int = 50) -> str:
+    return text if len(text) <= width else text[:width] + "…"
+
+
+def _unit(score: Score) -> str:
+    return f" {score.unit}" if score.unit else ""
+
+
+def _short(x: float) -> str:
+    return str(float(f"{x:.4g}"))
