@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +18,11 @@ MARKER = "llm(model, revision, dtype, device, adapter, attn_implementation): the
 
 _SETTINGS = pytest.StashKey[options.Settings]()
 _RECORD = pytest.StashKey[record.RunRecord]()
+_STARTED = pytest.StashKey[float]()
+#: The run record as data, and lines on the reports made of it.
+_PUBLISHED = pytest.StashKey[tuple[dict[str, Any], list[str]]]()
+#: How many verdicts there were before a test.
+_BEFORE = pytest.StashKey[int]()
 #: The key under which a pytest-xdist worker sends its record.
 _WORKER_OUTPUT = "pytest_llm"
 #: pytest cuts an assertion's explanation to eight lines or 640 characters; the last line says where the rest is.
@@ -28,6 +35,11 @@ def start(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     config.stash[_SETTINGS] = options.resolve(config)
     config.stash[_RECORD] = record.begin()
+    config.stash[_STARTED] = time.time()
+    if config.getoption("xmlpath", None):
+        from pytest_llm.reports.junit import ErrorMarker
+
+        config.pluginmanager.register(ErrorMarker(config))
 
 
 def stop(config: pytest.Config) -> None:
@@ -76,6 +88,7 @@ def running(item: pytest.Item) -> Iterator[None]:
     """Say which test runs, so that verdicts carry its name."""
     run = item.config.stash[_RECORD]
     run.nodeid = plain_nodeid(item)
+    item.stash[_BEFORE] = len(run.verdicts)
     try:
         yield
     finally:
@@ -112,9 +125,11 @@ def explain(config: pytest.Config, op: str, left: object, right: object) -> list
     return shown
 
 
-def reported(config: pytest.Config, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    """Note a test that passed; mark one that could not measure; add what an assertion had no room for."""
-    run = config.stash[_RECORD]
+def reported(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    """Note how a test came out; mark one that could not measure; add what an assertion had no room for."""
+    from pytest_llm.reports.publish import note_phase
+
+    run = item.config.stash[_RECORD]
     if report.when == "call" and report.passed:
         run.passed.add(run.nodeid)
     if call.excinfo is not None and call.excinfo.errisinstance(LLMError):
@@ -122,24 +137,39 @@ def reported(config: pytest.Config, call: pytest.CallInfo[None], report: pytest.
     if run.details:
         report.sections.append(("model regression", "\n\n".join(run.details)))
         run.details.clear()
+    note_phase(run, item, report)
+    verdicts = run.verdicts[item.stash[_BEFORE] :] if report.when == "teardown" else ()
+    if verdicts:
+        from pytest_llm.reports.junit import properties
+
+        report.user_properties.extend(properties(verdicts))
 
 
 def finish(session: pytest.Session) -> None:
-    """Hand a worker's record to the controller; there, or in a run of one process, note obsolete goldens."""
+    """Hand a worker's record to the controller; there, or in a run of one process, write what the run leaves."""
     run = session.config.stash[_RECORD]
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output[_WORKER_OUTPUT] = run.to_json()
-    elif run.goldens:
+        output[_WORKER_OUTPUT] = json.dumps(run.to_json())  # as ASCII: execnet takes no lone surrogates
+        return
+    if run.goldens:
         from pytest_llm.golden.housekeeping import note_obsolete
 
         note_obsolete(session, run, settings(session.config))
+    if run.used or any(test.outcome == "unmeasured" for test in run.tests.values()):
+        from pytest_llm.reports.publish import publish
+
+        config = session.config
+        config.stash[_PUBLISHED] = publish(
+            run, settings(config), config.invocation_params.dir, started=config.stash[_STARTED],
+            exit_status=int(session.exitstatus),
+        )  # fmt: skip
 
 
 def receive(config: pytest.Config, output: dict[str, Any]) -> None:
     """Add a worker's record to the controller's."""
     if _WORKER_OUTPUT in output:
-        config.stash[_RECORD].merge(output[_WORKER_OUTPUT])
+        config.stash[_RECORD].merge(json.loads(output[_WORKER_OUTPUT]))
 
 
 def summarize(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -149,3 +179,9 @@ def summarize(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
         from pytest_llm.reports.terminal import write_summary
 
         write_summary(reporter, run, settings(config))
+    if _PUBLISHED in config.stash:
+        from pytest_llm.reports.publish import annotations
+
+        data, lines = config.stash[_PUBLISHED]
+        for line in (*lines, *annotations(data, settings(config))):
+            reporter.write_line(line)

@@ -51,6 +51,10 @@ OPTIONS = (
     Option("correction", str, "holm", "correction of p-values over all gates of a run, in its summary",
            ("holm", "bh", "none")),
     Option("strict_gates", bool, False, "fail a gate that cannot tell (inconclusive) in place of a warning"),
+    Option("report", str, "", "write an HTML report here: one file, readable anywhere"),
+    Option("markdown", str, "", "write a summary in Markdown here, for a comment on a pull request"),
+    Option("record", str, "", "write the run record (JSON) here too"),
+    Option("github", str, "auto", "annotations and a step summary on GitHub Actions: auto, or off", ("auto", "off")),
     Option("trust_remote_code", bool, False, "run Python code that comes with a model"),
     Option("trust_pickle", bool, False, "load pickled (.bin) weights, which can run code"),
 )  # fmt: skip
@@ -84,6 +88,10 @@ class Settings:
     power: float = 0.8
     correction: str = "holm"
     strict_gates: bool = False
+    report: str = ""
+    markdown: str = ""
+    record: str = ""
+    github: str = "auto"
     trust_remote_code: bool = False
     trust_pickle: bool = False
     root: Path = Path()

@@ -66,7 +66,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Tell "could not measure" from "measured a regression", and add what an assertion had no room for."""
     report = yield
-    lifecycle.reported(item.config, call, report)
+    lifecycle.reported(item, call, report)
     return report
 
 

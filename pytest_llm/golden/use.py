@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm import variants
 from pytest_llm.golden import file
 from pytest_llm.golden.drift import Drift
+from pytest_llm.golden.evidence import side_by_side
 from pytest_llm.golden.file import DamagedGoldenError, Golden
 from pytest_llm.golden.pending import discard_candidate, golden_lock, save_candidate
 from pytest_llm.verdicts import Outcome, Verdict
@@ -69,6 +70,7 @@ class Use:
             figures=drift.figures,
             notes=drift.notes,
             diff=drift.diff,
+            evidence=drift.evidence or side_by_side(None, self.new),
             nodeid=self.location.nodeid,
         )
 

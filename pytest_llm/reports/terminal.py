@@ -74,8 +74,7 @@ def _bound(gate: Verdict) -> tuple[str, str]:
 
 
 def _model(use: ModelUse) -> str:
-    asked = use.from_store + use.computed
-    answers = f"{asked} answer{'s' * (asked != 1)}: {use.from_store} from the store, {use.computed} computed"
+    answers = f"{use.asked} answer{'s' * (use.asked != 1)}: {use.from_store} from the store, {use.computed} computed"
     loaded = f"loaded in {use.load_seconds:.1f} s" if use.loaded else "no weights loaded"
     adapter = f" + {visible(shorten(use.adapter, 40))}" if use.adapter else ""
     return (

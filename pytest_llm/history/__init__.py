@@ -1,0 +1,1 @@
+"""The history of runs: a record file a run, kept in the cache."""

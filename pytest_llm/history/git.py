@@ -1,0 +1,47 @@
+"""The commit a run was made on, read from ``.git`` without running git."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+#: What CI calls the commit, where the checkout has no ``.git``.
+_VARIABLES = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
+
+
+def head(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return ``commit`` and ``branch`` of the work tree around ``root``; empty strings when unknown."""
+    try:
+        folder = _git_folder(root)
+        commit, branch = _read(folder) if folder else ("", "")
+    except (OSError, ValueError):
+        commit, branch = "", ""
+    return {"commit": commit or next((environ[name] for name in _VARIABLES if environ.get(name)), ""), "branch": branch}
+
+
+def _git_folder(root: Path) -> Path | None:
+    for folder in (root, *root.parents):
+        found = folder / ".git"
+        if found.is_dir():
+            return found
+        if found.is_file():  # a linked work tree or a submodule says where its folder is
+            return folder / found.read_text("utf-8").removeprefix("gitdir:").strip()
+    return None
+
+
+def _read(folder: Path) -> tuple[str, str]:
+    said = (folder / "HEAD").read_text("utf-8").strip()
+    if not said.startswith("ref:"):
+        return said, ""
+    ref = said.removeprefix("ref:").strip()
+    shared = folder / "commondir"  # branches of a linked work tree are in the main one's folder
+    folders = [folder, folder / shared.read_text("utf-8").strip()] if shared.exists() else [folder]
+    for place in folders:
+        if (place / ref).is_file():
+            return (place / ref).read_text("utf-8").strip(), ref.removeprefix("refs/heads/")
+        if (place / "packed-refs").is_file():
+            for line in (place / "packed-refs").read_text("utf-8").splitlines():
+                if line.endswith(f" {ref}"):
+                    return line.split()[0], ref.removeprefix("refs/heads/")
+    return "", ref.removeprefix("refs/heads/")  # nothing is committed yet

@@ -1,0 +1,137 @@
+"""The file a run leaves: one JSON document with all that reports show, kept in the cache and pruned there.
+
+``run-record.schema.json`` beside this module documents it. It stands under ``<cache>/runs/<hash of root>/<id>.json``
+and, with ``--llm-record=PATH``, at PATH too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import platform
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm import environment
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.files import write_atomic
+from pytest_llm.history import git
+
+if TYPE_CHECKING:
+    from pytest_llm.options import Settings
+    from pytest_llm.record import RunRecord
+
+SCHEMA = 1
+#: Records kept for a project: the newest ones.
+KEPT = 100
+#: Characters of one text in a record.
+MAX_TEXT = 20_000
+
+_SETTINGS = ("update", "cache", "offline", "logprob_margin", "alpha", "power", "correction", "strict_gates")
+_VERSIONS = ("pytest-llm-regression", "pytest", "torch", "transformers", "evaluate", "sacrebleu")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def document(run: RunRecord, settings: Settings, *, started: float, exit_status: int) -> dict[str, Any]:
+    """Return the record as the document that the schema describes. ``started`` is in seconds since 1970."""
+    concerned = run.concerned
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(started))
+    verdicts: list[Any] = plain([verdict.to_json() for verdict in run.verdicts])
+    return {
+        "schema": SCHEMA,
+        "id": f"{stamp}-{os.urandom(4).hex()}",
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 3),
+        "exit_status": exit_status,
+        "filtered": run.filtered,
+        "git": git.head(settings.root),
+        "settings": {name: getattr(settings, name) for name in _SETTINGS},
+        "environment": {
+            "python": platform.python_version(),
+            "platform": f"{platform.system()} {platform.machine()}",
+            "cpus": os.cpu_count() or 0,
+            **{name: environment.version(name) for name in _VERSIONS},
+        },
+        "models": plain(
+            {key: {**dataclasses.asdict(use), "from_store": use.from_store} for key, use in run.models.items()}
+        ),
+        "requests": plain([dataclasses.asdict(one) for one in run.asked]),
+        "tests": [{"nodeid": nodeid, **dataclasses.asdict(test)} for nodeid, test in sorted(concerned.items())],
+        "verdicts": verdicts,
+        "obsolete": [_shown(path, settings.root) for path in run.obsolete],
+    }
+
+
+def runs_folder(cache_dir: Path, root: Path) -> Path:
+    """Return where the records of the project at ``root`` are."""
+    return cache_dir / "runs" / hashlib.sha256(str(root.absolute()).encode("utf-8", "surrogatepass")).hexdigest()[:20]
+
+
+def keep(data: dict[str, Any], settings: Settings) -> Path:
+    """Write the document into the cache, forget the oldest ones beyond `KEPT`, and return its path."""
+    folder = runs_folder(settings.cache_dir, settings.root)
+    path = folder / f"{data['id']}.json"
+    write(data, path)
+    for old in sorted(folder.glob("*.json"))[:-KEPT]:  # an id starts with its time
+        with contextlib.suppress(FileNotFoundError):
+            old.unlink()
+    return path
+
+
+def write(data: dict[str, Any], path: Path) -> None:
+    """Write the document as UTF-8 JSON; a lone surrogate, which UTF-8 cannot hold, as its escape."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    write_atomic(path, _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a record.
+
+    Raises:
+        InvalidInputError: no such file, not a run record, or one that a newer version wrote.
+    """
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        schema = data["schema"]
+        if not isinstance(schema, int) or not isinstance(data["verdicts"], list):
+            raise TypeError("not the fields of a run record")
+    except OSError as error:
+        raise InvalidInputError(f"{path}: the run record cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInputError(f"{path}: this is no run record ({error!r})") from None
+    if schema > SCHEMA:
+        raise InvalidInputError(f"{path}: a newer pytest_llm wrote this record (schema {schema}): upgrade")
+    return dict(data)
+
+
+def latest(cache_dir: Path, root: Path) -> Path | None:
+    """Return the newest record of the project at ``root``."""
+    return max(runs_folder(cache_dir, root).glob("*.json"), default=None)
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as JSON can hold it: no NaN or infinity (named instead), no text longer than `MAX_TEXT`."""
+    if isinstance(value, str):
+        text = str(value)
+        return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… (+{len(text) - MAX_TEXT} characters)"
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(item) for item in value]
+    return plain(value.item()) if hasattr(value, "item") else plain(str(value))  # a number of numpy, or anything
+
+
+def _shown(path: str, root: Path) -> str:
+    with contextlib.suppress(ValueError):
+        return Path(path).relative_to(root).as_posix()
+    return path

@@ -1,0 +1,72 @@
+"""GitHub Actions: annotations on the lines that failed, and the summary of the step.
+
+An annotation is a line of output that the runner takes for a command. What a model said stands in it escaped as the
+runner's own toolkit does (``@actions/core``, ``command.ts``), so it cannot end the command or begin another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_llm.reports.markdown import markdown
+from pytest_llm.reports.overview import STATUSES, Entry, entries
+from pytest_llm.reports.text import render, shorten, visible
+
+#: GitHub shows no more annotations of one level from one step.
+SHOWN = 10
+#: GitHub refuses a step summary of more than 1 MiB, in bytes.
+SUMMARY_LIMIT = 250_000
+_MESSAGE = 3_000
+
+
+def active(environ: Mapping[str, str], setting: str) -> bool:
+    """Whether this run is to write for GitHub Actions."""
+    return setting != "off" and environ.get("GITHUB_ACTIONS") == "true"
+
+
+def annotations(data: dict[str, Any], root: Path, environ: Mapping[str, str]) -> list[str]:
+    """Return the commands for the tests that failed, could not be measured, or carry a warning."""
+    found = entries(data)
+    lines = []
+    for level, statuses in (("error", ("failed", "error")), ("warning", ("warned",))):
+        chosen = [entry for entry in found if entry.status in statuses and entry.telling]
+        lines += [_annotation(level, entry, root, environ) for entry in chosen[:SHOWN]]
+    return lines
+
+
+def write_summary(data: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Add the run to the summary of the step.
+
+    Raises:
+        OSError: the file that the runner names cannot be written.
+    """
+    path = environ.get("GITHUB_STEP_SUMMARY")
+    if path:
+        with Path(path).open("a", encoding="utf-8", errors="replace") as stream:
+            stream.write(markdown(data, SUMMARY_LIMIT) + "\n")
+
+
+def escape(text: str) -> str:
+    """Escape the message of a command."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def escape_property(text: str) -> str:
+    """Escape the value of a property of a command."""
+    return escape(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _annotation(level: str, entry: Entry, root: Path, environ: Mapping[str, str]) -> str:
+    file = root / entry.file
+    workspace = Path(environ.get("GITHUB_WORKSPACE") or root)
+    shown = file.relative_to(workspace) if file.is_relative_to(workspace) else Path(entry.file)
+    properties = {
+        "file": shown.as_posix(),
+        "line": str(entry.line),
+        "title": f"{visible(shorten(entry.nodeid.rpartition('/')[2], 150))}: {STATUSES[entry.status]}",
+    }
+    head = ",".join(f"{name}={escape_property(value)}" for name, value in properties.items())
+    message = "\n\n".join(map(render, entry.telling))
+    return f"::{level} {head}::{escape(shorten(message, _MESSAGE))}"

@@ -1,0 +1,88 @@
+"""A run as one HTML file that needs nothing else: no network, no other file.
+
+The frame is a Jinja template with autoescape. The tests stand in it as JSON that a script renders when a reader opens
+one, so 2,000 of them cost little. A model's output is untrusted: it reaches the page as JSON in which ``<`` cannot
+occur, the script only ever makes text nodes of it, and a content security policy lets nothing but that script run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from importlib import resources
+from typing import Any
+
+from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, entries, in_words
+from pytest_llm.reports.text import visible
+
+#: Characters of the tests' JSON; beyond it, evidence is cut step by step.
+BUDGET = 4_000_000
+
+#: Steps of cutting: characters a text keeps, and whether passing tests keep tokens, failing ones too.
+_STEPS = ((20_000, True, True), (20_000, False, True), (4_000, False, True), (1_000, False, False), (200, False, False))
+_IN_SCRIPT = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
+
+
+def html(data: dict[str, Any]) -> str:
+    """Return the page of the run record ``data``."""
+    import jinja2
+    from markupsafe import Markup
+
+    found = entries(data)
+    tests, cut = _fit(found)
+    script, style = _asset("report.js"), _asset("report.css")
+    frame = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    frame.filters["visible"] = lambda value: visible(str(value))
+    counted = counts(found)
+    return frame.from_string(_asset("report.html.j2")).render(
+        run=data,
+        counts=counted,
+        total=len(found),
+        summary=in_words(counted),
+        words=STATUSES,
+        changes=changes(data),
+        cut=cut,
+        script=Markup(script),
+        style=Markup(style),
+        script_hash=_source_hash(script),
+        style_hash=_source_hash(style),
+        tests=Markup(tests),
+    )
+
+
+def _fit(found: list[Entry]) -> tuple[str, int]:
+    """Return the tests as JSON within `BUDGET`, and what texts were cut to (0 when they were not)."""
+    for step, (width, passing, failing) in enumerate(_STEPS):
+        rows = [_row(entry, width, failing if entry.status in ("failed", "error") else passing) for entry in found]
+        text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+        text = _IN_SCRIPT.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+        if len(text) <= BUDGET:
+            break
+    return text, width if step else 0
+
+
+def _row(entry: Entry, width: int, tokens: bool) -> dict[str, Any]:
+    verdicts = [{name: value for name, value in one.items() if name != "nodeid" and value} for one in entry.verdicts]
+    row: dict[str, Any] = {"id": entry.nodeid, "status": entry.status, "seconds": entry.seconds, "verdicts": verdicts}
+    if width < _STEPS[0][0] or not tokens:
+        row["verdicts"] = [_cut(verdict, width, tokens) for verdict in verdicts]
+    return row
+
+
+def _cut(value: Any, width: int, tokens: bool) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= width else f"{value[:width]}…"
+    if isinstance(value, dict):
+        kept = {k: v for k, v in value.items() if tokens or k not in ("tokens", "logprobs", "margins")}
+        return {k: _cut(v, width, tokens) for k, v in kept.items()}
+    return [_cut(item, width, tokens) for item in value] if isinstance(value, list) else value
+
+
+def _asset(name: str) -> str:
+    return resources.files("pytest_llm.reports").joinpath("templates", name).read_text("utf-8")
+
+
+def _source_hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -1,0 +1,94 @@
+"""A run as Markdown: the comment on a pull request, and GitHub's step summary.
+
+A model's output must not become markup, a link or a mention: in prose every punctuation character of it is written
+as a character reference, and a block of it has a fence longer than any run of backticks in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, entries, in_words
+from pytest_llm.reports.text import number, render, shorten, visible
+
+#: GitHub refuses a comment of more than 65,536 characters.
+LIMIT = 60_000
+#: Rows of each table; characters of a cell and of a block.
+ROWS, CELL, BLOCK = 100, 200, 6_000
+
+_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
+_ICONS = {"failed": "❌", "error": "⚠️", "warned": "🔶", "passed": "✅", "skipped": "⏭️"}
+
+
+def markdown(data: dict[str, Any], limit: int = LIMIT) -> str:
+    """Return the run record ``data`` as Markdown of at most ``limit`` characters."""
+    found = entries(data)
+    counted = counts(found)
+    worst = next((status for status, n in counted.items() if n), "skipped")
+    parts = [f"## {_ICONS[worst]} Model regression: {in_words(counted)}\n"]
+    parts += [_models(data), _changes(data), _gates(data)]
+    shown = [entry for entry in found if entry.status in ("failed", "error", "warned")]
+    size = sum(map(len, parts))
+    for index, entry in enumerate(shown):
+        block = _entry(entry)
+        if size + len(block) > limit - 200:
+            parts.append(f"\n…and {len(shown) - index} more; the HTML report and the run record have all of them.\n")
+            break
+        parts.append(block)
+        size += len(block)
+    return "\n".join(part for part in parts if part)
+
+
+def literal(text: str, width: int = CELL) -> str:
+    """Return untrusted ``text`` as one line of Markdown that shows it and does nothing else."""
+    return _PUNCTUATION.sub(lambda match: f"&#{ord(match[0])};", visible(shorten(text, width)))
+
+
+def block(text: str) -> str:
+    """Return ``text`` as a fenced block that nothing in it can end."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text}\n{fence}\n"
+
+
+def _models(data: dict[str, Any]) -> str:
+    rows = []
+    for use in data["models"].values():
+        loaded = f"{use['load_seconds']:.1f} s" if use["load_seconds"] else "not needed"
+        asked = f"{use['from_store']} | {use['computed']}"
+        name = literal(use["source"]) + (f" + {literal(use['adapter'])}" if use["adapter"] else "")
+        rows.append(f"| {name} | {use['digest'][:12]} | {literal(use['dtype'])} | {asked} | {loaded} |")
+    return _table("Model | Weights | Dtype | From the store | Computed | Loaded in", rows)
+
+
+def _changes(data: dict[str, Any]) -> str:
+    rows = [f"| {literal(name)} | {literal(was)} | {literal(now)} | {n} |" for name, was, now, n in changes(data)]
+    return _table("Changed around the model | Was | Now | Goldens", rows)
+
+
+def _gates(data: dict[str, Any]) -> str:
+    gates = [verdict for verdict in data["verdicts"] if verdict["kind"] != "golden"]
+    gates.sort(key=lambda gate: gate["outcome"] in ("pass", "warn"))
+    rows = []
+    for gate in gates:
+        figures = gate["figures"]
+        against = [f"{name} {number(figures[name])}" for name in ("at_least", "at_most", "baseline") if name in figures]
+        cells = [gate["name"], number(figures.get("value", "")), ", ".join(against), gate["status"], gate["nodeid"]]
+        rows.append("| " + " | ".join(map(literal, cells)) + " |")
+    return _table("Gate | Value | Against | Verdict | Test", rows)
+
+
+def _table(head: str, rows: Sequence[str]) -> str:
+    if not rows:
+        return ""
+    rule = "|".join("---" for _ in head.split("|"))
+    more = [f"\n…and {len(rows) - ROWS} more.\n"] if len(rows) > ROWS else []
+    return "\n".join([f"| {head} |", f"|{rule}|", *rows[:ROWS], *more]) + "\n"
+
+
+def _entry(entry: Entry) -> str:
+    title = f"{_ICONS[entry.status]} {literal(entry.nodeid)}: {STATUSES[entry.status]}"
+    text = "\n\n".join(map(render, entry.telling)) or "no comparison was made; see the log of the test"
+    return f"<details><summary>{title}</summary>\n\n{block(shorten(text, BLOCK))}\n</details>\n"

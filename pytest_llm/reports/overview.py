@@ -1,0 +1,82 @@
+"""What every report of a run begins with: each test with one status, and how many there are of each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from pytest_llm.verdicts import Verdict
+
+#: From what needs a reader most to what needs none; with the words for one test of it.
+STATUSES = {
+    "failed": "failed",
+    "error": "could not be measured",
+    "warned": "passed with a warning",
+    "passed": "passed",
+    "skipped": "skipped",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One test of a run record."""
+
+    nodeid: str
+    status: str
+    seconds: float
+    file: str
+    line: int
+    verdicts: tuple[dict[str, Any], ...]
+
+    @property
+    def telling(self) -> list[Verdict]:
+        """The verdicts that say why the status is not ``passed``."""
+        return [Verdict.from_json(verdict) for verdict in self.verdicts if verdict["outcome"] != "pass"]
+
+
+def entries(data: dict[str, Any]) -> list[Entry]:
+    """Return the tests of a run record, what needs a reader first."""
+    verdicts: dict[str, list[dict[str, Any]]] = {}
+    for verdict in data["verdicts"]:
+        verdicts.setdefault(verdict["nodeid"], []).append(verdict)
+    tests = {test["nodeid"]: test for test in data["tests"]}
+    found = []
+    for nodeid in dict.fromkeys([*tests, *verdicts]):
+        test = tests.get(nodeid, {"outcome": "", "seconds": 0.0, "file": nodeid.partition("::")[0], "line": 1})
+        mine = tuple(verdicts.get(nodeid, ()))
+        status = _status(test["outcome"], {verdict["outcome"] for verdict in mine})
+        found.append(Entry(nodeid, status, test["seconds"], test["file"], test["line"], mine))
+    order = list(STATUSES)
+    return sorted(found, key=lambda entry: order.index(entry.status))  # stable
+
+
+def counts(found: Iterable[Entry]) -> dict[str, int]:
+    """Return how many tests have each status, in the order of `STATUSES`, zeros included."""
+    counted = Counter(entry.status for entry in found)
+    return {status: counted[status] for status in STATUSES}
+
+
+def in_words(counted: dict[str, int]) -> str:
+    """Return the counts as a sentence has them: "2 failed, 1 could not be measured, 40 passed"."""
+    return ", ".join(f"{n} {STATUSES[status]}" for status, n in counted.items() if n) or "no tests"
+
+
+def changes(data: dict[str, Any]) -> list[tuple[str, str, str, int]]:
+    """Return what differs around the models: name, was, now, and how many goldens say so; most first."""
+    counted = Counter(
+        tuple(change) for verdict in data["verdicts"] for change in (verdict["evidence"] or {}).get("changes", ())
+    )
+    return [(name, was, now, n) for (name, was, now), n in counted.most_common()]
+
+
+def _status(outcome: str, verdicts: set[str]) -> str:
+    if outcome in ("skipped", "xfailed"):
+        return "skipped"
+    if outcome == "unmeasured" or "error" in verdicts:
+        return "error"
+    if outcome in ("failed", "error") or (not outcome and "fail" in verdicts):
+        return "failed"
+    # A failing comparison that the test did not assert is for its reader to know.
+    return "warned" if verdicts & {"warn", "fail"} else "passed"

@@ -1,0 +1,99 @@
+"""At the end of a run: the run record is written, and every report that was asked for is rendered from it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm import record
+from pytest_llm.reports.text import visible
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_llm.options import Settings
+
+
+def note_phase(run: record.RunRecord, item: pytest.Item, report: pytest.TestReport) -> None:
+    """Add one phase (set-up, call, tear-down) to the result of the test that runs."""
+    file, line, _ = item.location
+    test = run.tests.get(run.nodeid)
+    if test is None or report.when == "setup":  # a test that runs again starts anew
+        test = run.tests[run.nodeid] = record.TestResult("passed", 0.0, file.replace("\\", "/"), (line or 0) + 1)
+    test.seconds = round(test.seconds + report.duration, 6)
+    outcome = _outcome(report)
+    if outcome != "passed" and test.outcome == "passed":
+        test.outcome = outcome
+        crash = getattr(report.longrepr, "reprcrash", None)
+        if crash is not None and Path(crash.path) == item.path:
+            test.line = crash.lineno
+
+
+def _outcome(report: pytest.TestReport) -> str:
+    expected = hasattr(report, "wasxfail")
+    if getattr(report, "llm_unmeasured", False) and report.failed:
+        return "unmeasured"
+    if report.failed:
+        return "failed" if report.when == "call" else "error"
+    if report.skipped:
+        return "xfailed" if expected else "skipped"
+    return "xpassed" if expected else "passed"
+
+
+def publish(
+    run: record.RunRecord, settings: Settings, folder: Path, *, started: float, exit_status: int
+) -> tuple[dict[str, Any], list[str]]:
+    """Write the run record and the files asked for, relative to ``folder``.
+
+    Returns:
+        The record as data, and lines for the terminal: where reports went, or why one could not be written.
+    """
+    from pytest_llm.history import runfile
+
+    data = runfile.document(run, settings, started=started, exit_status=exit_status)
+    lines = _tried("record", lambda: runfile.keep(data, settings), quiet=True)
+    for name, path, write in (
+        ("record", settings.record, runfile.write),
+        ("report", settings.report, _html),
+        ("markdown", settings.markdown, _markdown),
+    ):
+        if path:
+            target = folder / Path(path).expanduser()
+            lines += _tried(name, lambda write=write, target=target: write(data, target), shown=path)  # type: ignore[misc]
+    from pytest_llm.reports import github
+
+    if github.active(os.environ, settings.github):
+        lines += _tried("github", lambda: github.write_summary(data, os.environ), quiet=True)
+    return data, lines
+
+
+def annotations(data: dict[str, Any], settings: Settings) -> list[str]:
+    """Return the lines that annotate a pull request, on GitHub Actions."""
+    from pytest_llm.reports import github
+
+    return github.annotations(data, settings.root, os.environ) if github.active(os.environ, settings.github) else []
+
+
+def _tried(name: str, write: Callable[[], object], *, shown: str = "", quiet: bool = False) -> list[str]:
+    # The tests have run: what they found is worth more than a file that cannot be written.
+    try:
+        write()
+    except OSError as error:
+        return [f"{name:<10}could not be written: {visible(str(error))}"]
+    return [] if quiet else [f"{name:<10}{visible(shown)}"]
+
+
+def _html(data: dict[str, Any], path: Path) -> None:
+    from pytest_llm.files import write_atomic
+    from pytest_llm.reports.html import html
+
+    write_atomic(path, html(data))
+
+
+def _markdown(data: dict[str, Any], path: Path) -> None:
+    from pytest_llm.files import write_atomic
+    from pytest_llm.reports.markdown import markdown
+
+    write_atomic(path, markdown(data))
