@@ -56,6 +56,29 @@ class Asker:
         names = ("torch", "transformers", "device", "dtype", "attention")
         return Origin(model=model, environment={name: facts[name] for name in names})
 
+    def answers(self, requests: Sequence[Request]) -> list[Answer]:
+        """Return the plain answers to ``requests``, in order (see `pytest_llm.engines.protocol`)."""
+        return self._ask(requests, lambda answer, origin: answer)
+
+    def answers_otherwise(self, requests: Sequence[Request]) -> dict[str, tuple[str, list[Answer]]]:
+        """Answer with the same weights under each change that should not matter; the store is left alone.
+
+        By name of the change (`pytest_llm.engines.harmless`): what it was, as "sdpa → eager", and the answers. Nothing
+        under ``--llm-offline``, and nothing for a model that does not run in this process.
+        """
+        if self._loader.settings.offline:
+            return {}
+        from pytest_llm.engines.harmless import harmless_changes
+        from pytest_llm.engines.local import LocalEngine
+
+        found: dict[str, tuple[str, list[Answer]]] = {}
+        with self._loader.engine(self, len(requests)) as (engine, _):
+            for name, change in harmless_changes(engine).items() if isinstance(engine, LocalEngine) else ():
+                with change as what:
+                    answers = dict(engine.answer(requests))
+                found[name] = what, [answers[i] for i in range(len(requests))]
+        return found
+
     def _ask(self, requests: Sequence[Request], result: Callable[[Answer, Origin], T]) -> list[T]:
         """Answer from the store what it has, compute and keep the rest, and make results in order."""
         digests = [request.digest for request in requests]

@@ -9,9 +9,29 @@ from typing import TYPE_CHECKING, Any, overload
 from pytest_llm.asking import Asker
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.metrics.score import Score
-from pytest_llm.requests import Embed, FillMask, Logprobs, Loss, Prompt, Request, Tokenize, as_prompt, generate_request
+from pytest_llm.requests import (
+    Activations,
+    Embed,
+    FillMask,
+    Logprobs,
+    Loss,
+    Prompt,
+    Request,
+    Tokenize,
+    as_prompt,
+    generate_request,
+)
 from pytest_llm.requests import Score as ScoreRequest
-from pytest_llm.results import ContinuationScore, Generation, MaskFill, Origin, TokenLogprob, TokenLoss, joint_origin
+from pytest_llm.results import (
+    ContinuationScore,
+    Generation,
+    LayerStates,
+    MaskFill,
+    Origin,
+    TokenLogprob,
+    TokenLoss,
+    joint_origin,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,12 +124,7 @@ class LanguageModel(Asker):
         Returns:
             A `Score` "loss"; ``per_example`` has each text's own mean, ``weights`` its number of scored tokens.
         """
-        items = _listed(texts, isinstance(texts, str), "text")
-        given = [None] * len(items) if sources is None else _listed(sources, isinstance(sources, str), "source")
-        if len(given) != len(items):
-            raise InvalidInputError(
-                f"loss() got {len(items)} texts and {len(given)} sources: one source a text is needed"
-            )
+        items, given = self._with_sources("loss", texts, sources)
         losses = self._ask(
             [Loss(text=t, source=s, window=window, stride=stride) for t, s in zip(items, given, strict=True)],
             TokenLoss.from_json,
@@ -192,12 +207,27 @@ class LanguageModel(Asker):
         """
         import numpy as np
 
+        from pytest_llm.vectors import Vectors
+
         if pooling not in ("mean", "cls", "last"):
             raise InvalidInputError(f"embed(): pooling is 'mean', 'cls' or 'last', not {pooling!r}")
-        vectors = self._each(
-            texts, lambda t: Embed(t, pooling=pooling, normalize=normalize), lambda answer, origin: answer["vector"]
-        )
-        return np.asarray(vectors, dtype=np.float32)
+        origins: list[Origin] = []
+
+        def result(answer: Answer, origin: Origin) -> Any:
+            origins.append(origin)
+            return answer["vector"]
+
+        vectors = self._each(texts, lambda t: Embed(t, pooling=pooling, normalize=normalize), result)
+        return Vectors.of(np.asarray(vectors, dtype=np.float32), origins)
+
+    def activations(self, texts: Texts, *, sources: Texts | None = None) -> list[LayerStates]:
+        """Return a small projection of the hidden states after every layer, one `LayerStates` a text.
+
+        An encoder-decoder reads ``sources`` and is fed ``texts``.
+        """
+        items, given = self._with_sources("activations", texts, sources)
+        requests = [Activations(text, source) for text, source in zip(items, given, strict=True)]
+        return self._ask(requests, LayerStates.from_json)
 
     @overload
     def tokenize(self, texts: str, *, add_special_tokens: bool = True) -> list[int]: ...  # type: ignore[overload-overlap]
@@ -220,6 +250,15 @@ class LanguageModel(Asker):
 
         results = self._ask(requests, result)
         return results[0] if single else results
+
+    def _with_sources(self, method: str, texts: Texts, sources: Texts | None) -> tuple[list[Any], list[Any]]:
+        items = _listed(texts, isinstance(texts, str), "text")
+        given = [None] * len(items) if sources is None else _listed(sources, isinstance(sources, str), "source")
+        if len(given) != len(items):
+            raise InvalidInputError(
+                f"{method}() got {len(items)} texts and {len(given)} sources: one source a text is needed"
+            )
+        return items, given
 
     def _each(self, texts: Any, request: Callable[[str], Request], result: Callable[[Answer, Origin], Any]) -> Any:
         single = isinstance(texts, str)

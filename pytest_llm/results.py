@@ -177,3 +177,28 @@ class MaskFill:
     token: str
     probability: float
     text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerStates:
+    """What passed between a model's layers for one text, as `pytest_llm.engines.local_activations` keeps it.
+
+    Attributes:
+        token_ids: of the text (an encoder-decoder's source, then its target).
+        layers: "embedding", then "layer 0", ...; the last one's state includes what normalises it at the end.
+        norms: geometric mean of the tokens' norms, one a layer.
+        sketch: a projection of the states, [layers][size].
+        origin: see `Origin`.
+    """
+
+    token_ids: tuple[int, ...]
+    layers: tuple[str, ...]
+    norms: tuple[float, ...]
+    sketch: tuple[tuple[float, ...], ...]
+    origin: Origin
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], origin: Origin) -> LayerStates:
+        """Rebuild from the engine's answer."""
+        sketch = tuple(map(tuple, data["sketch"]))
+        return cls(tuple(data["token_ids"]), tuple(data["layers"]), tuple(data["norms"]), sketch, origin)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pytest_llm.golden.file import Golden
-from pytest_llm.golden.values import Array
+from pytest_llm.golden.values import Array, Recording
 from pytest_llm.results import Generation
 from pytest_llm.verdicts import Evidence, Pair, Side
 
@@ -93,6 +93,8 @@ def _text(value: Any) -> str:
     if isinstance(value, Array):
         with_entries = value.data.size <= 64
         return f"array of shape {value.data.shape}, {value.dtype}" + (f"\n{value.data}" if with_entries else "")
+    if isinstance(value, Recording):
+        return f"{value.kind}: {_text(value.array)}"
     return json.dumps(value, ensure_ascii=False, indent=2, default=_text)
 
 

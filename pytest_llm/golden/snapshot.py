@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import record, variants
@@ -11,13 +12,17 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden import file
 from pytest_llm.golden.drift import ATOL, RTOL, Drift, Rules, compare
 from pytest_llm.golden.file import Golden
+from pytest_llm.golden.noise import MAX_ERROR
 from pytest_llm.golden.use import Use
 from pytest_llm.golden.values import problem
 from pytest_llm.options import DRIFT_LEVELS, Settings
 from pytest_llm.verdicts import Outcome, Verdict
 
 if TYPE_CHECKING:
+    from pytest_llm.golden.activations import LayerStatesCheck
+    from pytest_llm.golden.distribution import Distribution
     from pytest_llm.location import Location
+    from pytest_llm.model import LanguageModel
 
 _LEVELS: tuple[Outcome, ...] = ("pass", "warn", "fail")
 
@@ -99,6 +104,66 @@ class Snapshot:
         rules = Rules(margin, similarity, encoder, rtol, atol)
         return record.settle(self._keep(self._judge(value, rules, levels or {})))
 
+    def check_distribution(
+        self,
+        llm: LanguageModel,
+        texts: str | Sequence[str],
+        *,
+        top_k: int = 64,
+        levels: Mapping[str, str] | None = None,
+        **bounds: float,
+    ) -> Verdict:
+        """Compare the next-token distributions of ``llm`` at every position of ``texts`` with the golden's.
+
+        It sees damage long before a text or a loss does. The check takes the model, not its answers: when a golden is
+        written, the model answers again under changes that should not matter, and that noise floor is kept with it.
+
+        Args:
+            llm: the model.
+            texts: what it reads; long enough that most tokens have a context, a few hundred tokens in all.
+            top_k: tokens kept of each distribution; more make the bound on KL tighter and the file larger.
+            levels: as for `check`. Within the bounds here but beyond the default ones the status is ``close``.
+            bounds: ``max_mean_kl``, ``max_median_kl``, ``max_p99_kl``, ``max_kl`` (nats); ``min_top1`` (agreement on
+                the best token, 0 to 1); ``max_mean_delta_p``, ``max_rms_delta_p`` and ``max_p1_delta_p``, p5, p50,
+                p95, p99 (change of the probability of the text's own token, 0 to 1, either way);
+                ``max_perplexity_ratio`` (at least 1, either way). Defaults: `pytest_llm.golden.bounds.BOUNDS`. What is
+                allowed is never less than five times the noise floor.
+
+        Raises:
+            AssertionError: the distributions drifted.
+            GoldenError: the golden cannot be read, or is of another kind.
+            InvalidInputError: a text this model cannot read, or no such bound.
+        """
+        from pytest_llm.golden.distribution import Distribution
+
+        return self._probed(Distribution(llm, texts, top_k, bounds), levels)
+
+    def check_activations(
+        self,
+        llm: LanguageModel,
+        texts: str | Sequence[str],
+        *,
+        sources: str | Sequence[str] | None = None,
+        max_error: float = MAX_ERROR,
+        levels: Mapping[str, str] | None = None,
+    ) -> Verdict:
+        """Compare the hidden states after every layer of ``llm`` with the golden's, and name the first that moved.
+
+        Args:
+            llm: the model.
+            texts: what it reads.
+            sources: for an encoder-decoder, what its encoder reads; ``texts`` go to the decoder.
+            max_error: largest relative error of a layer's states; at least five times the noise floor of that layer.
+            levels: as for `check`.
+
+        Raises:
+            AssertionError: the states drifted.
+            GoldenError, InvalidInputError: as for `check_distribution`.
+        """
+        from pytest_llm.golden.activations import LayerStatesCheck
+
+        return self._probed(LayerStatesCheck(llm, texts, sources, max_error), levels)
+
     def __repr__(self) -> str:
         name = f", name={self.name!r}" if self.name else ""
         return f"<llm_snapshot of {self.location.nodeid}{name}>"
@@ -126,6 +191,10 @@ class Snapshot:
         use = self._use(new, functools.partial(compare, rules=rules), levels)
         wrong = problem(new.value)
         return use.verdict(Drift("invalid", wrong), "error") if wrong else use.judge()
+
+    def _probed(self, probe: Distribution | LayerStatesCheck, levels: Mapping[str, str] | None) -> Verdict:
+        use = self._use(probe.golden(self.location.nodeid.replace("\\", "/")), probe.compare, levels or {})
+        return record.settle(self._keep(dataclasses.replace(use, finish=probe.finish).judge()))
 
     def _use(self, new: Golden, compare: Callable[[Golden, Golden], Drift], levels: Mapping[str, str]) -> Use:
         checked = _levels({**self.settings.drift_levels, **levels})
