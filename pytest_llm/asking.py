@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +13,8 @@ from pytest_llm.errors import StoreMissError, measured
 from pytest_llm.files import digest_of
 from pytest_llm.requests import Request
 from pytest_llm.results import Origin
-from pytest_llm.store.key import identity
+from pytest_llm.store import claims
+from pytest_llm.store.key import answer_key, identity
 
 if TYPE_CHECKING:
     from pytest_llm.engines.protocol import Answer
@@ -23,13 +25,18 @@ __tracebackhide__ = measured
 
 T = TypeVar("T")
 
+#: Seconds between two looks for an answer that another process is computing.
+_WAIT = 0.05
+
 
 class Asker:
     """A model as the thing that answers requests. `LanguageModel` gives it its public methods."""
 
-    def __init__(self, spec: ModelSpec, loader: ModelLoader) -> None:
+    def __init__(self, spec: ModelSpec, loader: ModelLoader, *, role: str = "") -> None:
+        """Made by a `ModelLoader`; ``role`` names the model in the request log, "" is the one under test."""
         self.spec = spec
         self._loader = loader
+        self._role = role
 
     @functools.cached_property
     def weights(self) -> Weights:
@@ -87,11 +94,13 @@ class Asker:
         answers = self._stored(digests, repeat)
         missing = {d: r for d, r in zip(digests, requests, strict=True) if d not in answers}
         use = self._use()
-        use.from_store += len(answers)
+        use.asked += len(set(digests))
         if missing:
             answers.update(self._computed(missing, repeat))
-            use.computed += len(missing)
         if run is not None:
+            if not repeat:
+                for digest, request in zip(digests, requests, strict=True):
+                    self._loader.log.note(run.nodeid, self._role, digest, request)
             kind = requests[0].kind
             run.asked.append(record.Asked(run.nodeid, self._key, kind, list(dict.fromkeys(digests)), list(missing)))
         origin = self.origin
@@ -106,23 +115,57 @@ class Asker:
             digests = [digest for digest in digests if self._mark(digest, repeat) in self._loader.refreshed]
         return {} if mode == "off" else self._loader.store.get(self.identity, digests, repeat)
 
+    def prefetch(self, missing: Mapping[str, Request]) -> None:
+        """Compute and keep answers before a test asks for them, those that no other process is computing."""
+        self._use().ahead += len(self._claimed(missing, 0))
+
     def _computed(self, missing: Mapping[str, Request], repeat: int) -> dict[str, Answer]:
+        """Compute answers, or take those that another process computes at this moment."""
         settings = self._loader.settings
-        digests, requests = list(missing), [request.repeated(repeat) for request in missing.values()]
         if settings.offline:
-            why = self._loader.store.explain_miss(self.identity, digests[0])
+            digest, request = next(iter(missing.items()))
+            why = self._loader.store.explain_miss(self.identity, digest)
             raise StoreMissError(
                 f"--llm-offline: {len(missing)} answer(s) of {self.spec.source} are not in the store "
-                f"({self._loader.store.path}); the first is {requests[0].kind}: {why}"
+                f"({self._loader.store.path}); the first is {request.kind}: {why}"
             )
+        if settings.cache != "use":
+            return self._engine_answers(missing, repeat)
+        answers = self._claimed(missing, repeat)
+        while len(answers) < len(missing):
+            time.sleep(_WAIT)
+            answers.update(self._stored([digest for digest in missing if digest not in answers], repeat))
+            # Whoever had claimed the rest may have failed or died: then it is ours.
+            rest = {digest: request for digest, request in missing.items() if digest not in answers}
+            answers.update(self._claimed(rest, repeat))
+        return answers
+
+    def _claimed(self, missing: Mapping[str, Request], repeat: int) -> dict[str, Answer]:
+        """Compute those answers that nobody else is computing."""
+        store, identity_digest = self._loader.store, digest_of(self.identity)
+        keys = {answer_key(identity_digest, digest, repeat): digest for digest in missing}
+        mine = claims.take(store, list(keys)) if keys else []
+        if not mine:
+            return {}
+        try:
+            # Somebody may have answered between the look into the store and the claim.
+            answers = self._stored([keys[key] for key in mine], repeat)
+            rest = {keys[key]: missing[keys[key]] for key in mine if keys[key] not in answers}
+            return {**answers, **(self._engine_answers(rest, repeat) if rest else {})}
+        finally:
+            claims.release(store, mine)
+
+    def _engine_answers(self, missing: Mapping[str, Request], repeat: int) -> dict[str, Answer]:
+        digests, requests = list(missing), [request.repeated(repeat) for request in missing.values()]
         answers: dict[str, Answer] = {}
         with self._loader.engine(self, len(requests)) as (engine, advance):
             for index, answer in engine.answer(requests):
                 advance()
                 answers[digests[index]] = answer
-                if settings.cache != "off":
+                if self._loader.settings.cache != "off":
                     self._loader.store.put(self.identity, self.weights.source, [(digests[index], answer)], repeat)
             self._use().load_seconds = self._loader.load_seconds(self, engine)
+        self._use().computed += len(answers)
         self._loader.refreshed.update(self._mark(digest, repeat) for digest in answers)
         return answers
 

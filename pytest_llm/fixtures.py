@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,13 +16,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def llm_loader(pytestconfig: pytest.Config) -> Iterator[ModelLoader]:
-    """Load models by name: ``llm_loader("org/name", dtype="bfloat16")``; each is made once a session."""
-    from pytest_llm.loader import ModelLoader
-
-    loader = ModelLoader(lifecycle.settings(pytestconfig), pytestconfig)
-    yield loader
-    loader.close()
+def llm_loader(pytestconfig: pytest.Config) -> ModelLoader:
+    """Load models by name: ``llm_loader("org/name", dtype="bfloat16")``."""
+    return lifecycle.loader(pytestconfig)
 
 
 @pytest.fixture

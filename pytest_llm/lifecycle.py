@@ -6,13 +6,16 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_llm import options, record, repeats
 from pytest_llm.errors import InvalidInputError, LLMError
 from pytest_llm.location import Location, plain_nodeid
+
+if TYPE_CHECKING:
+    from pytest_llm.loader import ModelLoader
 
 MARKER = "llm(model, revision, dtype, device, adapter, attn_implementation): the model of the 'llm' fixture here"
 
@@ -23,6 +26,7 @@ _STARTED = pytest.StashKey[float]()
 _PUBLISHED = pytest.StashKey[tuple[dict[str, Any], list[str]]]()
 #: How many verdicts there were before a test.
 _BEFORE = pytest.StashKey[int]()
+_LOADER = pytest.StashKey["ModelLoader"]()
 #: The key under which a pytest-xdist worker sends its record.
 _WORKER_OUTPUT = "pytest_llm"
 #: pytest cuts an assertion's explanation to eight lines or 640 characters; the last line says where the rest is.
@@ -43,7 +47,9 @@ def start(config: pytest.Config) -> None:
 
 
 def stop(config: pytest.Config) -> None:
-    """End the record."""
+    """Free the models and end the record."""
+    if _LOADER in config.stash:
+        config.stash[_LOADER].close()
     if _RECORD in config.stash:
         record.end(config.stash[_RECORD])
 
@@ -51,6 +57,27 @@ def stop(config: pytest.Config) -> None:
 def settings(config: pytest.Config) -> options.Settings:
     """Return the resolved options."""
     return config.stash[_SETTINGS]
+
+
+def loader(config: pytest.Config) -> ModelLoader:
+    """Return the loader of this session, made on first use."""
+    if _LOADER not in config.stash:
+        from pytest_llm.loader import ModelLoader
+
+        config.stash[_LOADER] = ModelLoader(settings(config), config)
+    return config.stash[_LOADER]
+
+
+def prefetch(session: pytest.Session) -> None:
+    """Compute ahead what the selected tests will ask, where this process runs them and they use a model."""
+    chosen = settings(session.config)
+    controller = session.config.pluginmanager.hasplugin("dsession")
+    if controller or session.config.option.collectonly or chosen.prefetch == "off" or chosen.cache != "use":
+        return
+    if not chosen.offline and any("llm_loader" in getattr(item, "fixturenames", ()) for item in session.items):
+        from pytest_llm.planning.prefetch import prefetch
+
+        prefetch(session)
 
 
 def place(request: pytest.FixtureRequest) -> tuple[Location, options.Settings]:
@@ -148,11 +175,13 @@ def reported(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.Test
 def finish(session: pytest.Session) -> None:
     """Hand a worker's record to the controller; there, or in a run of one process, write what the run leaves."""
     run = session.config.stash[_RECORD]
+    if _LOADER in session.config.stash:
+        loader(session.config).log.flush(run.passed)
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output[_WORKER_OUTPUT] = json.dumps(run.to_json())  # as ASCII: execnet takes no lone surrogates
         return
-    if run.goldens:
+    if run.used:
         from pytest_llm.golden.housekeeping import note_obsolete
 
         note_obsolete(session, run, settings(session.config))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.files import canonical_json
 from pytest_llm.model import LanguageModel
+from pytest_llm.planning.requestlog import RequestLog
 from pytest_llm.store.database import OutputStore
 from pytest_llm.weights.spec import ModelSpec, Weights
 
@@ -44,6 +47,7 @@ class ModelLoader:
     def __init__(self, settings: Settings, config: pytest.Config | None = None) -> None:
         self.settings = settings
         self.store = OutputStore(settings.cache_dir)
+        self.log = RequestLog(self.store, str(settings.root))
         self._config = config
         #: Seconds that making weights loadable took, by digest and spec: once for a GGUF, else next to nothing.
         self._preparing: dict[tuple[str, ModelSpec], float] = {}
@@ -64,7 +68,9 @@ class ModelLoader:
         Raises:
             InvalidInputError: no model is named anywhere, or an unknown field.
         """
-        return LanguageModel(self._spec({**fields, "model": model}, forced=frozenset()), self)
+        given = {**fields, "model": model}
+        named = {name: str(value) for name, value in given.items() if value is not None}
+        return LanguageModel(self._spec(named, forced=frozenset()), self, role=canonical_json(named))
 
     def under_test(self, marks: dict[str, Any]) -> LanguageModel:
         """Return the model of the ``llm`` fixture: the marker's fields, overruled by what the run was given.
@@ -75,8 +81,12 @@ class ModelLoader:
         spec = self._spec(marks, forced=self.settings.given)
         return self._under_test.setdefault(spec, LanguageModel(spec, self))
 
+    def named(self, role: str) -> LanguageModel:
+        """Return the model that ``role`` names in the request log."""
+        return self(**json.loads(role))
+
     def close(self) -> None:
-        """Free the loaded models and close the store."""
+        """Free the loaded models, keep what was asked for the next run, and close the store."""
         if "pool" in self.__dict__:
             self.pool.clear()
         self.store.close()

@@ -42,6 +42,8 @@ OPTIONS = (
            ("use", "refresh", "off")),
     Option("cache_dir", str, None, "folder of the output store and converted weights [~/.cache/pytest_llm]"),
     Option("offline", bool, False, "load no model: an answer that is not in the store is an error that says why"),
+    Option("prefetch", str, "auto", "compute before the first test, in batches, what the selected tests will ask",
+           ("auto", "off")),
     Option("batch_size", int, 16, "prompts in one forward pass"),
     Option("memory_limit", str, "50%", "memory the loaded models of a session may take: 8GB, 512MB or 50%"),
     Option("logprob_margin", float, 0.05, "nats between two tokens within which a golden reads as a near-tie"),
@@ -80,6 +82,7 @@ class Settings:
     cache: str = "use"
     cache_dir: Path = Path()
     offline: bool = False
+    prefetch: str = "auto"
     batch_size: int = 16
     memory_limit: int = 8 << 30
     logprob_margin: float = 0.05

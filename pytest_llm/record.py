@@ -13,16 +13,22 @@ __tracebackhide__ = measured
 
 @dataclasses.dataclass
 class ModelUse:
-    """How one model was used in a run."""
+    """How one model was used in a run: answers tests ``asked`` for, answers ``computed``, and how many ``ahead``."""
 
     source: str
     digest: str
     dtype: str
     device: str
     adapter: str = ""
-    from_store: int = 0
+    asked: int = 0
     computed: int = 0
+    ahead: int = 0
     load_seconds: float = 0.0
+
+    @property
+    def from_store(self) -> int:
+        """Answers that were there and had not to be computed."""
+        return max(0, self.asked - self.computed)
 
     @property
     def loaded(self) -> bool:
@@ -64,7 +70,7 @@ class RunRecord:
     ``goldens`` maps a golden's path to the node id of the test that used it. ``passed`` holds the node ids of
     tests that passed, ``collected`` of those that were selected; ``filtered`` says that others were not.
     ``asked`` holds what models were asked, ``tests`` how each test came out.
-    ``obsolete`` are goldens that a complete run did not use. ``nodeid`` is the test that runs now, and
+    ``obsolete`` are goldens that a complete run did not use, ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test that runs now, and
     ``details`` what its failing assertion had no room for. ``repeat`` counts the runs of that test's body from 0.
     """
 
@@ -77,6 +83,7 @@ class RunRecord:
     asked: list[Asked] = dataclasses.field(default_factory=list)
     tests: dict[str, TestResult] = dataclasses.field(default_factory=dict)
     obsolete: list[str] = dataclasses.field(default_factory=list)
+    obsolete_baselines: int = 0
     nodeid: str = ""
     repeat: int = 0
     details: list[str] = dataclasses.field(default_factory=list)
@@ -117,9 +124,10 @@ class RunRecord:
         self.tests.update({nodeid: TestResult(**test) for nodeid, test in data["tests"].items()})
         for key, fields in data["models"].items():
             other = ModelUse(**fields)
-            mine = self.models.setdefault(key, dataclasses.replace(other, from_store=0, computed=0, load_seconds=0.0))
-            mine.from_store += other.from_store
+            mine = self.models.setdefault(key, dataclasses.replace(other, asked=0, computed=0, ahead=0, load_seconds=0.0))
+            mine.asked += other.asked
             mine.computed += other.computed
+            mine.ahead += other.ahead
             mine.load_seconds = max(mine.load_seconds, other.load_seconds)
 
 

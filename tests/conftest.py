@@ -14,6 +14,9 @@ import pytest
 import torch  # noqa: F401
 import transformers  # noqa: F401
 
+from pytest_llm.files import locked
+from tests import tiny_models
+
 pytest_plugins = ["pytester"]
 
 #: The console command of this environment, whatever PATH says.
@@ -48,3 +51,26 @@ def cache_dir(tmp_path_factory, shared_cache, monkeypatch) -> Path:
     (folder / "converted").symlink_to(shared_cache / "converted", target_is_directory=True)
     monkeypatch.setenv("PYTEST_LLM_CACHE_DIR", str(folder))
     return folder
+
+
+def _trained(name, shared_cache):
+    folder = shared_cache / f"tiny-{name}"
+    with locked(shared_cache / f"tiny-{name}.lock"):
+        if not folder.exists():
+            getattr(tiny_models, f"train_{name}")(folder.with_suffix(".part")).rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2(shared_cache):
+    return _trained("gpt2", shared_cache)
+
+
+@pytest.fixture(scope="session")
+def tiny_t5(shared_cache):
+    return _trained("t5", shared_cache)
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(shared_cache):
+    return _trained("bert", shared_cache)

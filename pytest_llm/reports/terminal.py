@@ -75,6 +75,7 @@ def _bound(gate: Verdict) -> tuple[str, str]:
 
 def _model(use: ModelUse) -> str:
     answers = f"{use.asked} answer{'s' * (use.asked != 1)}: {use.from_store} from the store, {use.computed} computed"
+    answers += f" ({use.ahead} ahead)" if use.ahead else ""
     loaded = f"loaded in {use.load_seconds:.1f} s" if use.loaded else "no weights loaded"
     adapter = f" + {visible(shorten(use.adapter, 40))}" if use.adapter else ""
     return (

@@ -16,7 +16,7 @@ from pytest_llm.store.key import answer_key
 
 Answer = dict[str, Any]
 
-_SCHEMA = 1
+_SCHEMA = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (
     key BLOB PRIMARY KEY, request TEXT NOT NULL, identity TEXT NOT NULL, created REAL NOT NULL, answer TEXT NOT NULL
@@ -24,6 +24,11 @@ CREATE TABLE IF NOT EXISTS answers (
 CREATE INDEX IF NOT EXISTS answers_by_request ON answers (request);
 CREATE INDEX IF NOT EXISTS answers_by_identity ON answers (identity);
 CREATE TABLE IF NOT EXISTS identities (digest TEXT PRIMARY KEY, source TEXT NOT NULL, data TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS claims (key BLOB PRIMARY KEY, owner TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS asked (
+    root TEXT, test TEXT, model TEXT, request TEXT, PRIMARY KEY (root, test, model, request)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS questions (request TEXT PRIMARY KEY, data TEXT NOT NULL);
 """
 #: SQLite takes at most 999 variables in a statement on older builds.
 _CHUNK = 900
@@ -52,12 +57,23 @@ class OutputStore:
         digest = digest_of(identity)
         keys = {answer_key(digest, request, repeat): request for request in requests}
         found: dict[str, Answer] = {}
-        with self._open() as db:
+        with self.reading() as db:
             for chunk in _chunks(list(keys)):
                 marks = ",".join("?" * len(chunk))
                 for key, text in db.execute(f"SELECT key, answer FROM answers WHERE key IN ({marks})", chunk):
                     found[keys[key]] = json.loads(text)
         return found
+
+    def has(self, identity: Mapping[str, Any], requests: Sequence[str]) -> set[str]:
+        """Return which request digests have an answer, without reading the answers."""
+        digest = digest_of(identity)
+        keys = {answer_key(digest, request): request for request in requests}
+        with self.reading() as db:
+            return {
+                keys[key]
+                for chunk in _chunks(list(keys))
+                for (key,) in db.execute(f"SELECT key FROM answers WHERE key IN ({','.join('?' * len(chunk))})", chunk)
+            }
 
     def put(
         self, identity: Mapping[str, Any], source: str, answers: Iterable[tuple[str, Answer]], repeat: int = 0
@@ -70,7 +86,7 @@ class OutputStore:
             (answer_key(digest, request, repeat), request, digest, now, json.dumps(answer, separators=(",", ":")))
             for request, answer in answers
         ]
-        with self._open() as db, db:
+        with self.writing() as db:
             if digest not in self._known:
                 db.execute(
                     "INSERT OR IGNORE INTO identities VALUES (?, ?, ?)", (digest, source, canonical_json(identity))
@@ -80,7 +96,7 @@ class OutputStore:
 
     def explain_miss(self, identity: Mapping[str, Any], request: str) -> str:
         """Say why ``request`` is not answered for ``identity``: which part of the key is another one."""
-        with self._open() as db:
+        with self.reading() as db:
             same_question = [
                 (source, json.loads(data))
                 for source, data in db.execute(
@@ -103,7 +119,7 @@ class OutputStore:
 
     def contents(self) -> list[dict[str, Any]]:
         """Return each identity: its ``source`` and facts, how many ``answers``, the ``newest`` (Unix seconds)."""
-        with self._open() as db:
+        with self.reading() as db:
             rows = db.execute(
                 "SELECT i.source, i.data, COUNT(*), MAX(a.created) FROM answers a "
                 "JOIN identities i ON i.digest = a.identity GROUP BY a.identity ORDER BY MAX(a.created) DESC"
@@ -122,10 +138,13 @@ class OutputStore:
         if source is not None:
             where.append("identity IN (SELECT digest FROM identities WHERE source = ?)")
             values.append(source)  # type: ignore[arg-type]
-        with self._open() as db:
-            with db:
+        with self.reading() as db:
+            with self.writing():
                 count = db.execute(f"DELETE FROM answers WHERE {' AND '.join(where)}", values).rowcount
                 db.execute("DELETE FROM identities WHERE digest NOT IN (SELECT identity FROM answers)")
+                if len(where) == 1:
+                    for table in ("asked", "questions", "claims"):
+                        db.execute(f"DELETE FROM {table}")
             db.execute("VACUUM")
         self._known.clear()
         return count
@@ -137,7 +156,20 @@ class OutputStore:
             self._connection = None
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Give the database inside one transaction that no other process writes in."""
+        with self.reading() as db, db:
+            # At once, not at the first write: what is read inside must still hold when it is written upon.
+            db.execute("BEGIN IMMEDIATE")
+            yield db
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give the database.
+
+        Raises:
+            LLMError: it cannot be opened or used; the message says what to do.
+        """
         try:
             if self._connection is None:
                 self._connection = self._connect()

@@ -5,36 +5,11 @@ from __future__ import annotations
 import pytest
 
 from pytest_llm.engines.local import LocalEngine
-from pytest_llm.files import locked
 from pytest_llm.weights.convert import prepare
 from pytest_llm.weights.fingerprint import fingerprint
 from pytest_llm.weights.resolve import resolve
 from pytest_llm.weights.spec import ModelSpec
-from tests import tiny_models
 from tests.conftest import MINILM, SMOLLM2
-
-
-def _trained(name, shared_cache):
-    folder = shared_cache / f"tiny-{name}"
-    with locked(shared_cache / f"tiny-{name}.lock"):
-        if not folder.exists():
-            getattr(tiny_models, f"train_{name}")(folder.with_suffix(".part")).rename(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def tiny_gpt2(shared_cache):
-    return _trained("gpt2", shared_cache)
-
-
-@pytest.fixture(scope="session")
-def tiny_t5(shared_cache):
-    return _trained("t5", shared_cache)
-
-
-@pytest.fixture(scope="session")
-def tiny_bert(shared_cache):
-    return _trained("bert", shared_cache)
 
 
 def _prepared(source, shared_cache, tmp_path_factory):

@@ -1,0 +1,1 @@
+"""Planning: what the selected tests will ask, asked at once before the first of them runs."""

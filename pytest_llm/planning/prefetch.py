@@ -1,0 +1,50 @@
+"""Prefetching: the plan computed in batches before the first test runs."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from pytest_llm import lifecycle
+from pytest_llm.planning.plan import make_plan
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_llm.model import LanguageModel
+    from pytest_llm.requests import Request
+
+#: Batches in one claim of a pytest-xdist worker: small enough to share out, large enough to sort by length in.
+_BATCHES = 4
+
+
+def prefetch(session: pytest.Session) -> None:
+    """Answer what the selected tests will ask, so that they find it.
+
+    Requests of one model go to the engine together, which groups them by settings and sorts them by length. Several
+    workers share them out by claims; none waits for another here.
+
+    A request that cannot be answered (too long, no model) is left to its test, which reports it.
+    """
+    loader = lifecycle.loader(session.config)
+    workers = int(getattr(session.config, "workerinput", {}).get("workercount", 1))
+    for model, missing in make_plan(session.items, loader).items():
+        size = len(missing) if workers == 1 else _BATCHES * loader.settings.batch_size
+        for part in _parts(missing, size):
+            _answer(model, part)
+
+
+def _answer(model: LanguageModel, part: dict[str, Request]) -> None:
+    try:
+        model.prefetch(part)
+    except Exception:
+        # Whatever it is, the test that asks meets it again and reports it; here it must not stop the others.
+        half = len(part) // 2
+        if half:
+            _answer(model, dict(islice(part.items(), half)))
+            _answer(model, dict(islice(part.items(), half, None)))
+
+
+def _parts(missing: dict[str, Request], size: int) -> list[dict[str, Request]]:
+    rest = iter(missing.items())
+    return list(iter(lambda: dict(islice(rest, size)), {}))

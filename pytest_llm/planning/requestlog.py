@@ -1,0 +1,85 @@
+"""The request log: what each test asked when it last ran, kept in the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.files import canonical_json
+
+if TYPE_CHECKING:
+    from pytest_llm.requests import Request
+    from pytest_llm.store.database import OutputStore
+
+#: A question of a test: the model's name in the log ("" is the one under test), and the request's digest.
+Question = tuple[str, str]
+
+
+class RequestLog:
+    """Notes questions in memory and writes, at the end of a session, those of tests whose questions changed."""
+
+    def __init__(self, store: OutputStore, root: str) -> None:
+        """Open the log of one project; ``root`` tells projects that share a cache apart."""
+        self._store = store
+        self._root = root
+        self._noted: dict[str, dict[Question, Request]] = {}
+
+    def note(self, test: str, model: str, digest: str, request: Request) -> None:
+        """Note that ``test`` asked ``request`` of ``model``."""
+        self._noted.setdefault(test, {})[model, digest] = request
+
+    def recall(self, tests: Iterable[str]) -> dict[str, set[Question]]:
+        """Return what each of ``tests`` asked when it last ran; a test that is not in the log is left out."""
+        wanted = set(tests)
+        known: dict[str, set[Question]] = {}
+        with self._store.reading() as db:
+            rows = db.execute("SELECT test, model, request FROM asked WHERE root = ?", (self._root,))
+            for test, model, digest in rows:
+                if test in wanted:
+                    known.setdefault(test, set()).add((model, digest))
+        return known
+
+    def read(self, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the requests with these digests, as JSON data."""
+        found = {}
+        with self._store.reading() as db:
+            for digest in digests:
+                row = db.execute("SELECT data FROM questions WHERE request = ?", (digest,)).fetchone()
+                if row:
+                    found[digest] = json.loads(row[0])
+        return found
+
+    def flush(self, passed: Collection[str]) -> None:
+        """Write what was noted. A test that did not pass may have had more to ask: nothing of it is forgotten."""
+        if not self._noted:
+            return
+        known = self.recall(self._noted)
+        changed = {}
+        for test, questions in self._noted.items():
+            before = known.get(test, set())
+            gone = before - set(questions) if test in passed else set()
+            new = {question: request for question, request in questions.items() if question not in before}
+            if gone or new:
+                changed[test] = gone, new
+        if changed:
+            with self._store.writing() as db:
+                for test, (gone, new) in changed.items():
+                    db.executemany(
+                        "DELETE FROM asked WHERE root = ? AND test = ? AND model = ? AND request = ?",
+                        [(self._root, test, *question) for question in gone],
+                    )
+                    db.executemany(
+                        "INSERT OR IGNORE INTO asked VALUES (?, ?, ?, ?)",
+                        [(self._root, test, *question) for question in new],
+                    )
+                    db.executemany(
+                        "INSERT OR IGNORE INTO questions VALUES (?, ?)",
+                        [(digest, _spelled(request)) for (_, digest), request in new.items()],
+                    )
+        self._noted.clear()
+
+
+def _spelled(request: Request) -> str:
+    # Escaped, as a prompt may hold half a surrogate pair, which SQLite cannot.
+    return json.dumps(json.loads(canonical_json(request.to_json())))

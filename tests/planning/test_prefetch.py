@@ -1,0 +1,237 @@
+"""What the selected tests will ask is computed at once, before the first of them."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pytest_llm.files import digest_of
+from pytest_llm.requests import Generate
+from pytest_llm.store import claims
+from pytest_llm.store.database import OutputStore
+from pytest_llm.store.key import answer_key
+
+SUITE = """
+    import pytest
+
+    @pytest.mark.parametrize("word", ["the", "a", "two", "my", "her", "one"])
+    def test_word(llm, word):
+        assert llm.generate(word, max_new_tokens=3).token_ids
+
+    def test_golden(llm, llm_snapshot):
+        assert llm.generate("this", max_new_tokens=3) == llm_snapshot
+
+    def test_other(llm_loader):
+        llm_loader("other").loss("the cat")
+"""
+
+
+@pytest.fixture
+def project(pytester, cache_dir, tiny_gpt2):
+    shutil.copytree(tiny_gpt2, pytester.path / "model")
+    shutil.copytree(tiny_gpt2, pytester.path / "other")
+    _perturb(pytester.path / "other", 1.01)
+    pytester.makeini("[pytest]\nllm_model = model\n")
+    pytester.makepyfile(test_suite=SUITE)
+    return pytester
+
+
+def _perturb(folder, factor):
+    from safetensors.torch import load_file, save_file
+
+    tensors = {name: tensor * factor for name, tensor in load_file(folder / "model.safetensors").items()}
+    (folder / "model.safetensors").unlink()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def retrain(project, factor=1.02):
+    """Other weights at the same paths: everything is to be computed again."""
+    for name in ("model", "other"):
+        _perturb(project.path / name, factor)
+
+
+def counts(result):
+    """Asked, computed and computed ahead, by model."""
+    lines = re.findall(r"^model     (\S+)  .* (\d+) answers?: \d+ from the store, (\d+) computed(?: \((\d+) ahead\))?",
+                       result.stdout.str(), re.M)  # fmt: skip
+    return {name: (int(asked), int(computed), int(ahead or 0)) for name, asked, computed, ahead in lines}
+
+
+def test_the_request_log_knows_what_each_test_asked(project):
+    first = project.runpytest("--llm-update=new")
+    first.assert_outcomes(passed=8)
+    assert counts(first) == {"model": (7, 7, 0), "other": (1, 1, 0)}
+    retrain(project)
+    second = project.runpytest("--llm-update=all")
+    second.assert_outcomes(passed=8)
+    assert counts(second) == {"model": (7, 7, 7), "other": (1, 1, 1)}
+    assert counts(project.runpytest()) == {"model": (7, 0, 0), "other": (1, 0, 0)}
+
+
+def test_only_what_is_selected_is_computed(project):
+    project.runpytest("--llm-update=new")
+    retrain(project)
+    assert counts(project.runpytest("-k", "test_word and (the or two)")) == {"model": (2, 2, 2)}
+
+
+def test_a_fresh_clone_plans_from_its_goldens(project, cache_dir):
+    project.runpytest("--llm-update=new")
+    (cache_dir / "answers.sqlite").unlink()
+    result = project.runpytest()
+    result.assert_outcomes(passed=8)
+    assert counts(result) == {"model": (7, 7, 1), "other": (1, 1, 0)}
+
+
+def test_a_changed_prompt_is_a_miss_computed_in_its_turn(project):
+    project.runpytest("--llm-update=new")
+    file = project.path / "test_suite.py"
+    file.write_text(file.read_text().replace('"her"', '"his"'))
+    assert counts(project.runpytest("-k", "test_word")) == {"model": (6, 1, 0)}
+
+
+def test_off_leaves_everything_to_the_tests(project):
+    project.runpytest("--llm-update=new")
+    retrain(project)
+    result = project.runpytest("--llm-prefetch=off", "--llm-update=all")
+    assert counts(result) == {"model": (7, 7, 0), "other": (1, 1, 0)}
+
+
+def test_ahead_or_in_turn_the_answers_are_the_same(project, cache_dir):
+    project.runpytest("--llm-update=new")
+    golden = project.path / "__llm_snapshots__/test_suite/test_golden--1.json"
+    (cache_dir / "answers.sqlite").unlink()
+    project.runpytest("--llm-batch-size=1", "--llm-prefetch=off").assert_outcomes(passed=8)
+    (cache_dir / "answers.sqlite").unlink()
+    project.runpytest("--llm-batch-size=64").assert_outcomes(passed=8)
+    assert golden.exists()
+
+
+def test_a_request_that_cannot_be_answered_stops_no_other(project):
+    project.makepyfile(
+        test_suite="""
+        import pytest
+
+        @pytest.mark.parametrize("word", ["the", "a", "word " * 5000, "two"])
+        def test_word(llm, word):
+            llm.generate(word, max_new_tokens=3)
+        """
+    )
+    first = project.runpytest()
+    first.assert_outcomes(passed=3, errors=1)
+    retrain(project)
+    second = project.runpytest()
+    second.assert_outcomes(passed=3, errors=1)
+    assert counts(second) == {"model": (4, 3, 3)}
+    second.stdout.fnmatch_lines(["*ERROR at call of test_word*"])
+
+
+def test_a_model_that_is_gone_is_reported_by_its_test(project):
+    project.runpytest("--llm-update=new")
+    shutil.rmtree(project.path / "other")
+    project.runpytest().assert_outcomes(passed=7, errors=1)
+
+
+def test_workers_share_the_work_and_do_none_twice(project):
+    project.makepyfile(
+        test_suite="""
+        import pytest
+
+        @pytest.mark.parametrize("n", range(40))
+        def test_n(llm, n):
+            llm.generate(f"number {n}", max_new_tokens=2)
+        """
+    )
+    cold = project.runpytest_subprocess("-n2", "--llm-batch-size=2")
+    cold.assert_outcomes(passed=40)
+    assert counts(cold) == {"model": (40, 40, 0)}
+    retrain(project)
+    planned = project.runpytest_subprocess("-n2", "--llm-batch-size=2")
+    planned.assert_outcomes(passed=40)
+    asked, computed, ahead = counts(planned)["model"]
+    assert (asked, computed) == (40, 40)
+    assert ahead > 0
+
+
+def test_two_tests_that_ask_the_same_in_two_workers_compute_it_once(project):
+    project.makepyfile(
+        test_suite="""
+        import pytest
+
+        @pytest.mark.parametrize("n", range(8))
+        def test_n(llm, n):
+            llm.generate("the same", max_new_tokens=8)
+        """
+    )
+    result = project.runpytest_subprocess("-n2", "--dist=load")
+    assert counts(result) == {"model": (8, 1, 0)}
+
+
+KEYS = [answer_key("identity", Generate(str(i)).digest) for i in range(3)]
+
+
+def test_a_claim_holds_while_its_process_lives(tmp_path):
+    store = OutputStore(tmp_path)
+    code = (
+        "import sys, time; from pathlib import Path; from pytest_llm.store import claims\n"
+        "from pytest_llm.store.database import OutputStore\n"
+        "store = OutputStore(Path(sys.argv[1]))\n"
+        "print(len(claims.take(store, [bytes.fromhex(key) for key in sys.argv[2:]])), flush=True)\n"
+        "time.sleep(120)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), *(key.hex() for key in KEYS[:2])]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "2\n"
+        assert claims.take(store, KEYS) == KEYS[2:]
+    finally:
+        other.kill()
+        other.wait()
+    assert claims.take(store, KEYS) == KEYS
+    claims.release(store, KEYS)
+    with store.reading() as db:
+        assert db.execute("SELECT COUNT(*) FROM claims").fetchone() == (0,)
+
+
+def test_a_test_that_failed_early_forgets_nothing(project):
+    project.makepyfile(
+        test_suite="""
+        import os
+
+        def test_a(llm):
+            llm.generate("the", max_new_tokens=3)
+            assert "FAIL" not in os.environ
+            llm.generate("a", max_new_tokens=3)
+        """
+    )
+    project.runpytest()
+    os.environ["FAIL"] = "1"
+    try:
+        project.runpytest().assert_outcomes(failed=1)
+    finally:
+        del os.environ["FAIL"]
+    retrain(project)
+    assert counts(project.runpytest()) == {"model": (2, 2, 2)}
+
+
+def test_the_log_is_written_only_when_questions_change(project, cache_dir):
+    project.runpytest("--llm-update=new")
+    project.runpytest()
+
+    def rows():
+        store = OutputStore(cache_dir)
+        with store.reading() as db:
+            version = db.execute("PRAGMA data_version").fetchone()
+            content = db.execute("SELECT * FROM asked ORDER BY 1, 2, 3, 4").fetchall()
+        store.close()
+        return version, digest_of([list(row) for row in content]), len(content)
+
+    before = rows()
+    stamp = (cache_dir / "answers.sqlite").stat().st_mtime_ns
+    time.sleep(0.01)
+    project.runpytest().assert_outcomes(passed=8)
+    assert rows() == before
+    assert (cache_dir / "answers.sqlite").stat().st_mtime_ns == stamp
