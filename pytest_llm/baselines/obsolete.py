@@ -1,0 +1,112 @@
+"""Baseline entries no test checks any more. Found by a complete run, removed only by ``pytest-llm prune``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from pytest_llm import variants
+from pytest_llm.baselines import file
+from pytest_llm.errors import GoldenError
+from pytest_llm.files import digest_of, safe_name, write_atomic
+from pytest_llm.golden import jsontext
+from pytest_llm.location import qualname_of
+
+
+@dataclasses.dataclass(frozen=True)
+class ObsoleteEntry:
+    """The entry of ``metric`` in ``test`` in the baseline file ``path``, that a complete run did not use.
+
+    ``digest`` is of its content when it was found: what has changed since is not removed.
+    """
+
+    path: Path
+    test: str
+    metric: str
+    reason: str
+    digest: str
+
+    def remove(self, locks: Path) -> bool:
+        """Remove the entry, and the file when that leaves it empty; ``False`` when it was already gone.
+
+        Raises:
+            GoldenError: the file cannot be read, or the entry changed since it was listed.
+        """
+        return file.remove(self.path, self.test, self.metric, self.digest, locks)
+
+
+def find_obsolete(
+    root: Path, collected: Collection[str], passed: Collection[str], checked: Collection[tuple[str, str]]
+) -> list[ObsoleteEntry]:
+    """Return the entries beside the collected modules that a complete, unfiltered run did not use.
+
+    An entry is obsolete when its test is gone, or passed without checking that metric; every variant of it then is.
+    The file of a module that stands there and was not collected is kept, and one that cannot be read.
+
+    Args:
+        root: the folder node ids are relative to.
+        collected: node ids of all tests.
+        passed: of those that passed.
+        checked: ``(node id, metric)`` of every baseline that was checked.
+    """
+    modules: dict[Path, dict[str, str]] = {}
+    for nodeid in collected:
+        module = root / nodeid.partition("::")[0]
+        modules.setdefault(_file_of(module), {})[qualname_of(nodeid)] = nodeid
+    found: list[ObsoleteEntry] = []
+    for folder in sorted({path.parent for path in modules}):
+        if not folder.is_dir():
+            continue
+        living = {_file_of(module) for module in folder.parent.iterdir() if module.is_file()}
+        for path in sorted(folder.glob("*.json")):
+            plain = variants.plain_of(path)
+            if plain in modules or plain not in living:
+                found += _in_file(path, modules.get(plain, {}), passed, checked, gone=plain not in living)
+    return found
+
+
+def write_obsolete(cache_dir: Path, root: Path, found: list[ObsoleteEntry]) -> None:
+    """Keep the list for ``pytest-llm prune``; an empty one replaces an older one."""
+    rows = [{**dataclasses.asdict(one), "path": str(one.path.absolute())} for one in found]
+    write_atomic(_list_file(cache_dir, root), jsontext.dump(rows))
+
+
+def read_obsolete(cache_dir: Path, root: Path) -> list[ObsoleteEntry]:
+    """Return the list of the last complete run; empty when there was none.
+
+    Raises:
+        GoldenError: the list is damaged.
+    """
+    path = _list_file(cache_dir, root)
+    try:
+        return [ObsoleteEntry(**{**row, "path": Path(row["path"])}) for row in jsontext.load(path.read_text("utf-8"))]
+    except FileNotFoundError:
+        return []
+    except (ValueError, TypeError, KeyError) as error:
+        raise GoldenError(f"{path} cannot be read ({error}): run the whole suite again") from error
+
+
+def _in_file(
+    path: Path, tests: dict[str, str], passed: Collection[str], checked: Collection[tuple[str, str]], gone: bool
+) -> Iterator[ObsoleteEntry]:
+    try:
+        entries = file.digests(path)
+    except GoldenError:
+        return
+    for (test, metric), digest in entries.items():
+        nodeid = tests.get(test)
+        if gone:
+            yield ObsoleteEntry(path, test, metric, "its test module is gone", digest)
+        elif nodeid is None:
+            yield ObsoleteEntry(path, test, metric, "its test is gone", digest)
+        elif nodeid in passed and (nodeid, metric) not in checked:
+            yield ObsoleteEntry(path, test, metric, "its test does not check it", digest)
+
+
+def _file_of(module: Path) -> Path:
+    return module.parent / file.FOLDER / f"{safe_name(module.stem)}.json"
+
+
+def _list_file(cache_dir: Path, root: Path) -> Path:
+    return cache_dir / "obsolete" / f"{digest_of(str(root.absolute()))[:20]}-baselines.json"
