@@ -22,8 +22,12 @@ class Location:
     def of(cls, item: pytest.Item) -> Location:
         """Return the location of a collected test."""
         nodeid = plain_nodeid(item)
-        _, _, qualname = nodeid.partition("::")
-        return cls(nodeid=nodeid, file=item.path, qualname=qualname.replace("::", "."))
+        return cls(nodeid=nodeid, file=item.path, qualname=qualname_of(nodeid))
+
+
+def qualname_of(nodeid: str) -> str:
+    """Return the qualified name in a node id."""
+    return nodeid.partition("::")[2].replace("::", ".")
 
 
 def plain_nodeid(item: pytest.Item) -> str:

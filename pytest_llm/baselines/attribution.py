@@ -23,7 +23,8 @@ def evidence(
 
     Args:
         score: as the test gave it, with its texts and tokens.
-        new, old: the same and its baseline as they were compared, in one order.
+        new: the same, as it was compared.
+        old: its baseline, as it was compared, in the same order.
         before: the baseline as it was stored.
         places: the examples by cost, where the comparison knows it.
     """

@@ -150,7 +150,8 @@ class Baseline:
         notes = changes.around(now, before)
         apart = variants.difference(before.environment, now.environment)
         if moved and apart and not self._settings.variant and not verdict.ok:
-            notes.append(f"if it is right here, give this environment its own: {self._command('new')} --llm-variant={apart}")
+            own = f"{self._command('new')} --llm-variant={apart}"
+            notes.append(f"if it is right here, give this environment a baseline of its own: {own}")
         return dataclasses.replace(verdict, notes=(*notes, *verdict.notes))
 
     def _command(self, update: str) -> str:

@@ -6,8 +6,10 @@ fixed counts, so a pull request shows which figures moved. No timestamps, no abs
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +55,39 @@ def write(path: Path, test: str, metric: str, entry: Entry, locks: Path) -> None
     Raises:
         GoldenError: what is there already cannot be read.
     """
-    with locked(locks / f"{digest_of(str(path.resolve()))[:20]}.lock"):
+    with _locked(path, locks):
         _, tests = _load(path)
         tests.setdefault(test, {})[metric] = entry.to_json()
         write_atomic(path, dumps({"schema": SCHEMA, "tests": tests}))
+
+
+def digests(path: Path) -> dict[tuple[str, str], str]:
+    """Return a digest of the content of every entry, by test and metric. Raises as `read` does."""
+    _, tests = _load(path)
+    return {(test, metric): digest_of(data) for test, metrics in tests.items() for metric, data in metrics.items()}
+
+
+def remove(path: Path, test: str, metric: str, digest: str, locks: Path) -> bool:
+    """Remove the entry whose content has ``digest``, and the file with the last one; ``False`` when there is none.
+
+    Raises:
+        GoldenError: it has another content by now, or the file cannot be read.
+    """
+    with _locked(path, locks):
+        _, tests = _load(path)
+        if metric not in tests.get(test, {}):
+            return False
+        if digest_of(tests[test][metric]) != digest:
+            raise GoldenError(f"{metric} of {test} in {path} changed since it was found obsolete: run the suite again")
+        del tests[test][metric]
+        tests = {name: metrics for name, metrics in tests.items() if metrics}
+        if tests:
+            write_atomic(path, dumps({"schema": SCHEMA, "tests": tests}))
+            return True
+        path.unlink()
+        with contextlib.suppress(OSError):  # not empty
+            path.parent.rmdir()
+        return True
 
 
 def dumps(value: Any) -> str:
@@ -65,6 +96,10 @@ def dumps(value: Any) -> str:
 
 
 _ADVICE = "restore it from version control, or delete it and run with --llm-update=new"
+
+
+def _locked(path: Path, locks: Path) -> AbstractContextManager[None]:
+    return locked(locks / f"{digest_of(str(path.resolve()))[:20]}.lock")
 
 
 def _load(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:

@@ -99,7 +99,7 @@ def written(metric: str, now: Entry, before: Entry | None, terms: Terms) -> Verd
 def judged(
     metric: str, score: Score, new: Score, old: Score, before: Entry, found: GateResult, terms: Terms, command: str
 ) -> Verdict:
-    """Return the verdict on a comparison of ``new`` with ``old``: ``score`` as it is kept, and what ``before`` keeps."""
+    """Return the verdict on comparing ``new`` with ``old``, which are ``score`` and ``before`` as a gate takes them."""
     sign = 1 if new.higher_is_better else -1
     inferred = not math.isnan(found.p)
     status: str = found.status

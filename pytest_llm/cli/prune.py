@@ -1,4 +1,4 @@
-"""``pytest-llm prune``: remove the goldens that the last complete run did not use."""
+"""``pytest-llm prune``: remove the goldens and baselines that the last complete run did not use."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from pytest_llm.cli.common import ask, interactive, project_settings, relative
+from pytest_llm.errors import GoldenError
 from pytest_llm.reports.text import visible
 
 
@@ -13,7 +14,7 @@ def add_parser(commands: Any) -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "prune",
-        help="remove goldens that no test uses, as the last complete run saw it",
+        help="remove goldens and baselines that no test uses, as the last complete run saw it",
         description="Lists them and asks. Where nobody can be asked, removes them only with --yes.",
     )
     parser.add_argument("--yes", action="store_true", help="remove without asking")
@@ -21,25 +22,42 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from pytest_llm.baselines import obsolete as baselines
     from pytest_llm.golden.obsolete import read_obsolete, remove
 
     settings = project_settings()
     listed = read_obsolete(settings.cache_dir, settings.root) or []
     found = [one for one in listed if one.path.exists()]
-    if not found:
-        print("nothing to remove: the last complete, unfiltered run used every golden, or there was none")
+    entries = [one for one in baselines.read_obsolete(settings.cache_dir, settings.root) if one.path.exists()]
+    if not found and not entries:
+        print("nothing to remove: the last complete, unfiltered run used every golden and baseline, or there was none")
         return 0
     for one in found:
         print(visible(relative(one.path)))
-    what = f"{len(found)} obsolete golden{'s' * (len(found) != 1)}"
+    for entry in entries:
+        print(visible(f"{relative(entry.path)}: {entry.metric} of {entry.test} ({entry.reason})"))
+    what = " and ".join(
+        f"{count} obsolete {noun}{'s' * (count != 1)}"
+        for count, noun in ((len(found), "golden"), (len(entries), "baseline"))
+        if count
+    )
     if not arguments.yes:
         if not interactive():
-            print(f"{what}; 'pytest-llm prune --yes' removes {'it' if len(found) == 1 else 'them'}")
+            print(f"{what}; 'pytest-llm prune --yes' removes {'it' if len(found) + len(entries) == 1 else 'them'}")
             return 1
         if ask(f"remove {what}? [y]es, [n]o", "yn") == "n":
             return 1
     removed, kept = remove(found)
+    gone = 0
+    for entry in entries:
+        try:
+            gone += entry.remove(settings.cache_dir / "locks")
+        except GoldenError as error:
+            kept.append((entry.path, str(error)))
     for path, reason in kept:
         print(f"kept {visible(relative(path))}: {reason}")
-    print(f"removed {len(removed)} file{'s' * (len(removed) != 1)}")
+    if found:
+        print(f"removed {len(removed)} file{'s' * (len(removed) != 1)}")
+    if entries:
+        print(f"removed {gone} baseline{'s' * (gone != 1)}")
     return 1 if kept else 0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm import variants
+from pytest_llm.baselines import obsolete
 from pytest_llm.golden.obsolete import find_obsolete, read_obsolete, write_obsolete
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -> None:
-    """List the goldens that a complete run did not use, for the summary and for ``pytest-llm prune``.
+    """List the goldens and baselines a complete run did not use, for the summary and for ``pytest-llm prune``.
 
     A run of chosen files or tests, a filtered one, or one that could not collect or finish, says nothing about what
     it did not use; it only takes what it did use off an earlier list.
@@ -26,6 +27,10 @@ def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -
         found = find_obsolete(run.goldens, modules, run.collected - run.passed)
         run.obsolete = [str(one.path) for one in found]
         write_obsolete(settings.cache_dir, settings.root, found)
+        checked = {(verdict.nodeid, verdict.name) for verdict in run.verdicts if verdict.kind == "baseline"}
+        entries = obsolete.find_obsolete(settings.root, run.collected, run.passed, checked)
+        run.obsolete_baselines = len(entries)
+        obsolete.write_obsolete(settings.cache_dir, settings.root, entries)
         return
     listed = read_obsolete(settings.cache_dir, settings.root) or []
     used = {Path(path).absolute() for path in run.goldens}

@@ -24,7 +24,8 @@ References = str | Sequence[str | Sequence[str]]
 class Examples:
     """Checked input: n predictions, each with one reference or more (none for a metric that needs none).
 
-    ``request`` and ``origin`` say where the predictions come from, as in `Score`.
+    ``predictions`` are plain texts to compute with; ``outputs`` are the same as they were given (a `Generation`
+    remembers its tokens). ``request`` and ``origin`` say where they come from, as in `Score`.
     """
 
     predictions: tuple[Any, ...]
@@ -32,6 +33,7 @@ class Examples:
     ids: tuple[str, ...]
     request: str
     origin: dict[str, Any]
+    outputs: tuple[Any, ...]
 
     def score(self, value: float | None = None, *, name: str, per_example: Sequence[float], **fields: Any) -> Score:
         """Return a `Score` of these examples; without ``value`` it is the mean of ``per_example``."""
@@ -41,7 +43,7 @@ class Examples:
             n=len(self.predictions),
             per_example=per_example,
             ids=self.ids,
-            predictions=[str(text) for text in self.predictions],
+            predictions=[text if isinstance(text, str) else str(text) for text in self.outputs],
             references=fields.pop("references", [" | ".join(map(str, some)) for some in self.references]),
             request=self.request,
             origin=self.origin,
@@ -89,7 +91,7 @@ def read_outputs(metric: str, predictions: Any, ids: Iterable[Any] | None = None
         _check_one(metric, f"prediction {i}", prediction, labels)
     request, origin = joint_origin(predictions)
     plain = tuple(str(p) if isinstance(p, str) else p for p in predictions)
-    return Examples(plain, (), read_ids(metric, len(plain), ids), request, origin)
+    return Examples(plain, (), read_ids(metric, len(plain), ids), request, origin, tuple(predictions))
 
 
 def read_ids(metric: str, n: int, ids: Iterable[Any] | None) -> tuple[str, ...]:

@@ -79,8 +79,9 @@ class Score(float):
         self.token_logprobs = tuple(map(tuple, token_logprobs))
         self.signature, self.request = signature, request
         self.origin, self.aggregate = origin or {}, aggregate
-        one_each = "per_example", "weights", "statistics", "ids", "predictions", "references", "tokens", "token_logprobs"
-        for field in one_each:
+        for field in (
+            "per_example", "weights", "statistics", "ids", "predictions", "references", "tokens", "token_logprobs"
+        ):  # fmt: skip
             size = len(getattr(self, field))
             if size not in (0, n):
                 raise ValueError(f"Score {name!r}: {field} has {size} entries for n = {n}")

@@ -66,7 +66,7 @@ def test_a_score_remembers_the_questions_and_the_model(metric):
     assert score.request
     assert score.ids == ("first", "2")
     assert score.predictions == ("a cat", "a dog")
-    assert {type(text) for text in score.predictions} == {str}, "a score must not keep every token alive"
+    assert score.predictions[0] is answers[0], "an answer keeps its tokens, which a length band counts"
     assert score.references == ("a cat", "the dog | a hound")
     assert len(score.per_example) == score.n == 2
     plain = metric(["a cat", answers[1]], ["a cat", "a dog"])
