@@ -32,11 +32,19 @@ if TYPE_CHECKING:
     )
     from pytest_llm.metrics.score import Score
     from pytest_llm.model import LanguageModel
+    from pytest_llm.probes import assert_batch_invariant, assert_deterministic
     from pytest_llm.results import Generation
     from pytest_llm.verdicts import Verdict
 
 #: Where the public names live that do not say it themselves. Nothing is imported before it is used.
-_HOMES = {"LanguageModel": "model", "Generation": "results", "Score": "metrics.score", "Verdict": "verdicts"}
+_HOMES = {
+    "Generation": "results",
+    "LanguageModel": "model",
+    "Score": "metrics.score",
+    "Verdict": "verdicts",
+    "assert_batch_invariant": "probes",
+    "assert_deterministic": "probes",
+}
 
 __all__ = [
     "Generation",
@@ -50,9 +58,11 @@ __all__ = [
     "StoreMissError",
     "Verdict",
     "assert_accuracy",
+    "assert_batch_invariant",
     "assert_bleu",
     "assert_chrf",
     "assert_contains",
+    "assert_deterministic",
     "assert_exact_match",
     "assert_f1",
     "assert_json",
@@ -69,7 +79,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "assertions" if name.startswith("assert_") else "errors" if name.endswith("Error") else _HOMES[name]
+    home = _HOMES.get(name) or ("errors" if name.endswith("Error") else "assertions")
     return getattr(importlib.import_module(f"{__name__}.{home}"), name)
 
 

@@ -1,0 +1,216 @@
+"""Does an answer depend on what it should not? Answers computed again, and their measured deviation.
+
+Both probes leave the store alone: they measure the engine, which memory would hide.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm import record
+from pytest_llm.errors import InvalidInputError, StoreMissError, measured
+from pytest_llm.golden.ties import parting
+from pytest_llm.requests import Generate, Prompt, as_prompt, generate_request
+from pytest_llm.results import Generation, Origin
+from pytest_llm.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from pytest_llm.engines.protocol import Engine
+    from pytest_llm.model import LanguageModel
+
+__tracebackhide__ = measured
+
+#: Nats by which a logprob may move with the batch. With 8 in a batch SmolLM2-135M moves by 2e-5 in float32, and by 0.14 in bfloat16.
+ATOL = 1e-3
+_SHOWN = 5
+
+
+def assert_deterministic(llm: LanguageModel, prompts: Any, *, times: int = 2, **arguments: Any) -> Verdict:
+    """Assert that the same prompts, computed ``times`` times in this process, give the same answers bit by bit.
+
+    Args:
+        llm: the model.
+        prompts: a list of prompts, each a text or a list of chat messages; or one text.
+        times: how often to compute them, at least 2.
+        arguments: those of ``llm.generate``.
+
+    Returns:
+        The verdict; ``figures["value"]`` is the largest difference of a token's logprob, in nats.
+
+    Raises:
+        AssertionError: a token or a logprob differs.
+        InvalidInputError: no prompts, ``times`` below 2, or a model that cannot generate.
+        StoreMissError: under ``--llm-offline``, as nothing may be computed.
+    """
+    if isinstance(times, bool) or not isinstance(times, int) or times < 2:
+        raise InvalidInputError(f"assert_deterministic: times must be at least 2, not {times!r}")
+    requests = _requests("assert_deterministic", prompts, arguments)
+    with _engine(llm, len(requests) * times) as (engine, advance):
+        runs = [_answers(engine, requests, advance) for _ in range(times)]
+    labels = [f"run {number}" for number in range(2, times + 1)]
+    found = [_compare(label, runs[0], run, 0.0) for label, run in zip(labels, runs[1:], strict=True)]
+    return record.settle(_verdict("deterministic", f"computed {times} times", found, 0.0, len(requests)))
+
+
+def assert_batch_invariant(
+    llm: LanguageModel, prompts: Any, *, batch_size: int | None = None, atol: float = ATOL, **arguments: Any
+) -> Verdict:
+    """Assert that an answer does not depend on the batch it was computed in.
+
+    Each prompt is computed alone, then with all the others in batches, then padded to a longer neighbour. Against
+    the answer alone, no logprob may move by more than ``atol``, and no token may change, except at a tie: where in
+    both runs the two tokens are each other's runner-up and lie within ``2 * atol``, as two logprobs that each moved
+    by ``atol`` can. After a tie the texts are different ones, and are not compared further. Sampled answers and
+    beams have no ties: there every change of a token counts.
+
+    Args:
+        llm: the model.
+        prompts: a list of at least two prompts, each a text or a list of chat messages.
+        batch_size: prompts in one forward pass; by default as the run has it, which in float16 and bfloat16 is 1.
+        atol: nats by which a logprob may move.
+        arguments: those of ``llm.generate``.
+
+    Returns:
+        The verdict; ``figures["value"]`` is the largest difference of a token's logprob, in nats.
+
+    Raises:
+        AssertionError: an answer depends on its batch.
+        InvalidInputError: fewer than two prompts, an argument out of range, or a model that cannot generate.
+        StoreMissError: under ``--llm-offline``, as nothing may be computed.
+    """
+    requests = _requests("assert_batch_invariant", prompts, arguments)
+    if len(requests) < 2:
+        raise InvalidInputError("assert_batch_invariant needs at least two prompts, to put beside each other")
+    if not (isinstance(atol, (int, float)) and math.isfinite(atol) and atol >= 0):
+        raise InvalidInputError(f"assert_batch_invariant: atol is a distance in nats, not {atol!r}")
+    if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 2):
+        raise InvalidInputError(f"assert_batch_invariant: batch_size must be at least 2, not {batch_size!r}")
+    with _engine(llm, 3 * len(requests)) as (engine, advance), _batches_of(engine, batch_size) as size:
+        alone = [_answers(engine, [request], advance)[0] for request in requests]
+        found = [_compare("batched", alone, _answers(engine, requests, advance), 2 * atol)]
+        if size > 1:
+            found.append(_compare("padded", alone, _padded(engine, requests, size, advance), 2 * atol))
+    how = f"in batches of {size}" if size > 1 else "one at a time, which is how this engine computes this dtype"
+    return record.settle(_verdict("batch invariant", how, found, float(atol), len(requests)))
+
+
+@dataclasses.dataclass
+class _Deviation:
+    """How answers moved against the reference: ``shift`` is the largest difference of a logprob, in nats."""
+
+    shift: float = 0.0
+    tokens: int = 0
+    differing: int = 0
+    ties: int = 0
+    parted: int = 0
+    lines: list[str] = dataclasses.field(default_factory=list)
+
+
+def _compare(label: str, old: Sequence[list[Generation]], new: Sequence[list[Generation]], bound: float) -> _Deviation:
+    found = _Deviation()
+    for number, (was, now) in enumerate(zip(old, new, strict=True)):
+        for a, b in zip(was, now, strict=True):
+            one = parting(a, b, bound)
+            same = one.position if one else min(len(a.token_ids), len(b.token_ids))
+            shifts = [abs(x - y) for x, y in zip(a.logprobs[:same], b.logprobs[:same], strict=True)]
+            found.shift = max([found.shift, *shifts])
+            found.tokens += max(len(a.token_ids), len(b.token_ids))
+            if one:
+                longest = max(len(a.token_ids), len(b.token_ids))
+                found.differing += sum(a.token_ids[i : i + 1] != b.token_ids[i : i + 1] for i in range(same, longest))
+                found.ties += one.tie
+                found.parted += not one.tie
+                margins = " and ".join(f"{side.margins[same]:.3g}" for side in (a, b) if same < len(side.margins))
+                why = "a tie" if one.tie else f"no tie within {bound:g}"
+                found.lines.append(f"prompt {number}, {label}: {one.words}, margins {margins} nats: {why}")
+    return found
+
+
+def _verdict(name: str, how: str, found: Sequence[_Deviation], atol: float, n: int) -> Verdict:
+    shift = max(one.shift for one in found)
+    parted, ties = sum(one.parted + one.ties for one in found), sum(one.ties for one in found)
+    ok = shift <= atol and parted == ties
+    lines = [line for one in found for line in one.lines]
+    words = f"logprobs moved by up to {shift:.3g} nats" if shift else "logprobs are equal bit by bit"
+    words += f", and {parted} answer{'s' * (parted != 1)} parted ({ties} at a tie)" if parted else ""
+    return Verdict(
+        kind="threshold",
+        name=name,
+        status="pass" if ok else "fail",
+        outcome="pass" if ok else "fail",
+        headline=f"{n} prompts {how} are {'' if ok else 'not '}{name}: {words}",
+        figures={
+            "value": shift,
+            "at_most": atol,
+            "n": n,
+            "tokens that differ": f"{sum(one.differing for one in found)} of {sum(one.tokens for one in found)}",
+            "answers that part": parted,
+            "ties": ties,
+        },
+        diff=tuple(lines[:_SHOWN] + ([f"… (+{len(lines) - _SHOWN} answers)"] if len(lines) > _SHOWN else [])),
+    )
+
+
+def _requests(name: str, prompts: Any, arguments: Mapping[str, Any]) -> list[Generate]:
+    listed = [prompts] if isinstance(prompts, str) else list(prompts)
+    if not listed:
+        raise InvalidInputError(f"{name}: there are no prompts")
+    if isinstance(listed[0], Mapping):
+        raise InvalidInputError(f"{name} takes a list of prompts: put the conversation into a list")
+    return [generate_request(as_prompt(prompt), arguments) for prompt in listed]
+
+
+@contextlib.contextmanager
+def _engine(llm: LanguageModel, total: int) -> Iterator[tuple[Engine, Any]]:
+    if llm._loader.settings.offline:
+        raise StoreMissError("--llm-offline: a probe computes answers anew, whatever the store has")
+    with llm._loader.engine(llm, total) as (engine, advance):
+        yield engine, advance
+        use = llm._use()
+        use.load_seconds = llm._loader.load_seconds(llm, engine)
+        use.asked += total
+        use.computed += total
+
+
+@contextlib.contextmanager
+def _batches_of(engine: Any, size: int | None) -> Iterator[int]:
+    """Let ``engine`` compute in batches of ``size``, whatever its dtype; give the size it has."""
+    own = getattr(engine, "batch_size", None)
+    if own is None:
+        raise InvalidInputError("assert_batch_invariant needs an engine in this process, whose batches it can choose")
+    engine.batch_size = own if size is None else size
+    try:
+        yield engine.batch_size
+    finally:
+        engine.batch_size = own
+
+
+def _answers(engine: Engine, requests: Sequence[Generate], advance: Any) -> list[list[Generation]]:
+    found: dict[int, list[Generation]] = {}
+    for index, answer in engine.answer(requests):
+        origin = Origin(request=requests[index].to_json())
+        found[index] = [Generation.from_json(sequence, origin) for sequence in answer["sequences"]]
+        advance()
+    return [found[index] for index in range(len(requests))]
+
+
+def _padded(engine: Engine, requests: Sequence[Generate], size: int, advance: Any) -> list[list[Generation]]:
+    """Return the answers computed beside a neighbour that is longer than any of them."""
+    longest = max(requests, key=lambda request: len(str(request.prompt)))
+    neighbour = dataclasses.replace(longest, prompt=_longer(longest.prompt))
+    found: list[list[Generation]] = []
+    for start in range(0, len(requests), size - 1):
+        found += _answers(engine, [*requests[start : start + size - 1], neighbour], advance)[:-1]
+    return found
+
+
+def _longer(prompt: Prompt) -> Prompt:
+    # It begins differently: a beginning shared with a prompt would be computed apart from the batch.
+    if isinstance(prompt, str):
+        return f"Neighbour: {prompt} {prompt}"
+    *head, last = prompt
+    return (*head, {**last, "content": f"Neighbour: {last['content']} {last['content']}"})
