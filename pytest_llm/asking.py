@@ -54,6 +54,11 @@ class Asker:
         return identity(self.digest, self.spec)
 
     @functools.cached_property
+    def identity_digest(self) -> str:
+        """The digest of `identity`."""
+        return digest_of(self.identity)
+
+    @functools.cached_property
     def origin(self) -> Origin:
         """The model and environment that answer, as goldens and baselines name them."""
         facts = self.identity
@@ -113,7 +118,7 @@ class Asker:
         mode = self._loader.settings.cache
         if mode == "refresh":
             digests = [digest for digest in digests if self._mark(digest, repeat) in self._loader.refreshed]
-        return {} if mode == "off" else self._loader.store.get(self.identity, digests, repeat)
+        return {} if mode == "off" else self._loader.store.get(self.identity_digest, digests, repeat)
 
     def prefetch(self, missing: Mapping[str, Request]) -> None:
         """Compute and keep answers before a test asks for them, those that no other process is computing."""
@@ -142,8 +147,8 @@ class Asker:
 
     def _claimed(self, missing: Mapping[str, Request], repeat: int) -> dict[str, Answer]:
         """Compute those answers that nobody else is computing."""
-        store, identity_digest = self._loader.store, digest_of(self.identity)
-        keys = {answer_key(identity_digest, digest, repeat): digest for digest in missing}
+        store = self._loader.store
+        keys = {answer_key(self.identity_digest, digest, repeat): digest for digest in missing}
         mine = claims.take(store, list(keys)) if keys else []
         if not mine:
             return {}
@@ -180,9 +185,9 @@ class Asker:
         run = record.current()
         return fresh if run is None else run.models.setdefault(self._key, fresh)
 
-    @functools.cached_property
+    @property
     def _key(self) -> str:
-        return digest_of(self.identity)[:16]
+        return self.identity_digest[:16]
 
     def _mark(self, request: str, repeat: int) -> str:
-        return f"{digest_of(self.identity)} {request} {repeat}"
+        return f"{self.identity_digest} {request} {repeat}"

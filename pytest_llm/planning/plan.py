@@ -43,7 +43,7 @@ def make_plan(items: Iterable[pytest.Item], loader: ModelLoader) -> Plan:
                 wanted.setdefault(model, set()).add(digest)
     plan: Plan = {}
     for model, digests in wanted.items():
-        missing = digests - loader.store.has(model.identity, list(digests))
+        missing = digests - loader.store.has(model.identity_digest, list(digests))
         if missing:
             plan[model] = {digest: request_from_json(data) for digest, data in loader.log.read(missing).items()}
     _add_goldens(plan, [item for test, item in users.items() if test not in logged], loader)
@@ -68,7 +68,7 @@ def _named(role: str, loader: ModelLoader) -> LanguageModel | None:
 
 def _found(model: LanguageModel) -> LanguageModel:
     """Return ``model`` once its weights are found and digested; else raise."""
-    assert model.identity
+    assert model.identity_digest
     return model
 
 
@@ -84,7 +84,7 @@ def _add_goldens(plan: Plan, items: Iterable[pytest.Item], loader: ModelLoader) 
         requests = {request.digest: request for request in folders[folder].get(Location.of(item).nodeid, ())}
         model = _under_test(item, loader) if requests else None
         if model is not None:
-            known = loader.store.has(model.identity, list(requests))
+            known = loader.store.has(model.identity_digest, list(requests))
             missing = {digest: request for digest, request in requests.items() if digest not in known}
             if missing:
                 plan.setdefault(model, {}).update(missing)

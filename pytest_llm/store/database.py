@@ -46,16 +46,15 @@ class OutputStore:
         self._connection: sqlite3.Connection | None = None
         self._known: set[str] = set()
 
-    def get(self, identity: Mapping[str, Any], requests: Sequence[str], repeat: int = 0) -> dict[str, Answer]:
+    def get(self, identity: str, requests: Sequence[str], repeat: int = 0) -> dict[str, Answer]:
         """Return the answers the store holds, by request digest.
 
         Args:
-            identity: what answers (see `pytest_llm.store.key.identity`).
+            identity: digest of what answers (see `pytest_llm.store.key.identity`).
             requests: request digests.
             repeat: which of several answers to the same sampled request.
         """
-        digest = digest_of(identity)
-        keys = {answer_key(digest, request, repeat): request for request in requests}
+        keys = {answer_key(identity, request, repeat): request for request in requests}
         found: dict[str, Answer] = {}
         with self.reading() as db:
             for chunk in _chunks(list(keys)):
@@ -64,10 +63,9 @@ class OutputStore:
                     found[keys[key]] = json.loads(text)
         return found
 
-    def has(self, identity: Mapping[str, Any], requests: Sequence[str]) -> set[str]:
+    def has(self, identity: str, requests: Sequence[str]) -> set[str]:
         """Return which request digests have an answer, without reading the answers."""
-        digest = digest_of(identity)
-        keys = {answer_key(digest, request): request for request in requests}
+        keys = {answer_key(identity, request): request for request in requests}
         with self.reading() as db:
             return {
                 keys[key]

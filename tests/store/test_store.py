@@ -12,6 +12,7 @@ from pytest_llm.store.key import answer_key, identity
 from pytest_llm.weights.spec import ModelSpec
 
 FACTS = identity("a" * 64, ModelSpec("org/name"))
+IDENTITY = digest_of(FACTS)
 ONE, TWO = Generate("one").digest, Generate("two").digest
 
 
@@ -24,21 +25,21 @@ def store(tmp_path):
 
 def test_an_answer_comes_back_for_its_own_key_only(store):
     store.put(FACTS, "org/name", [(ONE, {"text": "été \ud800\x00", "logprobs": [-0.1, float("-inf")]})])
-    assert store.get(FACTS, [ONE, TWO]) == {ONE: {"text": "été \ud800\x00", "logprobs": [-0.1, float("-inf")]}}
-    assert store.get(FACTS, [ONE], repeat=1) == {}
-    assert store.get({**FACTS, "weights": "b" * 64}, [ONE]) == {}
+    assert store.get(IDENTITY, [ONE, TWO]) == {ONE: {"text": "été \ud800\x00", "logprobs": [-0.1, float("-inf")]}}
+    assert store.get(IDENTITY, [ONE], repeat=1) == {}
+    assert store.get(digest_of({**FACTS, "weights": "b" * 64}), [ONE]) == {}
 
 
 def test_nan_survives_so_that_a_check_can_see_it(store):
     store.put(FACTS, "m", [(ONE, {"x": float("nan")})])
-    value = store.get(FACTS, [ONE])[ONE]["x"]
+    value = store.get(IDENTITY, [ONE])[ONE]["x"]
     assert value != value
 
 
 @pytest.mark.parametrize("field", sorted(FACTS))
 def test_every_fact_of_the_identity_is_in_the_key(store, field):
     store.put(FACTS, "m", [(ONE, {})])
-    assert store.get({**FACTS, field: "another"}, [ONE]) == {}
+    assert store.get(digest_of({**FACTS, field: "another"}), [ONE]) == {}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_the_key_separates_its_parts():
 def test_a_large_batch_is_one_call(store):
     digests = [Loss(str(i)).digest for i in range(2500)]
     store.put(FACTS, "m", [(digest, {"i": i}) for i, digest in enumerate(digests)])
-    found = store.get(FACTS, digests)
+    found = store.get(IDENTITY, digests)
     assert [found[digest]["i"] for digest in digests] == list(range(2500))
 
 
@@ -94,14 +95,14 @@ def test_contents_and_clear(store):
 def test_a_corrupt_file_says_what_to_do(tmp_path):
     (tmp_path / "answers.sqlite").write_bytes(b"not a database, by any means" * 100)
     with pytest.raises(LLMError, match=r"answers\.sqlite cannot be used: .*pytest-llm cache clear"):
-        OutputStore(tmp_path).get(FACTS, [ONE])
+        OutputStore(tmp_path).get(IDENTITY, [ONE])
 
 
 def test_a_newer_schema_is_left_alone(tmp_path):
     with sqlite3.connect(tmp_path / "answers.sqlite") as db:
         db.execute("PRAGMA user_version=99")
     with pytest.raises(LLMError, match="newer version of pytest_llm"):
-        OutputStore(tmp_path).get(FACTS, [ONE])
+        OutputStore(tmp_path).get(IDENTITY, [ONE])
 
 
 def _write(folder, worker):
@@ -120,7 +121,7 @@ def test_processes_write_at_once_from_the_first_moment(tmp_path):
     assert [worker.exitcode for worker in workers] == [0] * 4
     store = OutputStore(tmp_path)
     keys = {digest_of([n, i]): {"worker": n, "i": i} for n in range(4) for i in range(50)}
-    assert store.get(FACTS, [*keys, ONE]) == {**keys, ONE: {"shared": True}}
+    assert store.get(IDENTITY, [*keys, ONE]) == {**keys, ONE: {"shared": True}}
 
 
 def test_answers_are_readable_json_not_pickle(store, tmp_path):
