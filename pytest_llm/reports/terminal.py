@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from pytest_llm.reports.text import number, shorten, visible
+from pytest_llm.reports.gates import gate_rows
+from pytest_llm.reports.text import shorten, visible
 from pytest_llm.verdicts import DRIFT_STATUSES, Verdict
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from pytest_llm.options import Settings
     from pytest_llm.record import ModelUse, RunRecord
 
-#: Passing gates listed without ``-v``; the rest is counted.
-PASSING_SHOWN = 8
 _COLOURS = {"pass": {"green": True}, "warn": {"yellow": True}, "fail": {"red": True}, "error": {"red": True}}
 _LABEL = 10
 
@@ -35,42 +34,10 @@ def write_summary(reporter: pytest.TerminalReporter, run: RunRecord, settings: S
                 _line(reporter, "", f"{verdict.status:<12}{visible(verdict.nodeid)} ({visible(verdict.name)})", verdict)
     gates = [verdict for verdict in run.verdicts if verdict.kind != "golden"]
     if gates:
-        _gates(reporter, gates, everything=reporter.verbosity > 0)
+        width = reporter._tw.fullwidth - _LABEL - 1
+        for index, (row, gate) in enumerate(gate_rows(gates, settings, everything=reporter.verbosity > 0, width=width)):
+            _line(reporter, "" if index else "gates", row, gate)
     _next_steps(reporter, run, goldens, settings)
-
-
-def _gates(reporter: pytest.TerminalReporter, gates: list[Verdict], *, everything: bool) -> None:
-    passing = [verdict for verdict in gates if verdict.outcome == "pass"]
-    shown = [verdict for verdict in gates if verdict.outcome != "pass"]
-    shown += passing if everything else passing[:PASSING_SHOWN]
-    rows = [(gate.name, *_bound(gate), _status(gate), gate.nodeid.rpartition("/")[2]) for gate in shown]
-    widths = [max(len(visible(row[i])) for row in rows) for i in range(4)]
-    for index, (row, gate) in enumerate(zip(rows, shown, strict=True)):
-        cells = [visible(cell).ljust(width) for cell, width in zip(row[:4], widths, strict=True)]
-        _line(reporter, "" if index else "gates", "  ".join([*cells, visible(row[4])]), gate)
-        if gate.outcome == "warn":
-            for note in gate.notes:
-                _line(reporter, "", "  " + visible(note), gate)
-    if len(gates) > len(shown):
-        _line(reporter, "", f"and {len(gates) - len(shown)} more that passed (-v lists them)")
-
-
-def _status(gate: Verdict) -> str:
-    """Return the status, or ``warn`` for a pass that carries a warning."""
-    return "warn" if gate.outcome == "warn" and gate.status == "pass" else gate.status
-
-
-def _bound(gate: Verdict) -> tuple[str, str]:
-    """Return a gate's value, and what it was held against."""
-    figures = gate.figures
-    value = number(figures.get("value", ""))
-    if "at_least" in figures:
-        return value, f">= {number(figures['at_least'])}"
-    if "at_most" in figures:
-        return value, f"<= {number(figures['at_most'])}"
-    if "baseline" in figures:
-        return value, f"baseline {number(figures['baseline'])}, margin {number(figures.get('margin', 0))}"
-    return value, ""
 
 
 def _model(use: ModelUse) -> str:
@@ -95,6 +62,9 @@ def _next_steps(
         _line(reporter, "next", f"{what} missing: pytest --llm-update=new writes them")
     if run.obsolete:
         what = _count(len(run.obsolete), "golden that no test uses is", "goldens that no test uses are")
+        _line(reporter, "next", f"{what} obsolete: pytest-llm prune")
+    if run.obsolete_baselines:
+        what = _count(run.obsolete_baselines, "baseline that no test checks is", "baselines that no test checks are")
         _line(reporter, "next", f"{what} obsolete: pytest-llm prune")
 
 

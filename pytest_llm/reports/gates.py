@@ -1,0 +1,99 @@
+"""The gates of a run as aligned rows: value, bound, evidence, status, test; and what the rows cannot say below them."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from pytest_llm.reports.text import number, visible
+from pytest_llm.stats.correction import Adjusted, adjust
+from pytest_llm.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from pytest_llm.options import Settings
+
+#: Passing gates listed without ``-v``; the rest is counted.
+PASSING_SHOWN = 8
+
+_CORRECTIONS = {"holm": ("Holm", "Holm's correction"), "bh": ("BH", "the Benjamini-Hochberg correction")}
+
+
+def gate_rows(
+    gates: Sequence[Verdict], settings: Settings, *, everything: bool, width: int
+) -> Iterator[tuple[str, Verdict | None]]:
+    """Give the lines of the section and the verdict each is about, for its colour; notes wrap to ``width`` columns."""
+    adjusted = {id(one.verdict): one for one in adjust(gates, settings.correction, settings.alpha)}  # type: ignore[arg-type]
+    passing = [verdict for verdict in gates if verdict.outcome == "pass"]
+    shown = [verdict for verdict in gates if verdict.outcome != "pass"]
+    shown += passing if everything else passing[:PASSING_SHOWN]
+    rows = [
+        [gate.name, *_bound(gate), _evidence(gate, adjusted, settings), _status(gate), gate.nodeid.rpartition("/")[2]]
+        for gate in shown
+    ]
+    table = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row, gate in zip(table, shown, strict=True):
+        yield "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True) if w).rstrip(), gate
+        for note in _notes(gate, adjusted.get(id(gate)), len(adjusted), settings):
+            for line in _wrapped(visible(note), width):
+                yield line, gate
+    if len(gates) > len(shown):
+        yield f"and {len(gates) - len(shown)} more that passed (-v lists them)", None
+    elsewhere = Counter(gate.figures["environment"] for gate in passing if "environment" in gate.figures)
+    for moved, count in elsewhere.items():
+        what = "1 gate passed" if count == 1 else f"{count} gates passed"
+        yield from ((line, None) for line in _wrapped(visible(f"{what} in another environment: {moved}"), width, ""))
+
+
+def _bound(gate: Verdict) -> tuple[str, str]:
+    """Return a gate's value, and what it was held against."""
+    figures = gate.figures
+    value = number(figures.get("value", ""))
+    if "at_least" in figures:
+        return value, f">= {number(figures['at_least'])}"
+    if "at_most" in figures:
+        return value, f"<= {number(figures['at_most'])}"
+    if "baseline" in figures:
+        variant = f" {figures['variant']}" if "variant" in figures else ""
+        return value, f"baseline {number(figures['baseline'])}{variant}, margin {number(figures.get('margin', 0))}"
+    return value, ""
+
+
+def _evidence(gate: Verdict, adjusted: dict[int, Adjusted], settings: Settings) -> str:
+    """Return p, p as corrected over the run where that is another, and what an undecided gate could have seen."""
+    found, parts = adjusted.get(id(gate)), []
+    if found is not None:
+        parts.append(f"p {_p(found.p)}")
+        if found.p_adjusted != found.p:
+            parts.append(f"{_CORRECTIONS[settings.correction][0]} {_p(found.p_adjusted)}")
+    if gate.status == "inconclusive":
+        drop = gate.figures.get("detectable drop")
+        parts.append("sees no drop" if drop is None else f"sees {number(drop)}")
+    return ", ".join(parts)
+
+
+def _notes(gate: Verdict, found: Adjusted | None, m: int, settings: Settings) -> Iterator[str]:
+    if found is not None and found.survives is False and settings.correction != "none":
+        yield f"would not survive {_CORRECTIONS[settings.correction][1]} over the {m} gates of this run"
+    # What fails says all of it where it fails; a warning and an improvement are said only here.
+    if gate.outcome == "warn" or gate.status == "improved":
+        yield from gate.notes
+
+
+def _wrapped(note: str, width: int, indent: str = "  ") -> list[str]:
+    if "--llm-" in note:  # a command is for copying: it stays on one line
+        return [indent + note]
+    return textwrap.wrap(
+        note, max(width, 40), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
+def _status(gate: Verdict) -> str:
+    """Return the status, or ``warn`` for a pass that carries a warning."""
+    return "warn" if gate.outcome == "warn" and gate.status == "pass" else gate.status
+
+
+def _p(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.2g}"
