@@ -94,7 +94,7 @@ def assert_batch_invariant(
         found = [_compare("batched", alone, _answers(engine, requests, advance), 2 * atol)]
         if size > 1:
             found.append(_compare("padded", alone, _padded(engine, requests, size, advance), 2 * atol))
-    how = f"in batches of {size}" if size > 1 else "one at a time, which is how this engine computes this dtype"
+    how = f"in batches of {size}" if size > 1 else "one at a time, which is how this engine computes this dtype,"
     return record.settle(_verdict("batch invariant", how, found, float(atol), len(requests)))
 
 

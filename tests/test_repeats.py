@@ -7,7 +7,6 @@ import pytest
 from pytest_llm.repeats import Repeat, judge
 from pytest_llm.stats.binary import wilson
 from pytest_llm.stats.passk import pass_at_k, pass_hat_k
-from tests.engines.conftest import tiny_gpt2  # noqa: F401
 
 RUN = ("-p", "no:xdist", "--llm-model=gpt2")
 
@@ -28,7 +27,7 @@ SAMPLED = """
 
 
 @pytest.fixture
-def gpt2(pytester, cache_dir, tiny_gpt2):  # noqa: F811
+def gpt2(pytester, cache_dir, tiny_gpt2):
     shutil.copytree(tiny_gpt2, pytester.path / "gpt2")
 
 
