@@ -14,7 +14,7 @@ from pytest_llm.metrics.score import Score
 from pytest_llm.stats import power
 from pytest_llm.stats.gate import GateResult
 from pytest_llm.stats.paired import Method
-from pytest_llm.verdicts import Outcome, Verdict
+from pytest_llm.verdicts import Evidence, Outcome, Verdict
 
 Level = Literal["warn", "fail"]
 
@@ -125,7 +125,7 @@ def judged(
     examples, diff = evidence(score, new, old, before, found.worst) if outcome != "pass" else ((), ())
     return Verdict(
         "baseline", metric, status, outcome, headline, figures=_figures(new, old, found, terms), examples=examples,
-        notes=tuple(notes), diff=diff,
+        notes=tuple(notes), diff=diff, evidence=Evidence(higher_is_better=new.higher_is_better),
     )  # fmt: skip
 
 

@@ -95,7 +95,7 @@ function boxed(title, side, content, name) {
 }
 
 let regions = 0;
-function pairView(pair) {
+function pairView(pair, titles) {
   const view = make("div", {class: "pair"});
   const name = `${pair.where || ""} (${++regions})`;
   if (pair.where) view.append(make("h4", {}, `Part ${pair.where}`));
@@ -105,7 +105,8 @@ function pairView(pair) {
       prompt.append(make("div", {class: "text"}, role ? make("strong", {}, `${role}: `) : null, text));
     view.append(prompt);
   }
-  const sides = [["Golden", pair.golden, "del"], [pair.same ? "Golden and now, identical" : "Now", pair.actual, "ins"]]
+  const [before, after] = titles || ["Golden", pair.same ? "Golden and now, identical" : "Now"];
+  const sides = [[before, pair.golden, "del"], [after, pair.actual, "ins"]]
     .filter(([, side]) => side);
   const parts = sides.map(([, side]) => words(side.text));
   const marks = parts.length === 2 ? changed(...parts) : parts.map((part) => part.map(() => false));
@@ -251,7 +252,7 @@ function verdictView(verdict) {
     const side = (text) => ({text, start: 0, length: text.length, tokens: []});
     const value = example.value === null || example.value === undefined ? "" : `, ${number(example.value)}`;
     const shown = {where: "", prompt: [], golden: example.expected ? side(example.expected) : null, actual: side(example.actual || "")};
-    view.append(make("h4", {}, `Example ${example.id}${value}`), pairView(shown));
+    view.append(make("h4", {}, `Example ${example.id}${value}`), pairView(shown, ["Expected", "Now"]));
   }
   return view;
 }
