@@ -209,8 +209,8 @@ def summarize(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
 
         write_summary(reporter, run, settings(config))
     if _PUBLISHED in config.stash:
-        from pytest_llm.reports.publish import annotations
+        from pytest_llm.reports.publish import commands
 
         data, lines = config.stash[_PUBLISHED]
-        for line in (*lines, *annotations(data, settings(config))):
+        for line in (*lines, *commands(data, settings(config))):
             reporter.write_line(line)

@@ -26,7 +26,7 @@ def active(environ: Mapping[str, str], setting: str) -> bool:
     return setting != "off" and environ.get("GITHUB_ACTIONS") == "true"
 
 
-def annotations(data: dict[str, Any], root: Path, environ: Mapping[str, str]) -> list[str]:
+def commands(data: dict[str, Any], root: Path, environ: Mapping[str, str]) -> list[str]:
     """Return the commands for the tests that failed, could not be measured, or carry a warning."""
     found = entries(data)
     lines = []

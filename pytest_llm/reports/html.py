@@ -54,13 +54,13 @@ def html(data: dict[str, Any]) -> str:
 
 def _fit(found: list[Entry]) -> tuple[str, int]:
     """Return the tests as JSON within `BUDGET`, and what texts were cut to (0 when they were not)."""
-    for step, (width, passing, failing) in enumerate(_STEPS):
+    for width, passing, failing in _STEPS:
         rows = [_row(entry, width, failing if entry.status in ("failed", "error") else passing) for entry in found]
         text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
         text = _IN_SCRIPT.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
         if len(text) <= BUDGET:
             break
-    return text, width if step else 0
+    return text, 0 if (width, passing, failing) == _STEPS[0] else width
 
 
 def _row(entry: Entry, width: int, tokens: bool) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _cut(value: Any, width: int, tokens: bool) -> Any:
 
 
 def _asset(name: str) -> str:
-    return resources.files("pytest_llm.reports").joinpath("templates", name).read_text("utf-8")
+    return resources.files("pytest_llm.reports").joinpath("templates").joinpath(name).read_text("utf-8")
 
 
 def _source_hash(text: str) -> str:

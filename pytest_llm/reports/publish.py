@@ -69,11 +69,11 @@ def publish(
     return data, lines
 
 
-def annotations(data: dict[str, Any], settings: Settings) -> list[str]:
+def commands(data: dict[str, Any], settings: Settings) -> list[str]:
     """Return the lines that annotate a pull request, on GitHub Actions."""
     from pytest_llm.reports import github
 
-    return github.annotations(data, settings.root, os.environ) if github.active(os.environ, settings.github) else []
+    return github.commands(data, settings.root, os.environ) if github.active(os.environ, settings.github) else []
 
 
 def _tried(name: str, write: Callable[[], object], *, shown: str = "", quiet: bool = False) -> list[str]:
