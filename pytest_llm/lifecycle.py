@@ -99,6 +99,14 @@ def marked(item: pytest.Item) -> dict[str, Any]:
     return fields
 
 
+def group(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Group tests by model in a worker of ``--dist loadgroup``."""
+    if getattr(config.option, "loadgroup", False):
+        from pytest_llm.planning.grouping import group_by_model
+
+        group_by_model(config, items)
+
+
 def collected(session: pytest.Session) -> None:
     """Note the tests that were collected and selected."""
     session.config.stash[_RECORD].collected.update(plain_nodeid(item) for item in session.items)

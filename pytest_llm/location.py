@@ -35,8 +35,8 @@ def plain_nodeid(item: pytest.Item) -> str:
 
     A golden belongs to a test however the run is spread.
     """
-    marker = item.get_closest_marker("xdist_group")
-    if marker is None:
-        return item.nodeid
-    group = marker.args[0] if marker.args else marker.kwargs.get("name", "default")
-    return item.nodeid.removesuffix(f"@{group}")
+    groups = {
+        str(marker.args[0] if marker.args else marker.kwargs.get("name", "default"))
+        for marker in item.iter_markers("xdist_group")
+    }
+    return item.nodeid.removesuffix("@" + "_".join(sorted(groups))) if groups else item.nodeid

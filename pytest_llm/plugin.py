@@ -31,6 +31,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     lifecycle.stop(config)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of one model in one pytest-xdist worker, where the run asks for groups."""
+    lifecycle.group(config, items)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note what was selected."""
     lifecycle.collected(session)

@@ -235,3 +235,39 @@ def test_the_log_is_written_only_when_questions_change(project, cache_dir):
     project.runpytest().assert_outcomes(passed=8)
     assert rows() == before
     assert (cache_dir / "answers.sqlite").stat().st_mtime_ns == stamp
+
+
+GROUPS = """
+    import pytest
+
+    @pytest.mark.llm(model="model")
+    @pytest.mark.parametrize("n", range(2))
+    def test_one(llm, n, request):
+        print("GROUP", "one", *[marker.args[0] for marker in request.node.iter_markers("xdist_group")])
+
+    @pytest.mark.llm(model="other")
+    def test_two(llm, request):
+        print("GROUP", "two", *[marker.args[0] for marker in request.node.iter_markers("xdist_group")])
+
+    @pytest.mark.xdist_group("mine")
+    def test_three(llm, request):
+        print("GROUP", "three", *[marker.args[0] for marker in request.node.iter_markers("xdist_group")])
+"""
+
+
+def groups(result):
+    result.assert_outcomes(passed=4)
+    return set(re.findall(r"^GROUP .*$", result.stdout.str(), re.M))
+
+
+def test_loadgroup_marks_the_tests_of_each_model_as_a_group(project):
+    project.makepyfile(test_suite=GROUPS)
+    result = project.runpytest_subprocess("-n2", "--dist=loadgroup", "-rP")
+    assert groups(result) == {"GROUP one model", "GROUP two other", "GROUP three mine"}
+    assert groups(project.runpytest("-n2", "-rP")) == {"GROUP one", "GROUP two", "GROUP three mine"}
+
+
+def test_one_model_for_all_is_not_a_group(project):
+    project.makepyfile(test_suite=GROUPS)
+    result = project.runpytest_subprocess("-n2", "--dist=loadgroup", "--llm-model=model", "-rP")
+    assert groups(result) == {"GROUP one", "GROUP two", "GROUP three mine"}
