@@ -11,7 +11,7 @@ demo: .stamps/install
 	$(BIN)/python examples/demo.py
 
 test: .stamps/install
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 lint: .stamps/install
 	$(BIN)/ruff check .
