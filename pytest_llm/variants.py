@@ -140,7 +140,7 @@ def choices(plain: Path, here: Mapping[str, Any]) -> tuple[list[Path], list[Path
     """Return the files to read in place of ``plain``, and the variants of other environments.
 
     The first list holds the variants that are there and hold ``here``, most specific first, and ``plain`` at its end,
-    which may not be there. More names are more specific, then longer versions, then the order of the facts.
+    which may not be there. More names are more specific, then the order of the facts decides, then longer versions.
     """
     try:
         found = [p for p in plain.parent.iterdir() if "@" in p.stem and p.suffix == plain.suffix]
@@ -152,9 +152,9 @@ def choices(plain: Path, here: Mapping[str, Any]) -> tuple[list[Path], list[Path
     return [*mine, plain], [p for p in variants if p not in mine]
 
 
-def _specificity(names: Names, here: Mapping[str, Any]) -> tuple[int, int, list[int]]:
+def _specificity(names: Names, here: Mapping[str, Any]) -> tuple[int, list[int], int]:
     depth = sum(name.count(".") for name in names)
-    return -len(names), -depth, sorted(_FACTS.index(_fact(name, here) or "") for name in names)
+    return -len(names), sorted(_FACTS.index(_fact(name, here) or "") for name in names), -depth
 
 
 def _ordered(names: list[str], here: Mapping[str, Any]) -> Names:

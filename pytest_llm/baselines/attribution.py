@@ -119,7 +119,10 @@ def _tokens(score: Score, before: Entry) -> Iterator[str]:
         return
     of = "" if compared == score.n else f" in the {compared} documents whose tokens the baseline has"
     yield f"tokens that worsened most{of}, in nats:"
-    for rise, i, t, old_nll, new_nll in sorted(found, key=lambda one: -one[0])[:TOKENS]:
+    found.sort(key=lambda one: -one[0])
+    for rise, i, t, old_nll, new_nll in found[:TOKENS]:
+        if rise < found[0][0] / 10:  # the noise beside what stands out
+            break
         yield f"  +{rise:<6.2f}{old_nll:>6.2f} -> {new_nll:<6.2f}[{score.ids[i]}] {_context(score, i, t)}"
 
 

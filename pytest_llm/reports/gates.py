@@ -85,9 +85,7 @@ def _notes(gate: Verdict, found: Adjusted | None, m: int, settings: Settings) ->
 def _wrapped(note: str, width: int, indent: str = "  ") -> list[str]:
     if "--llm-" in note:  # a command is for copying: it stays on one line
         return [indent + note]
-    return textwrap.wrap(
-        note, max(width, 40), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
-    )
+    return textwrap.wrap(note, max(width, 40), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _status(gate: Verdict) -> str:
