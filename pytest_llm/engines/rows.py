@@ -50,6 +50,10 @@ class Scored:
 
 def evaluate(engine: LocalEngine, rows: Sequence[Row], top_k: int = 0) -> Iterator[list[tuple[Row, list[Scored]]]]:
     """Yield, batch by batch, every row with its scored targets."""
+    nothing = [row for row in rows if not row.targets]  # a text of one token: nothing before it predicts it
+    if nothing:
+        yield [(row, []) for row in nothing]
+        rows = [row for row in rows if row.targets]
     shareable = engine.family == "decoder" and not engine.exact
     groups = share_prefixes(rows, _before_targets) if shareable else [([], list(rows))]
     for prefix, members in groups:

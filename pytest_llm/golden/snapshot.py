@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import record, variants
-from pytest_llm.errors import InvalidInputError
+from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.golden import file
 from pytest_llm.golden.drift import ATOL, RTOL, Drift, Rules, compare
 from pytest_llm.golden.file import Golden
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pytest_llm.golden.distribution import Distribution
     from pytest_llm.location import Location
     from pytest_llm.model import LanguageModel
+
+__tracebackhide__ = measured
 
 _LEVELS: tuple[Outcome, ...] = ("pass", "warn", "fail")
 
@@ -67,7 +69,10 @@ class Snapshot:
         """
         if isinstance(other, Snapshot):
             return self is other
-        verdict = self._judge(other, Rules(self.settings.logprob_margin), {})
+        rules, watch = Rules(self.settings.logprob_margin), record.watching()
+        if watch is not None:
+            return watch.golden(self.name, other, rules).ok
+        verdict = self._judge(other, rules, {})
         if verdict.outcome == "error":
             record.settle(verdict)
         return self._keep(record.note(verdict)).ok
@@ -101,7 +106,9 @@ class Snapshot:
             InvalidInputError: as for ``==``, or a tolerance out of range.
         """
         margin = self.settings.logprob_margin if logprob_margin is None else logprob_margin
-        rules = Rules(margin, similarity, encoder, rtol, atol)
+        rules, watch = Rules(margin, similarity, encoder, rtol, atol), record.watching()
+        if watch is not None:
+            return watch.golden(self.name, value, rules)
         return record.settle(self._keep(self._judge(value, rules, levels or {})))
 
     def check_distribution(
@@ -193,6 +200,9 @@ class Snapshot:
         return use.verdict(Drift("invalid", wrong), "error") if wrong else use.judge()
 
     def _probed(self, probe: Distribution | LayerStatesCheck, levels: Mapping[str, str] | None) -> Verdict:
+        watch = record.watching()
+        if watch is not None:
+            return watch.skipped(self.name)
         use = self._use(probe.golden(self.location.nodeid.replace("\\", "/")), probe.compare, levels or {})
         return record.settle(self._keep(dataclasses.replace(use, finish=probe.finish).judge()))
 
