@@ -134,6 +134,12 @@ def call(item: pytest.Function) -> bool | None:
     """Run a test that is to run several times; ``None`` leaves any other to pytest."""
     if repeats.inside(item):
         return None
+    runs = settings(item.config).calibrate
+    if runs:
+        from pytest_llm.calibration.watch import calibrate
+
+        calibrate(item, item.config.stash[_RECORD], runs)
+        return True
     asked = repeats.terms(item)
     if asked is None:
         return None
@@ -189,7 +195,11 @@ def finish(session: pytest.Session) -> None:
     if output is not None:
         output[_WORKER_OUTPUT] = json.dumps(run.to_json())  # as ASCII: execnet takes no lone surrogates
         return
-    if run.used:
+    if settings(session.config).calibrate:
+        from pytest_llm.calibration.proposals import conclude
+
+        conclude(run, settings(session.config))
+    elif run.used:
         from pytest_llm.golden.housekeeping import note_obsolete
 
         note_obsolete(session, run, settings(session.config))
@@ -216,6 +226,10 @@ def summarize(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
         from pytest_llm.reports.terminal import write_summary
 
         write_summary(reporter, run, settings(config))
+    if settings(config).calibrate:
+        from pytest_llm.calibration.table import write_table
+
+        write_table(reporter, run, settings(config))
     if _PUBLISHED in config.stash:
         from pytest_llm.reports.publish import commands
 

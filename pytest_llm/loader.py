@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm import record
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.files import canonical_json
 from pytest_llm.model import LanguageModel
@@ -116,7 +117,10 @@ class ModelLoader:
         from pytest_llm.reports.progress import progress
 
         with progress(self._config, model.spec.source, total) as advance:
-            yield self.pool.get((model.digest, model.spec), functools.partial(self._load, model)), advance
+            engine: Engine = self.pool.get((model.digest, model.spec), functools.partial(self._load, model))
+            watch = record.watching()
+            with watch.perturbed(engine) if watch is not None else contextlib.nullcontext(engine) as engine:
+                yield engine, advance
 
     def prepare(self, model: Asker) -> Path:
         """Return a folder of ``model``'s weights as safetensors in its dtype, converted once if need be."""

@@ -53,6 +53,8 @@ OPTIONS = (
     Option("correction", str, "holm", "correction of p-values over all gates of a run, in its summary",
            ("holm", "bh", "none")),
     Option("strict_gates", bool, False, "fail a gate that cannot tell (inconclusive) in place of a warning"),
+    Option("calibrate", int, 0, "run each selected test this many times more, with what should not matter changed, and "
+           "propose margins that raise false alarms at the rate of --llm-alpha, in llm_calibration.json"),
     Option("report", str, "", "write an HTML report here: one file, readable anywhere"),
     Option("markdown", str, "", "write a summary in Markdown here, for a comment on a pull request"),
     Option("record", str, "", "write the run record (JSON) here too"),
@@ -91,6 +93,7 @@ class Settings:
     power: float = 0.8
     correction: str = "holm"
     strict_gates: bool = False
+    calibrate: int = 0
     report: str = ""
     markdown: str = ""
     record: str = ""
@@ -183,8 +186,20 @@ def settings_from(
         raise _usage("llm_power is a probability: it must lie between 0 and 1")
     if values["batch_size"] < 1:
         raise _usage("llm_batch_size must be at least 1")
+    if values["calibrate"]:
+        _check_calibration(values)
     ci = bool(environ.get("CI") or environ.get("BUILD_NUMBER"))
     return Settings(**values, root=root, ci=ci, given=frozenset(given))
+
+
+def _check_calibration(values: dict[str, Any]) -> None:
+    """Leave the store alone, as every answer is to be computed anew."""
+    if values["calibrate"] < 2:
+        raise _usage("llm_calibrate counts runs: it takes at least 2 to see any noise, and about 20 to trust it")
+    for name, still in (("update", "none"), ("offline", False)):
+        if values[name] != still:
+            raise _usage(f"llm_calibrate computes answers anew and writes no goldens: do not give llm_{name} with it")
+    values["cache"] = "off"
 
 
 def cache_folder(given: str | None, environ: Mapping[str, str]) -> Path:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 __tracebackhide__ = measured
 
-#: Nats by which a logprob may move with the batch. With 8 in a batch SmolLM2-135M moves by 2e-5 in float32, and by 0.14 in bfloat16.
+#: Nats by which a logprob may move with the batch. With 8 in a batch, logprobs of SmolLM2-135M move by 2e-5 in float32
+#: and by 0.14 in bfloat16.
 ATOL = 1e-3
 _SHOWN = 5
 
@@ -201,14 +202,15 @@ def _answers(engine: Engine, requests: Sequence[Generate], advance: Any) -> list
 def _padded(engine: Engine, requests: Sequence[Generate], size: int, advance: Any) -> list[list[Generation]]:
     """Return the answers computed beside a neighbour that is longer than any of them."""
     longest = max(requests, key=lambda request: len(str(request.prompt)))
-    neighbour = dataclasses.replace(longest, prompt=_longer(longest.prompt))
+    neighbour = dataclasses.replace(longest, prompt=longer(longest.prompt))
     found: list[list[Generation]] = []
     for start in range(0, len(requests), size - 1):
         found += _answers(engine, [*requests[start : start + size - 1], neighbour], advance)[:-1]
     return found
 
 
-def _longer(prompt: Prompt) -> Prompt:
+def longer(prompt: Prompt) -> Prompt:
+    """Return a prompt that is longer than ``prompt``, to be put beside it."""
     # It begins differently: a beginning shared with a prompt would be computed apart from the batch.
     if isinstance(prompt, str):
         return f"Neighbour: {prompt} {prompt}"

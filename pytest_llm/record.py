@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_llm.errors import GoldenError, InvalidInputError, measured
 from pytest_llm.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from pytest_llm.calibration.watch import Watch
 
 __tracebackhide__ = measured
 
@@ -72,6 +75,7 @@ class RunRecord:
     ``asked`` holds what models were asked, ``tests`` how each test came out.
     ``obsolete`` are goldens that a complete run did not use, ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test that runs now, and
     ``details`` what its failing assertion had no room for. ``repeat`` counts the runs of that test's body from 0.
+    ``watch`` takes what its checks measure while it is being calibrated; ``observations`` are what it took, as data.
     """
 
     verdicts: list[Verdict] = dataclasses.field(default_factory=list)
@@ -86,6 +90,8 @@ class RunRecord:
     obsolete_baselines: int = 0
     nodeid: str = ""
     repeat: int = 0
+    watch: Watch | None = None
+    observations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     details: list[str] = dataclasses.field(default_factory=list)
 
     @property
@@ -109,6 +115,7 @@ class RunRecord:
             "passed": sorted(self.passed),
             "collected": sorted(self.collected),
             "filtered": self.filtered,
+            "observations": list(self.observations),
             "asked": [dataclasses.asdict(one) for one in self.asked],
             "tests": {nodeid: dataclasses.asdict(test) for nodeid, test in self.concerned.items()},
         }
@@ -120,6 +127,7 @@ class RunRecord:
         self.passed.update(data["passed"])
         self.collected.update(data["collected"])
         self.filtered = self.filtered or data["filtered"]
+        self.observations += data.get("observations", [])
         self.asked += [Asked(**one) for one in data["asked"]]
         self.tests.update({nodeid: TestResult(**test) for nodeid, test in data["tests"].items()})
         for key, fields in data["models"].items():
@@ -152,6 +160,12 @@ def current() -> RunRecord | None:
     return _stack[-1] if _stack else None
 
 
+def watching() -> Watch | None:
+    """Return what takes the figures of the test that runs, while it is being calibrated."""
+    record = current()
+    return record.watch if record is not None else None
+
+
 def note(verdict: Verdict) -> Verdict:
     """Record ``verdict`` under the test that is running, and return it with that test's node id."""
     record = current()
@@ -168,6 +182,9 @@ def settle(verdict: Verdict) -> Verdict:
         AssertionError: the outcome is ``fail``: a regression was measured.
         LLMError: the outcome is ``error``: nothing could be measured.
     """
+    watch = watching()
+    if watch is not None and verdict.kind == "threshold" and verdict.outcome != "error":
+        return watch.threshold(verdict)
     verdict = note(verdict)
     if verdict.ok:
         return verdict

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import numbers
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pytest_llm import record, variants
 from pytest_llm.baselines import changes, file, judgement
@@ -39,7 +39,7 @@ class Baseline:
         metric: str,
         value: float | Score,
         *,
-        margin: float,
+        margin: float | Literal["calibrated"],
         alpha: float | None = None,
         groups: Sequence[Hashable] | None = None,
         higher_is_better: bool | None = None,
@@ -58,7 +58,8 @@ class Baseline:
             metric: names the figure in the baseline file; once a test.
             value: the score, or a plain number.
             margin: how much worse is acceptable, in the metric's units. With 0 only what is identical or
-                significantly better passes.
+                significantly better passes. ``"calibrated"`` takes it from ``llm_calibration.json``, which
+                ``--llm-calibrate`` writes.
             alpha: chance of a false alarm; by default ``llm_alpha``.
             groups: a label an example, where examples are related (one document, one template).
             higher_is_better: the direction of a plain number whose metric is not a known one.
@@ -79,6 +80,16 @@ class Baseline:
             InvalidInputError: ``invalid``, nothing can be compared (NaN, no examples, another metric's unit).
             GoldenError: the baseline file cannot be read.
         """
+        watch = record.watching()
+        if watch is not None:
+            self._checked.discard(metric)  # once a run, and there are several
+            score = self._score(metric, value, higher_is_better)
+            check_score(score, "the score")
+            return watch.baseline(metric, score, None if margin == "calibrated" else margin)
+        if margin == "calibrated":
+            from pytest_llm.calibration import proposals
+
+            margin = proposals.margin_of(self._settings.root / proposals.FILE, self._location.nodeid, metric)
         terms = Terms(
             margin, self._settings.alpha if alpha is None else alpha, self._settings.power, groups, method,
             max_broken, broken_by, length_band, length_level, self._settings.strict_gates,
