@@ -1,0 +1,291 @@
+"""The life of a baseline, as a person at a terminal sees it."""
+
+import json
+import random
+
+import pytest
+
+from tests.conftest import COMMAND
+
+#: The figures are a file of the suite, so that a run can find other ones.
+SUITE = """
+    import json, pathlib
+    from pytest_llm.metrics import bleu
+    from pytest_llm.metrics.score import Score
+
+    NOW = json.loads(pathlib.Path(__file__).with_name("now.json").read_text())
+
+    def mean(name, **fields):
+        values = NOW[name]
+        return Score(sum(values) / len(values), name=name, n=len(values), per_example=values, **fields)
+
+    def test_quality(llm_baseline):
+        llm_baseline.check("quality", mean("quality"), margin=0.02)
+
+    def test_accuracy(llm_baseline):
+        llm_baseline.check("accuracy", mean("accuracy"), margin=0.05)
+"""
+
+
+def figures(quality=0.0, noise=0.0, wrong=()):
+    """What a model scores: a mean that moved by ``quality`` with ``noise``, and the questions it gets ``wrong``."""
+    rng = random.Random(1)
+    base = [rng.random() for _ in range(40)]
+    return {
+        "quality": [x + quality + rng.gauss(0, noise) for x in base],
+        "accuracy": [float(i not in wrong) for i in range(40)],
+    }
+
+
+@pytest.fixture
+def suite(pytester, cache_dir):
+    pytester.makepyfile(test_life=SUITE)
+    now(pytester, figures())
+    return pytester
+
+
+@pytest.fixture
+def committed(suite):
+    """The suite with its baselines."""
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    return suite
+
+
+def now(pytester, values):
+    (pytester.path / "now.json").write_text(json.dumps(values))
+
+
+def baselines(pytester):
+    file = pytester.path / "__llm_baselines__" / "test_life.json"
+    return file.read_text() if file.exists() else ""
+
+
+def test_missing_then_new_then_pass(suite):
+    result = suite.runpytest()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "E*quality 0.43 has no baseline to be compared with",
+            'E*note: create it: pytest "test_life.py::test_quality" --llm-update=new',
+            "gates     quality   0.430005  missing  test_life.py::test_quality",
+            "          accuracy  1         missing  test_life.py::test_accuracy",
+            "next      2 goldens or baselines are missing: pytest --llm-update=new writes them",
+        ]
+    )
+    assert baselines(suite) == ""
+    result = suite.runpytest("--llm-update=new")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["gates     quality   0.430005  created  test_life.py::test_quality"])
+    written = baselines(suite)
+    for flag in ("none", "new", "all"):
+        result = suite.runpytest(f"--llm-update={flag}")
+        result.assert_outcomes(passed=2)
+        result.stdout.fnmatch_lines(
+            [
+                "gates     quality   0.430005  baseline 0.430005, margin 0.02  p 1  pass  test_life.py::test_quality",
+                "          accuracy  1         baseline 1, margin 0.05         p 1  pass  test_life.py::test_accuracy",
+            ]
+        )
+        assert baselines(suite) == written
+
+
+def test_fail_shows_the_evidence_and_all_moves_the_baseline(committed):
+    written = baselines(committed)
+    now(committed, figures(quality=-0.05, noise=0.01))
+    for flag in ("none", "new"):
+        result = committed.runpytest(f"--llm-update={flag}")
+        result.assert_outcomes(passed=1, failed=1)
+        result.stdout.fnmatch_lines(
+            [
+                "E*quality 0.379 is worse than its baseline 0.43* by 0.0* (margin 0.02)",
+                "E*interval [[]-0.0*, -0.0*]*confidence 0.9*p *n 40*detectable drop 0.0*method paired t",
+                "gates     quality *fail*",
+            ]
+        )
+        assert baselines(committed) == written
+    result = committed.runpytest("--llm-update=all")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["gates     quality *updated*"])
+    assert baselines(committed) != written
+    committed.runpytest().assert_outcomes(passed=2)
+
+
+def test_inconclusive_warns_with_what_it_could_have_seen_and_fails_when_strict(committed):
+    now(committed, figures(noise=0.15))
+    result = committed.runpytest()
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "gates     quality * p 0.*, sees 0.0*  inconclusive  test_life.py::test_quality",
+            "            this gate sees a drop of 0.0* or more with probability 0.8",
+            "            about * examples would show a drop of twice the margin as reliably",
+            "          accuracy *pass *",
+        ]
+    )
+    assert "would not survive" not in result.stdout.str()
+    for strict in ("--llm-strict-gates", "-ollm_strict_gates=true"):
+        result = committed.runpytest(strict)
+        result.assert_outcomes(passed=1, failed=1)
+        result.stdout.fnmatch_lines(["E*neither a drop nor its absence can be told from this many examples*"])
+
+
+def test_improved_offers_to_ratchet(committed):
+    now(committed, figures(quality=0.1))
+    result = committed.runpytest()
+    result.assert_outcomes(passed=2)
+    command = 'pytest "test_life.py::test_quality" --llm-update=all'
+    result.stdout.fnmatch_lines(
+        ["*quality *improved*", f"            to hold this level from now on, make it the baseline: {command}"]
+    )
+    committed.runpytest("test_life.py::test_quality", "--llm-update=all").assert_outcomes(passed=1)
+    now(committed, figures())
+    committed.runpytest().assert_outcomes(passed=1, failed=1)  # what was good enough no longer is
+
+
+def test_stale(committed):
+    now(committed, {name: values[:30] for name, values in figures().items()})
+    result = committed.runpytest()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "E*quality: the question changed since the baseline was made",
+            "E*note: the examples changed (0 added, 10 removed, 30 kept)",
+            "gates     quality   0.* stale  test_life.py::test_quality",
+        ]
+    )
+
+
+def test_nan_is_an_error_and_never_a_baseline(suite):
+    now(suite, {**figures(), "quality": [0.5, float("nan")]})
+    for flag in ("none", "new", "all"):
+        result = suite.runpytest(f"--llm-update={flag}", "-k", "quality")
+        result.assert_outcomes(errors=1, deselected=1)
+        result.stdout.fnmatch_lines(
+            ["E*quality: the score is nan: nothing was measured", "gates     quality *invalid*"]
+        )
+    assert baselines(suite) == ""
+    now(suite, figures())
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    now(suite, {**figures(), "quality": [float("nan")] * 40})
+    suite.runpytest("--llm-update=all", "-k", "quality").assert_outcomes(errors=1, deselected=1)
+
+
+def test_a_failure_that_would_not_survive_the_correction_is_labelled(committed):
+    # Alone, six of forty newly wrong is p = 0.016; as one gate of four it is not much.
+    with (committed.path / "test_life.py").open("a") as module:
+        module.write(
+            "\nimport pytest\n"
+            "@pytest.mark.parametrize('i', range(2))\n"
+            "def test_more(llm_baseline, i): llm_baseline.check('accuracy', mean('more'), margin=0.05)\n"
+        )
+    now(committed, {**figures(), "more": [1.0] * 40})
+    committed.runpytest("--llm-update=new").assert_outcomes(passed=4)
+    now(committed, {**figures(wrong=range(6)), "more": [1.0] * 40})
+
+    result = committed.runpytest()
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "gates     accuracy  0.85 * p 0.016, Holm 0.062  fail  test_life.py::test_accuracy",
+            "            would not survive Holm's correction over the 4 gates of this run",
+        ]
+    )
+    result = committed.runpytest("--llm-correction=bh")
+    result.stdout.fnmatch_lines(
+        ["*p 0.016, BH 0.062*fail*", "*would not survive the Benjamini-Hochberg correction over the 4"]
+    )
+    result = committed.runpytest("--llm-correction=none")
+    result.stdout.fnmatch_lines(["*  p 0.016  fail*"])
+    assert "would not survive" not in result.stdout.str()
+    # A real break survives.
+    now(committed, {**figures(wrong=range(20)), "more": [1.0] * 40})
+    result = committed.runpytest()
+    result.stdout.fnmatch_lines(["*p <0.001, Holm <0.001  fail*"])
+    assert "would not survive" not in result.stdout.str()
+
+
+def test_workers_write_one_file_and_report_one_table(suite):
+    result = suite.runpytest("-n2", "--llm-update=new")
+    result.assert_outcomes(passed=2)
+    assert sorted(json.loads(baselines(suite))["tests"]) == ["test_accuracy", "test_quality"]
+    now(suite, figures(quality=-0.1, wrong=range(6)))
+    result = suite.runpytest("-n2")
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines_random(
+        ["*quality * p <0.001, Holm <0.001  fail *", "*accuracy * p 0.016*fail  test_life.py::test_accuracy"]
+    )
+
+
+def test_rows_align_and_notes_wrap_to_the_terminal(committed, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    with (committed.path / "test_life.py").open("a") as module:
+        module.write(
+            "\nfrom pytest_llm import assert_accuracy\n"
+            "def test_bound(): assert_accuracy([1] * 17 + [0] * 3, [1] * 20, at_least=0.8)\n"
+        )
+    now(committed, figures(noise=0.15))
+    result = committed.runpytest()
+    rows = [line for line in result.stdout.lines if line.startswith(("gates   ", " " * 10))]
+    notes = [row for row in rows if row.startswith("            ")]
+    assert max(map(len, notes)) <= 60
+    assert "            the bound is within two standard errors of the" in notes
+    table = [row for row in rows if row not in notes]
+    assert len({row.index("test_life.py::") for row in table}) == 1
+
+
+def test_what_no_test_checks_any_more_is_pruned(committed):
+    committed.makepyfile(
+        test_life=SUITE.replace('check("quality"', 'check("renamed"').replace("def test_accuracy", "def test_other")
+    )
+    result = committed.runpytest("--llm-update=new")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["next      2 baselines that no test checks are obsolete: pytest-llm prune"])
+    result = committed.run(COMMAND, "prune")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        [
+            "__llm_baselines__/test_life.json: accuracy of test_accuracy (its test is gone)",
+            "__llm_baselines__/test_life.json: quality of test_quality (its test does not check it)",
+            "2 obsolete baselines; 'pytest-llm prune --yes' removes them",
+        ]
+    )
+    result = committed.run(COMMAND, "prune", "--yes")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["removed 2 baselines"])
+    left = json.loads(baselines(committed))["tests"]
+    assert {test: list(metrics) for test, metrics in left.items()} == {
+        "test_other": ["accuracy"],
+        "test_quality": ["renamed"],
+    }
+    committed.runpytest().assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("arguments", [["-k", "quality"], ["test_life.py"], ["test_life.py::test_quality"]])
+def test_a_run_of_some_tests_prunes_nothing(committed, arguments):
+    committed.makepyfile(test_life=SUITE.replace("def test_accuracy", "def test_other"))
+    result = committed.runpytest("--llm-update=new", *arguments)
+    assert "pytest-llm prune" not in result.stdout.str()
+    committed.run(COMMAND, "prune").stdout.fnmatch_lines(["nothing to remove*"])
+
+
+def test_a_baseline_that_changed_since_and_one_of_a_failing_test_are_kept(committed):
+    committed.makepyfile(test_life=SUITE.replace('llm_baseline.check("accuracy"', "assert False, ("))
+    assert "pytest-llm prune" not in committed.runpytest().stdout.str()
+    committed.makepyfile(test_life=SUITE.partition("def test_accuracy")[0].rstrip() + "\n")
+    committed.runpytest().stdout.fnmatch_lines(["next      1 baseline that no test checks is obsolete*"])
+    file = committed.path / "__llm_baselines__" / "test_life.json"
+    file.write_text(file.read_text().replace('"value": 1', '"value": 0.5'))
+    result = committed.run(COMMAND, "prune", "--yes")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        ["kept *test_life.json: accuracy of test_accuracy in * changed since it was found obsolete*"]
+    )
+    assert "test_accuracy" in baselines(committed)
+
+
+def test_a_module_that_is_gone_takes_its_file_along(committed):
+    (committed.path / "test_life.py").unlink()
+    committed.makepyfile(test_new='def test_a(llm_baseline): llm_baseline.check("bleu", 30.0, margin=1)')
+    committed.runpytest("--llm-update=new").stdout.fnmatch_lines(["next      2 baselines that no test checks are*"])
+    committed.run(COMMAND, "prune", "--yes").stdout.fnmatch_lines(["removed 2 baselines"])
+    assert [path.name for path in (committed.path / "__llm_baselines__").iterdir()] == ["test_new.json"]
