@@ -188,16 +188,17 @@ def _figures(new: Score, old: Score, found: GateResult, terms: Terms) -> dict[st
 
 def _undecided(new: Score, found: GateResult, terms: Terms) -> list[str]:
     unit = f" {new.unit}" if new.unit else ""
+    drop = "drop" if new.higher_is_better else "rise"
     notes = [
-        f"this gate sees a drop of {_short(found.mde)}{unit} or more with probability {terms.power:g}"
+        f"this gate sees a {drop} of {_short(found.mde)}{unit} or more with probability {terms.power:g}"
         if found.mde is not None
-        else "these are too few examples to see any drop"
+        else f"these are too few examples to see any {drop}"
     ]
     if terms.margin > 0 and found.se > 0:
         spread = found.se * math.sqrt(found.n)
         n = power.required_n(2 * terms.margin, spread, margin=terms.margin, alpha=terms.alpha, power=terms.power)
         if n > found.n:
-            notes.append(f"about {n} examples would show a drop of twice the margin as reliably")
+            notes.append(f"about {n} examples would show a {drop} of twice the margin as reliably")
     return notes
 
 

@@ -50,13 +50,10 @@ def word_diff(old: str, new: str) -> str:
     shown = ""
     for tag, i, i2, j, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if tag == "equal":
-            lead, rest = a[i : min(i + KEPT, i2)], a[max(i2 - KEPT, i) : i2]
-            if i == j == 0:
-                lead = []
-            if i2 == len(a) and j2 == len(b):
-                rest = []
-            short = i2 - i <= 2 * KEPT
-            shown += visible("".join(a[i:i2]) if short else "".join(lead) + " … " + "".join(rest))
+            lead = a[i : i + KEPT] if i or j else []
+            rest = a[i2 - KEPT : i2] if i2 < len(a) or j2 < len(b) else []
+            cut = i2 - i > 2 * KEPT
+            shown += visible("".join([*lead, "…", *rest] if cut else a[i:i2]))
         else:
             shown += f"[-{visible(''.join(a[i:i2]))}-]" if i < i2 else ""
             shown += f"{{+{visible(''.join(b[j:j2]))}+}}" if j < j2 else ""
