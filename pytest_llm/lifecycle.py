@@ -24,6 +24,8 @@ _RECORD = pytest.StashKey[record.RunRecord]()
 _STARTED = pytest.StashKey[float]()
 #: The run record as data, and lines on the reports made of it.
 _PUBLISHED = pytest.StashKey[tuple[dict[str, Any], list[str]]]()
+#: What lets GitHub's runner take commands again.
+_RESUME = pytest.StashKey[str]()
 #: How many verdicts there were before a test.
 _BEFORE = pytest.StashKey[int]()
 _LOADER = pytest.StashKey["ModelLoader"]()
@@ -204,13 +206,18 @@ def finish(session: pytest.Session) -> None:
 
         note_obsolete(session, run, settings(session.config))
     if run.used or any(test.outcome == "unmeasured" for test in run.tests.values()):
-        from pytest_llm.reports.publish import publish
+        from pytest_llm.reports.publish import publish, silencing
 
         config = session.config
         config.stash[_PUBLISHED] = publish(
             run, settings(config), config.invocation_params.dir, started=config.stash[_STARTED],
             exit_status=int(session.exitstatus),
         )  # fmt: skip
+        stop, config.stash[_RESUME] = silencing(settings(config))
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        if stop and reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(stop)
 
 
 def receive(config: pytest.Config, output: dict[str, Any]) -> None:
@@ -234,5 +241,6 @@ def summarize(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
         from pytest_llm.reports.publish import commands
 
         data, lines = config.stash[_PUBLISHED]
-        for line in (*lines, *commands(data, settings(config))):
+        resume = [config.stash[_RESUME]] if config.stash[_RESUME] else []
+        for line in (*lines, *resume, *commands(data, settings(config))):
             reporter.write_line(line)

@@ -23,7 +23,8 @@ def side_by_side(golden: Golden | None, new: Golden) -> Evidence:
         for where, old, now in _parts(None if golden is None else golden.value, new.value, "", golden is not None)
     ]
     found.sort(key=lambda pair: pair.same)  # stable
-    pairs, total = [], 0
+    pairs: list[Pair] = []
+    total = 0
     for pair in found[:MAX_PAIRS]:
         total += sum(len(side.text) for side in (pair.actual, pair.golden) if side)
         if pairs and total > MAX_TOTAL:
@@ -120,9 +121,13 @@ def _changes(golden: Golden | None, new: Golden) -> tuple[tuple[str, str, str], 
     found = []
     for old, now in ((golden.environment, new.environment), (golden.model, new.model)):
         names = sorted(old.keys() | now.keys()) if old and now else ()
-        found += [(name, _brief(old.get(name)), _brief(now.get(name))) for name in names if old.get(name) != now.get(name)]
+        found += [
+            (name, _brief(old.get(name)), _brief(now.get(name))) for name in names if old.get(name) != now.get(name)
+        ]
     return tuple(found)
 
 
 def _brief(value: Any) -> str:
-    return "none" if value in (None, "") else str(value)[:80]
+    text = str(value)
+    # A digest's first dozen characters tell it apart.
+    return "none" if value in (None, "") else text[:12] if len(text) == 64 and text.isalnum() else text[:80]

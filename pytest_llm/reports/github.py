@@ -1,7 +1,8 @@
 """GitHub Actions: annotations on the lines that failed, and the summary of the step.
 
 An annotation is a line of output that the runner takes for a command. What a model said stands in it escaped as the
-runner's own toolkit does (``@actions/core``, ``command.ts``), so it cannot end the command or begin another.
+runner's own toolkit does (``@actions/core``, ``command.ts``), so it cannot end the command or begin another. pytest
+itself shows what failing tests printed: while it does, the runner is told to take no commands (``stop-commands``).
 """
 
 from __future__ import annotations
@@ -34,6 +35,16 @@ def commands(data: dict[str, Any], root: Path, environ: Mapping[str, str]) -> li
         chosen = [entry for entry in found if entry.status in statuses and entry.telling]
         lines += [_annotation(level, entry, root, environ) for entry in chosen[:SHOWN]]
     return lines
+
+
+def stop(token: str) -> str:
+    """Return the command after which the runner takes none, up to the one that `resume` returns."""
+    return f"::stop-commands::{token}"
+
+
+def resume(token: str) -> str:
+    """Return the command that ends `stop`; nobody can forge it who does not know the token."""
+    return f"::{token}::"
 
 
 def write_summary(data: dict[str, Any], environ: Mapping[str, str]) -> None:

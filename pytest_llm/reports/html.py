@@ -22,7 +22,9 @@ BUDGET = 4_000_000
 
 #: Steps of cutting: characters a text keeps, and whether passing tests keep tokens, failing ones too.
 _STEPS = ((20_000, True, True), (20_000, False, True), (4_000, False, True), (1_000, False, False), (200, False, False))
-_IN_SCRIPT = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
+#: Written as escapes in the page's JSON: what could end the script, what UTF-8 cannot hold, and what would not show,
+#: or would reorder what shows, to a reader of the source.
+_IN_SCRIPT = re.compile("[<>&\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 
 
 def html(data: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,16 @@ def publish(
     if github.active(os.environ, settings.github):
         lines += _tried("github", lambda: github.write_summary(data, os.environ), quiet=True)
     return data, lines
+
+
+def silencing(settings: Settings) -> tuple[str, str]:
+    """Return the lines between which GitHub's runner takes no commands; empty elsewhere."""
+    from pytest_llm.reports import github
+
+    if not github.active(os.environ, settings.github):
+        return "", ""
+    token = secrets.token_hex(16)
+    return github.stop(token), github.resume(token)
 
 
 def commands(data: dict[str, Any], settings: Settings) -> list[str]:

@@ -280,6 +280,7 @@ const rows = tests.map((test) => {
   return {test, row, details, text: null};
 });
 list.append(...rows.map(({row}) => row));
+document.getElementById("plain").remove();
 
 function haystack(row) {
   const texts = [row.test.id];

@@ -1,0 +1,184 @@
+"""The file a run leaves."""
+
+import json
+import subprocess
+from importlib import resources
+
+import jsonschema
+import pytest
+
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.history import git, runfile
+
+SCHEMA = json.loads(resources.files("pytest_llm.history").joinpath("run-record.schema.json").read_text())
+OUTCOMES = {
+    "test_drifted": "failed", "test_format": "passed", "test_gate": "failed", "test_hostile": "failed",
+    "test_known": "xfailed", "test_loss": "failed", "test_same": "passed", "test_threshold": "passed",
+    "test_unmeasured": "unmeasured",
+}  # fmt: skip
+
+
+def records(cache_dir):
+    return sorted(cache_dir.glob("runs/*/*.json"))
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["one-process", "xdist"])
+def test_a_run_leaves_one_valid_record_of_the_tests_that_used_the_plugin(suite, cache_dir, workers):
+    before = records(cache_dir)
+    result = suite.runpytest(*workers)
+    result.assert_outcomes(passed=4, failed=4, errors=1, xfailed=1)
+    (path,) = set(records(cache_dir)) - set(before)
+    data = json.loads(path.read_text("utf-8"))
+    jsonschema.validate(data, SCHEMA)
+    assert path.stem == data["id"]
+    assert data["exit_status"] == 1
+    assert {test["nodeid"].partition("::")[2]: test["outcome"] for test in data["tests"]} == OUTCOMES
+    assert all(test["file"] == "test_report.py" and test["seconds"] > 0 for test in data["tests"])
+    lines = (suite.path / "test_report.py").read_text("utf-8").splitlines()
+    where = {test["nodeid"].partition("::")[2]: lines[test["line"] - 1] for test in data["tests"]}
+    assert "[4, .01, .3, 2, 1]) == llm_snapshot" in where["test_drifted"] or "answer(f" in where["test_drifted"]
+    assert 'raise InvalidInputError("nothing' in where["test_unmeasured"]
+    assert "def test_same" in where["test_same"]
+    assert sorted((v["nodeid"].partition("::")[2], v["status"]) for v in data["verdicts"]) == [
+        ("test_drifted", "drifted"), ("test_format", "format-only"), ("test_gate", "fail"),
+        ("test_hostile", "drifted"), ("test_known", "drifted"), ("test_loss", "fail"), ("test_same", "identical"),
+        ("test_threshold", "pass"),
+    ]  # fmt: skip
+
+
+def test_a_record_holds_both_sides_with_prompt_tokens_and_what_changed_around(run_record):
+    drifted = next(v for v in run_record["verdicts"] if v["nodeid"].endswith("test_drifted"))
+    evidence = drifted["evidence"]
+    assert evidence["changes"] == [["torch", "2.13", "2.14"]]
+    (pair,) = evidence["pairs"]
+    assert (pair["golden"]["text"], pair["actual"]["text"]) == ("The capital is Paris.", "The capital is Lyon.")
+    assert pair["prompt"] == [["user", "What is the capital of France?"]]
+    assert pair["actual"]["tokens"] == ["The", " capital", " is", " Lyon", "."]
+    assert pair["actual"]["margins"] == [4, 0.01, 0.3, 2, 1]
+    same = next(v for v in run_record["verdicts"] if v["nodeid"].endswith("test_same"))["evidence"]["pairs"][0]
+    assert (same["same"], same["golden"], same["actual"]["text"]) == (True, None, "Rome it is.")
+    assert [v["evidence"]["higher_is_better"] for v in run_record["verdicts"] if v["kind"] == "baseline"] == [
+        True,
+        False,
+    ]
+
+
+def test_a_record_says_what_was_asked_and_what_had_to_be_computed(pytester, cache_dir, tiny_gpt2):
+    pytester.makepyfile(
+        test_ask="""
+        def test_a(llm):
+            llm.generate(["the capital of france is", "the capital of peru is"], max_new_tokens=2)
+
+        def test_b(llm):
+            llm.generate("the capital of peru is", max_new_tokens=2)
+            llm.loss("the capital of peru is lima.")
+        """
+    )
+    runs = []
+    for _ in range(2):
+        pytester.runpytest(f"--llm-model={tiny_gpt2}", "--llm-record=run.json", "--llm-prefetch=off")
+        runs.append(json.loads((pytester.path / "run.json").read_text("utf-8")))
+    for data in runs:
+        jsonschema.validate(data, SCHEMA)
+    first, second = (data["requests"] for data in runs)
+    assert [(one["nodeid"], one["kind"], len(one["digests"]), len(one["computed"])) for one in first] == [
+        ("test_ask.py::test_a", "generate", 2, 2), ("test_ask.py::test_b", "generate", 1, 0),
+        ("test_ask.py::test_b", "loss", 1, 1),
+    ]  # fmt: skip
+    assert first[1]["digests"][0] == first[0]["digests"][1]
+    assert [one["digests"] for one in second] == [one["digests"] for one in first]
+    assert [one["computed"] for one in second] == [[], [], []]
+    ((key, use),) = runs[1]["models"].items()
+    assert {one["model"] for one in second} == {key}
+    assert (use["from_store"], use["computed"], use["load_seconds"]) == (4, 0, 0)
+    assert runs[0]["models"][key]["load_seconds"] > 0
+
+
+def test_a_suite_that_does_not_use_the_plugin_leaves_nothing_and_hears_nothing(pytester, cache_dir, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))
+    pytester.makepyfile("def test_a(): assert 0")
+    result = pytester.runpytest("--llm-report=r.html", "--llm-record=r.json", "--junitxml=j.xml")
+    assert records(cache_dir) == []
+    assert {path.name for path in pytester.path.iterdir()} & {"r.html", "r.json", "summary.md"} == set()
+    assert "model regression" not in result.stdout.str()
+    assert "::error" not in result.stdout.str()
+
+
+def test_a_report_that_cannot_be_written_says_so_and_loses_nothing(suite, cache_dir):
+    (suite.path / "taken").mkdir()
+    result = suite.runpytest("--llm-report=taken", "--llm-markdown=ok.md")
+    result.assert_outcomes(passed=4, failed=4, errors=1, xfailed=1)
+    result.stdout.fnmatch_lines(["report    could not be written: *taken*", "markdown  ok.md"])
+    assert (suite.path / "ok.md").exists()
+
+
+def test_old_records_are_forgotten(suite, cache_dir):
+    folder = records(cache_dir)[0].parent
+    for i in range(runfile.KEPT + 3):
+        (folder / f"20200101T{i:06d}Z-00000000.json").write_text("{}")
+    suite.runpytest()
+    left = records(cache_dir)
+    assert len(left) == runfile.KEPT
+    assert left[0].name == "20200101T000005Z-00000000.json"
+    assert not left[-1].name.startswith("2020")
+
+
+def test_hostile_text_survives_exactly_and_long_text_is_cut(run_record, tmp_path):
+    from tests.reports.conftest import HOSTILE
+
+    pair = next(v for v in run_record["verdicts"] if v["nodeid"].endswith("test_hostile"))["evidence"]["pairs"][0]
+    assert pair["actual"]["text"] == HOSTILE
+    data = runfile.plain({"a": float("nan"), "b": [float("inf")], "c": "x" * 1_000_000, "d": ("\ud800",)})
+    runfile.write(data, tmp_path / "r.json")
+    back = json.loads((tmp_path / "r.json").read_bytes())
+    assert back == {"a": "nan", "b": ["inf"], "c": "x" * 20_000 + "… (+980000 characters)", "d": ["\ud800"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        ("{", "no run record"),
+        ("[]", "no run record"),
+        ('{"schema": 9, "verdicts": []}', "newer"),
+    ],
+)
+def test_a_file_that_is_no_record_is_refused(tmp_path, content, message):
+    path = tmp_path / "r.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InvalidInputError, match=message):
+        runfile.read(path)
+
+
+class TestGit:
+    @pytest.fixture
+    def repo(self, tmp_path):
+        self.run(tmp_path, "init", "-q", "-b", "trunk/x")
+        self.run(tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x")
+        return tmp_path
+
+    @staticmethod
+    def run(folder, *arguments):
+        done = subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def test_a_branch_loose_packed_and_from_a_subfolder(self, repo):
+        expected = {"commit": self.run(repo, "rev-parse", "HEAD"), "branch": "trunk/x"}
+        (repo / "deep/er").mkdir(parents=True)
+        assert git.head(repo, {}) == git.head(repo / "deep/er", {}) == expected
+        self.run(repo, "pack-refs", "--all")
+        assert git.head(repo, {}) == expected
+
+    def test_a_linked_work_tree_and_a_detached_head(self, repo):
+        self.run(repo, "worktree", "add", "-q", "-b", "side", "linked")
+        commit = self.run(repo, "rev-parse", "HEAD")
+        assert git.head(repo / "linked", {}) == {"commit": commit, "branch": "side"}
+        self.run(repo, "checkout", "-q", "--detach")
+        assert git.head(repo, {}) == {"commit": commit, "branch": ""}
+
+    def test_without_a_commit_or_a_repository_ci_may_know(self, tmp_path):
+        assert git.head(tmp_path, {"GITHUB_SHA": "abc"}) == {"commit": "abc", "branch": ""}
+        self.run(tmp_path, "init", "-q", "-b", "new")
+        assert git.head(tmp_path, {}) == {"commit": "", "branch": "new"}
