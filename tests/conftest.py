@@ -6,6 +6,11 @@ import os
 import sys
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is imported, here and in every process a test starts: threads of several workers on the same cores
+    # wait for one another longer than they compute.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 # pytester restores sys.modules after a run inside this process: what is heavy is imported before, or it is imported
 # again in every run.
 import hypothesis  # noqa: F401
