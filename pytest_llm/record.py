@@ -56,7 +56,8 @@ class Asked:
 @dataclasses.dataclass
 class TestResult:
     """How a test came out, and where: ``passed``, ``failed``, ``unmeasured`` (this plugin could not
-    measure), ``error`` (in set-up or tear-down), ``skipped``, ``xfailed``, ``xpassed``. ``seconds`` are of all phases.
+    measure), ``error`` (in set-up or tear-down), ``skipped``, ``xfailed``, ``xpassed``. ``seconds`` are of all phases,
+    ``message`` is what it raised.
     """
 
     __test__ = False  # not a class of tests
@@ -64,6 +65,7 @@ class TestResult:
     seconds: float
     file: str
     line: int
+    message: str = ""
 
 
 @dataclasses.dataclass

@@ -13,7 +13,7 @@ from typing import Any
 
 from pytest_llm.reports.markdown import markdown
 from pytest_llm.reports.overview import STATUSES, Entry, entries
-from pytest_llm.reports.text import render, shorten, visible
+from pytest_llm.reports.text import shorten, visible
 
 #: GitHub shows no more annotations of one level from one step.
 SHOWN = 10
@@ -32,7 +32,7 @@ def commands(data: dict[str, Any], root: Path, environ: Mapping[str, str]) -> li
     found = entries(data)
     lines = []
     for level, statuses in (("error", ("failed", "error")), ("warning", ("warned",))):
-        chosen = [entry for entry in found if entry.status in statuses and entry.telling]
+        chosen = [entry for entry in found if entry.status in statuses]
         lines += [_annotation(level, entry, root, environ) for entry in chosen[:SHOWN]]
     return lines
 
@@ -79,5 +79,4 @@ def _annotation(level: str, entry: Entry, root: Path, environ: Mapping[str, str]
         "title": f"{visible(shorten(entry.nodeid.rpartition('/')[2], 150))}: {STATUSES[entry.status]}",
     }
     head = ",".join(f"{name}={escape_property(value)}" for name, value in properties.items())
-    message = "\n\n".join(map(render, entry.telling))
-    return f"::{level} {head}::{escape(shorten(message, _MESSAGE))}"
+    return f"::{level} {head}::{escape(shorten(entry.why, _MESSAGE))}"

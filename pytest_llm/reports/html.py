@@ -17,7 +17,7 @@ from typing import Any
 from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, entries, in_words
 from pytest_llm.reports.text import visible
 
-#: Characters of the tests' JSON; beyond it, evidence is cut step by step.
+#: Bytes of the tests' JSON; beyond it, evidence is cut step by step.
 BUDGET = 4_000_000
 
 #: Steps of cutting: characters a text keeps, and whether passing tests keep tokens, failing ones too.
@@ -59,8 +59,10 @@ def _fit(found: list[Entry]) -> tuple[str, int]:
     for width, passing, failing in _STEPS:
         rows = [_row(entry, width, failing if entry.status in ("failed", "error") else passing) for entry in found]
         text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+        if len(text) > BUDGET and width > _STEPS[-1][0]:
+            continue
         text = _IN_SCRIPT.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-        if len(text) <= BUDGET:
+        if len(text.encode()) <= BUDGET:
             break
     return text, 0 if (width, passing, failing) == _STEPS[0] else width
 
@@ -68,6 +70,8 @@ def _fit(found: list[Entry]) -> tuple[str, int]:
 def _row(entry: Entry, width: int, tokens: bool) -> dict[str, Any]:
     verdicts = [{name: value for name, value in one.items() if name != "nodeid" and value} for one in entry.verdicts]
     row: dict[str, Any] = {"id": entry.nodeid, "status": entry.status, "seconds": entry.seconds, "verdicts": verdicts}
+    if entry.message and all(one["outcome"] == "pass" for one in entry.verdicts):
+        row["message"] = entry.message
     if width < _STEPS[0][0] or not tokens:
         row["verdicts"] = [_cut(verdict, width, tokens) for verdict in verdicts]
     return row

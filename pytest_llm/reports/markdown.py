@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, entries, in_words
-from pytest_llm.reports.text import number, render, shorten, visible
+from pytest_llm.reports.text import number, shorten, visible
 
 #: GitHub refuses a comment of more than 65,536 characters.
 LIMIT = 60_000
@@ -90,5 +90,4 @@ def _table(head: str, rows: Sequence[str]) -> str:
 
 def _entry(entry: Entry) -> str:
     title = f"{_ICONS[entry.status]} {literal(entry.nodeid)}: {STATUSES[entry.status]}"
-    text = "\n\n".join(map(render, entry.telling)) or "no comparison was made; see the log of the test"
-    return f"<details><summary>{title}</summary>\n\n{block(shorten(text, BLOCK))}\n</details>\n"
+    return f"<details><summary>{title}</summary>\n\n{block(shorten(entry.why, BLOCK))}\n</details>\n"

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from pytest_llm.reports.text import render, visible
 from pytest_llm.verdicts import Verdict
 
 #: From what needs a reader most to what needs none; with the words for one test of it.
@@ -28,12 +29,14 @@ class Entry:
     seconds: float
     file: str
     line: int
+    message: str
     verdicts: tuple[dict[str, Any], ...]
 
     @property
-    def telling(self) -> list[Verdict]:
-        """The verdicts that say why the status is not ``passed``."""
-        return [Verdict.from_json(verdict) for verdict in self.verdicts if verdict["outcome"] != "pass"]
+    def why(self) -> str:
+        """Why the status is not ``passed``, as text for a terminal: the verdicts, else what the test raised."""
+        telling = [Verdict.from_json(verdict) for verdict in self.verdicts if verdict["outcome"] != "pass"]
+        return "\n\n".join(map(render, telling)) or "\n".join(map(visible, self.message.split("\n")))
 
 
 def entries(data: dict[str, Any]) -> list[Entry]:
@@ -45,9 +48,10 @@ def entries(data: dict[str, Any]) -> list[Entry]:
     found = []
     for nodeid in dict.fromkeys([*tests, *verdicts]):
         test = tests.get(nodeid, {"outcome": "", "seconds": 0.0, "file": nodeid.partition("::")[0], "line": 1})
+        message = test.get("message", "")
         mine = tuple(verdicts.get(nodeid, ()))
         status = _status(test["outcome"], {verdict["outcome"] for verdict in mine})
-        found.append(Entry(nodeid, status, test["seconds"], test["file"], test["line"], mine))
+        found.append(Entry(nodeid, status, test["seconds"], test["file"], test["line"], message, mine))
     order = list(STATUSES)
     return sorted(found, key=lambda entry: order.index(entry.status))  # stable
 

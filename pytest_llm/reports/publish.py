@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import record
-from pytest_llm.reports.text import visible
+from pytest_llm.reports.text import shorten, visible
 
 if TYPE_CHECKING:
     import pytest
 
     from pytest_llm.options import Settings
+
+#: Characters of what a test raised, in the record; a verdict says the rest.
+MESSAGE = 2_000
 
 
 def note_phase(run: record.RunRecord, item: pytest.Item, report: pytest.TestReport) -> None:
@@ -28,8 +31,9 @@ def note_phase(run: record.RunRecord, item: pytest.Item, report: pytest.TestRepo
     if outcome != "passed" and test.outcome == "passed":
         test.outcome = outcome
         crash = getattr(report.longrepr, "reprcrash", None)
-        if crash is not None and Path(crash.path) == item.path:
-            test.line = crash.lineno
+        if crash is not None:
+            test.message = shorten(crash.message, MESSAGE)
+            test.line = crash.lineno if Path(crash.path) == item.path else test.line
 
 
 def _outcome(report: pytest.TestReport) -> str:

@@ -84,6 +84,12 @@ def test_a_test_opens_with_the_keyboard_and_shows_both_sides(report, open_page):
     assert again.locator("#tests details[open] .id").inner_text() == "test_report.py::test_drifted"
 
 
+def test_what_a_test_raised_is_shown_where_no_verdict_says_it(report, open_page):
+    page = open_page(report)
+    said = opened(page, "test_unmeasured").get_by_role("region").inner_text()
+    assert said == "pytest_llm.errors.InvalidInputError: nothing to measure\\u0000 <b>here</b>"
+
+
 def test_gates_are_drawn_and_described(report, open_page):
     page = open_page(report)
     drawing = opened(page, "test_gate").get_by_role("img")

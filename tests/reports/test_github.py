@@ -52,6 +52,7 @@ def test_annotations_point_at_the_lines_and_the_summary_is_written(actions):
         ("error", f"{folder}/test_report.py", "test_report.py::test_gate: failed"),
         ("error", f"{folder}/test_report.py", "test_report.py::test_hostile: failed"),
         ("error", f"{folder}/test_report.py", "test_report.py::test_loss: failed"),
+        ("error", f"{folder}/test_report.py", "test_report.py::test_unmeasured: could not be measured"),
         ("warning", f"{folder}/test_report.py", "test_report.py::test_format: passed with a warning"),
     ]
     lines = (actions.path / "test_report.py").read_text("utf-8").splitlines()
@@ -76,7 +77,7 @@ def test_elsewhere_nothing_is_said(suite):
 
 def test_no_output_of_a_model_ends_a_command_or_begins_another(run_record, tmp_path):
     text = "\n".join(commands(run_record, tmp_path, {}))
-    assert len(text.splitlines()) == 5
+    assert len(text.splitlines()) == 6
     assert all(COMMAND.fullmatch(line) for line in text.splitlines())
     evil = {"nodeid": "a.py::t[x,line=1::error::50%\n::stop-commands::x]", "outcome": "failed", "seconds": 1.0,
             "file": "a,b:c%.py", "line": 3}  # fmt: skip

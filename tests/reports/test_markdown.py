@@ -18,6 +18,7 @@ def test_it_says_what_matters_first(run_record):
     assert "| accuracy | 0.25 | baseline 0.916667 | fail | test_report.py::test_gate |" in plain
     assert "<summary>❌ test_report.py::test_drifted: failed</summary>" in plain
     assert "\n  - The capital is Paris.\n" in text
+    assert "nothing to measure\\x00 <b>here</b>" in text
     assert "test_same" not in plain
 
 

@@ -260,6 +260,10 @@ function verdictView(verdict) {
 function open(details, test) {
   if (details.children.length > 1) return;
   const body = make("div");
+  if (test.message) {
+    const box = {class: "box text", tabindex: "0", role: "region", "aria-label": `What the test raised (${++regions})`};
+    body.append(make("section", {class: `verdict ${test.status}`}, make("h3", {}, "What the test raised"), make("div", box, test.message)));
+  }
   for (const verdict of test.verdicts) body.append(verdictView(verdict));
   if (!test.verdicts.length) body.append(make("p", {class: "meta"}, "No golden and no gate was compared in this test."));
   details.append(body);
@@ -283,7 +287,7 @@ list.append(...rows.map(({row}) => row));
 document.getElementById("plain").remove();
 
 function haystack(row) {
-  const texts = [row.test.id];
+  const texts = [row.test.id, row.test.message || ""];
   JSON.stringify(row.test.verdicts, (name, value) => {
     if (typeof value === "string" && name !== "outcome" && name !== "kind") texts.push(value);
     return value;
