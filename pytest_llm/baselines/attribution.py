@@ -6,14 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pytest_llm.baselines.entry import Entry, nats
+from pytest_llm.baselines.entry import LOSSES, Entry, nats
 from pytest_llm.metrics.score import Score
 from pytest_llm.verdicts import Example
 
 #: Examples or documents shown, tokens shown, and tokens shown around each.
 SHOWN, TOKENS, BEFORE, AFTER = 3, 8, 6, 3
-
-_LOSSES = ("loss", "perplexity")
 
 
 def evidence(
@@ -28,7 +26,7 @@ def evidence(
         before: the baseline as it was stored.
         places: the examples by cost, where the comparison knows it.
     """
-    if score.name in _LOSSES and new.per_example and old.per_example:
+    if score.name in LOSSES and new.per_example and old.per_example:
         return (), (*_documents(score, new, old), *_tokens(score, before))
     places, cost = _by_cost(new, old, places)
     said = dict(zip(before.ids or map(str, range(before.n)), before.predictions, strict=False))
@@ -133,8 +131,9 @@ def _context(score: Score, i: int, t: int) -> str:
         return f"token {t}"
     lead = "…" if t > BEFORE else ""
     rest = "…" if t + 1 + AFTER < len(tokens) else ""
-    inside = "".join(tokens[max(0, t - BEFORE) : t]), tokens[t], "".join(tokens[t + 1 : t + 1 + AFTER])
-    return f"{lead}{inside[0]}»{inside[1]}«{inside[2]}{rest}"
+    before, after = "".join(tokens[max(0, t - BEFORE) : t]), "".join(tokens[t + 1 : t + 1 + AFTER])
+    token = tokens[t].lstrip(" ") or tokens[t]
+    return f"{lead}{before}{' ' * (len(tokens[t]) - len(token))}»{token}«{after}{rest}"
 
 
 def _cut(text: str, width: int = 50) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_llm import variants
-from pytest_llm.baselines.entry import Entry
+from pytest_llm.baselines.entry import LOSSES, Entry
 from pytest_llm.errors import InvalidInputError
 
 
@@ -70,7 +70,7 @@ def check_comparable(name: str, now: Entry, before: Entry) -> None:
             f"the baseline is {_measured(before)}, this score {_measured(now)}: they are not the same metric; check "
             "the name, or move the baseline with --llm-update=all"
         )
-    if name in ("loss", "perplexity") and sorted(now.weights) != sorted(before.weights):
+    if name in LOSSES and sorted(now.weights) != sorted(before.weights):
         raise InvalidInputError(
             f"the texts are {sum(now.weights):.0f} tokens here and {sum(before.weights):.0f} in the baseline: the "
             "tokenizer changed, and nats a token of different tokens cannot be compared"

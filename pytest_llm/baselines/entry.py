@@ -15,6 +15,9 @@ from pytest_llm.results import Generation
 #: Characters of one answer, answers, characters of all; tokens of all documents. The first examples are kept.
 ANSWER, ANSWERS, CHARACTERS, TOKENS = 300, 200, 20_000, 4_000
 
+#: Scores whose texts are the test's own, and no answers.
+LOSSES = ("loss", "perplexity")
+
 #: Significant digits kept. A float32 has seven: more would record noise, and every update would touch every line.
 DIGITS = 7
 
@@ -144,8 +147,8 @@ class Entry:
 
 
 def answer_length(score: Score) -> tuple[float, str]:
-    """Return the mean length of a score's predictions and its unit: tokens of generations, else words."""
-    if not score.predictions:
+    """Return the mean length of a score's answers and its unit: tokens of generations, else words."""
+    if not score.predictions or score.name in LOSSES:
         return 0.0, ""
     tokens = [len(text.token_ids) for text in score.predictions if isinstance(text, Generation)]
     if len(tokens) == score.n and all(tokens):
@@ -159,7 +162,7 @@ def nats(logprobs: Iterable[float]) -> list[float]:
 
 
 def _kept_answers(score: Score) -> tuple[str, ...]:
-    if score.name in ("loss", "perplexity"):  # their texts are the test's own
+    if score.name in LOSSES:
         return ()
     kept: list[str] = []
     for text in score.predictions[:ANSWERS]:

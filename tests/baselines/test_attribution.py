@@ -121,8 +121,8 @@ def test_a_loss_names_documents_and_tokens(project, rows):
     assert [line.split()[0] for line in lines[start + 1 : start + 4]][:2] == ["[doc3]", "[doc8]"]
     assert lines[start + 4 :] == [
         "  tokens that worsened most, in nats:",
-        f"    +6.00  {rows[3][9]:>6.2f} -> {new[3][9]:<6.2f}[doc3] … w3 w4 w5 w6 w7 w8» w9« w10 w11 w12…",
-        f"    +3.00  {rows[8][0]:>6.2f} -> {new[8][0]:<6.2f}[doc8] » w0« w1 w2 w3…",
+        f"    +6.00  {rows[3][9]:>6.2f} -> {new[3][9]:<6.2f}[doc3] … w3 w4 w5 w6 w7 w8 »w9« w10 w11 w12…",
+        f"    +3.00  {rows[8][0]:>6.2f} -> {new[8][0]:<6.2f}[doc8]  »w0« w1 w2 w3…",
     ]
 
 
@@ -130,7 +130,7 @@ def test_a_perplexity_ranks_by_nats(project, rows):
     project.create("perplexity", losses(rows, "perplexity"))
     said = fail(project, "perplexity", losses(worse(rows), "perplexity"))
     assert f"    [doc3] {np.exp(np.mean(rows[3])):.4g} -> " in said
-    assert "[doc3] … w3 w4 w5 w6 w7 w8» w9« w10 w11 w12…" in said
+    assert "[doc3] … w3 w4 w5 w6 w7 w8 »w9« w10 w11 w12…" in said
 
 
 @pytest.mark.parametrize("missing", ["baseline", "score", "texts"])
@@ -149,7 +149,7 @@ def test_documents_of_another_order_are_paired_by_id(project, rows):
     turned = losses(worse(rows)[::-1])
     turned.ids = turned.ids[::-1]
     said = fail(project, "loss", turned)
-    assert "[doc3] … w3 w4 w5 w6 w7 w8» w9« w10 w11 w12…" in said
+    assert "[doc3] … w3 w4 w5 w6 w7 w8 »w9« w10 w11 w12…" in said
 
 
 def test_what_is_kept_is_bounded():
