@@ -164,5 +164,6 @@ class ModelLoader:
             source=str(source),
             trust_remote_code=settings.trust_remote_code,
             trust_pickle=settings.trust_pickle,
+            exact=settings.exact,
             **values,
         )

@@ -45,6 +45,8 @@ OPTIONS = (
     Option("prefetch", str, "auto", "compute before the first test, in batches, what the selected tests will ask",
            ("auto", "off")),
     Option("batch_size", int, 16, "prompts in one forward pass"),
+    Option("exact", bool, False, "batches of one fixed shape: an answer is bit-equal whatever is computed beside it "
+           "(in float16 and bfloat16 always)"),
     Option("memory_limit", str, "50%", "memory the loaded models of a session may take: 8GB, 512MB or 50%"),
     Option("logprob_margin", float, 0.05, "nats between two tokens within which a golden reads as a near-tie"),
     Option("drift_levels", str, "", "what a drift status does, as 'format-only=warn,near-tie=pass' (pass, warn, fail)"),
@@ -86,6 +88,7 @@ class Settings:
     offline: bool = False
     prefetch: str = "auto"
     batch_size: int = 16
+    exact: bool = False
     memory_limit: int = 8 << 30
     logprob_margin: float = 0.05
     drift_levels: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(DRIFT_LEVELS))

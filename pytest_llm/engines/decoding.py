@@ -14,6 +14,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.engines import buckets
 from pytest_llm.engines.loading import TOKEN_RULES
 from pytest_llm.engines.prompts import pad
 from pytest_llm.engines.rows import cache_argument, expand_cache
@@ -192,28 +193,34 @@ def decode(
     engine: LocalEngine,
     sequences: list[Draft],
     finished: Callable[[Draft], bool],
-    prefix: list[int],
-    cache: Any,
+    prefix: Sequence[int] = (),
+    cache: Any = None,
+    bucket: int = 0,
 ) -> None:
     """Generate all ``sequences``, each until ``finished`` says so.
 
-    ``cache`` holds the keys and values of ``prefix``, which all prompts begin with; padding goes after it.
+    ``cache`` holds the keys and values of ``prefix``, which all prompts begin with; padding goes after it. With
+    ``bucket``, dummies fill every pass up to a multiple of that many rows, and no sequence leaves before all are done.
     """
     import torch
     from transformers import GenerationConfig
 
     model, decoder_only = engine.model, engine.family == "decoder"
-    ids, mask = pad([s.prompt[len(prefix) :] for s in sequences], engine.pad_id, model.device, left=decoder_only)
+    prompts, length = [s.prompt[len(prefix) :] for s in sequences], 0
+    if bucket:
+        length = buckets.padded_length(max(map(len, prompts)))
+        prompts += [[engine.pad_id]] * (-len(prompts) % bucket)
+    ids, mask = pad(prompts, engine.pad_id, model.device, left=decoder_only, length=length)
     arguments: dict[str, Any] = {}
     if prefix:
-        shared = torch.tensor([prefix], device=model.device).expand(len(sequences), -1)
+        shared = torch.tensor([list(prefix)], device=model.device).expand(len(sequences), -1)
         ids, mask = torch.cat([shared, ids], 1), torch.cat([torch.ones_like(shared), mask], 1)
         arguments[cache_argument(model)] = expand_cache(cache, len(sequences))
 
     def loop(model: Any, input_ids: Any, *, generation_config: Any, **state: Any) -> Any:
         for name in ("logits_processor", "stopping_criteria"):
             state.pop(name)
-        running = list(sequences)
+        running, places = list(sequences), list(range(len(sequences)))
         starts = [s.prompt if decoder_only else input_ids[0].tolist() for s in running]
         rules = [Rules(engine, s, start) for s, start in zip(running, starts, strict=True)]
         unread, first = input_ids.shape[1] - len(prefix), True
@@ -224,16 +231,24 @@ def decode(
             outputs = model(**inputs, return_dict=True)
             state = model._update_model_kwargs_for_generation(outputs, state, not decoder_only)
             logits = outputs.logits[:, -1]
-            tokens = choose(running, rules, logits if logits.element_size() >= 4 else logits.float())
+            logits = logits if logits.element_size() >= 4 else logits.float()
+            tokens = [engine.pad_id] * len(input_ids)
+            if bucket:  # a sum over [1, V] is not rounded as one over [n, V] is
+                for place, sequence, rule in zip(places, running, rules, strict=True):
+                    (tokens[place],) = choose([sequence], [rule], logits[place : place + 1])
+            else:
+                tokens = choose(running, rules, logits)
             keep = [i for i, sequence in enumerate(running) if not finished(sequence)]
             if not keep:
                 return input_ids
             input_ids = torch.cat([input_ids, torch.tensor(tokens, device=input_ids.device)[:, None]], 1)
             if len(keep) < len(running):
-                rows = torch.tensor(keep, device=input_ids.device)
-                state = {name: _select(value, rows, len(running)) for name, value in state.items()}
-                input_ids = input_ids[rows]
                 running, rules = [running[i] for i in keep], [rules[i] for i in keep]
+                places = [places[i] for i in keep]
+                if not bucket:
+                    rows = torch.tensor(places, device=input_ids.device)
+                    state = {name: _select(value, rows, len(input_ids)) for name, value in state.items()}
+                    input_ids, places = input_ids[rows], list(range(len(running)))
             unread, first = 1, False
 
     # Lengths and penalties are each sequence's own, in `Rules`; this only prepares the model's inputs.

@@ -22,17 +22,19 @@ class Head:
         self._layer = model.get_output_embeddings()
         self._way: Literal["", "layer", "selected", "all"] = ""
 
-    def logits(self, inputs: Mapping[str, Any], rows: Any, columns: Any) -> Iterator[Any]:
+    def logits(self, inputs: Mapping[str, Any], rows: Any, columns: Any, *, apart: bool = False) -> Iterator[Any]:
         """Yield the logits at ``(rows[i], columns[i])`` in order, in chunks [n, vocabulary], float32 or better.
 
         ``inputs`` are the model's; ``rows`` and ``columns`` are index tensors on its device. To be consumed
-        under ``torch.no_grad``.
+        under ``torch.no_grad``. With ``apart`` no chunk spans two rows, where the model allows that (`layerwise`).
         """
         way = self._way or self._find_way(inputs)
         if way == "layer":
             hidden, _ = self._run(inputs, rows, columns, feed=1)
-            for start in range(0, len(hidden), CHUNK):
-                yield _widen(self._layer(hidden[start : start + CHUNK]))
+            counts = rows.unique_consecutive(return_counts=True)[1].tolist() if apart else [len(hidden)]
+            for part in hidden.split(counts):
+                for chunk in part.split(CHUNK):
+                    yield _widen(self._layer(chunk))
             return
         if way == "selected":
             logits = self._run(inputs, rows, columns, feed=len(rows))[1][0]
@@ -40,6 +42,11 @@ class Head:
             logits = self._model(**inputs).logits[rows, columns]
         for start in range(0, len(logits), CHUNK):
             yield _widen(logits[start : start + CHUNK])
+
+    @property
+    def layerwise(self) -> bool:
+        """Whether nothing comes after the output layer, so that it can be applied to any part of its input."""
+        return self._way == "layer"
 
     def _run(self, inputs: Mapping[str, Any], rows: Any, columns: Any, *, feed: int) -> tuple[Any, Any]:
         """Return the output layer's input at the positions [n, H], and the logits of the first ``feed``."""

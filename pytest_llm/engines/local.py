@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.engines import loading
+from pytest_llm.engines import buckets, loading
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.requests import Request, Tokenize
 
@@ -35,7 +35,8 @@ class LocalEngine:
     of configuration, tokenizer and weights is read when something first needs it. ``on_progress`` is
     called with the number of answers just finished.
 
-    In float16 and bfloat16 every request runs alone, because there a neighbour in the batch can change an answer.
+    With ``spec.exact``, and in float16 and bfloat16, where a neighbour in the batch can change an answer, decoders
+    compute in `buckets` and all else runs alone.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class LocalEngine:
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
         self.folder, self.spec, self.adapter = folder, spec, adapter
-        self.batch_size = 1 if self.exact else batch_size
+        self.batch_size = buckets.ROWS if self.exact else batch_size
         self.load_seconds = 0.0
         self._on_progress = on_progress
 
@@ -101,8 +102,26 @@ class LocalEngine:
 
     @property
     def exact(self) -> bool:
-        """Whether the dtype is so coarse that a neighbour in the batch can change an answer."""
-        return self.spec.dtype in ("float16", "bfloat16")
+        """Whether a neighbour in the batch must change nothing at all, not even by rounding."""
+        return self.spec.fixed_shapes
+
+    @property
+    def bucket(self) -> int:
+        """Rows that every pass of a decoder is filled up to; 0 where its shape is free, or no bucket helps.
+
+        Free too is a batch size that was set on an exact engine: to see what it changes.
+        """
+        wanted = self.exact and self.batch_size == buckets.ROWS and self.family == "decoder"
+        return buckets.ROWS if wanted and self._buckets_hold else 0
+
+    @functools.cached_property
+    def _buckets_hold(self) -> bool:
+        return buckets.hold(self)
+
+    @property
+    def free_size(self) -> int:
+        """Sequences in a forward pass whose shape follows what is in it."""
+        return 1 if self.exact and self.batch_size == buckets.ROWS else self.batch_size
 
     @property
     def nbytes(self) -> int:

@@ -45,7 +45,7 @@ def activations(engine: LocalEngine, group: list[tuple[int, Activations]]) -> It
         elif request.source is not None:
             raise InvalidInputError(f"request {index}: a source is for encoder-decoders")
         rows.append(row)
-    size = engine.batch_size
+    size = engine.free_size
     for batch, answers in in_batches(
         rows,
         lambda batch: _answers(engine, batch),

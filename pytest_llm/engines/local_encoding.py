@@ -67,7 +67,7 @@ def embed(engine: LocalEngine, group: list[tuple[int, Embed]]) -> Iterator[tuple
         ids = encode(engine.tokenizer, request.text, special=True)
         check_length(engine, len(ids), index)
         items.append((index, request, ids))
-    size = engine.batch_size
+    size = engine.free_size
     for batch, vectors in in_batches(
         items,
         lambda batch: _vectors(engine, batch),

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.engines import buckets
 from pytest_llm.engines.batching import in_batches, share_prefixes
 from pytest_llm.engines.decoding import (
     Draft,
@@ -57,8 +58,13 @@ def generate(engine: LocalEngine, group: list[tuple[int, Generate]]) -> Iterator
 
 
 def _plain(engine: LocalEngine, jobs: list[_Job]) -> Iterator[tuple[int, Answer]]:
-    shareable = engine.family == "decoder" and not engine.exact
-    for prefix, members in share_prefixes(jobs, lambda job: job.prompt) if shareable else [([], jobs)]:
+    bucket = engine.bucket if jobs else 0
+    groups: list[tuple[list[int], list[_Job]]] = [([], jobs)]
+    if bucket:
+        groups = [([], group) for group in buckets.by_length(jobs, lambda job: len(job.prompt))]
+    elif engine.family == "decoder" and not engine.exact:
+        groups = share_prefixes(jobs, lambda job: job.prompt)
+    for prefix, members in groups:
         cache = prefix_cache(engine, prefix) if prefix else None
         if cache is None:
             prefix = []
@@ -71,14 +77,15 @@ def _plain(engine: LocalEngine, jobs: list[_Job]) -> Iterator[tuple[int, Answer]
                 for job in batch
             ]
             with torch.no_grad(), quiet():
-                decode(engine, [s for one in made for s in one], lambda s: _finished(engine, s), prefix, cache)
+                decode(engine, [s for one in made for s in one], lambda s: _finished(engine, s), prefix, cache, bucket)
             return made
 
         for batch, made in in_batches(
             members,
             compute,
-            size=engine.batch_size,
-            length=lambda job: len(job.prompt),
+            size=bucket or engine.free_size,
+            # In a bucket all wait for the last, and their prompts are of one length as it is.
+            length=lambda job: job.request.max_new_tokens if bucket else len(job.prompt),
             weight=lambda job: job.request.num_return_sequences,
         ):
             for job, sequences in zip(batch, made, strict=True):
@@ -148,7 +155,7 @@ def _beams(engine: LocalEngine, jobs: list[_Job]) -> Iterator[tuple[int, Answer]
         for batch, found in in_batches(
             members,
             lambda batch: _search(engine, batch),
-            size=engine.batch_size,
+            size=engine.free_size,
             length=lambda job: len(job.prompt),
             weight=lambda job: job.request.num_beams,
         ):

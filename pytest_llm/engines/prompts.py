@@ -106,11 +106,11 @@ def require_text(text: str, index: int) -> None:
         raise InvalidInputError(f"request {index}: the text is empty, so there is nothing to measure")
 
 
-def pad(rows: Sequence[list[int]], pad_id: int, device: Any, *, left: bool = False) -> tuple[Any, Any]:
-    """Return ids and mask (1 where there is a token), both [rows, longest], padded on one side."""
+def pad(rows: Sequence[list[int]], pad_id: int, device: Any, *, left: bool = False, length: int = 0) -> tuple[Any, Any]:
+    """Return ids and mask (1 where there is a token), [rows, longest], padded on one side to ``length`` or more."""
     import torch
 
-    longest = max(map(len, rows))
+    longest = max(length, *map(len, rows))
     ids = torch.full((len(rows), longest), pad_id, dtype=torch.long)
     mask = torch.zeros((len(rows), longest), dtype=torch.long)
     for i, row in enumerate(rows):

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.engines import buckets
 from pytest_llm.engines.batching import in_batches, share_prefixes
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.prompts import pad
@@ -54,20 +55,25 @@ def evaluate(engine: LocalEngine, rows: Sequence[Row], top_k: int = 0) -> Iterat
     if nothing:
         yield [(row, []) for row in nothing]
         rows = [row for row in rows if row.targets]
-    shareable = engine.family == "decoder" and not engine.exact
-    groups = share_prefixes(rows, _before_targets) if shareable else [([], list(rows))]
+    bucket = engine.bucket
+    groups: list[tuple[list[int], list[Row]]]
+    if bucket:
+        groups = [([], group) for group in buckets.by_length(rows, _padded_length)]
+    elif engine.family == "decoder" and not engine.exact:
+        groups = share_prefixes(rows, _before_targets)
+    else:
+        groups = [([], list(rows))]
+    size = bucket or engine.free_size
     for prefix, members in groups:
         cache = prefix_cache(engine, prefix) if prefix else None
         if cache is None:
             prefix = []
 
         def compute(batch: list[Row], prefix: list[int] = prefix, cache: Any = cache) -> list[list[Scored]]:
-            return _forward(engine, batch, prefix, cache, top_k)
+            return forward(engine, batch, prefix, cache, top_k, bucket)
 
-        size = engine.batch_size
-        for batch, scored in in_batches(
-            members, compute, size=size, length=_padded_length, tokens=size * TOKENS_PER_ROW
-        ):
+        tokens = None if bucket else size * TOKENS_PER_ROW
+        for batch, scored in in_batches(members, compute, size=size, length=_padded_length, tokens=tokens):
             yield list(zip(batch, scored, strict=True))
 
 
@@ -106,14 +112,21 @@ def expand_cache(cache: Any, rows: int) -> Any:
 
 
 def forward_inputs(
-    engine: LocalEngine, batch: list[Row], prefix: Sequence[int] = (), cache: Any = None
+    engine: LocalEngine, batch: list[Row], prefix: Sequence[int] = (), cache: Any = None, bucket: int = 0
 ) -> dict[str, Any]:
     """Return the model's arguments for one pass over ``batch``, less the ``prefix`` that ``cache`` holds.
+
+    With ``bucket``, dummies fill it up to that many rows, and padding to the length of their bucket.
 
     Tokens after a position cannot change it: a causal model needs no mask when the padding is on the right.
     """
     model, device = engine.model, engine.model.device
-    ids, mask = pad([row.ids[len(prefix) :] for row in batch], engine.pad_id, device)
+    tokens = [row.ids[len(prefix) :] for row in batch]
+    length = 0
+    if bucket:
+        length = buckets.padded_length(max(map(len, tokens)))
+        tokens += [[engine.pad_id]] * (bucket - len(tokens))
+    ids, mask = pad(tokens, engine.pad_id, device, length=length)
     if engine.family == "masked":
         return {"input_ids": ids, "attention_mask": mask}
     if engine.family == "encoder-decoder":
@@ -129,15 +142,23 @@ def forward_inputs(
     return {"input_ids": ids, "use_cache": False}
 
 
-def _forward(engine: LocalEngine, batch: list[Row], prefix: list[int], cache: Any, top_k: int) -> list[list[Scored]]:
+def forward(
+    engine: LocalEngine,
+    batch: list[Row],
+    prefix: Sequence[int] = (),
+    cache: Any = None,
+    top_k: int = 0,
+    bucket: int = 0,
+) -> list[list[Scored]]:
+    """Return the scored targets of every row, in one pass; see `forward_inputs`."""
     import torch
 
-    inputs = forward_inputs(engine, batch, prefix, cache)
+    inputs = forward_inputs(engine, batch, prefix, cache, bucket)
     where = [(i, p - len(prefix), token) for i, row in enumerate(batch) for p, token in row.targets]
     index = torch.tensor(where, device=engine.model.device)
     scored: list[Scored] = []
     with torch.no_grad(), quiet():
-        for logits in engine.head.logits(inputs, index[:, 0], index[:, 1]):
+        for logits in engine.head.logits(inputs, index[:, 0], index[:, 1], apart=bool(bucket)):
             scored += _score(logits, index[len(scored) : len(scored) + len(logits), 2], top_k)
     results = iter(scored)
     return [[next(results) for _ in row.targets] for row in batch]

@@ -19,15 +19,15 @@ def identity(digest: str, spec: ModelSpec) -> dict[str, Any]:
 
     ``digest`` covers the content of the weights, adapter, tokenizer, config and chat template. ``shape``
     says how batches are formed: ``any`` in float32 and above, where neighbours change nothing but
-    rounding; ``single`` in reduced precision, where they would.
+    rounding; ``bucket-1`` with ``--llm-exact`` and in reduced precision (`pytest_llm.engines.buckets`); the number
+    is raised when that way of forming them changes.
     """
-    reduced = spec.dtype in ("bfloat16", "float16")
     facts = {
         "weights": digest,
         "dtype": spec.dtype,
         "attention": spec.attn_implementation,
         "device": environment.device_type(environment.resolve_device(spec.device)),
-        "shape": "single" if reduced else "any",
+        "shape": "bucket-1" if spec.fixed_shapes else "any",
         "torch": environment.version("torch"),
         "transformers": environment.version("transformers"),
         "engine": ENGINE_VERSION,

@@ -18,6 +18,12 @@ class ModelSpec:
     attn_implementation: str = "sdpa"
     trust_remote_code: bool = False
     trust_pickle: bool = False
+    exact: bool = False
+
+    @property
+    def fixed_shapes(self) -> bool:
+        """Whether neighbours in a batch must change nothing at all: on request, and in coarse dtypes always."""
+        return self.exact or self.dtype in ("float16", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,7 @@ def minilm(shared_cache, tmp_path_factory):
 
 
 def engine_for(folder, **arguments):
-    spec = {name: arguments.pop(name) for name in ("dtype", "adapter", "trust_pickle") if name in arguments}
+    spec = {name: arguments.pop(name) for name in ("dtype", "exact", "adapter", "trust_pickle") if name in arguments}
     adapter = spec.get("adapter")
     if adapter is not None:
         spec["adapter"] = str(adapter)

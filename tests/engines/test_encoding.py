@@ -53,7 +53,7 @@ def test_minilm_embeddings_equal_pooling_by_hand(minilm):
     assert cat @ feline > cat @ stocks + 0.3
     assert engine.describe()["architecture"] == "BertModel"
     with pytest.raises(
-        InvalidInputError, match=r"cannot answer 'generate': this encoder model answers embed, tokenize"
+        InvalidInputError, match=r"cannot answer 'generate': this encoder model answers activations, embed, tokenize"
     ):
         answers(engine, [Generate("hello")])
 

@@ -1,0 +1,85 @@
+"""Buckets: passes of one fixed shape, so that an answer is bit-equal whatever is computed beside it.
+
+A pass holds `ROWS` rows of a length that only the request decides; what a batch leaves empty is filled with dummies.
+The kernels of a matrix product are chosen by its shape, so equal shapes round equally, in whatever row a prompt stands.
+Everything after the model (evidence, choice, the output layer of scoring) is computed row by row.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pytest_llm.engines.loading import quiet
+
+if TYPE_CHECKING:
+    from pytest_llm.engines.local import LocalEngine
+
+Item = TypeVar("Item")
+
+#: Rows of every pass. A lone request costs as much as these: fewer would be slower for many, more for one.
+ROWS = 8
+
+
+def padded_length(tokens: int) -> int:
+    """Return the length of the bucket for a row of ``tokens``: 16, 32, 48, 64, 96, 128, 192, ...
+
+    It is never ``tokens`` itself. A batch without any padding would get no mask, and so another attention kernel.
+    """
+    power = max(16, 1 << tokens.bit_length())
+    between = power * 3 // 4
+    return between if between > max(tokens, 32) else power
+
+
+def by_length(items: Iterable[Item], tokens: Callable[[Item], int]) -> list[list[Item]]:
+    """Group items by the length of their bucket."""
+    groups: dict[int, list[Item]] = defaultdict(list)
+    for item in items:
+        groups[padded_length(tokens(item))].append(item)
+    return list(groups.values())
+
+
+def hold(engine: LocalEngine) -> bool:
+    """Check on the model itself that neighbours change nothing, and warn where they do.
+
+    A needle is answered in two random rows, among other random prompts each time: its logprobs, generated and scored,
+    must be the same bits. The negative control is another prompt in the same batch, which must have others.
+    """
+    rng = random.Random(0)
+    vocabulary = engine.config.get_text_config(decoder=True).vocab_size
+
+    def prompt() -> list[int]:
+        return [rng.randrange(vocabulary) for _ in range(rng.randint(5, 14))]
+
+    needle = prompt()
+    (first, other), (second, _) = (_answers(engine, needle, [prompt() for _ in range(ROWS - 1)], rng) for _ in range(2))
+    if first == second != other and engine.head.layerwise:
+        return True
+    warnings.warn(
+        f"pytest_llm: a neighbour in the batch changes the answers of {engine.spec.source!r} even in batches of one "
+        "shape (experts that share capacity do that): it is asked one prompt at a time",
+        stacklevel=2,
+    )
+    return False
+
+
+def _answers(engine: LocalEngine, needle: list[int], others: list[list[int]], rng: random.Random) -> tuple[Any, Any]:
+    """Return what the needle gets in a random row, and what one of the others gets beside it."""
+    import torch
+
+    from pytest_llm.engines.decoding import Draft, decode
+    from pytest_llm.engines.rows import Row, forward
+    from pytest_llm.requests import Generate
+
+    at = rng.randrange(ROWS)
+    prompts = [*others[:at], needle, *others[at:]]
+    drafts = [Draft(Generate("", max_new_tokens=2), prompt) for prompt in prompts]
+    rows = [Row(0, prompt, [(0, prompt[1]), (len(prompt) - 2, prompt[-1])]) for prompt in prompts]
+    with torch.no_grad(), quiet():
+        decode(engine, drafts, lambda draft: len(draft.token_ids) == 2, bucket=ROWS)
+    scored = forward(engine, rows, bucket=ROWS)
+    seen = [(d.token_ids, d.logprobs, d.margins, s) for d, s in zip(drafts, scored, strict=True)]
+    return seen[at], seen[at - 1]
