@@ -33,6 +33,7 @@ KEPT = 100
 #: Characters of one text in a record.
 MAX_TEXT = 20_000
 
+_FIELDS = frozenset({"id", "started", "git", "environment", "settings", "models", "requests", "tests", "verdicts"})
 _SETTINGS = ("update", "cache", "offline", "logprob_margin", "alpha", "power", "correction", "strict_gates")
 _VERSIONS = ("pytest-llm-regression", "pytest", "torch", "transformers", "evaluate", "sacrebleu")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -99,7 +100,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text("utf-8"))
         schema = data["schema"]
-        if not isinstance(schema, int) or not isinstance(data["verdicts"], list):
+        if not isinstance(schema, int) or not _FIELDS <= data.keys():
             raise TypeError("not the fields of a run record")
     except OSError as error:
         raise InvalidInputError(f"{path}: the run record cannot be read: {error.strerror}") from None

@@ -1,0 +1,48 @@
+"""``pytest-llm report``: render a run record again, the newest of this project or one from elsewhere (CI)."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pytest_llm.cli.common import project_settings
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.files import write_atomic
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "report",
+        help="render the record of a run as HTML or Markdown",
+        description="Without --html or --markdown, the Markdown is printed.",
+    )
+    parser.add_argument("record", nargs="?", type=Path, metavar="RECORD", help="a run record [the newest here]")
+    parser.add_argument("--html", type=Path, metavar="PATH", help="write the HTML report")
+    parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the Markdown summary")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from pytest_llm.history.runfile import latest, read
+    from pytest_llm.reports.html import html
+    from pytest_llm.reports.markdown import markdown
+
+    path = arguments.record
+    if path is None:
+        settings = project_settings()
+        path = latest(settings.cache_dir, settings.root)
+        if path is None:
+            raise InvalidInputError(f"there is no run record of {settings.root}: run pytest first, or name a record")
+    data = read(path)
+    try:
+        if arguments.html:
+            write_atomic(arguments.html, html(data))
+        if arguments.markdown:
+            write_atomic(arguments.markdown, markdown(data))
+    except OSError as error:
+        raise InvalidInputError(f"the report could not be written: {error}") from None
+    if not (arguments.html or arguments.markdown):
+        print(markdown(data))
+    return 0

@@ -1,0 +1,44 @@
+"""``pytest-llm report``, and the hook that refuses a commit while candidates wait."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pytest_llm.reports.html import html
+from pytest_llm.reports.markdown import markdown
+from tests.conftest import COMMAND
+
+HOOKS = Path(__file__).parents[2] / ".pre-commit-hooks.yaml"
+
+
+def test_it_renders_the_newest_record_or_the_one_named(suite):
+    suite.runpytest("--llm-record=ci.json")
+    data = json.loads((suite.path / "ci.json").read_text("utf-8"))
+    printed = suite.run(COMMAND, "report")
+    assert printed.ret == 0
+    assert printed.outlines == markdown(data).split("\n")
+    assert suite.run(COMMAND, "report", "ci.json", "--html=out/r.html", "--markdown=out/r.md").ret == 0
+    assert (suite.path / "out/r.html").read_text("utf-8") == html(data)
+    assert (suite.path / "out/r.md").read_text("utf-8") == markdown(data)
+
+
+def test_it_says_what_it_cannot_do(pytester, cache_dir):
+    none = pytester.run(COMMAND, "report")
+    assert none.ret == 2
+    none.stderr.fnmatch_lines(["pytest-llm report: there is no run record of *: run pytest first, or name a record"])
+    (pytester.path / "x.json").write_text("{}")
+    other = pytester.run(COMMAND, "report", "x.json")
+    assert other.ret == 2
+    other.stderr.fnmatch_lines(["pytest-llm report: x.json: this is no run record*"])
+
+
+def test_the_pre_commit_hook_refuses_while_candidates_wait(suite):
+    yaml = pytest.importorskip("yaml")
+    (hook,) = yaml.safe_load(HOOKS.read_text())
+    command = hook["entry"].replace("pytest-llm", COMMAND).split()
+    assert suite.run(*command).ret == 0
+    suite.runpytest()
+    assert suite.run(*command).ret == 1
+    suite.run(COMMAND, "review", "accept", "--all")
+    assert suite.run(*command).ret == 0
