@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.engines import buckets, loading
+from pytest_llm.engines import buckets, loading, threads
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.requests import Request, Tokenize
 
@@ -70,6 +70,8 @@ class LocalEngine:
         config = self.config
         model = loading.load_model(self.folder, self.spec, self.adapter, config)
         self.load_seconds = time.perf_counter() - start
+        if not self.exact:  # another number of threads rounds otherwise: exact answers keep torch's own
+            threads.share_cores()
         return model
 
     @functools.cached_property
@@ -147,6 +149,8 @@ class LocalEngine:
 
     def close(self) -> None:
         """Let go of weights and tokenizer; a later request loads them again."""
+        if "model" in vars(self) and not self.exact:
+            threads.give_back()
         for name in ("model", "head", "tokenizer"):
             vars(self).pop(name, None)
         gc.collect()
