@@ -64,9 +64,16 @@ def describe(here: Mapping[str, Any]) -> str:
     return ", ".join(_names(here).values())
 
 
-def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """Return the names that hold ``here`` and not ``there``, as ``--llm-variant`` takes them."""
-    return ",".join(name for name in _names(here).values() if there and _fact(name, there) is None)
+def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> Names:
+    """Return the names that hold ``here`` and not ``there``, to the minor version."""
+    return tuple(name for name in _names(here).values() if there and _fact(name, there) is None)
+
+
+def flags(names: Names, settings: Settings) -> str:
+    """Return what a command needs to write the variant ``names``: the option, and those that made this environment."""
+    given = [name for name in ("device", "dtype", "attn_implementation") if name in settings.given]
+    made = "".join(f" --llm-{name.replace('_', '-')}={getattr(settings, name)}" for name in given)
+    return f"{made} --llm-variant={','.join(names)}" if names else ""
 
 
 def _names(here: Mapping[str, Any]) -> dict[str, str]:

@@ -82,10 +82,10 @@ def test_life_of_a_variant(suite, monkeypatch):
         [
             "*golden '1': in another environment (device cpu → cuda, torch 2.13.0+cpu → 2.13.0+cu128), drifted*",
             '*note: if it is right here, keep it beside that one: pytest "test_life.py::test_text" '
-            "--llm-update=new --llm-variant=cuda",
+            "--llm-update=new --llm-device=cuda --llm-variant=cuda",
             "*quality 0.59 is worse than its baseline 0.69 by 0.10 (margin 0.01)",
             "*note: the environment changed since the baseline, which may explain this: device cpu -> cuda,*",
-            '*pytest "test_life.py::test_score" --llm-update=new --llm-variant=cuda',
+            '*pytest "test_life.py::test_score" --llm-update=new --llm-device=cuda --llm-variant=cuda',
         ]
     )
     suite.runpytest("--llm-update=new").assert_outcomes(failed=2)  # nothing is made unasked
@@ -237,4 +237,4 @@ def test_names_have_one_order_and_one_spelling():
     assert (variants.names_of(path), variants.plain_of(path)) == (asked, Path("d/test_a[x.y]--1.json"))
     # A test that chose another dtype keeps the part of the request that holds for it.
     assert variants.holding(asked, {**here, "dtype": "float32"}) == ("cuda", "torch-2.14")
-    assert variants.difference({**here, "device": "cpu", "torch": "2.14.0"}, here) == "cuda"
+    assert variants.difference({**here, "device": "cpu", "torch": "2.14.0"}, here) == ("cuda",)

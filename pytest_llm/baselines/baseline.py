@@ -161,14 +161,14 @@ class Baseline:
         notes = changes.around(now, before)
         apart = variants.difference(before.environment, now.environment)
         if moved and apart and not self._settings.variant and not verdict.ok:
-            own = f"{self._command('new')} --llm-variant={apart}"
+            own = self._command("new", apart)
             notes.append(f"if it is right here, give this environment a baseline of its own: {own}")
         return dataclasses.replace(verdict, notes=(*notes, *verdict.notes))
 
-    def _command(self, update: str) -> str:
+    def _command(self, update: str, variant: variants.Names = ()) -> str:
         quoted = "".join("\\" + c if c in '"\\$`' else c for c in self._location.nodeid)
-        variant = f" --llm-variant={','.join(self._settings.variant)}" if self._settings.variant else ""
-        return f'pytest "{quoted}" --llm-update={update}{variant}'
+        flags = variants.flags(variant or self._settings.variant, self._settings)
+        return f'pytest "{quoted}" --llm-update={update}{flags}'
 
 
 def _placed(verdict: Verdict, place: variants.Choice) -> Verdict:

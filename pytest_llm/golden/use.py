@@ -98,7 +98,7 @@ class Use:
         notes = [*drift.notes, f"golden file: {self._shown(self.path)}"]
         apart = variants.difference(golden.environment, self.new.environment)
         if apart and not self.settings.variant and drift.status != "stale":
-            notes.append(f"if it is right here, keep it beside that one: {self._command('new')} --llm-variant={apart}")
+            notes.append(f"if it is right here, keep it beside that one: {self._command('new', apart)}")
         notes.append("accept or reject it without the model: pytest-llm review")
         if self.place.target != self.path:
             notes.append(f"accepting makes a variant: {self._shown(self.place.target)}")
@@ -145,8 +145,7 @@ class Use:
         except ValueError:
             return str(path)
 
-    def _command(self, update: str) -> str:
+    def _command(self, update: str, variant: variants.Names = ()) -> str:
         nodeid = self.location.nodeid
         quoted = shlex.quote(nodeid) if any(c in nodeid for c in '"$`\\!') else f'"{nodeid}"'
-        variant = f" --llm-variant={','.join(self.settings.variant)}" if self.settings.variant else ""
-        return f"pytest {quoted} --llm-update={update}{variant}"
+        return f"pytest {quoted} --llm-update={update}{variants.flags(variant or self.settings.variant, self.settings)}"
