@@ -1,7 +1,7 @@
 """A run as Markdown: the comment on a pull request, and GitHub's step summary.
 
-A model's output must not become markup, a link or a mention: in prose every punctuation character of it is written
-as a character reference, and a block of it has a fence longer than any run of backticks in it.
+A model's output must not become markup, a link or a mention: in prose the characters that could are written
+as character references, and a block of it has a fence longer than any run of backticks in it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ LIMIT = 60_000
 #: Rows of each table; characters of a cell and of a block.
 ROWS, CELL, BLOCK = 100, 200, 6_000
 
-_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
+#: What can be markup, a link, a mention, a reference or an emoji inside a line. A dot is, outside a number.
+_ACTIVE = re.compile(r"[!#$&*:<>@\[\\\]^_`{|}~]|(?<!\d)\.|\.(?!\d)")
 _ICONS = {"failed": "❌", "error": "⚠️", "warned": "🔶", "passed": "✅", "skipped": "⏭️"}
 
 
@@ -43,7 +44,7 @@ def markdown(data: dict[str, Any], limit: int = LIMIT) -> str:
 
 def literal(text: str, width: int = CELL) -> str:
     """Return untrusted ``text`` as one line of Markdown that shows it and does nothing else."""
-    return _PUNCTUATION.sub(lambda match: f"&#{ord(match[0])};", visible(shorten(text, width)))
+    return _ACTIVE.sub(lambda match: f"&#{ord(match[0])};", visible(shorten(text, width)))
 
 
 def block(text: str) -> str:
