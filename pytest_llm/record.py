@@ -74,8 +74,8 @@ class RunRecord:
 
     ``goldens`` maps a golden's path to the node id of the test that used it. ``passed`` holds the node ids of
     tests that passed, ``collected`` of those that were selected; ``filtered`` says that others were not.
-    ``asked`` holds what models were asked, ``tests`` how each test came out.
-    ``obsolete`` are goldens that a complete run did not use, ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test that runs now, and
+    ``asked`` holds what models were asked, ``tests`` how each test came out. ``obsolete`` are goldens that a complete
+    run did not use, ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test that runs now, and
     ``details`` what its failing assertion had no room for. ``repeat`` counts the runs of that test's body from 0.
     ``watch`` takes what its checks measure while it is being calibrated; ``observations`` are what it took, as data.
     """
@@ -134,7 +134,9 @@ class RunRecord:
         self.tests.update({nodeid: TestResult(**test) for nodeid, test in data["tests"].items()})
         for key, fields in data["models"].items():
             other = ModelUse(**fields)
-            mine = self.models.setdefault(key, dataclasses.replace(other, asked=0, computed=0, ahead=0, load_seconds=0.0))
+            mine = self.models.setdefault(
+                key, dataclasses.replace(other, asked=0, computed=0, ahead=0, load_seconds=0.0)
+            )
             mine.asked += other.asked
             mine.computed += other.computed
             mine.ahead += other.ahead
