@@ -63,16 +63,17 @@ def assert_batch_invariant(
     """Assert that an answer does not depend on the batch it was computed in.
 
     Each prompt is computed alone, then with all the others in batches, then padded to a longer neighbour. Against
-    the answer alone, no logprob may move by more than ``atol``, and no token may change, except at a tie: where in
-    both runs the two tokens are each other's runner-up and lie within ``2 * atol``, as two logprobs that each moved
-    by ``atol`` can. After a tie the texts are different ones, and are not compared further. Sampled answers and
-    beams have no ties: there every change of a token counts.
+    the answer alone, no logprob may move by more than ``atol``, and no token may change, except at a tie: the two
+    tokens are each other's runner-up, and lie so close that two logprobs which each moved by ``atol`` can swap them
+    (half of what the two runs' margins come to is within ``atol``). After a tie the texts are different ones, and are
+    not compared further. Sampled answers and beams have no ties: there every change of a token counts.
 
     Args:
         llm: the model.
         prompts: a list of at least two prompts, each a text or a list of chat messages.
-        batch_size: prompts in one forward pass; by default as the run has it, which in float16 and bfloat16 is 1.
-        atol: nats by which a logprob may move.
+        batch_size: prompts in one forward pass; by default as the run has it. In float16, bfloat16 and under
+            ``--llm-exact`` those are batches of one fixed shape; another size shows what that shape is good for.
+        atol: nats by which a logprob may move; 0 where batches have one fixed shape must hold too.
         arguments: those of ``llm.generate``.
 
     Returns:
@@ -93,15 +94,19 @@ def assert_batch_invariant(
     with _engine(llm, 3 * len(requests)) as (engine, advance), _batches_of(engine, batch_size) as size:
         alone = [_answers(engine, [request], advance)[0] for request in requests]
         found = [_compare("batched", alone, _answers(engine, requests, advance), 2 * atol)]
-        if size > 1:
+        if size > 1:  # beside fewer prompts, to have room for the neighbour
             found.append(_compare("padded", alone, _padded(engine, requests, size, advance), 2 * atol))
-    how = f"in batches of {size}" if size > 1 else "one at a time, which is how this engine computes this dtype,"
+    how = f"in batches of {size}" if size > 1 else "one at a time, which is how this engine computes them,"
     return record.settle(_verdict("batch invariant", how, found, float(atol), len(requests)))
 
 
 @dataclasses.dataclass
 class _Deviation:
-    """How answers moved against the reference: ``shift`` is the largest difference of a logprob, in nats."""
+    """How answers moved against the reference: ``shift`` is the largest difference of a logprob, in nats.
+
+    Where greedy answers part, the gap between the two tokens moved by both margins together at least, and so one of
+    their logprobs by half of that.
+    """
 
     shift: float = 0.0
     tokens: int = 0
@@ -125,7 +130,10 @@ def _compare(label: str, old: Sequence[list[Generation]], new: Sequence[list[Gen
                 found.differing += sum(a.token_ids[i : i + 1] != b.token_ids[i : i + 1] for i in range(same, longest))
                 found.ties += one.tie
                 found.parted += not one.tie
-                margins = " and ".join(f"{side.margins[same]:.3g}" for side in (a, b) if same < len(side.margins))
+                beside = [side.margins[same] for side in (a, b) if same < len(side.margins)]
+                if len(beside) == 2 and min(beside) >= 0:
+                    found.shift = max(found.shift, sum(beside) / 2)
+                margins = " and ".join(f"{margin:.3g}" for margin in beside)
                 why = "a tie" if one.tie else f"no tie within {bound:g}"
                 found.lines.append(f"prompt {number}, {label}: {one.words}, margins {margins} nats: {why}")
     return found
@@ -136,7 +144,7 @@ def _verdict(name: str, how: str, found: Sequence[_Deviation], atol: float, n: i
     parted, ties = sum(one.parted + one.ties for one in found), sum(one.ties for one in found)
     ok = shift <= atol and parted == ties
     lines = [line for one in found for line in one.lines]
-    words = f"logprobs moved by up to {shift:.3g} nats" if shift else "logprobs are equal bit by bit"
+    words = f"logprobs moved by up to {shift:.3g} nats" if shift else "their logprobs are equal bit by bit"
     words += f", and {parted} answer{'s' * (parted != 1)} parted ({ties} at a tie)" if parted else ""
     return Verdict(
         kind="threshold",
@@ -185,7 +193,7 @@ def _batches_of(engine: Any, size: int | None) -> Iterator[int]:
         raise InvalidInputError("assert_batch_invariant needs an engine in this process, whose batches it can choose")
     engine.batch_size = own if size is None else size
     try:
-        yield engine.batch_size
+        yield getattr(engine, "bucket", 0) or getattr(engine, "free_size", engine.batch_size)
     finally:
         engine.batch_size = own
 

@@ -70,7 +70,7 @@ def test_it_measures_without_judging_and_proposes_margins(project, cache_dir):
             "golden vector * 1e-12 * atol=*e-0*  *::test_golden",
             "baseline loss * 1e-09 * margin=*e-0*  *::test_loss",
             "threshold loss * 0.5 * at_most=*  *::test_loss",
-            "success rate * 10 * succeed  min_success=*  *::test_repeated",
+            "success rate * 10 * succeed * min_success=*  *::test_repeated",
             "baseline cats * 0.01 * 0.* margin=*  *::test_sampled",
             "1 + 5 runs a test. Each proposal raises a false alarm in 0.05 of comparisons, if noise is normal;",
             "whatever the noise, a margin does in at most 0.29 of them. Written to llm_calibration.json*",

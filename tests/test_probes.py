@@ -53,27 +53,26 @@ def test_float32_is_deterministic_and_batch_invariant_and_the_store_is_not_asked
         )
 
 
-def test_bfloat16_is_invariant_alone_and_not_in_batches(run):
+def test_bfloat16_is_invariant_in_batches_of_one_shape_and_not_in_others(run):
     """The negative control: the same probe must fail where neighbours are known to change answers."""
     body = """
     TEXTS = ["Once upon a time there was", "The capital of France is", "Water boils at", "def fibonacci(n):",
              "My favourite food is", "The quick brown fox jumps over the lazy dog and then it", "Roses are red,"]
 
     @pytest.mark.llm(dtype="bfloat16")
-    def test_alone(llm):
-        print("HEADLINE", assert_batch_invariant(llm, TEXTS[:2], max_new_tokens=8).headline)
+    def test_as_the_engine_does(llm):
+        print("HEADLINE", assert_batch_invariant(llm, TEXTS[:3], max_new_tokens=8, atol=0).headline)
 
     @pytest.mark.llm(dtype="bfloat16")
     def test_batched(llm):
-        assert_batch_invariant(llm, TEXTS, max_new_tokens=16, batch_size=8)
+        assert_batch_invariant(llm, TEXTS, max_new_tokens=16, batch_size=7)
     """
     result = run(body)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [
-            "E*AssertionError: 7 prompts in batches of 8 are not batch invariant: logprobs moved by up to 0.0* nats*",
-            "HEADLINE 2 prompts one at a time, which is how this engine computes this dtype, are batch invariant: "
-            "logprobs are equal bit by bit",
+            "E*AssertionError: 7 prompts in batches of 7 are not batch invariant: logprobs moved by up to 0.0* nats*",
+            "HEADLINE 3 prompts in batches of 8 are batch invariant: their logprobs are equal bit by bit",
         ]
     )
 
@@ -139,6 +138,7 @@ def test_a_tie_is_told_from_a_preference(run):
         old = answer([1, 2, 3], [9, 4, 9], [5.0, 1e-3, 5.0])
         tied = _compare("batched", [old], [answer([1, 4, 7], [9, 2, 9], [5.0, 5e-4, 5.0])], 2e-3)
         assert (tied.ties, tied.parted, tied.differing, tied.tokens) == (1, 0, 2, 3)
+        assert tied.shift == pytest.approx((1e-3 + 5e-4) / 2)
         assert tied.lines == ["prompt 0, batched: token 1: '2' → '4', margins 0.001 and 0.0005 nats: a tie"]
         preferred = _compare("batched", [old], [answer([1, 4, 7], [9, 2, 9], [5.0, 3e-3, 5.0])], 2e-3)
         assert (preferred.ties, preferred.parted) == (0, 1)
