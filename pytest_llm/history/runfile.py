@@ -42,7 +42,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def document(run: RunRecord, settings: Settings, *, started: float, exit_status: int) -> dict[str, Any]:
     """Return the record as the document that the schema describes. ``started`` is in seconds since 1970."""
     concerned = run.concerned
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(started))
+    stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(started))}{int(started % 1 * 1000):03d}Z"
     verdicts: list[Any] = plain([verdict.to_json() for verdict in run.verdicts])
     return {
         "schema": SCHEMA,
