@@ -100,7 +100,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text("utf-8"))
         schema = data["schema"]
-        if not isinstance(schema, int) or not _FIELDS <= data.keys():
+        if not isinstance(schema, int) or not data.keys() >= _FIELDS:
             raise TypeError("not the fields of a run record")
     except OSError as error:
         raise InvalidInputError(f"{path}: the run record cannot be read: {error.strerror}") from None
