@@ -93,9 +93,7 @@ def judge(score: Score, bound: Threshold) -> Verdict:
     if error is not None:
         figures["standard error"] = error
         if error > 0 and bound.limit != _best(metric) and abs(score - bound.limit) <= 2 * error:
-            notes.append(
-                "the bound is within two standard errors of the value: this threshold will flake"
-            )
+            notes.append("the bound is within two standard errors of the value: this threshold will flake")
     outcome: Outcome = "fail" if not passed else "warn" if notes else "pass"
     if not passed and score.signature:
         notes.append(f"measured as {score.signature}")
