@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import canonical_json, digest_of
+from pytest_llm.generation_rules import check_generate
 
 #: Further fields of transformers' GenerationConfig that decide output, passed through as they are.
 EXTRA_OPTIONS = frozenset(
@@ -95,7 +95,7 @@ class Generate(Request):
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_generate(self)
+        check_generate(self)
 
     @property
     def sampled(self) -> bool:
@@ -265,47 +265,3 @@ def generate_request(prompt: Prompt, arguments: Mapping[str, Any]) -> Generate:
     stop = values.get("stop", ())
     values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop or ())
     return Generate(prompt=prompt, options=options, **values)
-
-
-def _check_generate(r: Generate) -> None:
-    def need(ok: bool, what: str) -> None:
-        if not ok:
-            raise InvalidInputError(f"generate(): {what}")
-
-    for name in ("temperature", "top_p", "min_p", "repetition_penalty", "length_penalty"):
-        value = getattr(r, name)
-        need(
-            isinstance(value, (int, float)) and math.isfinite(value),
-            f"{name} must be a finite number, not {value!r}",
-        )
-        object.__setattr__(r, name, float(value))
-    for name in (
-        "max_new_tokens", "min_new_tokens", "top_k", "no_repeat_ngram_size", "num_beams", "num_return_sequences",
-        "seed",
-    ):  # fmt: skip
-        value = getattr(r, name)
-        need(
-            isinstance(value, int) and not isinstance(value, bool),
-            f"{name} must be an integer, not {value!r}",
-        )
-        need(value >= 0, f"{name} cannot be negative ({value})")
-    need(r.max_new_tokens > 0, "max_new_tokens must be at least 1")
-    need(r.min_new_tokens <= r.max_new_tokens, "min_new_tokens is larger than max_new_tokens")
-    need(r.temperature > 0, "temperature must be above 0; for greedy decoding leave do_sample=False")
-    need(0 < r.top_p <= 1, f"top_p must lie in (0, 1], not {r.top_p}")
-    need(0 <= r.min_p <= 1, f"min_p must lie in [0, 1], not {r.min_p}")
-    need(r.repetition_penalty > 0, "repetition_penalty must be above 0")
-    need(r.num_beams >= 1 and r.num_return_sequences >= 1, "num_beams and num_return_sequences start at 1")
-    need(all(isinstance(s, str) and s for s in r.stop), "stop strings must be non-empty text")
-    if r.num_beams > 1:
-        need(not r.do_sample, "beam sampling is not supported: use num_beams=1 to sample, or do_sample=False")
-        need(
-            r.num_return_sequences <= r.num_beams,
-            f"num_return_sequences={r.num_return_sequences} needs at least as many num_beams ({r.num_beams})",
-        )
-    elif not r.do_sample:
-        need(
-            r.num_return_sequences == 1,
-            f"greedy decoding has one answer: num_return_sequences={r.num_return_sequences} needs "
-            "do_sample=True or num_beams",
-        )

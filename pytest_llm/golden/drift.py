@@ -101,9 +101,8 @@ def _compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
 
 def another_question(golden: Golden, new: Golden) -> Drift | None:
     """Say what the test asks otherwise than its golden answered; ``None`` when it is the same question."""
-    if golden.request == new.request or not golden.request or not new.request:
-        return None
-    changed = _changed(_spelled(golden.request), _spelled(new.request))
+    known = golden.request and new.request and golden.request != new.request
+    changed = _changed(_spelled(golden.request), _spelled(new.request)) if known else {}
     if not changed:
         return None
     fields = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in changed))
