@@ -32,8 +32,8 @@ def changes_of(number: int) -> tuple[str, ...]:
 def perturbed(engine: Engine, number: int) -> Iterator[Engine]:
     """Let ``engine`` compute as run ``number`` does.
 
-    Float16 and bfloat16 are computed one at a time, always: there the batch is no change that happens, and stays.
-    An engine outside this process is left as it is.
+    Where batches have one fixed shape (`LocalEngine.exact`) another size is no change that happens, and it stays. An
+    engine outside this process is left as it is.
     """
     from pytest_llm.engines.harmless import harmless_changes
     from pytest_llm.engines.local import LocalEngine
