@@ -44,7 +44,7 @@ OPTIONS = (
     Option("offline", bool, False, "load no model: an answer that is not in the store is an error that says why"),
     Option("prefetch", str, "auto", "compute before the first test, in batches, what the selected tests will ask",
            ("auto", "off")),
-    Option("batch_size", int, 16, "prompts in one forward pass"),
+    Option("batch_size", int, 64, "most prompts in one forward pass; 1 computes them one by one"),
     Option("exact", bool, False, "batches of one fixed shape: an answer is bit-equal whatever is computed beside it "
            "(in float16 and bfloat16 always)"),
     Option("memory_limit", str, "50%", "memory the loaded models of a session may take: 8GB, 512MB or 50%"),
@@ -87,7 +87,7 @@ class Settings:
     cache_dir: Path = Path()
     offline: bool = False
     prefetch: str = "auto"
-    batch_size: int = 16
+    batch_size: int = 64
     exact: bool = False
     memory_limit: int = 8 << 30
     logprob_margin: float = 0.05

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.engines.batching import in_batches
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.prompts import check_length, decoder_start, encode, pad, require_text
-from pytest_llm.engines.rows import TOKENS_PER_ROW, Row, forward_inputs
+from pytest_llm.engines.rows import Row, forward_inputs
 from pytest_llm.errors import InvalidInputError, LLMError
 
 if TYPE_CHECKING:
@@ -45,13 +45,12 @@ def activations(engine: LocalEngine, group: list[tuple[int, Activations]]) -> It
         elif request.source is not None:
             raise InvalidInputError(f"request {index}: a source is for encoder-decoders")
         rows.append(row)
-    size = engine.free_size
     for batch, answers in in_batches(
         rows,
         lambda batch: _answers(engine, batch),
-        size=size,
+        size=engine.free_size,
         length=lambda row: max(len(row.ids), len(row.source or ())),
-        tokens=size * TOKENS_PER_ROW,
+        tokens=engine.tokens_per_pass(scoring=True),
     ):
         for row, answer in zip(batch, answers, strict=True):
             yield row.owner, answer

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.engines.batching import in_batches
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.prompts import check_length, encode, pad, require_text
-from pytest_llm.engines.rows import TOKENS_PER_ROW, Row, evaluate
+from pytest_llm.engines.rows import Row, evaluate
 from pytest_llm.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -67,13 +67,12 @@ def embed(engine: LocalEngine, group: list[tuple[int, Embed]]) -> Iterator[tuple
         ids = encode(engine.tokenizer, request.text, special=True)
         check_length(engine, len(ids), index)
         items.append((index, request, ids))
-    size = engine.free_size
     for batch, vectors in in_batches(
         items,
         lambda batch: _vectors(engine, batch),
-        size=size,
+        size=engine.free_size,
         length=lambda item: len(item[2]),
-        tokens=size * TOKENS_PER_ROW,
+        tokens=engine.tokens_per_pass(scoring=True),
     ):
         for (index, _, _), vector in zip(batch, vectors, strict=True):
             yield index, {"vector": vector}

@@ -85,8 +85,9 @@ def _plain(engine: LocalEngine, jobs: list[_Job]) -> Iterator[tuple[int, Answer]
             compute,
             size=bucket or engine.free_size,
             # In a bucket all wait for the last, and their prompts are of one length as it is.
-            length=lambda job: job.request.max_new_tokens if bucket else len(job.prompt),
+            length=lambda job: job.request.max_new_tokens + (0 if bucket else len(job.prompt)),
             weight=lambda job: job.request.num_return_sequences,
+            tokens=None if bucket else engine.tokens_per_pass(scoring=False),
         ):
             for job, sequences in zip(batch, made, strict=True):
                 yield job.index, _answer(engine, sequences)

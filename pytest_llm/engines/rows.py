@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from pytest_llm.engines.local import LocalEngine
     from pytest_llm.engines.protocol import Answer
 
-#: Padded tokens in one forward pass, for each prompt of the batch size: bounds the activations of long texts.
-TOKENS_PER_ROW = 512
-
 
 @dataclasses.dataclass
 class Row:
@@ -72,7 +69,7 @@ def evaluate(engine: LocalEngine, rows: Sequence[Row], top_k: int = 0) -> Iterat
         def compute(batch: list[Row], prefix: list[int] = prefix, cache: Any = cache) -> list[list[Scored]]:
             return forward(engine, batch, prefix, cache, top_k, bucket)
 
-        tokens = None if bucket else size * TOKENS_PER_ROW
+        tokens = None if bucket else engine.tokens_per_pass(scoring=True)
         for batch, scored in in_batches(members, compute, size=size, length=_padded_length, tokens=tokens):
             yield list(zip(batch, scored, strict=True))
 
