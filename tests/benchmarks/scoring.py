@@ -1,0 +1,31 @@
+"""Scoring throughput, against the peak of a float32 matrix product in the same run."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Iterator
+
+from tests.benchmarks.timing import Figure, parameters, peak_gflops, seconds, smollm2
+
+
+def run(runs: int) -> Iterator[Figure]:
+    """Yield the part of the peak at two lengths. Only products with weights count as work, attention does not."""
+    from pytest_llm.engines.local import LocalEngine
+    from pytest_llm.engines.rows import Row, evaluate
+    from pytest_llm.weights.spec import ModelSpec
+
+    engine = LocalEngine(smollm2(), ModelSpec("smollm2", device="cpu"))
+    work = 2 * parameters(engine.model)
+    rng = random.Random(0)
+    for length, count in ((128, 32), (512, 8)):
+        texts = [[rng.randrange(49000) for _ in range(length + 1)] for _ in range(count)]
+        rows = [Row(i, ids[:-1], list(enumerate(ids[1:]))) for i, ids in enumerate(texts)]
+        shares = []
+        for _ in range(runs):
+            before = peak_gflops()
+            rate = work * length * count / seconds(lambda rows=rows: list(evaluate(engine, rows))) / 1e9
+            shares.append((100 * rate / ((before + peak_gflops()) / 2), rate))
+        share, rate = (statistics.median(column) for column in zip(*shares, strict=True))
+        note = f"{rate:.0f} GFLOP/s, {rate * 1e9 / work:.0f} tokens/s"
+        yield Figure("scoring", f"scoring {count} x {length} tokens, of peak", share, "%", 75, True, runs, note)

@@ -1,0 +1,55 @@
+"""1,000 golden assertions that pass, against 1,000 text snapshots of syrupy: each over its own bare pytest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.benchmarks.timing import WORK, Figure, pytest_run, side_by_side
+
+_N = 1000
+_TEXT = "\n".join(f"Line {i} of an answer that a model gave, with words in it." for i in range(4))
+
+
+def run(runs: int) -> Iterator[Figure]:
+    """Yield the ratio of the whole runs, and of what each adds to bare pytest."""
+    python = _peer()
+    ours, theirs, bare = (
+        _suite(name, fixture) for name, fixture in (("ours", "llm_snapshot"), ("syrupy", "snapshot"), ("bare", ""))
+    )
+    cache = {"PYTEST_LLM_CACHE_DIR": str(WORK / "warm-cache")}
+    pytest_run(ours, "--llm-update=new", **cache)
+    pytest_run(theirs, "--snapshot-update", python=python)
+    pytest_run(bare)
+    mine, other, ratio = side_by_side(
+        lambda: pytest_run(ours, **cache), lambda: pytest_run(theirs, python=python), runs
+    )
+    bare_mine, bare_other, _ = side_by_side(
+        lambda: pytest_run(bare, "-p", "no:pytest_llm"),
+        lambda: pytest_run(bare, "-p", "no:syrupy", python=python),
+        runs,
+    )
+    note = f"{mine:.2f} s and {other:.2f} s; one assertion {mine - bare_mine:.3f} ms and {other - bare_other:.3f} ms over bare pytest"
+    yield Figure("warm", "1,000 golden assertions, against 1,000 of syrupy", 1 / ratio, "x time", 1, False, runs, note)
+
+
+def _suite(name: str, fixture: str) -> Path:
+    folder = WORK / f"warm-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    check = f"text == {fixture}" if fixture else "text"
+    (folder / "test_many.py").write_text(
+        f"import pytest\n\n\n@pytest.mark.parametrize('i', range({_N}))\n"
+        f"def test_it(i{', ' + fixture if fixture else ''}):\n    text = f'{{i}} ' + {_TEXT!r}\n    assert {check}\n"
+    )
+    return folder
+
+
+def _peer() -> Path:
+    python = WORK / "syrupy" / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", WORK / "syrupy"], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "pytest==9.*", "syrupy"], check=True)
+    return python
