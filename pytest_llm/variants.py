@@ -12,7 +12,9 @@ wins, else the plain file.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,9 @@ _FACTS = ("device", "dtype", "attention", "torch", "transformers")
 _VERSIONED = ("torch", "transformers")
 
 Names = tuple[str, ...]
+
+#: By folder: when it last changed, and the variants that were in it then.
+_listed: dict[str, tuple[int, list[str]]] = {}
 
 
 def facts(device: str, dtype: str, attention: str) -> dict[str, str]:
@@ -149,14 +154,27 @@ def choices(plain: Path, here: Mapping[str, Any]) -> tuple[list[Path], list[Path
     The first list holds the variants that are there and hold ``here``, most specific first, and ``plain`` at its end,
     which may not be there. More names are more specific, then the order of the facts decides, then longer versions.
     """
-    try:
-        found = [p for p in plain.parent.iterdir() if "@" in p.stem and p.suffix == plain.suffix]
-    except OSError:  # no folder yet
-        found = []
-    variants = sorted(p for p in found if plain_of(p) == plain)
+    start = f"{plain.stem}@"
+    found = [plain.parent / name for name in _names_in(str(plain.parent)) if name.startswith(start)]
+    variants = sorted(p for p in found if p.suffix == plain.suffix and plain_of(p) == plain)
     mine = [p for p in variants if all(_fact(name, here) for name in names_of(p))]
     mine.sort(key=lambda p: _specificity(names_of(p), here))
     return [*mine, plain], [p for p in variants if p not in mine]
+
+
+def _names_in(folder: str) -> list[str]:
+    """Return the names of the variants in a folder. A thousand checks in one folder do not list it a thousand times."""
+    try:
+        changed = os.stat(folder).st_mtime_ns  # noqa: PTH116
+        if _listed.get(folder, (0, []))[0] == changed:
+            return _listed[folder][1]
+        names = [name for name in os.listdir(folder) if "@" in name]  # noqa: PTH208
+    except OSError:  # no folder yet
+        return []
+    # A folder changed this moment may change again within one tick of its clock.
+    if time.time_ns() - changed > 2 * 10**9:
+        _listed[folder] = changed, names
+    return names
 
 
 def _specificity(names: Names, here: Mapping[str, Any]) -> tuple[int, list[int], int]:
