@@ -26,8 +26,12 @@ def resolve_device(device: str) -> str:
     if device != "auto":
         return device
     hidden = any(os.environ.get(name) in ("", "-1") for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"))
-    present = Path("/dev/nvidia0").exists() or Path("/dev/kfd").exists()
-    return "cuda" if present and not hidden and "+cpu" not in version("torch") else "cpu"
+    return "cuda" if not hidden and _gpu() and "+cpu" not in version("torch") else "cpu"
+
+
+@functools.cache
+def _gpu() -> bool:
+    return Path("/dev/nvidia0").exists() or Path("/dev/kfd").exists()
 
 
 def device_type(device: str) -> str:

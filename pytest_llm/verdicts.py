@@ -132,7 +132,10 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """Return the verdict as JSON data (what workers send and reports read)."""
-        return dataclasses.asdict(self)
+        # Not asdict of the whole, which copies every text of every passing check.
+        examples = tuple(dataclasses.asdict(example) for example in self.examples)
+        evidence = dataclasses.asdict(self.evidence) if self.evidence else None
+        return {**vars(self), "figures": dict(self.figures), "examples": examples, "evidence": evidence}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Verdict:
