@@ -84,7 +84,7 @@ def test_a_golden_holds_texts_figures_and_what_made_it_and_its_array_apart(proje
 def test_the_floor_is_measured_by_what_should_not_matter(project, model):
     floor = read(create(project, model())).value.facts["noise_floor"]
     assert {name: floor[name]["change"] for name in ("batch", "attention")} == {
-        "batch": "16 → 1",
+        "batch": f"{project.settings().batch_size} → 1",
         "attention": "sdpa → eager",
     }
     assert set(floor) == {"attention", "batch", "threads"}
@@ -134,7 +134,7 @@ def test_a_failure_shows_every_figure_its_interval_its_floor_and_where(project, 
     token = model().logprobs(TEXTS[number])[place].token
     assert f"token {place} {token!r}: KL" in words
     assert "lower bound" in text
-    assert "noise floor: attention sdpa → eager, batch 16 → 1, threads" in text
+    assert f"noise floor: attention sdpa → eager, batch {project.settings().batch_size} → 1, threads" in text
     assert "another model made the golden: digest" in text
     (series,) = snapshot.verdict.evidence.series
     assert max(series.values) == pytest.approx(snapshot.verdict.figures["KL max"])
