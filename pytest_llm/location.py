@@ -35,6 +35,8 @@ def plain_nodeid(item: pytest.Item) -> str:
 
     A golden belongs to a test however the run is spread.
     """
+    if "@" not in item.nodeid:
+        return item.nodeid
     groups = {
         str(marker.args[0] if marker.args else marker.kwargs.get("name", "default"))
         for marker in item.iter_markers("xdist_group")

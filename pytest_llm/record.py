@@ -6,10 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.errors import GoldenError, InvalidInputError, measured
-from pytest_llm.verdicts import Verdict
 
 if TYPE_CHECKING:
     from pytest_llm.calibration.watch import Watch
+    from pytest_llm.verdicts import Verdict
 
 __tracebackhide__ = measured
 
@@ -124,6 +124,8 @@ class RunRecord:
 
     def merge(self, data: dict[str, Any]) -> None:
         """Add a worker's record to this one."""
+        from pytest_llm.verdicts import Verdict
+
         self.verdicts += [Verdict.from_json(verdict) for verdict in data["verdicts"]]
         self.goldens.update(data["goldens"])
         self.passed.update(data["passed"])

@@ -10,10 +10,10 @@ import pytest
 
 from pytest_llm import record
 from pytest_llm.errors import InvalidInputError, measured
-from pytest_llm.verdicts import Outcome, Verdict
 
 if TYPE_CHECKING:
     from pytest_llm.record import RunRecord
+    from pytest_llm.verdicts import Outcome, Verdict
 
 __tracebackhide__ = measured
 
@@ -145,6 +145,7 @@ def judge(results: list[bool], asked: Repeat, evidence: tuple[str, ...] = ()) ->
     """
     from pytest_llm.stats.binary import wilson
     from pytest_llm.stats.passk import pass_at_k, pass_hat_k
+    from pytest_llm.verdicts import Verdict
 
     ran, successes = len(results), sum(results)
     left = asked.n - ran

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,13 +37,15 @@ def note_phase(run: record.RunRecord, item: pytest.Item, report: pytest.TestRepo
 
 def _outcome(report: pytest.TestReport) -> str:
     expected = hasattr(report, "wasxfail")
+    if report.passed and not expected:
+        return "passed"
     if getattr(report, "llm_unmeasured", False) and report.failed:
         return "unmeasured"
     if report.failed:
         return "failed" if report.when == "call" else "error"
     if report.skipped:
         return "xfailed" if expected else "skipped"
-    return "xpassed" if expected else "passed"
+    return "xpassed"
 
 
 def publish(
@@ -80,7 +81,7 @@ def silencing(settings: Settings) -> tuple[str, str]:
 
     if not github.active(os.environ, settings.github):
         return "", ""
-    token = secrets.token_hex(16)
+    token = os.urandom(16).hex()
     return github.stop(token), github.resume(token)
 
 

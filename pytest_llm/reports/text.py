@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import sys
 import textwrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_llm.verdicts import Example, Verdict
+if TYPE_CHECKING:
+    from pytest_llm.verdicts import Example, Verdict
 
 #: Characters of an example's text shown on a failure; the rest is counted.
 EXAMPLE_WIDTH = 300
