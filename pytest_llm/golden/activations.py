@@ -141,5 +141,5 @@ def _bars(names: Sequence[str], errors: Sequence[float], limits: Sequence[float]
         length = round(_WIDTH * (1 + math.log10(max(errors[i], 1e-300)) / _DECADES))
         bar = "█" * min(max(length, 0), _WIDTH)
         over = "*" if errors[i] > limits[i] else " "
-        rows.append(f"{names[i]:<{width}} {errors[i]:8.1e} {over} {bar}{'  ← first' if i == first else ''}")
+        rows.append(f"{names[i]:<{width}} {errors[i]:8.1e} {over} {bar}{'  ← first' if i == first else ''}".rstrip())
     return [*rows, *([f"… (+{len(names) - stop})"] if stop < len(names) else [])]
