@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_llm.engines.local import LocalEngine
     from pytest_llm.requests import Generate
 
-#: The margin of a token that had no rival (a forced token), in nats: JSON has no infinity.
+#: The margin of a token that had no rival, and the least logprob (of a forced token), in nats: JSON has no infinity.
 NO_RIVAL = 1e4
 
 
@@ -159,7 +159,7 @@ def evidence(logits: Any, scores: Any, chosen: Any) -> tuple[list[float], list[i
     ``scores`` is overwritten.
     """
     chosen = chosen[:, None]
-    logprobs = (logits.gather(1, chosen)[:, 0] - logits.logsumexp(-1)).tolist()
+    logprobs = (logits.gather(1, chosen)[:, 0] - logits.logsumexp(-1)).clamp(min=-NO_RIVAL).tolist()
     if any(x != x for x in logprobs):
         raise LLMError("the model's output is not a number (NaN): its weights are damaged, or its dtype overflows")
     best = scores.gather(1, chosen)[:, 0]

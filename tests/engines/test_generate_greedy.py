@@ -248,3 +248,17 @@ def test_an_encoder_cannot_generate(bert):
         InvalidInputError, match=r"BertForMaskedLM\) cannot answer 'generate': this masked model answers"
     ):
         answers(bert, [Generate("the")])
+
+
+def test_a_forced_token_that_the_model_rules_out_has_a_finite_logprob(tiny_gpt2):
+    engine = engine_for(tiny_gpt2)
+
+    def rule_out(module, args, output):
+        output = output.clone()
+        output[..., 14] = -float("inf")
+        return output
+
+    engine.model.lm_head.register_forward_hook(rule_out)
+    request = Generate("the red", max_new_tokens=2, options={"forced_eos_token_id": 14})
+    answer = first(answers(engine, [request])[0])
+    assert (answer["token_ids"][1], answer["logprobs"][1], answer["margins"][1]) == (14, -1e4, 1e4)
