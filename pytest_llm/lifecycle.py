@@ -191,7 +191,7 @@ def reported(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.Test
 def finish(session: pytest.Session) -> None:
     """Hand a worker's record to the controller; there, or in a run of one process, write what the run leaves."""
     run = session.config.stash[_RECORD]
-    if _LOADER in session.config.stash:
+    if _LOADER in session.config.stash and settings(session.config).cache != "off":
         loader(session.config).log.flush(run.passed)
     output = getattr(session.config, "workeroutput", None)
     if output is not None:

@@ -37,12 +37,12 @@ def test_the_gate_tells_a_careful_candidate_from_a_careless_one(example, tmp_pat
     code, output = example("regression_gate")
     assert code == 0, output
 
-    finetune(tmp_path / "careful")
+    finetune(tmp_path / "careful", "--steps", "2")
     code, output = example("regression_gate", f"--llm-model={tmp_path / 'careful'}")
     assert code == 0, output
     assert "improved" in output
 
-    finetune(tmp_path / "careless", "--learning-rate", "1e-3", "--steps", "3")
+    finetune(tmp_path / "careless", "--learning-rate", "1e-3", "--steps", "2")
     code, output = example("regression_gate", f"--llm-model={tmp_path / 'careless'}")
     assert code == 1, output
     assert "test_general_english_is_not_forgotten" in output

@@ -97,7 +97,7 @@ def test_a_renamed_folder_hits_and_a_retrained_one_misses(pytester, cache_dir, t
     folder.rename(pytester.path / "two")
     assert answers("two") == "1 from the store, 0 computed; no weights loaded"
     _retrain(pytester.path / "two" / "model.safetensors")
-    assert answers("two") == "0 from the store, 1 computed; loaded in N s"
+    assert answers("two") == "0 from the store, 1 computed (1 ahead); loaded in N s"
 
 
 def _retrain(file: Path) -> None:

@@ -45,7 +45,7 @@ def test_float32_is_deterministic_and_batch_invariant_and_the_store_is_not_asked
         result.assert_outcomes(passed=2)
         result.stdout.fnmatch_lines(
             [
-                "HEADLINE 5 prompts in batches of 16 are batch invariant: logprobs moved by up to * nats",
+                "HEADLINE 5 prompts in batches of 64 are batch invariant: logprobs moved by up to * nats",
                 "model     gpt2 * 43 answers: 0 from the store, 43 computed; *",
                 "gates     deterministic    0 * <= 0      pass  *::test_a",
                 "          batch invariant  * <= 0.001  pass  *::test_a",
@@ -91,7 +91,7 @@ def test_a_model_that_sees_its_neighbours_is_not_batch_invariant(run):
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "E*AssertionError: 5 prompts in batches of 16 are not batch invariant: logprobs moved by up to * nats*",
+            "E*AssertionError: 5 prompts in batches of 64 are not batch invariant: logprobs moved by up to * nats*",
             "gates     batch invariant * <= 0.001  fail *",
             "          deterministic    0 * <= 0      pass *",
         ]
