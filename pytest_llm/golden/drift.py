@@ -8,7 +8,6 @@ from typing import Any
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden import jsontext
-from pytest_llm.golden.evidence import side_by_side
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Array
 from pytest_llm.requests import request_from_json, split_requests
@@ -82,11 +81,6 @@ def compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
     Raises:
         InvalidInputError: a similarity came out as NaN.
     """
-    drift = _compare(golden, new, rules)
-    return dataclasses.replace(drift, evidence=side_by_side(golden, new))
-
-
-def _compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
     stale = another_question(golden, new)
     if stale:
         return stale

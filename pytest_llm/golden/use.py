@@ -59,8 +59,8 @@ class Use:
             return self._against(golden)
         return self._missing() if self.settings.update == "none" else self._create()
 
-    def verdict(self, drift: Drift, outcome: Outcome) -> Verdict:
-        """Return ``drift`` as the verdict of this check."""
+    def verdict(self, drift: Drift, outcome: Outcome, golden: Golden | None = None) -> Verdict:
+        """Return ``drift`` (from ``golden``, if there is one) as the verdict of this check."""
         return Verdict(
             "golden",
             self.name + self.place.label.strip(),
@@ -70,9 +70,13 @@ class Use:
             figures=drift.figures,
             notes=drift.notes,
             diff=drift.diff,
-            evidence=drift.evidence or side_by_side(None, self.new),
+            evidence=drift.evidence or (side_by_side(golden, self.new) if self._is_looked_at(drift) else None),
             nodeid=self.location.nodeid,
         )
+
+    def _is_looked_at(self, drift: Drift) -> bool:
+        # A thousand answers that match are looked at only in a report that somebody asked for.
+        return drift.status != "identical" or bool(self.settings.report or self.settings.record)
 
     def _read(self) -> Golden | None:
         try:
@@ -91,10 +95,11 @@ class Use:
         # A tie would flip back and forth in the history of the file; it is rewritten only where it fails.
         settled = drift.status == "identical" or (drift.status == "near-tie" and outcome != "fail")
         if self.settings.update == "all" and not settled:
-            return self._write(dataclasses.replace(drift, status="updated", headline=f"updated; was {drift.headline}"))
+            written = dataclasses.replace(drift, status="updated", headline=f"updated; was {drift.headline}")
+            return self._write(written, golden)
         if outcome == "pass":
             self._forget()
-            return self.verdict(drift, outcome)
+            return self.verdict(drift, outcome, golden)
         notes = [*drift.notes, f"golden file: {self._shown(self.path)}"]
         apart = variants.difference(golden.environment, self.new.environment)
         if apart and not self.settings.variant and drift.status != "stale":
@@ -119,19 +124,19 @@ class Use:
                 return self._write_locked(new, Drift("created", "created"))
         return self._against(golden)  # another worker was first
 
-    def _write(self, drift: Drift) -> Verdict:
+    def _write(self, drift: Drift, golden: Golden | None = None) -> Verdict:
         new = self.finish(self.new, None)
         with self._lock():
-            return self._write_locked(new, drift)
+            return self._write_locked(new, drift, golden)
 
-    def _write_locked(self, new: Golden, drift: Drift) -> Verdict:
+    def _write_locked(self, new: Golden, drift: Drift, golden: Golden | None = None) -> Verdict:
         text, sidecar = file.encode(new, self.path)
         file.write(self.path, text, sidecar)
         self._forget()
-        return self.verdict(drift, "pass")
+        return self.verdict(drift, "pass", golden)
 
     def _wait(self, drift: Drift, outcome: Outcome, golden: Golden | None) -> Verdict:
-        verdict = self.verdict(drift, outcome)
+        verdict = self.verdict(drift, outcome, golden)
         content = file.encode(self.finish(self.new, golden), self.place.target)
         save_candidate(self.settings.cache_dir, self.settings.root, self.place.target, verdict, *content)
         return verdict
