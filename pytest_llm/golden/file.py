@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import math
@@ -68,6 +69,7 @@ class Golden:
         return cls(nodeid.replace("\\", "/"), normalise(value), request, model, environment)
 
 
+@functools.lru_cache(maxsize=256)
 def module_folder(module: Path) -> Path:
     """Return the folder of a test module's goldens."""
     return module.parent / f"{FOLDER}/{safe_name(module.stem if module.suffix == '.py' else module.name)}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,7 +106,12 @@ def golden_lock(cache_dir: Path, path: Path) -> Iterator[None]:
 
 
 def _candidate_file(cache_dir: Path, root: Path, path: Path) -> Path:
-    return cache_dir / f"pending/{_tag(root)}/{_tag(path)}.json"
+    return _candidate_folder(cache_dir, root) / f"{_tag(path)}.json"
+
+
+@functools.lru_cache(maxsize=16)
+def _candidate_folder(cache_dir: Path, root: Path) -> Path:
+    return cache_dir / "pending" / _tag(root)
 
 
 def _load(file: Path) -> Candidate:
