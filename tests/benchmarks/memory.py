@@ -26,7 +26,8 @@ engine = LocalEngine(Path(sys.argv[1]), ModelSpec("smollm2", device="cpu"))
 #: Two lines from the outside pace it: all have read their baseline, all have computed.
 _SHARE = """
 # All code is run once on a model of nothing, so that only the weights are left to come.
-sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
+         "num_key_value_heads": 1, "head_dim": 8}
 small = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(sys.argv[1], **sizes))
 small.generate(torch.arange(4)[None], max_new_tokens=2), engine.tokenizer
 def say(x):

@@ -47,7 +47,7 @@ class Figure:
         side = ">=" if self.at_least else "<="
         bar = "" if self.met is None else f"{side} {self.bar:g} {self.unit}"
         met = {True: "met", False: "MISSED", None: ""}[self.met]
-        return f"{self.part:<11}{self.what:<58}{self.value:>10.4g} {self.unit:<9}{bar:<14}{met:<8}{self.runs:>2}  {self.note}"
+        return f"{self.part:<11}{self.what:<58}{self.value:>10.4g} {self.unit:<9}{bar:<15}{met:<8}{self.runs:>2}  {self.note}"
 
 
 Timed = Callable[[], float]
