@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 #: Positions whose logits exist at one time: [CHUNK, vocabulary] in float32 is the largest array of scoring.
-CHUNK = 256
+CHUNK = 128
 
 
 class Head:

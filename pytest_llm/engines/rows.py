@@ -162,17 +162,21 @@ def forward(
 
 
 def _score(logits: Any, targets: Any, top_k: int) -> list[Scored]:
+    """Score one chunk of logits [n, V], which are overwritten."""
     # The best of a vocabulary are compared by how they share out the probability: in float32 the rest of a sure
     # prediction, 1 less the sum of the best, is rounding error.
-    total = (logits.double() if top_k and logits.device.type != "mps" else logits).logsumexp(-1)
+    logits = logits.double() if top_k and logits.device.type != "mps" else logits
+    highest, first = logits.max(-1)
     chosen = logits.gather(1, targets[:, None])[:, 0]
+    values, ids = logits.topk(min(top_k, logits.shape[-1]), dim=-1)
+    # logsumexp in place: nothing as large as the logits is made once more.
+    total = highest + logits.sub_(highest[:, None]).exp_().sum(-1).log_()
     logprobs = (chosen - total).tolist()
     if any(x != x for x in logprobs):
         raise LLMError("the model's output is not a number (NaN): its weights are damaged, or its dtype overflows")
-    best = (logits.argmax(-1) == targets).tolist()
+    best = (first == targets).tolist()
     tops: list[list[tuple[int, float]]] = [[] for _ in best]
     if top_k:
-        values, ids = logits.topk(min(top_k, logits.shape[-1]), dim=-1)
         values = values - total[:, None]
         tops = [list(zip(*pair, strict=True)) for pair in zip(ids.tolist(), values.tolist(), strict=True)]
     return [Scored(*one) for one in zip(logprobs, best, tops, strict=True)]
