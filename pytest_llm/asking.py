@@ -175,15 +175,17 @@ class Asker:
         return answers
 
     def _use(self) -> record.ModelUse:
-        fresh = record.ModelUse(
-            source=self.weights.source,
-            digest=self.digest,
-            dtype=self.spec.dtype,
-            device=environment.resolve_device(self.spec.device),
-            adapter=self.weights.adapter_source,
-        )
         run = record.current()
-        return fresh if run is None else run.models.setdefault(self._key, fresh)
+        models = run.models if run is not None else {}
+        if self._key not in models:
+            models[self._key] = record.ModelUse(
+                source=self.weights.source,
+                digest=self.digest,
+                dtype=self.spec.dtype,
+                device=environment.resolve_device(self.spec.device),
+                adapter=self.weights.adapter_source,
+            )
+        return models[self._key]
 
     @property
     def _key(self) -> str:

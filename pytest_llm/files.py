@@ -55,6 +55,16 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def path_tag(path: Path) -> str:
+    """Return a short name for a path on this machine, for what is kept about it in the cache."""
+    return hashlib.sha256(str(path.absolute()).encode("utf-8", "surrogatepass")).hexdigest()[:20]
+
+
+def shown_path(path: Path, root: Path) -> str:
+    """Return ``path`` from ``root``, or as it is where it lies elsewhere."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
 def safe_name(name: str, limit: int = 120) -> str:
     """Return a file name for ``name`` that no two names share and that stays inside its folder.
 

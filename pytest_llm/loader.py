@@ -87,7 +87,7 @@ class ModelLoader:
         return self(**json.loads(role))
 
     def close(self) -> None:
-        """Free the loaded models, keep what was asked for the next run, and close the store."""
+        """Free the loaded models and close the store."""
         if "pool" in self.__dict__:
             self.pool.clear()
         self.store.close()

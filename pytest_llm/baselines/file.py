@@ -15,7 +15,7 @@ from typing import Any
 
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.errors import GoldenError
-from pytest_llm.files import digest_of, locked, safe_name, write_atomic
+from pytest_llm.files import digest_of, locked, path_tag, safe_name, write_atomic
 from pytest_llm.golden.jsontext import escape_hidden
 from pytest_llm.location import Location
 
@@ -99,7 +99,7 @@ _ADVICE = "restore it from version control, or delete it and run with --llm-upda
 
 
 def _locked(path: Path, locks: Path) -> AbstractContextManager[None]:
-    return locked(locks / f"{digest_of(str(path.resolve()))[:20]}.lock")
+    return locked(locks / f"{path_tag(path.resolve())}.lock")
 
 
 def _load(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:

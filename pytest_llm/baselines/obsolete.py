@@ -9,8 +9,8 @@ from pathlib import Path
 from pytest_llm import variants
 from pytest_llm.baselines import file
 from pytest_llm.errors import GoldenError
-from pytest_llm.files import digest_of, safe_name, write_atomic
-from pytest_llm.golden import jsontext
+from pytest_llm.files import safe_name
+from pytest_llm.golden.listing import read_list, write_list
 from pytest_llm.location import qualname_of
 
 
@@ -68,8 +68,7 @@ def find_obsolete(
 
 def write_obsolete(cache_dir: Path, root: Path, found: list[ObsoleteEntry]) -> None:
     """Keep the list for ``pytest-llm prune``; an empty one replaces an older one."""
-    rows = [{**dataclasses.asdict(one), "path": str(one.path.absolute())} for one in found]
-    write_atomic(_list_file(cache_dir, root), jsontext.dump(rows))
+    write_list(cache_dir, root, "baselines", found)
 
 
 def read_obsolete(cache_dir: Path, root: Path) -> list[ObsoleteEntry]:
@@ -78,13 +77,7 @@ def read_obsolete(cache_dir: Path, root: Path) -> list[ObsoleteEntry]:
     Raises:
         GoldenError: the list is damaged.
     """
-    path = _list_file(cache_dir, root)
-    try:
-        return [ObsoleteEntry(**{**row, "path": Path(row["path"])}) for row in jsontext.load(path.read_text("utf-8"))]
-    except FileNotFoundError:
-        return []
-    except (ValueError, TypeError, KeyError) as error:
-        raise GoldenError(f"{path} cannot be read ({error}): run the whole suite again") from error
+    return read_list(cache_dir, root, "baselines", ObsoleteEntry) or []
 
 
 def _in_file(
@@ -106,7 +99,3 @@ def _in_file(
 
 def _file_of(module: Path) -> Path:
     return module.parent / file.FOLDER / f"{safe_name(module.stem)}.json"
-
-
-def _list_file(cache_dir: Path, root: Path) -> Path:
-    return cache_dir / "obsolete" / f"{digest_of(str(root.absolute()))[:20]}-baselines.json"

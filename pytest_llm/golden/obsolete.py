@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from pytest_llm import variants
 from pytest_llm.errors import GoldenError
-from pytest_llm.files import write_atomic
 from pytest_llm.golden import jsontext
 from pytest_llm.golden.file import FOLDER, module_folder
+from pytest_llm.golden.listing import read_list, write_list
 from pytest_llm.golden.pending import digest
 
 
@@ -80,8 +79,7 @@ def find_obsolete(used: Mapping[str, str], modules: Iterable[Path], unfinished: 
 
 def write_obsolete(cache_dir: Path, root: Path, found: list[Obsolete]) -> None:
     """Keep the list for ``pytest-llm prune``; an empty one replaces an older one."""
-    rows = [{**dataclasses.asdict(one), "path": str(one.path.absolute())} for one in found]
-    write_atomic(_list_file(cache_dir, root), jsontext.dump(rows))
+    write_list(cache_dir, root, "goldens", found)
 
 
 def read_obsolete(cache_dir: Path, root: Path) -> list[Obsolete] | None:
@@ -90,13 +88,7 @@ def read_obsolete(cache_dir: Path, root: Path) -> list[Obsolete] | None:
     Raises:
         GoldenError: the list is damaged.
     """
-    file = _list_file(cache_dir, root)
-    try:
-        return [Obsolete(**{**row, "path": Path(row["path"])}) for row in jsontext.load(file.read_text("utf-8"))]
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError) as error:
-        raise GoldenError(f"{file} cannot be read ({error}): run the whole suite again") from error
+    return read_list(cache_dir, root, "goldens", Obsolete)
 
 
 def remove(found: Iterable[Obsolete]) -> tuple[list[Path], list[tuple[Path, str]]]:
@@ -137,7 +129,3 @@ def _nodeid(file: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return nodeid if isinstance(nodeid, str) else None
-
-
-def _list_file(cache_dir: Path, root: Path) -> Path:
-    return cache_dir / "obsolete" / f"{hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:20]}.json"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llm.errors import GoldenError
-from pytest_llm.files import locked, write_atomic
+from pytest_llm.files import locked, path_tag, write_atomic
 from pytest_llm.golden import jsontext
 from pytest_llm.golden.file import FOLDER, write
 from pytest_llm.verdicts import Verdict
@@ -101,17 +101,17 @@ def digest(path: Path) -> str:
 @contextlib.contextmanager
 def golden_lock(cache_dir: Path, path: Path) -> Iterator[None]:
     """Hold a golden against other workers and against ``pytest-llm review``."""
-    with locked(cache_dir / "locks" / f"golden-{_tag(path)}.lock"):
+    with locked(cache_dir / "locks" / f"golden-{path_tag(path)}.lock"):
         yield
 
 
 def _candidate_file(cache_dir: Path, root: Path, path: Path) -> Path:
-    return _candidate_folder(cache_dir, root) / f"{_tag(path)}.json"
+    return _candidate_folder(cache_dir, root) / f"{path_tag(path)}.json"
 
 
 @functools.lru_cache(maxsize=16)
 def _candidate_folder(cache_dir: Path, root: Path) -> Path:
-    return cache_dir / "pending" / _tag(root)
+    return cache_dir / "pending" / path_tag(root)
 
 
 def _load(file: Path) -> Candidate:
@@ -128,7 +128,3 @@ def _load(file: Path) -> Candidate:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GoldenError(f"{file}: this pending candidate cannot be read ({error!r}); delete the file") from error
-
-
-def _tag(path: Path) -> str:
-    return hashlib.sha256(str(path.absolute()).encode("utf-8", "surrogatepass")).hexdigest()[:20]

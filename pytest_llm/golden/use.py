@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import variants
+from pytest_llm.files import shown_path
 from pytest_llm.golden import file
 from pytest_llm.golden.drift import Drift
 from pytest_llm.golden.evidence import side_by_side
@@ -100,19 +101,19 @@ class Use:
         if outcome == "pass":
             self._forget()
             return self.verdict(drift, outcome, golden)
-        notes = [*drift.notes, f"golden file: {self._shown(self.path)}"]
+        notes = [*drift.notes, f"golden file: {shown_path(self.path, self.settings.root)}"]
         apart = variants.difference(golden.environment, self.new.environment)
         if apart and not self.settings.variant and drift.status != "stale":
             notes.append(f"if it is right here, keep it beside that one: {self._command('new', apart)}")
         notes.append("accept or reject it without the model: pytest-llm review")
         if self.place.target != self.path:
-            notes.append(f"accepting makes a variant: {self._shown(self.place.target)}")
+            notes.append(f"accepting makes a variant: {shown_path(self.place.target, self.settings.root)}")
         return self._wait(dataclasses.replace(drift, notes=tuple(notes)), outcome, golden)
 
     def _missing(self) -> Verdict:
         text = self.new.value if isinstance(self.new.value, str) else ""
         rows = tuple(f"+ {line[:160]}" for line in text.split("\n")[:10]) if text else ()
-        file_note = f"golden file: {self._shown(self.place.target)}"
+        file_note = f"golden file: {shown_path(self.place.target, self.settings.root)}"
         notes = (*filter(None, [self.place.note]), file_note, f"create it: {self._command('new')}")
         return self._wait(Drift("missing", "there is none yet", notes=notes, diff=rows), "fail", None)
 
@@ -143,12 +144,6 @@ class Use:
 
     def _forget(self) -> None:
         discard_candidate(self.settings.cache_dir, self.settings.root, self.place.target)
-
-    def _shown(self, path: Path) -> str:
-        try:
-            return path.relative_to(self.settings.root).as_posix()
-        except ValueError:
-            return str(path)
 
     def _command(self, update: str, variant: variants.Names = ()) -> str:
         nodeid = self.location.nodeid

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm import environment
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.files import write_atomic
+from pytest_llm.files import path_tag, shown_path, write_atomic
 from pytest_llm.history import git
 
 if TYPE_CHECKING:
@@ -65,13 +64,13 @@ def document(run: RunRecord, settings: Settings, *, started: float, exit_status:
         "requests": plain([dataclasses.asdict(one) for one in run.asked]),
         "tests": [{"nodeid": nodeid, **dataclasses.asdict(test)} for nodeid, test in sorted(concerned.items())],
         "verdicts": verdicts,
-        "obsolete": [_shown(path, settings.root) for path in run.obsolete],
+        "obsolete": [shown_path(Path(path), settings.root) for path in run.obsolete],
     }
 
 
 def runs_folder(cache_dir: Path, root: Path) -> Path:
     """Return where the records of the project at ``root`` are."""
-    return cache_dir / "runs" / hashlib.sha256(str(root.absolute()).encode("utf-8", "surrogatepass")).hexdigest()[:20]
+    return cache_dir / "runs" / path_tag(root)
 
 
 def keep(data: dict[str, Any], settings: Settings) -> Path:
@@ -130,9 +129,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple, set)):
         return [plain(item) for item in value]
     return plain(value.item()) if hasattr(value, "item") else plain(str(value))  # a number of numpy, or anything
-
-
-def _shown(path: str, root: Path) -> str:
-    with contextlib.suppress(ValueError):
-        return Path(path).relative_to(root).as_posix()
-    return path

@@ -37,8 +37,9 @@ def make_plan(items: Iterable[pytest.Item], loader: ModelLoader) -> Plan:
     wanted: dict[LanguageModel, set[str]] = {}
     named = {role: _named(role, loader) for role in {role for asked in logged.values() for role, _ in asked} if role}
     for test, questions in logged.items():
+        under_test = _under_test(users[test], loader) if any(not role for role, _ in questions) else None
         for role, digest in questions:
-            model = named[role] if role else _under_test(users[test], loader)
+            model = named[role] if role else under_test
             if model is not None:
                 wanted.setdefault(model, set()).add(digest)
     plan: Plan = {}

@@ -55,23 +55,12 @@ class OutputStore:
             repeat: which of several answers to the same sampled request.
         """
         keys = {answer_key(identity, request, repeat): request for request in requests}
-        found: dict[str, Answer] = {}
-        with self.reading() as db:
-            for chunk in _chunks(list(keys)):
-                marks = ",".join("?" * len(chunk))
-                for key, text in db.execute(f"SELECT key, answer FROM answers WHERE key IN ({marks})", chunk):
-                    found[keys[key]] = json.loads(text)
-        return found
+        return {keys[key]: json.loads(text) for key, text in self._select("key, answer", list(keys))}
 
     def has(self, identity: str, requests: Sequence[str]) -> set[str]:
         """Return which request digests have an answer, without reading the answers."""
         keys = {answer_key(identity, request): request for request in requests}
-        with self.reading() as db:
-            return {
-                keys[key]
-                for chunk in _chunks(list(keys))
-                for (key,) in db.execute(f"SELECT key FROM answers WHERE key IN ({','.join('?' * len(chunk))})", chunk)
-            }
+        return {keys[key] for (key,) in self._select("key", list(keys))}
 
     def put(
         self, identity: Mapping[str, Any], source: str, answers: Iterable[tuple[str, Answer]], repeat: int = 0
@@ -153,6 +142,14 @@ class OutputStore:
             self._connection.close()
             self._connection = None
 
+    def _select(self, columns: str, keys: list[bytes]) -> Iterator[tuple[Any, ...]]:
+        with self.reading() as db:
+            for start in range(0, len(keys), _CHUNK):
+                chunk = keys[start : start + _CHUNK]
+                yield from db.execute(
+                    f"SELECT {columns} FROM answers WHERE key IN ({','.join('?' * len(chunk))})", chunk
+                )
+
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Give the database inside one transaction that no other process writes in."""
@@ -207,8 +204,3 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def _short(value: Any) -> str:
     text = "absent" if value is None else str(value)
     return text[:12] if len(text) == 64 else text
-
-
-def _chunks(items: list[bytes]) -> Iterator[list[bytes]]:
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]
