@@ -34,11 +34,11 @@ def html(data: dict[str, Any]) -> str:
 
     found = entries(data)
     tests, cut = _fit(found)
-    script, style = _asset("report.js"), _asset("report.css")
+    script, style = asset("verdict.js") + asset("report.js"), asset("report.css")
     frame = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     frame.filters["visible"] = lambda value: visible(str(value))
     counted = counts(found)
-    return frame.from_string(_asset("report.html.j2")).render(
+    return frame.from_string(asset("report.html.j2")).render(
         run=data,
         counts=counted,
         total=len(found),
@@ -86,7 +86,8 @@ def _cut(value: Any, width: int, tokens: bool) -> Any:
     return [_cut(item, width, tokens) for item in value] if isinstance(value, list) else value
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return the text of a template, a style or a script."""
     return resources.files("pytest_llm.reports").joinpath("templates").joinpath(name).read_text("utf-8")
 
 
