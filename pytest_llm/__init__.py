@@ -30,6 +30,9 @@ if TYPE_CHECKING:
         ModelNotFoundError,
         StoreMissError,
     )
+    from pytest_llm.feedback.cases import FeedbackCase
+    from pytest_llm.feedback.check import assert_feedback
+    from pytest_llm.feedback.parametrise import feedback_cases
     from pytest_llm.metrics.score import Score
     from pytest_llm.model import LanguageModel
     from pytest_llm.probes import assert_batch_invariant, assert_deterministic
@@ -38,15 +41,19 @@ if TYPE_CHECKING:
 
 #: Where the public names live that do not say it themselves. Nothing is imported before it is used.
 _HOMES = {
+    "FeedbackCase": "feedback.cases",
     "Generation": "results",
     "LanguageModel": "model",
     "Score": "metrics.score",
     "Verdict": "verdicts",
     "assert_batch_invariant": "probes",
     "assert_deterministic": "probes",
+    "assert_feedback": "feedback.check",
+    "feedback_cases": "feedback.parametrise",
 }
 
 __all__ = [
+    "FeedbackCase",
     "Generation",
     "GoldenError",
     "InvalidInputError",
@@ -65,6 +72,7 @@ __all__ = [
     "assert_deterministic",
     "assert_exact_match",
     "assert_f1",
+    "assert_feedback",
     "assert_json",
     "assert_loss",
     "assert_matches",
@@ -73,6 +81,7 @@ __all__ = [
     "assert_rouge",
     "assert_similar",
     "assert_ter",
+    "feedback_cases",
 ]
 
 

@@ -1,0 +1,1 @@
+"""What people said of a model's answers in production, as test cases."""

@@ -1,0 +1,131 @@
+"""The committed file of feedback cases: JSON Lines, one case a line, sorted by id.
+
+    {"schema": 1, "id": ..., "prompt": ... | "messages": [...], "reference": ..., "ignored": ...,
+     "corrections": [{"text", "reports": [key, ...]}], "answers": [{"text", "up": [key, ...], "down": [key, ...]}],
+     "tags": [...], "models": [...]}
+
+What is empty is left out. ``reference`` and ``ignored`` are a reviewer's to write. Two lines of one id, as a merge
+that keeps both sides gives, are read as one case.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pytest_llm.errors import GoldenError, InvalidInputError
+from pytest_llm.feedback.cases import Answer, Correction, FeedbackCase, case_id, single
+from pytest_llm.files import write_atomic
+from pytest_llm.golden import jsontext
+
+SCHEMA = 1
+
+#: Fields of a line, in the order they are written.
+_FIELDS = ("schema", "id", "prompt", "messages", "reference", "ignored", "corrections", "answers", "tags", "models")
+
+
+def read(path: Path) -> dict[str, FeedbackCase] | None:
+    """Return the cases of the file by id; ``None`` when there is no such file.
+
+    Raises:
+        GoldenError: a line that is no case, or one that a newer version wrote.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise GoldenError(f"{path}: the feedback cases cannot be read: {error}") from None
+    cases: dict[str, FeedbackCase] = {}
+    # Not splitlines(): a text may hold U+2028, which JSON does not escape.
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            case = _case(line, f"{path}:{number}")
+            cases[case.id] = cases[case.id].merged(case) if case.id in cases else case
+    return cases
+
+
+def write(path: Path, cases: Iterable[FeedbackCase]) -> None:
+    """Replace the file by these cases.
+
+    Raises:
+        InvalidInputError: the file system refused.
+    """
+    lines = [_line(case) for case in sorted(cases, key=lambda case: case.id)]
+    try:
+        write_atomic(path, "".join(lines))
+    except OSError as error:
+        raise InvalidInputError(f"{path}: the feedback cases could not be written: {error}") from None
+
+
+def _line(case: FeedbackCase) -> str:
+    data = {
+        "schema": SCHEMA,
+        "id": case.id,
+        **({"prompt": case.turns[0]["content"]} if single(case.turns) else {"messages": list(case.turns)}),
+        "reference": case.pinned,
+        "ignored": case.ignored,
+        "corrections": [{"text": one.text, "reports": one.reports} for one in case.corrections],
+        "answers": [
+            {"text": one.text, **{name: keys for name, keys in (("up", one.up), ("down", one.down)) if keys}}
+            for one in case.answers
+        ],
+        "tags": case.tags,
+        "models": case.models,
+    }
+    kept = {name: value for name, value in data.items() if value or name in ("prompt", "messages")}
+    return jsontext.escape_hidden(json.dumps(kept, ensure_ascii=False)) + "\n"
+
+
+def _case(line: str, where: str) -> FeedbackCase:
+    try:
+        data = jsontext.load(line)
+    except jsontext.NotGoldenJSON as error:
+        raise GoldenError(f"{where}: the feedback case cannot be read: {error}") from None
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if not isinstance(schema, int) or schema < 1:
+        raise GoldenError(f"{where}: no feedback case: it has no schema number")
+    if schema > SCHEMA:
+        raise GoldenError(f"{where}: a newer pytest_llm wrote this case (schema {schema}): upgrade")
+    try:
+        unknown = sorted(set(data) - set(_FIELDS))
+        if unknown:
+            raise ValueError(f"there is no field {unknown[0]!r}; it has {', '.join(_FIELDS)}")
+        turns = [{"role": "user", "content": data["prompt"]}] if "prompt" in data else data["messages"]
+        asked = tuple({"role": _text(turn["role"]), "content": _text(turn["content"])} for turn in turns)
+        if not asked:
+            raise ValueError("messages is empty")
+        case = FeedbackCase(
+            _text(data["id"]),
+            asked,
+            tuple(
+                Answer(_text(one["text"]), _texts(one, "up"), _texts(one, "down")) for one in data.get("answers", [])
+            ),
+            tuple(Correction(_text(one["text"]), _texts(one, "reports")) for one in data.get("corrections", [])),
+            _texts(data, "models"),
+            _texts(data, "tags"),
+            _text(data.get("reference", "")),
+            _text(data.get("ignored", "")),
+        )
+    except KeyError as error:
+        raise GoldenError(f"{where}: the feedback case has no {error}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise GoldenError(f"{where}: a field does not hold what it should: {error}") from None
+    if case.id != case_id(asked):
+        raise GoldenError(f"{where}: the question was edited: its id is now {case_id(asked)}, not {case.id}")
+    return case
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.80} is not text")
+    return value
+
+
+def _texts(data: dict[str, Any], name: str) -> tuple[str, ...]:
+    values = data.get(name, [])
+    if not isinstance(values, list):
+        raise TypeError(f"{name} is a list")
+    return tuple(map(_text, values))
