@@ -184,6 +184,7 @@ class Asker:
                 dtype=self.spec.dtype,
                 device=environment.resolve_device(self.spec.device),
                 adapter=self.weights.adapter_source,
+                revision=self.weights.revision,
             )
         return models[self._key]
 

@@ -27,6 +27,7 @@ class ModelUse:
     computed: int = 0
     ahead: int = 0
     load_seconds: float = 0.0
+    revision: str = ""
 
     @property
     def from_store(self) -> int:

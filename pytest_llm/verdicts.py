@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from pytest_llm.metrics.score import Score
 
 Kind = Literal["golden", "threshold", "baseline"]
 Outcome = Literal["pass", "warn", "fail", "error"]
+
+#: Per-example values that a verdict carries at most.
+EXAMPLES = 10_000
 
 #: How a golden comparison can come out, from best to worst. ``created`` and ``updated`` are writes.
 DRIFT_STATUSES = (
@@ -104,6 +110,27 @@ class Evidence:
 
 
 @dataclasses.dataclass(frozen=True)
+class PerExample:
+    """The values behind a score, by which two runs are compared in pairs.
+
+    ``ids`` is empty for the default "0", "1", ...; ``weights`` is empty where all are equal.
+    """
+
+    values: tuple[float, ...]
+    ids: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, score: Score) -> PerExample | None:
+        """Take them from ``score``; ``None`` when it has none, or more than `EXAMPLES` of them."""
+        if not 0 < len(score.per_example) <= EXAMPLES:
+            return None
+        named = score.ids != tuple(map(str, range(score.n)))
+        values, weights = (tuple(float(f"{x:.7g}") for x in row) for row in (score.per_example, score.weights))
+        return cls(values, score.ids if named else (), weights)
+
+
+@dataclasses.dataclass(frozen=True)
 class Verdict:
     """The outcome of one check.
 
@@ -124,6 +151,7 @@ class Verdict:
     diff: tuple[str, ...] = ()
     nodeid: str = ""
     evidence: Evidence | None = None
+    per_example: PerExample | None = None
 
     @property
     def ok(self) -> bool:
@@ -135,14 +163,18 @@ class Verdict:
         # Not asdict of the whole, which copies every text of every passing check.
         examples = tuple(dataclasses.asdict(example) for example in self.examples)
         evidence = dataclasses.asdict(self.evidence) if self.evidence else None
-        return {**vars(self), "figures": dict(self.figures), "examples": examples, "evidence": evidence}
+        values = dict(vars(self.per_example)) if self.per_example else None
+        own = {"figures": dict(self.figures), "examples": examples, "evidence": evidence, "per_example": values}
+        return {**vars(self), **own}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Verdict:
         """Rebuild what `to_json` gave."""
         examples = tuple(Example(**example) for example in data["examples"])
         evidence = Evidence.from_json(data["evidence"]) if data.get("evidence") else None
-        fields = {"examples": examples, "notes": tuple(data["notes"]), "diff": tuple(data["diff"])}
+        fields: dict[str, Any] = {"examples": examples, "notes": tuple(data["notes"]), "diff": tuple(data["diff"])}
+        values = data.get("per_example")
+        fields["per_example"] = values and PerExample(**{name: tuple(row) for name, row in values.items()})
         return cls(**{**data, **fields, "evidence": evidence})
 
 

@@ -18,7 +18,7 @@ from pytest_llm.metrics.score import Score
 from pytest_llm.options import Settings
 from pytest_llm.stats.gate import aligned, check_score, gate
 from pytest_llm.stats.paired import Method
-from pytest_llm.verdicts import Verdict
+from pytest_llm.verdicts import PerExample, Verdict
 
 __tracebackhide__ = measured
 
@@ -96,7 +96,8 @@ class Baseline:
         )  # fmt: skip
         try:
             terms.check()
-            verdict = self._verdict(metric, self._score(metric, value, higher_is_better), terms)
+            score = self._score(metric, value, higher_is_better)
+            verdict = dataclasses.replace(self._verdict(metric, score, terms), per_example=PerExample.of(score))
         except InvalidInputError as error:
             verdict = judgement.invalid(metric, f"{metric}: {error}")
         except GoldenError as error:

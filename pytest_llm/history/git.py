@@ -1,4 +1,4 @@
-"""The commit a run was made on, read from ``.git`` without running git."""
+"""The commit a run was made on, read from ``.git`` without running git; only whether files differ from it asks git."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 #: What CI calls the commit, where the checkout has no ``.git``.
 _VARIABLES = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
+#: Seconds that git may take: a mark in a list is not worth more of a run's time.
+_PATIENCE = 1.0
 
 
 def head(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -18,6 +20,20 @@ def head(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     except (OSError, ValueError):
         commit, branch = "", ""
     return {"commit": commit or next((environ[name] for name in _VARIABLES if environ.get(name)), ""), "branch": branch}
+
+
+def dirty(root: Path) -> bool | None:
+    """Return whether tracked files around ``root`` differ from the commit; ``None`` outside git, or when git is slow."""
+    if _git_folder(root) is None:
+        return None
+    import subprocess
+
+    command = ["git", "--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty"]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, timeout=_PATIENCE, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return bool(done.stdout.strip())
 
 
 def _git_folder(root: Path) -> Path | None:

@@ -6,7 +6,6 @@ and, with ``--llm-record=PATH``, at PATH too.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import math
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import environment
-from pytest_llm.errors import InvalidInputError
+from pytest_llm.errors import InvalidInputError, LLMError
 from pytest_llm.files import path_tag, shown_path, write_atomic
 from pytest_llm.history import git
 
@@ -50,7 +49,7 @@ def document(run: RunRecord, settings: Settings, *, started: float, exit_status:
         "seconds": round(time.time() - started, 3),
         "exit_status": exit_status,
         "filtered": run.filtered,
-        "git": git.head(settings.root),
+        "git": {**git.head(settings.root), "dirty": git.dirty(settings.root)},
         "settings": {name: getattr(settings, name) for name in _SETTINGS},
         "environment": {
             "python": platform.python_version(),
@@ -74,13 +73,24 @@ def runs_folder(cache_dir: Path, root: Path) -> Path:
 
 
 def keep(data: dict[str, Any], settings: Settings) -> Path:
-    """Write the document into the cache, forget the oldest ones beyond `KEPT`, and return its path."""
+    """Write the document into the cache, move the oldest ones beyond `KEPT` to the history, and return its path."""
     folder = runs_folder(settings.cache_dir, settings.root)
     path = folder / f"{data['id']}.json"
     write(data, path)
-    for old in sorted(folder.glob("*.json"))[:-KEPT]:  # an id starts with its time
-        with contextlib.suppress(FileNotFoundError):
-            old.unlink()
+    surplus = sorted(folder.glob("*.json"))[:-KEPT]  # an id starts with its time
+    if surplus:
+        from pytest_llm.history.database import History
+
+        history = History(folder)
+        try:
+            kept = history.take_in(surplus)
+        except LLMError:
+            return path  # a history that cannot be used: its commands say so, and until then every file stays
+        finally:
+            history.close()
+        for old in surplus:
+            if old not in kept:  # what is no record, or a newer version's, is not ours to remove
+                old.unlink(missing_ok=True)
     return path
 
 

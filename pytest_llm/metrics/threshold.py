@@ -11,7 +11,7 @@ from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.metrics.registry import Metric, of
 from pytest_llm.metrics.score import Score
 from pytest_llm.metrics.uncertainty import standard_error
-from pytest_llm.verdicts import Example, Outcome, Verdict
+from pytest_llm.verdicts import Example, Outcome, PerExample, Verdict
 
 __tracebackhide__ = measured
 
@@ -110,6 +110,7 @@ def judge(score: Score, bound: Threshold) -> Verdict:
         figures=figures,
         examples=() if outcome == "pass" else _worst(score, metric),
         notes=tuple(notes),
+        per_example=PerExample.of(score),
     )
 
 

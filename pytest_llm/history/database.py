@@ -1,0 +1,189 @@
+"""The database of runs: what every run record of a project held, kept when the record's file is long gone.
+
+One SQLite file beside the records, ``<cache>/runs/<hash of root>/history.sqlite``, in WAL mode. It has a table of what
+lists and trends need, and every record whole (compressed), for comparisons. pytest itself only writes its file; the
+commands take new files in, and so does the run whose file would push an old one out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_llm.errors import InvalidInputError, LLMError
+from pytest_llm.files import locked
+from pytest_llm.history import runfile
+from pytest_llm.history.rows import Run, of_record
+
+NAME = "history.sqlite"
+
+_SCHEMA = 1
+#: Record files taken in with one transaction.
+_BATCH = 50
+_TABLES = """
+CREATE TABLE IF NOT EXISTS runs (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, started TEXT NOT NULL, seconds REAL NOT NULL,
+    exit_status INTEGER NOT NULL, filtered INTEGER NOT NULL, "commit" TEXT NOT NULL, branch TEXT NOT NULL,
+    dirty INTEGER, counts TEXT NOT NULL, models TEXT NOT NULL, environment TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS records (run INTEGER PRIMARY KEY REFERENCES runs, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS tests (
+    run INTEGER NOT NULL REFERENCES runs, nodeid TEXT NOT NULL, status TEXT NOT NULL, seconds REAL NOT NULL,
+    models TEXT NOT NULL, PRIMARY KEY (run, nodeid)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS verdicts (
+    run INTEGER NOT NULL REFERENCES runs, position INTEGER NOT NULL, nodeid TEXT NOT NULL, kind TEXT NOT NULL,
+    name TEXT NOT NULL, status TEXT NOT NULL, outcome TEXT NOT NULL, value REAL, better TEXT NOT NULL,
+    PRIMARY KEY (run, position)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS verdicts_by_metric ON verdicts (name, run) WHERE value IS NOT NULL;
+CREATE INDEX IF NOT EXISTS goldens ON verdicts (run, nodeid, status) WHERE kind = 'golden';
+"""
+_RUN = "number, id, started, seconds, exit_status, filtered, \"commit\", branch, dirty, counts, models, environment"
+
+
+class History:
+    """The runs of one project, newest last where they are listed. Opened on first use."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / NAME
+        self._connection: sqlite3.Connection | None = None
+
+    def add(self, records: Iterable[dict[str, Any]]) -> int:
+        """Take records in, all of them or none, and return how many were new.
+
+        A record is known by its id: one that is there is left as it is.
+
+        Raises:
+            InvalidInputError: one of them is no run record.
+            LLMError: the database cannot be used.
+        """
+        prepared = [(of_record(data), data) for data in records]
+        with self._using() as db, db:
+            db.execute("BEGIN IMMEDIATE")
+            return sum(self._insert(db, rows, data) for rows, data in prepared)
+
+    def take_in(self, paths: Iterable[Path] | None = None) -> list[Path]:
+        """Take in the record files that pytest left (by default, all of the folder) and are not here yet.
+
+        Returns:
+            Those that are no run records. They stay where they are, and so does everything else.
+        """
+        found = sorted(self.folder.glob("*.json")) if paths is None else list(paths)
+        known = self.ids() if found else set()
+        new = [path for path in found if path.stem not in known]
+        bad: list[Path] = []
+        for start in range(0, len(new), _BATCH):
+            good = []
+            for path in new[start : start + _BATCH]:
+                try:
+                    data = runfile.read(path)
+                    of_record(data)
+                    good.append(data)
+                except InvalidInputError:
+                    if path.exists():  # else another process took it in, and pruned it
+                        bad.append(path)
+            self.add(good)
+        return bad
+
+    def ids(self) -> set[str]:
+        """Return the ids of all runs."""
+        with self._using() as db:
+            return {id for (id,) in db.execute("SELECT id FROM runs")}
+
+    def runs(self, *, branch: str | None = None, model: str | None = None, limit: int | None = None) -> list[Run]:
+        """Return the newest ``limit`` runs of a branch, with a model whose name or digest has ``model`` in it."""
+        with self._using() as db:
+            where, values = ("WHERE branch = ?", (branch,)) if branch is not None else ("", ())
+            found = []
+            for row in db.execute(f"SELECT {_RUN} FROM runs {where} ORDER BY id DESC", values):
+                run = Run.from_row(row)
+                if model is None or run.uses(model):
+                    found.append(run)
+                if len(found) == limit:
+                    break
+        return found[::-1]
+
+    def select(self, query: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return what a query of the tables gives."""
+        with self._using() as db:
+            return db.execute(query, tuple(values)).fetchall()
+
+    def record(self, run: Run) -> dict[str, Any]:
+        """Return the whole record of a run."""
+        ((blob,),) = self.select("SELECT data FROM records WHERE run = ?", (run.number,))
+        try:
+            return dict(json.loads(zlib.decompress(blob)))
+        except (zlib.error, ValueError) as error:
+            raise LLMError(f"the record of run {run.id} in {self.path} is damaged: {error}") from error
+
+    def forget(self, keep: int) -> int:
+        """Remove all runs but the newest ``keep``, give the space back, and return how many went.
+
+        Their files go first, or the next command would take them in again.
+        """
+        with self._using() as db:
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                old = db.execute("SELECT number, id FROM runs ORDER BY id DESC LIMIT -1 OFFSET ?", (keep,)).fetchall()
+                for number, id in old:
+                    (self.folder / f"{id}.json").unlink(missing_ok=True)
+                    for table in ("records", "tests", "verdicts"):
+                        db.execute(f"DELETE FROM {table} WHERE run = ?", (number,))
+                    db.execute("DELETE FROM runs WHERE number = ?", (number,))
+            db.execute("VACUUM")
+        return len(old)
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _insert(self, db: sqlite3.Connection, rows: Any, data: dict[str, Any]) -> bool:
+        done = db.execute(f"INSERT OR IGNORE INTO runs ({_RUN}) VALUES (NULL{', ?' * len(rows.run)})", rows.run)
+        if not done.rowcount:
+            return False
+        number = done.lastrowid
+        text = json.dumps(data, separators=(",", ":"))  # ASCII: a record may hold half a surrogate pair
+        db.execute("INSERT INTO records VALUES (?, ?)", (number, zlib.compress(text.encode())))
+        db.executemany("INSERT OR REPLACE INTO tests VALUES (?, ?, ?, ?, ?)", [(number, *row) for row in rows.tests])
+        db.executemany(
+            "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [(number, *row) for row in rows.verdicts]
+        )
+        return True
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[sqlite3.Connection]:
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+            yield self._connection
+        except (sqlite3.Error, OSError) as error:
+            raise LLMError(
+                f"the history {self.path} cannot be used: {error}. Nothing was changed. If it is damaged, move it away: "
+                "a new one is made of the records that are still there, and of what 'pytest-llm import' brings back"
+            ) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(self.path, timeout=60.0)
+        try:
+            (schema,) = db.execute("PRAGMA user_version").fetchone()
+            if schema > _SCHEMA:
+                raise sqlite3.DatabaseError(f"a newer pytest_llm wrote it (schema {schema}, known {_SCHEMA}): upgrade")
+            if schema < _SCHEMA:
+                # Under a lock: the switch to WAL does not wait for another connection, whatever the timeout.
+                with locked(self.path.with_suffix(".lock")):
+                    db.execute("PRAGMA journal_mode=WAL")
+                    db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={_SCHEMA}; COMMIT;")
+        except BaseException:
+            db.close()
+            raise
+        return db
