@@ -68,7 +68,8 @@ def _fit(found: list[Entry]) -> tuple[str, int]:
 
 
 def _row(entry: Entry, width: int, tokens: bool) -> dict[str, Any]:
-    verdicts = [{name: value for name, value in one.items() if name != "nodeid" and value} for one in entry.verdicts]
+    left_out = ("nodeid", "per_example")
+    verdicts = [{k: value for k, value in one.items() if k not in left_out and value} for one in entry.verdicts]
     row: dict[str, Any] = {"id": entry.nodeid, "status": entry.status, "seconds": entry.seconds, "verdicts": verdicts}
     if entry.message and all(one["outcome"] == "pass" for one in entry.verdicts):
         row["message"] = entry.message
