@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pytest_llm.feedback.cases import FeedbackCase
     from pytest_llm.feedback.check import assert_feedback
     from pytest_llm.feedback.parametrise import feedback_cases
+    from pytest_llm.human.score import assert_human_rating
     from pytest_llm.metrics.score import Score
     from pytest_llm.model import LanguageModel
     from pytest_llm.probes import assert_batch_invariant, assert_deterministic
@@ -49,6 +50,7 @@ _HOMES = {
     "assert_batch_invariant": "probes",
     "assert_deterministic": "probes",
     "assert_feedback": "feedback.check",
+    "assert_human_rating": "human.score",
     "feedback_cases": "feedback.parametrise",
 }
 
@@ -73,6 +75,7 @@ __all__ = [
     "assert_exact_match",
     "assert_f1",
     "assert_feedback",
+    "assert_human_rating",
     "assert_json",
     "assert_loss",
     "assert_matches",

@@ -33,6 +33,8 @@ _LOADER = pytest.StashKey["ModelLoader"]()
 _WORKER_OUTPUT = "pytest_llm"
 #: pytest cuts an assertion's explanation to eight lines or 640 characters; the last line says where the rest is.
 _EXPLANATION = 7, 500
+#: The tests under way in this process, innermost last (pytester runs sessions inside sessions).
+_running: list[pytest.Item] = []
 
 
 def start(config: pytest.Config) -> None:
@@ -126,10 +128,17 @@ def running(item: pytest.Item) -> Iterator[None]:
     run = item.config.stash[_RECORD]
     run.nodeid = plain_nodeid(item)
     item.stash[_BEFORE] = len(run.verdicts)
+    _running.append(item)
     try:
         yield
     finally:
+        _running.remove(item)
         run.nodeid = ""
+
+
+def here() -> tuple[Location, options.Settings] | None:
+    """Return where the test that runs stands, and the settings; ``None`` outside a test."""
+    return (Location.of(_running[-1]), settings(_running[-1].config)) if _running else None
 
 
 def call(item: pytest.Function) -> bool | None:

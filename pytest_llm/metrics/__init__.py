@@ -3,6 +3,7 @@
 Importing this imports none of the libraries behind them; each metric brings its own in when it is called.
 """
 
+from pytest_llm.human.score import human_rating
 from pytest_llm.metrics.accuracy import accuracy
 from pytest_llm.metrics.evaluate_module import evaluate_module
 from pytest_llm.metrics.registry import Metric, get, names
@@ -25,6 +26,7 @@ __all__ = [
     "exact_match",
     "f1",
     "get",
+    "human_rating",
     "matches",
     "names",
     "rouge",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.human.score import human_rating
 from pytest_llm.metrics.accuracy import accuracy
 from pytest_llm.metrics.custom import custom
 from pytest_llm.metrics.evaluate_module import evaluate_module
@@ -75,6 +76,7 @@ _METRICS = {
         Metric("matches", "fraction matching the pattern", matches),
         Metric("contains", "fraction containing what was expected", contains),
         Metric("valid_json", "fraction of valid JSON", valid_json),
+        Metric("human_rating", "mean human rating", human_rating, lowest=1.0, highest=5.0),
         Metric("similarity", "similarity", similarity, lowest=-1.0),
         Metric("loss", "loss", functools.partial(_made_by, "loss"), False, highest=math.inf, unit="nats/token"),
         Metric("perplexity", "perplexity", functools.partial(_made_by, "perplexity"), False, 1.0, math.inf),
