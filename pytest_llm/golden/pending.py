@@ -41,21 +41,38 @@ class Candidate:
         """Write the golden exactly as the run that failed would have, and forget the candidate.
 
         Raises:
-            GoldenError: the golden is not the one this was compared with, or cannot be written.
+            GoldenError: the golden is not the one this was compared with, or cannot be written; or as for `reject`.
         """
         if FOLDER not in self.path.parts or self.path.suffix != ".json":
             raise GoldenError(f"{self.file}: {self.path} is not a golden; delete this candidate")
-        with golden_lock(self.file.parents[2], self.path):
+        with self._held():
             if digest(self.path) != self.base:
                 raise GoldenError(
                     f"{self.path}: the golden changed since this candidate was made; run its test again: {self.nodeid}"
                 )
             write(self.path, self.content, self.sidecar)
-        self.reject()
+            self.file.unlink()
 
     def reject(self) -> None:
-        """Forget the candidate; the golden stays as it is."""
-        self.file.unlink(missing_ok=True)
+        """Forget the candidate; the golden stays as it is.
+
+        Raises:
+            GoldenError: it is not there any more, or another one is: somebody reviewed it, or its test ran again.
+        """
+        with self._held():
+            self.file.unlink()
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the golden while this candidate still waits for it."""
+        with golden_lock(self.file.parents[2], self.path):
+            if not self.file.exists():
+                raise GoldenError(
+                    f"{self.path}: this candidate is gone: it was accepted or rejected meanwhile, or its test passed"
+                )
+            if _load(self.file) != self:
+                raise GoldenError(f"{self.path}: its test ran again and left another candidate: review that one")
+            yield
 
 
 def save_candidate(
@@ -70,7 +87,8 @@ def save_candidate(
         "content": content,
         "sidecar": None if sidecar is None else base64.b64encode(sidecar).decode(),
     }
-    write_atomic(_candidate_file(cache_dir, root, path), jsontext.dump(data))
+    with golden_lock(cache_dir, path):  # not while somebody settles an older one
+        write_atomic(_candidate_file(cache_dir, root, path), jsontext.dump(data))
 
 
 def discard_candidate(cache_dir: Path, root: Path, path: Path) -> None:

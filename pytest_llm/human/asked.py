@@ -13,7 +13,6 @@ from typing import Any
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import digest_of, path_tag, write_atomic
 from pytest_llm.golden import jsontext
-from pytest_llm.golden.file import FOLDER
 from pytest_llm.human.outputs import Output
 
 
@@ -51,6 +50,8 @@ def _folder(cache_dir: Path, root: Path) -> Path:
 
 
 def _load(file: Path, root: Path) -> Asked:
+    from pytest_llm.golden.file import FOLDER  # which imports metrics, and they import this
+
     try:
         data = jsontext.load(file.read_text("utf-8"))
         folder = Path(data["folder"])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_llm.files import digest_of
-from pytest_llm.golden.file import Golden
 from pytest_llm.requests import split_requests
 from pytest_llm.results import Generation
+
+if TYPE_CHECKING:
+    from pytest_llm.golden.file import Golden
 
 
 @dataclasses.dataclass(frozen=True)

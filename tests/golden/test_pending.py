@@ -115,3 +115,29 @@ def test_a_candidate_writes_nothing_but_goldens(project):
 
 def test_no_cache_no_candidates(tmp_path):
     assert list_pending(tmp_path / "none", tmp_path) == []
+
+
+@pytest.mark.parametrize("second", ["accept", "reject"])
+@pytest.mark.parametrize("first", ["accept", "reject"])
+def test_of_two_reviewers_the_second_is_told(project, first, second):
+    path = project.commit("a")
+    assert project.snapshot() != "b"
+    (mine,), (theirs,) = project.pending(), project.pending()
+    getattr(mine, first)()
+    after = path.read_bytes()
+    with pytest.raises(GoldenError, match="this candidate is gone: it was accepted or rejected meanwhile"):
+        getattr(theirs, second)()
+    assert path.read_bytes() == after
+
+
+@pytest.mark.parametrize("action", ["accept", "reject"])
+def test_a_candidate_that_nobody_saw_is_neither_accepted_nor_rejected(project, action):
+    path = project.commit("a")
+    assert project.snapshot() != "b"
+    (seen,) = project.pending()
+    assert project.snapshot() != "c"
+    with pytest.raises(GoldenError, match="its test ran again and left another candidate"):
+        getattr(seen, action)()
+    assert read(path).value == "a"
+    project.pending()[0].accept()
+    assert read(path).value == "c"
