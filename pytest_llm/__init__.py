@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         assert_contains,
         assert_exact_match,
         assert_f1,
+        assert_human_rating,
         assert_json,
         assert_loss,
         assert_matches,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from pytest_llm.feedback.cases import FeedbackCase
     from pytest_llm.feedback.check import assert_feedback
     from pytest_llm.feedback.parametrise import feedback_cases
-    from pytest_llm.human.score import assert_human_rating
     from pytest_llm.metrics.score import Score
     from pytest_llm.model import LanguageModel
     from pytest_llm.probes import assert_batch_invariant, assert_deterministic
@@ -50,7 +50,6 @@ _HOMES = {
     "assert_batch_invariant": "probes",
     "assert_deterministic": "probes",
     "assert_feedback": "feedback.check",
-    "assert_human_rating": "human.score",
     "feedback_cases": "feedback.parametrise",
 }
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numbers
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.errors import InvalidInputError, measured
-from pytest_llm.metrics import registry
+from pytest_llm.metrics import human, registry
 from pytest_llm.metrics.inputs import References, Texts
 from pytest_llm.metrics.score import Score
 from pytest_llm.metrics.threshold import judge, threshold
@@ -132,6 +132,31 @@ def assert_matches(outputs: Texts, pattern: str | re.Pattern[str], *, at_least: 
 def assert_contains(outputs: Texts, expected: References, *, at_least: float = 1.0, **options: Any) -> Score:
     """Assert that every output (or a fraction) contains ``expected``: one text for all, or one entry an example."""
     return assert_metric("contains", outputs, expected, at_least=at_least, **options)
+
+
+def assert_human_rating(
+    outputs: Texts,
+    *,
+    at_least: float,
+    raters_at_least: int = 1,
+    agreement_at_least: float | None = None,
+    ratings: Any = None,
+    ids: Iterable[Any] | None = None,
+) -> Score:
+    """Assert the mean rating (1-5) that people gave these very outputs (`pytest_llm.metrics.human_rating`).
+
+    An output that changed has no rating, and without one (or with fewer than ``raters_at_least``) nothing is measured.
+    Nor is it where Krippendorff's alpha (ordinal, at most 1) of the ratings is below ``agreement_at_least``: a mean of
+    raters who do not agree means little.
+    """
+    bound = threshold(registry.find(human.NAME), at_least, None)
+    if agreement_at_least is not None and not -1 <= agreement_at_least <= 1:
+        raise InvalidInputError(f"agreement_at_least: an alpha is at most 1, not {agreement_at_least!r}")
+    found = human.measure(outputs, ratings, ids, raters_at_least, note=True)
+    score = found.score()
+    verdict = found.described(judge(score, bound))
+    settle(verdict if agreement_at_least is None else found.agreeing(verdict, agreement_at_least))
+    return score
 
 
 def _assert_made(name: str, value: Any, at_most: float) -> Score:

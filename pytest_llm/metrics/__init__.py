@@ -3,9 +3,9 @@
 Importing this imports none of the libraries behind them; each metric brings its own in when it is called.
 """
 
-from pytest_llm.human.score import human_rating
 from pytest_llm.metrics.accuracy import accuracy
 from pytest_llm.metrics.evaluate_module import evaluate_module
+from pytest_llm.metrics.human import human_rating
 from pytest_llm.metrics.registry import Metric, get, names
 from pytest_llm.metrics.rouge import rouge
 from pytest_llm.metrics.sacre import bleu, chrf, sentence_bleu, ter

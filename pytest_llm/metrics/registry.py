@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError, measured
-from pytest_llm.human.score import human_rating
 from pytest_llm.metrics.accuracy import accuracy
 from pytest_llm.metrics.custom import custom
 from pytest_llm.metrics.evaluate_module import evaluate_module
+from pytest_llm.metrics.human import human_rating
 from pytest_llm.metrics.rouge import rouge
 from pytest_llm.metrics.sacre import bleu, chrf, sentence_bleu, ter
 from pytest_llm.metrics.score import Score
