@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import re
+import time
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -125,7 +126,7 @@ def _of_record(data: dict[str, Any]) -> Rows:
     counted = Counter(entry.status for entry in found)
     git, dirty = data["git"], data["git"].get("dirty")
     run = (
-        data["id"], _text(data["started"]), _seconds(data["seconds"]), _whole(data["exit_status"]),
+        data["id"], _moment(data["started"]), _seconds(data["seconds"]), _whole(data["exit_status"]),
         bool(data.get("filtered")), _text(git["commit"]), _text(git["branch"]),
         dirty if isinstance(dirty, bool) else None,
         json.dumps({status: counted[status] for status in STATUSES if counted[status]}),
@@ -150,6 +151,11 @@ def _of_record(data: dict[str, Any]) -> Rows:
 def _text(value: Any) -> str:
     """Return text that SQLite can hold: UTF-8 has no half of a surrogate pair."""
     return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def _moment(value: Any) -> str:
+    time.strptime(value, "%Y-%m-%dT%H:%M:%SZ")
+    return str(value)
 
 
 def _seconds(value: Any) -> float:

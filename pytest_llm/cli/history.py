@@ -1,0 +1,147 @@
+"""``pytest-llm history``: the runs there were; export them, or forget old ones."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.cli.common import project_settings, relative
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.reports.text import number, visible
+
+if TYPE_CHECKING:
+    from pytest_llm.history.database import History
+    from pytest_llm.history.rows import Run
+
+#: Runs listed without ``--limit``.
+LISTED = 20
+FORMATS = ("csv", "json", "mlflow", "tensorboard")
+_COUNTS = {"failed": "fail", "error": "error", "warned": "warn", "passed": "pass", "skipped": "skip"}
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("history", help="list the runs there were, export or forget them")
+    add_filters(parser)
+    parser.add_argument("--json", action="store_true", help="as JSON, newest last")
+    parser.set_defaults(run=_list)
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    export = actions.add_parser("export", help="write all figures for another program")
+    add_filters(export, default=argparse.SUPPRESS)
+    export.add_argument("--format", choices=FORMATS, required=True)
+    export.add_argument("--output", type=Path, metavar="PATH", help="a file, or the folder of mlflow and tensorboard")
+    export.set_defaults(run=_export)
+    forget = actions.add_parser("forget", help="remove all runs but the newest")
+    forget.add_argument("--keep", type=_count, required=True, metavar="N", help="how many to keep")
+    forget.set_defaults(run=_forget)
+
+
+def add_filters(parser: argparse.ArgumentParser, default: Any = None) -> None:
+    """Declare which runs a command takes."""
+    parser.add_argument("--branch", default=default, help="only runs of this branch")
+    parser.add_argument("--model", default=default, metavar="PART", help="only runs that used a model with PART in its name")
+    parser.add_argument("--limit", type=_count, default=default, metavar="N", help="only the newest N")
+
+
+def opened() -> History:
+    """Return the history of the project here, with the records pytest has left since taken in."""
+    from pytest_llm.history.database import History
+    from pytest_llm.history.runfile import runs_folder
+
+    settings = project_settings()
+    history = History(runs_folder(settings.cache_dir, settings.root))
+    for path in history.take_in():
+        print(f"not a run record, left as it is: {visible(relative(path))}", file=sys.stderr)
+    return history
+
+
+def chosen(history: History, arguments: argparse.Namespace, limit: int | None = None) -> list[Run]:
+    """Return the runs that the filters let through, the newest last."""
+    return history.runs(branch=arguments.branch, model=arguments.model, limit=arguments.limit or limit)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    history = opened()
+    runs = chosen(history, arguments, None if arguments.json else LISTED)
+    if arguments.json:
+        print(json.dumps([run.to_json() for run in runs], indent=2))
+        return 0
+    if not runs:
+        said = "of these filters " if arguments.branch or arguments.model else ""
+        print(f"there is no run {said}yet: pytest leaves a record of every run that uses pytest_llm")
+        return 0
+    from rich.console import Console
+
+    Console(highlight=False).print(_table(runs))
+    total = len(history.ids())
+    if len(runs) < total:
+        print(f"{len(runs)} of {total} runs; --limit=N shows more")
+    return 0
+
+
+def _table(runs: list[Run]) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    years = {run.started[:4] for run in runs}
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("run", no_wrap=True)
+    table.add_column("time (UTC)", no_wrap=True)
+    table.add_column("commit", no_wrap=True)
+    table.add_column("models", overflow="fold", ratio=1)
+    table.add_column("tests")
+    table.add_column("exit", justify="right", no_wrap=True)
+    table.add_column("sec", justify="right", no_wrap=True)
+    for run in runs:
+        time = visible(run.started[:16].replace("T", " "))
+        counted = [f"{n} {_COUNTS[status]}" for status, n in run.counts.items()]
+        table.add_row(
+            Text(run.short),
+            Text(time[5:] if len(years) == 1 else time),
+            Text(visible(run.revision)),
+            Text("\n".join(visible(model["source"].rpartition("/")[2]) for model in run.models.values())),
+            Text(", ".join(counted), style="red" if {"failed", "error"} & run.counts.keys() else ""),
+            Text(str(run.exit_status)),
+            Text(number(round(run.seconds, 1))),
+        )
+    return table
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from pytest_llm.history import export, trackers
+
+    path, form = arguments.output, arguments.format
+    if path is None and form not in export.WRITERS:
+        raise InvalidInputError(f"--format={form} writes a folder: name it with --output=DIR")
+    history = opened()
+    runs = chosen(history, arguments)
+    try:
+        if form in export.WRITERS:
+            text = export.WRITERS[form](history, runs)
+            if path is None:
+                sys.stdout.write(text)
+                return 0
+            from pytest_llm.files import write_atomic
+
+            write_atomic(path, text)
+            written = len(runs)
+        else:
+            written = trackers.WRITERS[form](history, runs, path)
+    except OSError as error:
+        raise InvalidInputError(f"the export could not be written: {error}") from None
+    print(f"wrote {written} runs to {visible(str(path))}")
+    return 0
+
+
+def _forget(arguments: argparse.Namespace) -> int:
+    print(f"forgot {opened().forget(arguments.keep)} runs")
+    return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of runs (1 or more)")
+    return int(text)

@@ -1,0 +1,264 @@
+"""Two runs side by side: what differs around the tests, which tests turned, and every figure with paired statistics."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.history.rows import Run, better, of_record, value_of
+from pytest_llm.history.series import moved
+from pytest_llm.reports.overview import entries
+
+#: What counts as worse or better: two-sided p, corrected over the figures of the comparison.
+ALPHA = 0.05
+
+_GOOD, _LEFT_OUT = ("passed", "warned"), ("skipped",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Paired:
+    """The change of the examples' values, B minus A, in pairs.
+
+    Attributes:
+        n: examples that both runs have; ``unpaired`` are in one only.
+        delta, low, high: the mean change (weighted as the metric weighs examples), with its 95 % interval.
+        p: two-sided; ``adjusted`` by Holm over the figures of the comparison.
+        worse, better: ids of the examples that changed, the most changed first.
+        method: the test, in words.
+    """
+
+    n: int
+    unpaired: int
+    delta: float
+    low: float
+    high: float
+    p: float
+    worse: tuple[str, ...]
+    better: tuple[str, ...]
+    method: str
+    adjusted: float = math.nan
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One check in both runs. ``answers`` are ``(place, A, B)`` of the texts a golden was compared with, that differ."""
+
+    nodeid: str
+    kind: str
+    name: str
+    was: str
+    now: str
+    was_value: float | None
+    now_value: float | None
+    better: str
+    paired: Paired | None
+    answers: tuple[tuple[str, str, str], ...]
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything about it did."""
+        moved_examples = self.paired is not None and bool(self.paired.worse or self.paired.better)
+        return self.was != self.now or self.was_value != self.now_value or bool(self.answers) or moved_examples
+
+    @property
+    def verdict(self) -> str:
+        """Return ``worse`` or ``better`` where the examples show it, else ``""``."""
+        if self.paired is None or not self.better or not self.paired.adjusted <= ALPHA:
+            return ""
+        return "better" if (self.paired.delta > 0) == (self.better == "higher") else "worse"
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What `compare` found. Tests are node ids; ``p`` is of the tests that turned (exact McNemar, two-sided)."""
+
+    a: Run
+    b: Run
+    moved: tuple[tuple[str, str, str], ...]
+    newly_failing: tuple[str, ...]
+    unmeasured: tuple[str, ...]
+    newly_passing: tuple[str, ...]
+    new: tuple[str, ...]
+    gone: tuple[str, ...]
+    both: int
+    p: float
+    items: tuple[Item, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """1: tests fail that passed. 2: none does, but some that passed could not be measured. 0: neither."""
+        return 1 if self.newly_failing else 2 if self.unmeasured else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as data; NaN becomes ``None``."""
+        data = {name: value for name, value in vars(self).items() if name not in ("a", "b", "items")}
+        items = [{**dataclasses.asdict(item), "verdict": item.verdict} for item in self.items]
+        full = {"a": self.a.to_json(), "b": self.b.to_json(), **data, "items": items, "exit_code": self.exit_code}
+        return dict(_finite(full))
+
+
+def compare(a: dict[str, Any], b: dict[str, Any]) -> Comparison:
+    """Compare the run records ``a`` (before) and ``b`` (after).
+
+    Raises:
+        InvalidInputError: they have no test in common, or one is no record.
+    """
+    run_a, run_b = (Run.from_row((0, *of_record(data).run)) for data in (a, b))
+    before, after = ({entry.nodeid: entry.status for entry in entries(data)} for data in (a, b))
+    common = [nodeid for nodeid in before if nodeid in after]
+    if not common:
+        raise InvalidInputError(f"the runs {run_a.short} and {run_b.short} have no test in common")
+
+    def turned(now: str) -> tuple[str, ...]:
+        return tuple(sorted(id for id in common if before[id] in _GOOD and after[id] == now))
+
+    failing, unmeasured = turned("failed"), turned("error")
+    passing = tuple(sorted(id for id in common if before[id] not in (*_GOOD, *_LEFT_OUT) and after[id] in _GOOD))
+    return Comparison(
+        a=run_a,
+        b=run_b,
+        moved=(*moved(run_a, run_b), *_settings(a, b)),
+        newly_failing=failing,
+        unmeasured=unmeasured,
+        newly_passing=passing,
+        new=tuple(sorted(after.keys() - before.keys())),
+        gone=tuple(sorted(before.keys() - after.keys())),
+        both=len(common),
+        p=_two_sided(len(failing), len([id for id in passing if before[id] == "failed"])),
+        items=_corrected([_item(old, new) for old, new in _pairs(a["verdicts"], b["verdicts"])]),
+    )
+
+
+def _settings(a: dict[str, Any], b: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for name in {**a["settings"], **b["settings"]}:
+        was, now = (str(data["settings"].get(name, "none")) for data in (a, b))
+        if was != now:
+            yield f"llm_{name}", was, now
+
+
+def _pairs(a: list[dict[str, Any]], b: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Give the checks of both runs: same test, kind and name, and the same place among those."""
+
+    def keyed(verdicts: list[dict[str, Any]]) -> dict[tuple[Any, ...], dict[str, Any]]:
+        seen: Counter[tuple[str, ...]] = Counter()
+        found = {}
+        for verdict in verdicts:
+            key = verdict["nodeid"], verdict["kind"], verdict["name"]
+            found[(*key, seen[key])] = verdict
+            seen[key] += 1
+        return found
+
+    old, new = keyed(a), keyed(b)
+    return ((old[key], new[key]) for key in sorted(old) if key in new)
+
+
+def _item(old: dict[str, Any], new: dict[str, Any]) -> Item:
+    direction = better(new) or better(old)
+    return Item(
+        nodeid=new["nodeid"],
+        kind=new["kind"],
+        name=new["name"],
+        was=old["status"],
+        now=new["status"],
+        was_value=value_of(old),
+        now_value=value_of(new),
+        better=direction,
+        paired=_paired(old.get("per_example"), new.get("per_example"), direction),
+        answers=tuple(_answers(old, new)),
+    )
+
+
+def _answers(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    def texts(verdict: dict[str, Any]) -> dict[str, Any]:
+        pairs = (verdict["evidence"] or {}).get("pairs", ())
+        return {pair["where"]: pair["actual"] for pair in pairs if pair["actual"]}
+
+    was, now = texts(old), texts(new)
+    for where, side in was.items():
+        other = now.get(where)
+        # Of a long text a record holds a part; parts of different places cannot be compared.
+        if other and (side["start"] == other["start"] or side["length"] != other["length"]):
+            if (side["text"], side["length"]) != (other["text"], other["length"]):
+                yield where, side["text"], other["text"]
+
+
+def _paired(old: Any, new: Any, direction: str) -> Paired | None:
+    """Compare the values of the examples that both have; ``None`` where there are fewer than two."""
+    if not old or not new:
+        return None
+    before, after = _by_id(old), _by_id(new)
+    ids = [id for id in after if id in before]
+    if len(ids) < 2:
+        return None
+    import numpy as np
+
+    from pytest_llm.stats.paired import Design, compare_binary, compare_means
+
+    x, u = (np.array(column) for column in zip(*(before[id] for id in ids), strict=True))
+    y, v = (np.array(column) for column in zip(*(after[id] for id in ids), strict=True))
+    change = y - x
+    design = Design(margin=0.0, alpha=0.025, power=0.8, groups=None, resamples=0, seed=0)
+    right_or_wrong = {*x.tolist(), *y.tolist()} <= {0.0, 1.0} and (u == 1).all() and (v == 1).all()
+    if not change.any() and (u == v).all():
+        delta = low = high = 0.0
+        p, method = 1.0, "no example differs"
+    elif right_or_wrong:
+        found = compare_binary(change, design)
+        delta, low, high, method = float(change.mean()), found.low, found.high, found.method
+        p = _two_sided(int((change < 0).sum()), int((change > 0).sum()))
+    else:
+        found = compare_means(y, x, v, u, design)
+        delta = float((y * v).sum() / v.sum() - (x * u).sum() / u.sum())
+        low, high, method = found.low, found.high, found.method
+        p = min(1.0, 2 * min(found.p, 1 - found.p))
+    order = sorted(range(len(ids)), key=lambda i: -abs(change[i]))
+    fell, rose = (tuple(ids[i] for i in order if sign * change[i] > 0) for sign in (-1, 1))
+    worse, improved = (rose, fell) if direction == "lower" else (fell, rose)
+    unpaired = len(before) + len(after) - 2 * len(ids)
+    return Paired(len(ids), unpaired, delta, float(low), float(high), p, worse, improved, method)
+
+
+def _by_id(held: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return value and weight of every example that has a finite one."""
+    values = held["values"]
+    ids = held["ids"] or [str(i) for i in range(len(values))]
+    weights = held["weights"] or [1.0] * len(values)
+    return {
+        id: (float(value), float(weight))
+        for id, value, weight in zip(ids, values, weights, strict=False)
+        if _number(value) and _number(weight) and weight > 0
+    }
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _two_sided(worse: int, improved: int) -> float:
+    from pytest_llm.stats.binary import mcnemar_exact
+
+    return min(1.0, 2 * mcnemar_exact(worse, improved), 2 * mcnemar_exact(improved, worse))
+
+
+def _corrected(items: list[Item]) -> tuple[Item, ...]:
+    from pytest_llm.stats.correction import adjust_p
+
+    adjusted = iter(adjust_p([item.paired.p for item in items if item.paired]))
+    return tuple(
+        dataclasses.replace(item, paired=dataclasses.replace(item.paired, adjusted=next(adjusted)))
+        if item.paired
+        else item
+        for item in items
+    )
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,217 @@
+"""How a figure moved over runs: its series by test, and what changed around the model between one run and the next."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.history.changepoints import Change, changes
+from pytest_llm.history.database import History
+from pytest_llm.history.rows import Run
+
+#: What can be drawn besides the metrics of gates: goldens that are not identical, and seconds.
+DRIFT, SECONDS = "drift", "seconds"
+
+_SAME = ("identical", "created", "updated")
+_MODEL_WORDS = {"source": "model", "digest": "weights"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """A figure in one run. ``moved`` is what differs from the series' run before: ``(what, was, now)``."""
+
+    run: Run
+    value: float
+    note: str = ""
+    moved: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def telling(self) -> tuple[tuple[str, str, str], ...]:
+        """What differs besides the commit, which differs in most runs."""
+        return tuple(one for one in self.moved if one[0] != "commit")
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """A figure over runs, oldest first. ``better`` is ``higher``, ``lower``, or empty where it is not known."""
+
+    title: str
+    points: tuple[Point, ...]
+    better: str = ""
+
+    @functools.cached_property
+    def changes(self) -> dict[int, Change]:
+        """Where the level changed, by the index of the first point of the new level."""
+        return {change.index: change for change in changes([point.value for point in self.points])}
+
+    def verdict(self, change: Change) -> str:
+        """Return ``better``, ``worse``, or ``""`` where the direction is not known."""
+        if not self.better:
+            return ""
+        return "better" if (change.after > change.before) == (self.better == "higher") else "worse"
+
+
+def of_metric(
+    history: History, metric: str, *, test: str = "", runs: Sequence[Run]
+) -> list[Series]:
+    """Return the series of ``metric`` over ``runs``: one for each test with ``test`` in its node id.
+
+    ``drift`` counts goldens, in all and by status; ``seconds`` is the run's time, or with ``test`` the tests'. Both
+    leave out runs in which tests were deselected, unless ``test`` says which ones matter.
+
+    Raises:
+        InvalidInputError: no run has such a figure; the message lists those there are.
+    """
+    by_number = {run.number: run for run in runs}
+    found = list(_of_verdicts(history, metric, test, by_number))
+    if metric == DRIFT:
+        found = [*_of_goldens(history, test, by_number), *found]
+    elif metric == SECONDS:
+        found = [*_of_seconds(history, test, by_number), *found]
+    if not found:
+        raise InvalidInputError(_nothing(history, metric, test, runs))
+    return found
+
+
+def metrics(history: History) -> list[str]:
+    """Return the names of all figures there are."""
+    return [DRIFT, SECONDS, *(name for (name,) in history.select(
+        "SELECT DISTINCT name FROM verdicts WHERE value IS NOT NULL ORDER BY name"
+    ))]  # fmt: skip
+
+
+def moved(before: Run, after: Run, *, models: tuple[Sequence[str], Sequence[str]] | None = None) -> Iterator[tuple[str, str, str]]:
+    """Give what differs between two runs, ``(what, was, now)``: commit, models (of the given keys), versions."""
+    if before.revision != after.revision:
+        yield "commit", before.revision or "unknown", after.revision or "unknown"
+    keys = models or ((), ())
+    yield from _models_moved(*(
+        [run.models[key] for key in chosen if key in run.models] or list(run.models.values())
+        for run, chosen in zip((before, after), keys, strict=True)
+    ))  # fmt: skip
+    for name in {**before.environment, **after.environment}:
+        was, now = before.environment.get(name, ""), after.environment.get(name, "")
+        if was != now:
+            yield name, was or "none", now or "none"
+
+
+def _models_moved(before: list[dict[str, str]], after: list[dict[str, str]]) -> Iterator[tuple[str, str, str]]:
+    old = [model for model in before if model not in after]
+    new = [model for model in after if model not in before]
+    several = max(len(before), len(after)) > 1
+    for model in list(new):
+        same = next((one for one in old if one["source"] == model["source"]), None)
+        if same is None and len(old) == len(new) == 1:
+            same = old[0]
+        if same is None:
+            continue
+        of = f" of {model['source']}" if several else ""
+        for name, now in model.items():
+            if same[name] != now:
+                yield f"{_MODEL_WORDS.get(name, name)}{of}", _short(same[name]), _short(now)
+        old.remove(same)
+        new.remove(model)
+    for model in old:
+        yield "model", model["source"], "none"
+    for model in new:
+        yield "model", "none", model["source"]
+
+
+def _short(value: str) -> str:
+    return value[:12] if len(value) in (40, 64) else value or "none"
+
+
+def _of_verdicts(history: History, metric: str, test: str, runs: dict[int, Run]) -> Iterator[Series]:
+    rows = history.select(
+        "SELECT v.run, v.nodeid, v.kind, v.value, v.better, t.models FROM verdicts v LEFT JOIN tests t "
+        "ON t.run = v.run AND t.nodeid = v.nodeid WHERE v.name = ? AND v.value IS NOT NULL AND instr(v.nodeid, ?) "
+        "ORDER BY v.run, v.position",
+        (metric, test),
+    )
+    seen: Counter[tuple[Any, ...]] = Counter()
+    values: dict[tuple[str, int, str], list[tuple[Run, float, list[str]]]] = defaultdict(list)
+    direction: dict[str, str] = {}
+    for number, nodeid, kind, value, better, models in rows:
+        if number in runs:
+            seen[number, nodeid, kind] += 1
+            values[nodeid, seen[number, nodeid, kind], kind].append((runs[number], value, json.loads(models or "[]")))
+            direction[nodeid] = better or direction.get(nodeid, "")
+    kept: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for nodeid, index, kind in values:
+        # A threshold and a baseline of one score are one series.
+        twin = any(_same(values[nodeid, index, other], values[nodeid, index, kind]) for other in kept[nodeid, index])
+        if not twin:
+            kept[nodeid, index].append(kind)
+    for (nodeid, index), kinds in sorted(kept.items()):
+        for kind in kinds:
+            title = nodeid + (f" ({kind})" if len(kinds) > 1 else "") + (f" #{index}" if index > 1 else "")
+            yield Series(title, _points(values[nodeid, index, kind]), direction[nodeid])
+
+
+def _same(a: list[tuple[Run, float, list[str]]], b: list[tuple[Run, float, list[str]]]) -> bool:
+    return [(run.number, value) for run, value, _ in a] == [(run.number, value) for run, value, _ in b]
+
+
+def _of_goldens(history: History, test: str, runs: dict[int, Run]) -> Iterator[Series]:
+    rows = history.select(
+        "SELECT run, status, COUNT(*) FROM verdicts WHERE kind = 'golden' AND instr(nodeid, ?) GROUP BY run, status",
+        (test,),
+    )
+    counts: dict[int, Counter[str]] = defaultdict(Counter)
+    for number, status, n in rows:
+        if number in runs and (test or not runs[number].filtered):
+            counts[number][status] = n
+    statuses = sorted({status for counted in counts.values() for status in counted} - set(_SAME))
+    for title, which in [("goldens that are not identical", statuses), *((status, [status]) for status in statuses)]:
+        if counts and (len(statuses) != 1 or which is statuses):
+            figures = [
+                (runs[number], float(sum(counted[one] for one in which)), [], f"of {sum(counted.values())}")
+                for number, counted in counts.items()
+            ]
+            yield Series(title, _points(figures), "lower")
+
+
+def _of_seconds(history: History, test: str, runs: dict[int, Run]) -> Iterator[Series]:
+    if not test:
+        figures = [(run, run.seconds, []) for run in runs.values() if not run.filtered]
+        if figures:
+            yield Series("seconds of a run", _points(figures), "lower")
+        return
+    found: dict[str, list[Any]] = defaultdict(list)
+    rows = history.select("SELECT run, nodeid, seconds, models FROM tests WHERE instr(nodeid, ?)", (test,))
+    for number, nodeid, seconds, models in rows:
+        if number in runs:
+            found[nodeid].append((runs[number], seconds, json.loads(models)))
+    for nodeid, figures in sorted(found.items()):
+        yield Series(nodeid, _points(figures), "lower")
+
+
+def _points(figures: Sequence[Any]) -> tuple[Point, ...]:
+    """Return the points of ``(run, value, keys of models[, note])``, oldest first, with what moved between them."""
+    points: list[Point] = []
+    last: tuple[Run, list[str]] | None = None
+    for run, value, models, *note in sorted(figures, key=lambda figure: figure[0].id):
+        differs = tuple(moved(last[0], run, models=(last[1], models))) if last else ()
+        points.append(Point(run, value, note[0] if note else "", differs))
+        last = run, models
+    return tuple(points)
+
+
+def _nothing(history: History, metric: str, test: str, runs: Sequence[Run]) -> str:
+    if not runs:
+        return "there is no run to draw: the history is empty, or no run is of this branch and model"
+    known = metrics(history)
+    if metric not in known:
+        return f"there is no figure {metric!r} in the history; there are {', '.join(known)}"
+    where = [nodeid for (nodeid,) in history.select(
+        "SELECT DISTINCT nodeid FROM verdicts WHERE name = ? AND value IS NOT NULL ORDER BY nodeid LIMIT 11", (metric,)
+    )]  # fmt: skip
+    listed = ", ".join(where[:10]) + (", ..." if len(where) > 10 else "")
+    return f"no run chosen here has {metric!r}" + (f" in a test with {test!r} in its name" if test else "") + (
+        f"; it is checked in {listed}" if where else "; runs in which tests were deselected do not count"
+    )  # fmt: skip
