@@ -48,8 +48,8 @@ def html(data: dict[str, Any]) -> str:
         cut=cut,
         script=Markup(script),
         style=Markup(style),
-        script_hash=_source_hash(script),
-        style_hash=_source_hash(style),
+        script_hash=source_hash(script),
+        style_hash=source_hash(style),
         tests=Markup(tests),
     )
 
@@ -92,5 +92,6 @@ def asset(name: str) -> str:
     return resources.files("pytest_llm.reports").joinpath("templates").joinpath(name).read_text("utf-8")
 
 
-def _source_hash(text: str) -> str:
+def source_hash(text: str) -> str:
+    """Return what a content security policy calls a script or style by."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
