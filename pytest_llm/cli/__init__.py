@@ -13,11 +13,24 @@ from pytest_llm.errors import LLMError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0 done, 1 something is left to do, 2 could not be done."""
-    from pytest_llm.cli import cache, compare, doctor, feedback, history, import_, prune, ratings, report, review, trend
+    from pytest_llm.cli import (
+        cache,
+        compare,
+        doctor,
+        feedback,
+        history,
+        import_,
+        monitor,
+        prune,
+        ratings,
+        report,
+        review,
+        trend,
+    )
 
     parser = argparse.ArgumentParser(prog="pytest-llm", description="Work with what pytest_llm recorded.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (review, ratings, report, history, trend, compare, import_, prune, cache, doctor, feedback):
+    for module in (review, ratings, report, history, trend, compare, import_, prune, cache, doctor, feedback, monitor):
         module.add_parser(commands)
     arguments = parser.parse_args(argv)
     try:

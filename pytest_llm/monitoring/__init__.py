@@ -1,0 +1,1 @@
+"""Whether what a model says in production has drifted from a reference window."""

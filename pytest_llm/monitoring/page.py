@@ -1,0 +1,46 @@
+"""A comparison as one HTML file that needs nothing else: no network, no script.
+
+The template escapes every text, and a content security policy lets nothing run and nothing load.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+
+from pytest_llm import environment
+from pytest_llm.monitoring import wording
+from pytest_llm.monitoring.checks import Check
+from pytest_llm.monitoring.panel import Comparison
+from pytest_llm.reports.text import visible
+from pytest_llm.stats.binary import wilson
+
+
+def html(found: Comparison) -> str:
+    """Return the page of a comparison."""
+    import jinja2
+    from markupsafe import Markup
+
+    style = _asset("pytest_llm.reports", "report.css") + _asset("pytest_llm.monitoring", "monitor.css")
+    frame = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    frame.filters["visible"] = lambda value: visible(str(value))
+    return frame.from_string(_asset("pytest_llm.monitoring", "monitor.html.j2")).render(
+        found=found,
+        wording=wording,
+        interval=_interval,
+        version=environment.version("pytest-llm-regression"),
+        style=Markup(style),
+        style_hash=f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}",
+    )
+
+
+def _interval(check: Check, side: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a rate, of the reference (0) or the current window (1)."""
+    n = check.sizes[side]
+    share = check.bars[0].current if side else check.bars[0].reference
+    return wilson(round(share * n), n)
+
+
+def _asset(package: str, name: str) -> str:
+    return resources.files(package).joinpath("templates").joinpath(name).read_text("utf-8")

@@ -1,0 +1,190 @@
+"""Two windows against each other: every check, corrected for how many there are, and what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.errors import InvalidInputError, MissingExtraError
+from pytest_llm.files import digest_of
+from pytest_llm.monitoring import checks, features
+from pytest_llm.monitoring.checks import Check, Dealing
+from pytest_llm.monitoring.window import Window
+from pytest_llm.stats.correction import adjust_p
+
+if TYPE_CHECKING:
+    from pytest_llm.metrics.similarity import Encoder
+
+SCHEMA = 1
+#: The usual reading of a PSI; below the first, a shift that chance does not explain is still called small.
+MODERATE, LARGE = 0.1, 0.25
+#: Segments compared one by one: the largest.
+MAX_SEGMENTS = 12
+#: The value of ``by`` that stands for the language found in the output, where lines have no such field.
+LANGUAGE = "language"
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What `compare` found. ``notes`` say what was not compared, and why."""
+
+    reference: Window
+    current: Window
+    checks: tuple[Check, ...]
+    alpha: float
+    permutations: int
+    by: str
+    notes: tuple[str, ...]
+
+    @property
+    def drifted(self) -> tuple[Check, ...]:
+        """The checks that found drift, surest first."""
+        return tuple(sorted((c for c in self.checks if c.status == "drift"), key=lambda c: c.p_adjusted))
+
+    @property
+    def headline(self) -> str:
+        """What came of it, in a sentence."""
+        names = dict.fromkeys(f"{c.name} ({c.segment})" if c.segment else c.name for c in self.drifted)
+        if not names:
+            return f"no drift in {len(self.checks)} checks"
+        return f"drift in {', '.join([*names][:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON data; ``monitor-report.schema.json`` beside this module describes it."""
+        return {
+            "schema": SCHEMA,
+            "drift": bool(self.drifted),
+            "headline": self.headline,
+            "alpha": self.alpha,
+            "correction": "holm",
+            "permutations": self.permutations,
+            "by": self.by,
+            **{
+                name: {"path": window.path, "outputs": len(window), "digest": digest_of(list(window.texts))}
+                for name, window in (("reference", self.reference), ("current", self.current))
+            },
+            "checks": [dataclasses.asdict(check) for check in self.checks],
+            "notes": list(self.notes),
+        }
+
+
+def compare(
+    reference: Window,
+    current: Window,
+    *,
+    alpha: float = 0.01,
+    encoder: Encoder | None = None,
+    by: str = "",
+    refusals: Sequence[str] = (),
+    minimum: int = 30,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two windows.
+
+    Args:
+        reference: outputs of when all was well.
+        current: the outputs in question.
+        alpha: probability that any check at all calls drift where there is none (Holm 1979 over all checks).
+        encoder: embeds outputs; without one their meaning is not compared.
+        by: the field that `Window.segments` is of, or `LANGUAGE`; each value is compared by itself too.
+        refusals: regular expressions of refusals, beside `features.REFUSALS`.
+        minimum: outputs a segment must have in both windows to be compared.
+        seed: of the permutations.
+
+    Raises:
+        InvalidInputError: alpha out of range, or a pattern that is no regular expression.
+        MissingExtraError: languages are needed (``by``), and nothing that tells them is installed.
+    """
+    if not 0 < alpha < 1:
+        raise InvalidInputError(f"alpha is a probability between 0 and 1, not {alpha}")
+    pattern = features.refusal_pattern(refusals)
+    notes: list[str] = []
+    languages: list[list[str]] = []
+    try:
+        languages = [features.languages(window.texts) for window in (reference, current)]
+    except MissingExtraError as error:
+        if by == LANGUAGE and not reference.segments:
+            raise
+        notes.append(f"language was not compared: {error}")
+    if by == LANGUAGE and not reference.segments:
+        reference, current = (
+            dataclasses.replace(window, segments=tuple(found))
+            for window, found in zip((reference, current), languages, strict=True)
+        )
+    segments = _segments(reference, current, minimum, notes, by) if by else []
+    # The smallest p that permutations can give has to be well below what Holm asks of the surest check.
+    permutations = max(999, math.ceil(2 * (10 + 6 * len(segments)) / alpha) - 1)
+    dealing = Dealing(permutations, seed)
+    found = _small(reference, current, pattern, dealing)
+    if languages:
+        found.append(checks.labels("language", languages[0], languages[1], dealing))
+    if by:
+        found.append(checks.labels(f"share of {by}", reference.segments, current.segments, dealing))
+    found += _or_note(
+        checks.vocabulary(reference.texts, current.texts, dealing), "vocabulary: a window has no words", notes
+    )
+    if encoder is None:
+        notes.append("what the outputs mean was not compared: give --embedding-model")
+    else:
+        meaning = checks.embeddings(reference.texts, current.texts, encoder, dealing)
+        found += _or_note(meaning, "embeddings: a window has too few outputs that are not empty", notes)
+    for segment in segments:
+        parts = _small(reference.only(segment), current.only(segment), pattern, dealing)
+        found += [dataclasses.replace(check, segment=segment) for check in parts]
+    return Comparison(reference, current, _corrected(found, alpha), alpha, permutations, by, tuple(notes))
+
+
+def _small(reference: Window, current: Window, pattern: Any, dealing: Dealing) -> list[Check]:
+    """Return the checks that cost little: of lengths, and of outputs of a kind."""
+    windows = (reference, current)
+
+    def kind(name: str, is_one: Callable[[str], bool]) -> Check:
+        found = [[is_one(text) for text in window.texts] for window in windows]
+        return checks.rate(name, found[0], found[1])
+
+    lengths = [[float(len(text)) for text in window.texts] for window in windows]
+    found = [checks.numbers("length", "characters", lengths[0], lengths[1], dealing)]
+    if reference.tokens and current.tokens:
+        found.append(checks.numbers("tokens", "tokens", reference.tokens, current.tokens, dealing))
+    found.append(kind("empty", lambda text: not text.strip()))
+    found.append(kind("refusals", lambda text: features.refuses(text, pattern)))
+    if reference.cut and current.cut:
+        found.append(checks.rate("cut short", reference.cut, current.cut))
+    else:
+        found.append(kind("ends midway", features.ends_midway))
+    found.append(kind("repetition", lambda text: features.repetition(text) >= features.REPETITION))
+    return found
+
+
+def _segments(reference: Window, current: Window, minimum: int, notes: list[str], by: str) -> list[str]:
+    counts = Counter(reference.segments), Counter(current.segments)
+    known = sorted(counts[0] | counts[1], key=lambda name: (-counts[0][name] - counts[1][name], name))
+    large = [name for name in known if min(one[name] for one in counts) >= minimum][:MAX_SEGMENTS]
+    left = [f"{name} ({counts[0][name]} and {counts[1][name]})" for name in known if name not in large]
+    if left:
+        more = f" and {len(left) - 8} more" if len(left) > 8 else ""
+        notes.append(f"{by} compared by their share only, for few outputs or many values: {', '.join(left[:8])}{more}")
+    return large
+
+
+def _or_note(check: Check | None, why: str, notes: list[str]) -> list[Check]:
+    if check is None:
+        notes.append(f"not compared: {why}")
+    return [check] if check else []
+
+
+def _corrected(found: Sequence[Check], alpha: float) -> tuple[Check, ...]:
+    adjusted = adjust_p([check.p for check in found])
+    return tuple(
+        dataclasses.replace(check, p_adjusted=p, status=_status(check, p <= alpha))
+        for check, p in zip(found, adjusted, strict=True)
+    )
+
+
+def _status(check: Check, sure: bool) -> str:
+    if not sure:
+        return "none"
+    return "small" if check.test == "psi" and check.statistic < MODERATE else "drift"

@@ -1,0 +1,44 @@
+"""A comparison in the terminal."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pytest_llm.monitoring import wording
+from pytest_llm.monitoring.panel import Comparison
+from pytest_llm.reports.text import shorten, visible
+
+_STYLES = {"none": "", "small": "yellow", "drift": "bold red"}
+
+
+def show(found: Comparison, console: Console) -> None:
+    """Print the table of checks, what moved most, and what was not compared.
+
+    Outputs are untrusted: every text is printed as it stands, without markup, its control characters as escapes.
+    """
+    for label, window in (("reference", found.reference), ("current", found.current)):
+        console.print(Text(f"{label:<10} {len(window)} outputs of {visible(window.path)}"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="")
+    for heading in ("check", "reference", "current", "apart"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("Holm p", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for check in found.checks:
+        cells = (wording.name(check), visible(check.reference), visible(check.current), wording.apart(check))
+        last = (wording.p_value(check.p_adjusted), wording.STATUSES[check.status])
+        table.add_row(*(Text(cell, style=_STYLES[check.status]) for cell in (*cells, *last)))
+    console.print(table)
+    for check in found.drifted:
+        moved = [wording.moved(check)] if check.bars and check.test != "rate" else []
+        moved += [f"least like the reference: {visible(shorten(text, 120))}" for text in check.examples]
+        for line in moved:
+            console.print(Text(f"{wording.name(check)}: {line}"))
+    for check in found.checks:
+        if check.note and not check.segment:
+            console.print(Text(f"note: {check.name}: {check.note}", style="dim"))
+    for note in found.notes:
+        console.print(Text(f"note: {visible(note)}", style="dim"))
+    console.print(Text(found.headline, style="bold red" if found.drifted else "bold green"))

@@ -1,0 +1,58 @@
+"""The figures of a check as people read them, the same in the terminal and on the page."""
+
+from __future__ import annotations
+
+from pytest_llm.monitoring.checks import Bar, Check
+from pytest_llm.monitoring.panel import LARGE, MODERATE
+from pytest_llm.reports.text import visible
+
+STATUSES = {"none": "no drift", "small": "small", "drift": "drift"}
+
+#: What each test is, for the page and the documentation.
+TESTS = {
+    "psi": "population stability index of ten bins, permutation p",
+    "rate": "difference of two rates, Fisher's exact p",
+    "js": "Jensen-Shannon divergence, permutation p",
+    "mmd": "maximum mean discrepancy of embeddings, squared and unbiased, permutation p",
+}
+
+
+def name(check: Check) -> str:
+    """Return the check's name, with its segment where it has one."""
+    return f"{check.name} [{visible(check.segment)[:40]}]" if check.segment else check.name
+
+
+def apart(check: Check) -> str:
+    """Return how far the windows are apart, with its unit."""
+    if check.test == "rate":
+        return f"{check.statistic * 100:+.1f} points"
+    if check.test == "js":
+        return f"JS {check.statistic:.3f} bits"
+    return f"PSI {check.statistic:.3f}" if check.test == "psi" else f"MMD² {check.statistic:.4f}"
+
+
+def reading(check: Check) -> str:
+    """Return the usual reading of a PSI; "" for what has none."""
+    if check.test != "psi":
+        return ""
+    return "stable" if check.statistic < MODERATE else "moderate" if check.statistic < LARGE else "large"
+
+
+def p_value(p: float) -> str:
+    """Return a p-value with two digits."""
+    return "<0.001" if p < 0.001 else f"{p:.2g}" if p < 0.995 else "1"
+
+
+def share(value: float) -> str:
+    """Return a share as a percentage."""
+    return f"{value:.2%}" if 0 < value < 0.01 else f"{value:.1%}"
+
+
+def moved(check: Check, shown: int = 4) -> str:
+    """Return the parts of a check whose shares differ most, as ``en 98.0% → 61.0%``."""
+    bars = sorted(check.bars, key=lambda bar: -abs(bar.current - bar.reference)) if check.test == "psi" else check.bars
+    return ", ".join(_bar(bar) for bar in bars[:shown])
+
+
+def _bar(bar: Bar) -> str:
+    return f"{visible(bar.label)[:40]} {share(bar.reference)} → {share(bar.current)}"
