@@ -64,7 +64,6 @@ def _run(arguments: argparse.Namespace) -> int:
             reference, current, alpha=arguments.alpha, encoder=encoder, by=by, refusals=arguments.refusal_pattern,
             minimum=minimum,
         )  # fmt: skip
-    show(found, Console(highlight=False, soft_wrap=False))
     try:
         if arguments.html:
             write_atomic(arguments.html, html(found))
@@ -72,4 +71,6 @@ def _run(arguments: argparse.Namespace) -> int:
             write_atomic(arguments.json, dump(found.to_json()))
     except OSError as error:
         raise InvalidInputError(f"the report could not be written: {error}") from None
+    # Last: whoever reads may stop reading.
+    show(found, Console(highlight=False, soft_wrap=False))
     return 1 if found.drifted else 0

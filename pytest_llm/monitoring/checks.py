@@ -200,4 +200,4 @@ def _sample(texts: Sequence[str], size: int) -> list[str]:
 def _sampled(size: int, samples: Sequence[Sequence[str]], told: Sequence[Sequence[str]]) -> str:
     if all(len(sample) == len(texts) for sample, texts in zip(samples, told, strict=True)):
         return ""
-    return f"a sample of {size} outputs a window was compared"
+    return f"of each window at most {size} outputs, a seeded sample, were compared"

@@ -109,7 +109,8 @@ def compare(
         if by == LANGUAGE and not reference.segments:
             raise
         notes.append(f"language was not compared: {error}")
-    if by == LANGUAGE and not reference.segments:
+    detected = by == LANGUAGE and not reference.segments
+    if detected:
         reference, current = (
             dataclasses.replace(window, segments=tuple(found))
             for window, found in zip((reference, current), languages, strict=True)
@@ -121,7 +122,7 @@ def compare(
     found = _small(reference, current, pattern, dealing)
     if languages:
         found.append(checks.labels("language", languages[0], languages[1], dealing))
-    if by:
+    if by and not detected:
         found.append(checks.labels(f"share of {by}", reference.segments, current.segments, dealing))
     found += _or_note(
         checks.vocabulary(reference.texts, current.texts, dealing), "vocabulary: a window has no words", notes
@@ -146,7 +147,7 @@ def _small(reference: Window, current: Window, pattern: Any, dealing: Dealing) -
         return checks.rate(name, found[0], found[1])
 
     lengths = [[float(len(text)) for text in window.texts] for window in windows]
-    found = [checks.numbers("length", "characters", lengths[0], lengths[1], dealing)]
+    found = [checks.numbers("length", "chars", lengths[0], lengths[1], dealing)]
     if reference.tokens and current.tokens:
         found.append(checks.numbers("tokens", "tokens", reference.tokens, current.tokens, dealing))
     found.append(kind("empty", lambda text: not text.strip()))

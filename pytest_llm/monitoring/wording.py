@@ -12,7 +12,7 @@ STATUSES = {"none": "no drift", "small": "small", "drift": "drift"}
 TESTS = {
     "psi": "population stability index of ten bins, permutation p",
     "rate": "difference of two rates, Fisher's exact p",
-    "js": "Jensen-Shannon divergence, permutation p",
+    "js": "Jensen-Shannon divergence in bits, permutation p",
     "mmd": "maximum mean discrepancy of embeddings, squared and unbiased, permutation p",
 }
 
@@ -27,7 +27,7 @@ def apart(check: Check) -> str:
     if check.test == "rate":
         return f"{check.statistic * 100:+.1f} points"
     if check.test == "js":
-        return f"JS {check.statistic:.3f} bits"
+        return f"JS {check.statistic:.3f}"
     return f"PSI {check.statistic:.3f}" if check.test == "psi" else f"MMD² {check.statistic:.4f}"
 
 
