@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from pytest_llm.reports.text import render, visible
 
 if TYPE_CHECKING:
     from pytest_llm.golden.pending import Candidate
+    from pytest_llm.options import Settings
 
 
 def add_parser(commands: Any) -> None:
@@ -25,6 +27,13 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("action", nargs="?", choices=("list", "show", "accept", "reject"))
     parser.add_argument("which", nargs="*", metavar="NUMBER|TEST", help="numbers of the list, or parts of test ids")
     parser.add_argument("--all", action="store_true", help="every candidate")
+    parser.add_argument("--web", action="store_true", help="review in a local page, where outputs can be rated too")
+    parser.add_argument("--port", type=int, default=0, help="port of the page [a free one]")
+    parser.add_argument("--no-browser", action="store_true", help="print the address of the page, open nothing")
+    parser.add_argument("--rater", metavar="NAME", help="who rates: it is written beside the goldens [your login name]")
+    parser.add_argument(
+        "--mode", choices=("review", "compare", "rate"), default="review", help="what the page starts with [review]"
+    )
     parser.set_defaults(run=_run)
 
 
@@ -32,6 +41,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from pytest_llm.golden.pending import list_pending
 
     settings = project_settings()
+    if arguments.web:
+        return _web(settings, arguments)
     candidates = list_pending(settings.cache_dir, settings.root)
     if not candidates:
         print("no candidates: every golden matched when it was last compared, or was reviewed")
@@ -50,6 +61,37 @@ def _run(arguments: argparse.Namespace) -> int:
         else:
             _settle(candidate, action)
     return 0
+
+
+def _web(settings: Settings, arguments: argparse.Namespace) -> int:
+    import threading
+    import webbrowser
+
+    from pytest_llm.review.server import ReviewServer
+    from pytest_llm.review.session import Session
+
+    if arguments.action:
+        raise InvalidInputError(f"--web shows a page, and takes no action: leave {arguments.action!r} out")
+    session = Session(settings, arguments.rater or _login())
+    server = ReviewServer(session, arguments.port)
+    address = server.address + ("" if arguments.mode == "review" else f"#{arguments.mode}")
+    print(
+        f"review    {address}\nrating as {visible(session.rater)}; the page's Done button or Ctrl-C ends it", flush=True
+    )
+    if not arguments.no_browser:
+        # Beside the server: a browser of the terminal would not come back before it is closed.
+        threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
+    server.run()
+    left = session.left()
+    print(f"\n{left} candidate{' waits' if left == 1 else 's wait'}" if left else "\nno candidate waits")
+    return 1 if left else 0
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container whose user has no name
+        raise InvalidInputError("say who rates: --rater=NAME") from None
 
 
 def _walk(candidates: Sequence[Candidate]) -> int:

@@ -19,7 +19,7 @@ MAX_PAIRS, MAX_TEXT, MAX_TOTAL, MAX_TOKENS = 32, 20_000, 100_000, 2_000
 def side_by_side(golden: Golden | None, new: Golden) -> Evidence:
     """Return the evidence on ``new``: every text that differs, then those that do not, as far as there is room."""
     found = [
-        _pair(where, old, now, _prompt(now) or _prompt_of(new))
+        beside(where, old, now, _prompt(now) or _prompt_of(new))
         for where, old, now in _parts(None if golden is None else golden.value, new.value, "", golden is not None)
     ]
     found.sort(key=lambda pair: pair.same)  # stable
@@ -60,7 +60,8 @@ def _has_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _pair(where: str, old: Any, now: Any, prompt: tuple[tuple[str, str], ...]) -> Pair:
+def beside(where: str, old: Any, now: Any, prompt: tuple[tuple[str, str], ...]) -> Pair:
+    """Return two values side by side, cut to `MAX_TEXT` around where they part; ``None`` for one that is not there."""
     texts = [None if value is None else _text(value) for value in (old, now)]
     before, after = texts
     if before is not None and before == after:
@@ -100,14 +101,15 @@ def _text(value: Any) -> str:
 
 
 def _prompt(value: Any) -> tuple[tuple[str, str], ...]:
-    return _messages(value.origin.request.get("prompt")) if isinstance(value, Generation) else ()
+    return messages(value.origin.request.get("prompt")) if isinstance(value, Generation) else ()
 
 
 def _prompt_of(golden: Golden) -> tuple[tuple[str, str], ...]:
-    return _messages(golden.request.get("prompt"))
+    return messages(golden.request.get("prompt"))
 
 
-def _messages(prompt: Any) -> tuple[tuple[str, str], ...]:
+def messages(prompt: Any) -> tuple[tuple[str, str], ...]:
+    """Return a prompt as ``(role, text)``, each cut to `MAX_TEXT`."""
     if isinstance(prompt, str):
         return (("", prompt[:MAX_TEXT]),)
     if not isinstance(prompt, (list, tuple)):
