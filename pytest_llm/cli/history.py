@@ -75,14 +75,22 @@ def _list(arguments: argparse.Namespace) -> int:
         return 0
     from rich.console import Console
 
-    Console(highlight=False).print(_table(runs))
+    console = Console(highlight=False, markup=False)
+    used = {_models(run) for run in runs}
+    if len(used) == 1:
+        console.print(f"models: {', '.join(min(used).splitlines()) or 'none'}\n")
+    console.print(_table(runs, models=len(used) > 1))
     total = len(history.ids())
     if len(runs) < total:
         print(f"{len(runs)} of {total} runs; --limit=N shows more")
     return 0
 
 
-def _table(runs: list[Run]) -> Any:
+def _models(run: Run) -> str:
+    return "\n".join(visible(model["source"].rpartition("/")[2]) for model in run.models.values())
+
+
+def _table(runs: list[Run], *, models: bool) -> Any:
     from rich.table import Table
     from rich.text import Text
 
@@ -91,8 +99,9 @@ def _table(runs: list[Run]) -> Any:
     table.add_column("run", no_wrap=True)
     table.add_column("time (UTC)", no_wrap=True)
     table.add_column("commit", no_wrap=True)
-    table.add_column("models", overflow="fold", ratio=1)
-    table.add_column("tests")
+    if models:
+        table.add_column("models", overflow="fold", ratio=1)
+    table.add_column("tests", ratio=1)
     table.add_column("exit", justify="right", no_wrap=True)
     table.add_column("sec", justify="right", no_wrap=True)
     for run in runs:
@@ -102,7 +111,7 @@ def _table(runs: list[Run]) -> Any:
             Text(run.short),
             Text(time[5:] if len(years) == 1 else time),
             Text(visible(run.revision)),
-            Text("\n".join(visible(model["source"].rpartition("/")[2]) for model in run.models.values())),
+            *([Text(_models(run))] if models else []),
             Text(", ".join(counted), style="red" if {"failed", "error"} & run.counts.keys() else ""),
             Text(str(run.exit_status)),
             Text(number(round(run.seconds, 1))),

@@ -182,7 +182,7 @@ class History:
                 # Under a lock: the switch to WAL does not wait for another connection, whatever the timeout.
                 with locked(self.path.with_suffix(".lock")):
                     db.execute("PRAGMA journal_mode=WAL")
-                    db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={_SCHEMA}; COMMIT;")
+                    db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={_SCHEMA}; COMMIT;")
         except BaseException:
             db.close()
             raise

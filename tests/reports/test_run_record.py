@@ -113,14 +113,16 @@ def test_a_report_that_cannot_be_written_says_so_and_loses_nothing(suite, cache_
     assert (suite.path / "ok.md").exists()
 
 
-def test_old_records_are_forgotten(suite, cache_dir):
+def test_old_records_leave_the_folder(suite, cache_dir):
+    data = json.loads(records(cache_dir)[0].read_text("utf-8"))
     folder = records(cache_dir)[0].parent
     for i in range(runfile.KEPT + 3):
-        (folder / f"20200101T{i:06d}Z-00000000.json").write_text("{}")
+        id = f"20200101T{i:09d}Z-00000000"
+        runfile.write({**data, "id": id}, folder / f"{id}.json")
     suite.runpytest()
     left = records(cache_dir)
     assert len(left) == runfile.KEPT
-    assert left[0].name == "20200101T000005Z-00000000.json"
+    assert left[0].name == "20200101T000000005Z-00000000.json"
     assert not left[-1].name.startswith("2020")
 
 
@@ -178,6 +180,14 @@ class TestGit:
         assert git.head(repo / "linked", {}) == {"commit": commit, "branch": "side"}
         self.run(repo, "checkout", "-q", "--detach")
         assert git.head(repo, {}) == {"commit": commit, "branch": ""}
+
+    def test_files_that_differ_from_the_commit(self, repo, tmp_path_factory):
+        assert git.dirty(repo) is False
+        (repo / "untracked").write_text("a")
+        assert git.dirty(repo) is False
+        self.run(repo, "add", "untracked")
+        assert git.dirty(repo / ".git" / "..") is True
+        assert git.dirty(tmp_path_factory.mktemp("elsewhere")) is None
 
     def test_without_a_commit_or_a_repository_ci_may_know(self, tmp_path):
         assert git.head(tmp_path, {"GITHUB_SHA": "abc"}) == {"commit": "abc", "branch": ""}

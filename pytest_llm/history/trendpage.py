@@ -1,0 +1,109 @@
+"""Trends as one HTML file that needs nothing else: inline SVG, no script, and a table under every chart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_llm.history.chart import legend_points, of_change, words
+from pytest_llm.history.series import Point, Series
+from pytest_llm.reports.html import asset, source_hash
+from pytest_llm.reports.text import number, visible
+
+#: The drawing's size and the frame of the curve in it, in its own units.
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 240, 70, 20, 24, 50
+#: Charts of one page, and rows of one table: the newest.
+CHARTS, ROWS = 60, 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """A run that the chart points out: ``x``, ``y``, a letter, what it says, and ``better``, ``worse`` or nothing."""
+
+    index: int
+    x: float
+    y: float
+    letter: str
+    text: str
+    change: bool
+    judged: str
+
+
+def page(metric: str, found: Sequence[Series]) -> str:
+    """Return the page of the series of ``metric``."""
+    import jinja2
+    from markupsafe import Markup
+
+    style = asset("report.css") + asset("trend.css")
+    frame = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    frame.filters["visible"] = lambda value: visible(str(value))
+    frame.filters["number"] = number
+    return frame.from_string(asset("trend.html.j2")).render(
+        metric=metric,
+        charts=[_chart(series) for series in found[:CHARTS]],
+        omitted=max(0, len(found) - CHARTS),
+        style=Markup(style),
+        style_hash=source_hash(style),
+        box=(WIDTH, HEIGHT, LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM),
+    )
+
+
+def _chart(series: Series) -> dict[str, Any]:
+    values = [point.value for point in series.points]
+    low, high = min(values), max(values)
+    if low == high:
+        low, high = low - 1, high + 1
+
+    def x(i: int) -> float:
+        room = WIDTH - LEFT - RIGHT
+        return round(LEFT + (room * i / (len(values) - 1) if len(values) > 1 else room / 2), 1)
+
+    def y(value: float) -> float:
+        return round(TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
+
+    places = [(x(i), y(value)) for i, value in enumerate(values)]
+    starts = [0, *series.changes, len(values)]
+    levels = [
+        (x(a), x(b - 1), y(sum(values[a:b]) / (b - a))) for a, b in zip(starts, starts[1:], strict=False) if b > a
+    ]  # fmt: skip
+    marks = [
+        Mark(
+            i, *places[i], _letter(n), _said(series, i), i in series.changes,
+            series.verdict(series.changes[i]) if i in series.changes else "",
+        )
+        for n, i in enumerate(legend_points(series))
+    ]  # fmt: skip
+    rows = [(i, point, words(point)) for i, point in enumerate(series.points)][-ROWS:]
+    return {
+        "series": series, "places": places, "levels": levels if series.changes else [], "marks": marks, "rows": rows[::-1],
+        "low": low, "high": high, "letters": {mark.index: mark.letter for mark in marks},
+        "summary": _summary(series), "dots": len(places) <= 200,
+    }  # fmt: skip
+
+
+def _summary(series: Series) -> str:
+    """Return what the chart shows, for who does not see it."""
+    values = [point.value for point in series.points]
+    changes = len(series.changes)
+    return (
+        f"{len(values)} runs from {series.points[0].run.started[:10]} to {series.points[-1].run.started[:10]}, "
+        f"between {number(min(values))} and {number(max(values))}, last {number(values[-1])}; "
+        f"{changes or 'no'} change{'s' * (changes != 1)} of level"
+    )
+
+
+def _said(series: Series, i: int) -> str:
+    point: Point = series.points[i]
+    said = [of_change(series, i)] if i in series.changes else [number(point.value)]
+    return "; ".join(said + words(point))
+
+
+def _letter(n: int) -> str:
+    """Return a, b, ..., z, aa, ab, ..."""
+    letters = ""
+    n += 1
+    while n:
+        n, rest = divmod(n - 1, 26)
+        letters = chr(97 + rest) + letters
+    return letters

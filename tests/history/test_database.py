@@ -1,0 +1,153 @@
+"""The database: what goes in comes out, once; nothing is lost."""
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from pytest_llm.errors import InvalidInputError, LLMError
+from pytest_llm.history import runfile
+from pytest_llm.history.database import History
+from tests.history.conftest import golden, record, verdict
+from tests.reports.conftest import HOSTILE
+
+
+@pytest.fixture
+def history(tmp_path):
+    opened = History(tmp_path / "runs")
+    yield opened
+    opened.close()
+
+
+def test_what_goes_in_comes_out_once(history):
+    records = [record(i, verdict(), golden("drifted", HOSTILE, nodeid=f"t.py::test[{HOSTILE}]")) for i in range(3)]
+    assert history.add(records[1:]) == 2
+    assert history.add(records) == 1
+    runs = history.runs()
+    assert [run.id for run in runs] == [data["id"] for data in records]
+    assert [history.record(run) for run in runs] == records
+    assert (runs[0].counts, runs[0].exit_status, runs[0].dirty) == ({"failed": 1, "passed": 1}, 1, False)
+    assert history.select("SELECT value, better FROM verdicts WHERE value IS NOT NULL") == [(2.5, "lower")] * 3
+    mode = sqlite3.connect(history.path).execute("PRAGMA journal_mode").fetchone()
+    assert mode == ("wal",)
+
+
+def test_filters(history):
+    history.add([record(0, branch="a"), record(1, branch="b", source="x/y"), record(2, branch="a", digest="f" * 64)])
+
+    def numbers(**filters):
+        return [run.number for run in history.runs(**filters)]
+
+    assert numbers(branch="a") == [1, 3]
+    assert numbers(model="x/") == [2]
+    assert numbers(model="ffff") == [3]
+    assert numbers(limit=2) == [2, 3]
+    assert numbers(branch="a", limit=1) == [3]
+
+
+def test_all_of_an_addition_or_none(history):
+    history.add([record(0)])
+    with pytest.raises(InvalidInputError):
+        history.add([record(1), {**record(2), "verdicts": [{}]}])
+    assert len(history.runs()) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"id": "../../x"}, {"started": "9999-99-99T99:99:99Z"}, {"seconds": "nan"}, {"exit_status": 2**70},
+     {"models": []}, {"git": None}, {"verdicts": None}, {"tests": [{"nodeid": "x"}]}],
+)  # fmt: skip
+def test_what_is_no_record_is_refused(history, change):
+    with pytest.raises(InvalidInputError, match="no run record"):
+        history.add([{**record(0, verdict()), **change}])
+    assert history.runs() == []
+
+
+def test_files_are_taken_in_and_what_is_no_record_stays(project, history):
+    folder = project(record(0), record(1))
+    (folder / "20200101T000000000Z-00000000.json").write_text("{")
+    (folder / "20200101T000000001Z-00000000.json").write_text(json.dumps({**record(2), "schema": 9}))
+    history = History(folder)
+    assert [path.name[:18] for path in history.take_in()] == ["20200101T000000000", "20200101T000000001"]
+    assert len(history.runs()) == 2
+    assert len(list(folder.glob("*.json"))) == 4
+
+
+def test_a_run_moves_old_records_to_the_history_before_it_removes_them(pytester, cache_dir):
+    pytester.makepyfile("def test_a(llm_baseline): llm_baseline.check('loss', 1.5, margin=0)")
+    pytester.runpytest("--llm-update=new").assert_outcomes(passed=1)
+    (first,) = cache_dir.glob("runs/*/*.json")
+    assert not (first.parent / "history.sqlite").exists()
+    data = json.loads(first.read_text())
+    ids = [f"20200101T{i:09d}Z-00000000" for i in range(runfile.KEPT + 3)]
+    for id in ids:
+        runfile.write({**data, "id": id}, first.parent / f"{id}.json")
+    alien = first.parent / "20200101T000000000Z-ffffffff.json"
+    alien.write_text("{}")
+    pytester.runpytest().assert_outcomes(passed=1)
+    left = {path.stem for path in first.parent.glob("*.json")} - {alien.stem}
+    assert len(left) == runfile.KEPT
+    assert alien.exists()  # it is nobody's record: not ours to remove
+    history = History(first.parent)
+    assert history.ids() == set(ids) - left
+    history.take_in()
+    assert len(history.ids()) == len(ids) + 2
+
+
+@pytest.mark.parametrize("damage", ["corrupt", "newer"])
+def test_a_database_that_cannot_be_used_loses_nothing(pytester, project, command, damage, monkeypatch):
+    folder = project(*(record(i) for i in range(runfile.KEPT + 1)))
+    path = folder / "history.sqlite"
+    if damage == "corrupt":
+        path.write_bytes(b"no database" * 1000)
+    else:
+        db = sqlite3.connect(path)
+        db.execute("PRAGMA user_version=99")
+        db.close()
+    before = path.read_bytes()
+    code, out, err = command("history")
+    assert (code, out) == (2, "")
+    assert "file is not a database" in err if damage == "corrupt" else "newer pytest_llm wrote it (schema 99" in err
+    assert "Nothing was changed" in err
+    # A run goes on, and keeps every file that it would have moved.
+    monkeypatch.chdir(pytester.path)
+    shutil.copytree(folder, runfile.runs_folder(folder.parent.parent, pytester.path))
+    pytester.makepyfile("def test_a(llm_baseline): llm_baseline.check('loss', 1.5, margin=0)")
+    pytester.runpytest("--llm-update=new").assert_outcomes(passed=1)
+    kept = runfile.runs_folder(folder.parent.parent, pytester.path)
+    assert len(list(kept.glob("*.json"))) == runfile.KEPT + 2
+    assert path.read_bytes() == (kept / "history.sqlite").read_bytes() == before
+
+
+def test_processes_that_take_in_at_once(project):
+    folder = project(*(record(i, verdict()) for i in range(30)))
+    code = (
+        "import sys; from pathlib import Path; from pytest_llm.history.database import History\n"
+        "history = History(Path(sys.argv[1])); history.take_in(); print(len(history.ids()))"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    assert [process.communicate()[0] for process in running] == ["30\n"] * 4
+    assert History(folder).select("SELECT COUNT(*) FROM verdicts") == [(30,)]
+
+
+def test_forgetting_removes_files_and_rows(project, history):
+    folder = project(*(record(i, verdict()) for i in range(5)))
+    history = History(folder)
+    history.take_in()
+    assert history.forget(2) == 3
+    history.take_in()
+    assert [run.id for run in history.runs()] == [record(3)["id"], record(4)["id"]]
+    assert history.select("SELECT COUNT(*) FROM verdicts") == history.select("SELECT COUNT(*) FROM records") == [(2,)]
+
+
+def test_a_damaged_record_is_said(history):
+    history.add([record(0)])
+    with history._using() as db, db:
+        db.execute("UPDATE records SET data = x'00'")
+    with pytest.raises(LLMError, match="is damaged"):
+        history.record(history.runs()[0])

@@ -1,0 +1,107 @@
+"""``pytest-llm history``: what a person sees, what a program reads, what a spreadsheet may run."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from tests.history.conftest import golden, record, verdict
+from tests.reports.conftest import HOSTILE
+
+
+def test_the_list(project, command):
+    project(
+        record(0, verdict(), commit="1a2b3c4d" * 5, source="org/tiny"),
+        record(1, verdict(), golden("drifted"), commit="9f8e7d6c" * 5, dirty=True, source="pkg:mod/Candidate-2.gguf",
+               seconds=75.25, outcomes={"test_m.py::test_s": "skipped", "test_m.py::test_u": "unmeasured"}),
+    )  # fmt: skip
+    assert command("history") == (
+        0,
+        "run       time (UTC)   commit    models            tests              exit   sec\n"
+        "a0000000  09-21 14:13  1a2b3c4   tiny              1 pass                0   1.5\n"
+        "a0001eef  09-21 15:13  9f8e7d6*  Candidate-2.gguf  1 fail, 1 error,      1  75.2\n"
+        "                                                   1 pass, 1 skip               \n",
+        "",
+    )
+
+
+def test_one_model_is_said_once_and_the_newest_are_listed(project, command):
+    project(*(record(i, verdict()) for i in range(25)))
+    code, out, _ = command("history")
+    lines = out.splitlines()
+    assert lines[0] == "models: tiny"
+    assert (len(lines), lines[-1]) == (24, "20 of 25 runs; --limit=N shows more")
+    assert max(map(len, lines)) <= 80
+    assert command("history", "--limit=1")[1].splitlines()[-2].startswith("a002e668  09-22 14:13  0000018")
+
+
+def test_json_and_filters(project, command):
+    project(record(0, branch="a"), record(1, verdict(), branch="b", source="x/y"), record(2, branch="a"))
+    runs = json.loads(command("history", "--json", "--branch=b")[1])
+    assert runs == [{
+        "id": record(1)["id"], "started": "2026-09-21T15:13:20Z", "seconds": 1.5, "exit_status": 0, "filtered": False,
+        "commit": record(1)["git"]["commit"], "branch": "b", "dirty": False, "counts": {"passed": 1},
+        "models": [{"source": "x/y", "revision": "", "digest": record(1)["models"]["m1"]["digest"], "adapter": "",
+                    "dtype": "float32", "device": "cpu"}],
+        "environment": {"python": "3.11", "torch": "2.13", "transformers": "5.24"},
+    }]  # fmt: skip
+    assert [run["branch"] for run in json.loads(command("history", "--json", "--model=tiny", "--limit=1")[1])] == ["a"]
+    assert "there is no run of these filters yet" in command("history", "--branch=z")[1]
+
+
+def test_without_runs_it_says_when_there_will_be_some(project, command):
+    assert command("history") == (
+        0, "there is no run yet: pytest leaves a record of every run that uses pytest_llm\n", ""
+    )  # fmt: skip
+
+
+def test_hostile_names_are_shown_harmlessly(project, command):
+    project(record(0, verdict(), source=f"org/{HOSTILE}", commit="\x1b[31m‮abc", branch=HOSTILE))
+    code, out, _ = command("history")
+    assert code == 0
+    assert out.isascii() or all(c.isprintable() or c == "\n" for c in out)
+    assert "\\x1b[31" in out
+
+
+def test_csv_is_what_the_records_hold_and_starts_no_formula(project, command):
+    project(
+        record(0, verdict(value=-2.5, nodeid="=cmd|' /C calc'!A0"), golden(nodeid="t.py::test[\n@x]", name="-1+1"),
+               branch="+SUM(A1)", commit="@x", source="\t=1+1")
+    )  # fmt: skip
+    code, out, err = command("history", "export", "--format=csv")
+    assert (code, err) == (0, "")
+    first, second = csv.DictReader(io.StringIO(out))
+    assert first == {
+        "run": record(0)["id"], "started": "2026-09-21T14:13:20Z", "commit": "'@x", "branch": "'+SUM(A1)",
+        "dirty": "false", "exit_status": "0", "run_seconds": "1.5", "models": "'\t=1+1",
+        "weights": "0123456789abcdef" * 4, "python": "3.11", "torch": "2.13", "transformers": "5.24",
+        "nodeid": "'=cmd|' /C calc'!A0", "kind": "baseline", "name": "loss", "status": "pass", "outcome": "pass",
+        "value": "-2.5", "better": "lower",
+    }  # fmt: skip
+    assert (second["nodeid"], second["name"], second["value"]) == ("t.py::test[\n@x]", "'-1+1", "")
+
+
+def test_json_export_goes_to_a_file(project, command, tmp_path):
+    project(record(0, verdict()), record(1, verdict(value=2.0), golden()))
+    path = tmp_path / "out.json"
+    assert command("history", "--limit=1", "export", "--format=json", f"--output={path}") == (
+        0, f"wrote 1 runs to {path}\n", ""
+    )  # fmt: skip
+    (run,) = json.loads(path.read_text())["runs"]
+    assert run["id"] == record(1)["id"]
+    assert run["tests"] == [
+        {"nodeid": "test_m.py::test_a", "status": "passed", "seconds": 0.1},
+        {"nodeid": "test_m.py::test_g", "status": "passed", "seconds": 0.1},
+    ]
+    assert [(one["name"], one["status"], one["value"]) for one in run["verdicts"]] == [
+        ("loss", "pass", 2.0), ("1", "identical", None)
+    ]  # fmt: skip
+
+
+def test_forget(project, command):
+    folder = project(*(record(i) for i in range(4)))
+    assert command("history", "forget", "--keep=1") == (0, "forgot 3 runs\n", "")
+    assert [path.stem for path in folder.glob("*.json")] == [record(3)["id"]]
+    with pytest.raises(SystemExit):
+        command("history", "forget", "--keep=0")
