@@ -75,7 +75,7 @@ class Dealing:
         return {"permutations": self.permutations, "seed": zlib.crc32(f"{self.seed} {name}".encode())}
 
 
-def numbers(name: str, unit: str, reference: Sequence[float], current: Sequence[float], dealing: Dealing) -> Check:
+def numbers(name: str, reference: Sequence[float], current: Sequence[float], dealing: Dealing) -> Check:
     """Compare two sets of numbers by the PSI of their deciles."""
     import numpy as np
 
@@ -91,7 +91,7 @@ def numbers(name: str, unit: str, reference: Sequence[float], current: Sequence[
     labels = np.array([f"to {marks[0]}", *(f"to {mark}" for mark in marks[1:]), f"over {marks[-1]}"])[used]
     shares = [one / one.sum() for one in counts]
     bars = tuple(Bar(str(label), float(x), float(y)) for label, x, y in zip(labels, *shares, strict=True))
-    words = [f"median {summary.median(values):g} {unit}" for values in (reference, current)]
+    words = [f"median {summary.median(values):g}" for values in (reference, current)]
     return Check(name, "psi", value, chance, p, words[0], words[1], (len(reference), len(current)), bars=bars)
 
 

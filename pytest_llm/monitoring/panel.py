@@ -147,9 +147,9 @@ def _small(reference: Window, current: Window, pattern: Any, dealing: Dealing) -
         return checks.rate(name, found[0], found[1])
 
     lengths = [[float(len(text)) for text in window.texts] for window in windows]
-    found = [checks.numbers("length", "chars", lengths[0], lengths[1], dealing)]
+    found = [checks.numbers("characters", lengths[0], lengths[1], dealing)]
     if reference.tokens and current.tokens:
-        found.append(checks.numbers("tokens", "tokens", reference.tokens, current.tokens, dealing))
+        found.append(checks.numbers("tokens", reference.tokens, current.tokens, dealing))
     found.append(kind("empty", lambda text: not text.strip()))
     found.append(kind("refusals", lambda text: features.refuses(text, pattern)))
     if reference.cut and current.cut:

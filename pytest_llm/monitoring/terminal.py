@@ -21,7 +21,7 @@ def show(found: Comparison, console: Console) -> None:
     """
     for label, window in (("reference", found.reference), ("current", found.current)):
         console.print(Text(f"{label:<10} {len(window)} outputs of {visible(window.path)}"))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
     for heading in ("check", "reference", "current", "apart"):
         table.add_column(heading, overflow="fold")
     table.add_column("Holm p", justify="right", no_wrap=True)
@@ -30,7 +30,9 @@ def show(found: Comparison, console: Console) -> None:
         cells = (wording.name(check), visible(check.reference), visible(check.current), wording.apart(check))
         last = (wording.p_value(check.p_adjusted), wording.STATUSES[check.status])
         table.add_row(*(Text(cell, style=_STYLES[check.status]) for cell in (*cells, *last)))
+    console.print()
     console.print(table)
+    console.print()
     for check in found.drifted:
         moved = [wording.moved(check)] if check.bars and check.test != "rate" else []
         moved += [f"least like the reference: {visible(shorten(text, 120))}" for text in check.examples]

@@ -1,0 +1,266 @@
+"""``pytest-llm monitor``: two files in, a table and an exit code out."""
+
+import dataclasses
+import json
+import sys
+from importlib import resources
+
+import jsonschema
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from pytest_llm.monitoring.panel import compare
+from pytest_llm.monitoring.window import Window
+from tests.conftest import COMMAND, MINILM
+from tests.monitoring.conftest import Writer
+from tests.reports.conftest import HOSTILE
+
+SCHEMA = json.loads(resources.files("pytest_llm.monitoring").joinpath("monitor-report.schema.json").read_text("utf-8"))
+
+
+def good(n, seed):
+    writer = Writer(seed)
+    return [writer.good() for _ in range(n)]
+
+
+def bad(n, seed):
+    writer = Writer(seed)
+    return [writer.bad() for _ in range(n)]
+
+
+def test_no_drift(monitor, write, reference):
+    code, out, err = monitor(write("now.jsonl", good(250, "now")), f"--reference={reference}")
+    assert (code, err) == (0, "")
+    assert out == NO_DRIFT
+
+
+def test_drift_is_named_and_shown(monitor, write, reference, tmp_path):
+    code, out, _ = monitor(write("now.jsonl", bad(250, "now")), f"--reference={reference}", "--json=out.json")
+    assert code == 1
+    assert out == DRIFT
+    data = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    jsonschema.validate(data, SCHEMA)
+    assert data["drift"] is True
+    assert {check["name"]: check["status"] for check in data["checks"]} == {
+        "characters": "drift", "empty": "drift", "refusals": "drift", "ends midway": "drift", "repetition": "drift",
+        "language": "drift", "vocabulary": "drift",
+    }  # fmt: skip
+
+
+def test_the_same_figures_every_time(monitor, write, reference):
+    now = write("now.jsonl", bad(100, 5))
+    first, again = (monitor(now, f"--reference={reference}", f"--json={name}") for name in ("a.json", "b.json"))
+    assert first == again
+    assert (now.parent / "a.json").read_bytes() == (now.parent / "b.json").read_bytes()
+
+
+def test_small_windows_do_not_alarm(monitor, write, reference):
+    # Thirty outputs are far from three hundred by a PSI alone, whatever they are.
+    code, _, _ = monitor(write("now.jsonl", good(30, 9)), f"--reference={reference}", "--json=out.json")
+    length = json.loads((reference.parent / "out.json").read_text("utf-8"))["checks"][0]
+    assert length["statistic"] > 0.1
+    assert (code, length["status"]) == (0, "none")
+
+
+def test_false_alarms_are_as_rare_as_alpha_says():
+    alarms = 0
+    for i in range(60):
+        texts = good(120, f"null {i}")
+        alarms += bool(compare(Window("a", tuple(texts[:70])), Window("b", tuple(texts[70:])), alpha=0.1).drifted)
+    assert binomtest(alarms, 60, 0.1, alternative="greater").pvalue > 0.001
+
+
+def test_segments_show_a_group_that_fares_worse(monitor, write):
+    writer = Writer(3)
+    markets = ["uk", "us", "fr"]
+    then = [{"text": writer.good(), "meta": {"market": markets[i % 3]}} for i in range(360)]
+    now = [
+        {"text": writer.bad() if i % 3 == 2 else writer.good(), "meta": {"market": markets[i % 3]}} for i in range(360)
+    ]
+    now += [{"text": writer.good(), "meta": {"market": "<new>"}} for _ in range(4)]
+    code, out, _ = monitor(
+        write("now.jsonl", now), f"--reference={write('then.jsonl', then)}", "--field=text", "--by=meta.market",
+        "--json=out.json",
+    )  # fmt: skip
+    assert code == 1
+    checks = json.loads((write("x", []).parent / "out.json").read_text("utf-8"))["checks"]
+    drifted = {(check["name"], check["segment"]) for check in checks if check["status"] == "drift"}
+    assert ("refusals", "fr") in drifted
+    assert not {segment for _, segment in drifted} & {"uk", "us"}
+    assert [c["status"] for c in checks if c["name"] == "share of meta.market"] == ["none"]
+    assert "note: meta.market compared by their share only, for few outputs or many values:" in out
+    assert "<new> (0 and 4)" in out
+
+
+def test_by_language_of_the_output(monitor, write, reference):
+    code, out, _ = monitor(write("now.jsonl", good(250, 4)), f"--reference={reference}", "--by=language")
+    assert code == 0
+    assert [line.split()[:2] for line in out if line.startswith("refusals")] == [
+        ["refusals", "0.0%"],
+        ["refusals", "[en]"],
+    ]
+
+
+def test_finish_reasons_and_token_counts_where_every_line_has_them(monitor, write):
+    random = np.random.default_rng(0)
+
+    def rows(n, cut, tokens):
+        return [
+            {"output": text, "finish_reason": "length" if random.random() < cut else "stop", "tokens": int(count)}
+            for text, count in zip(good(n, n), random.poisson(tokens, n), strict=True)
+        ]
+
+    code, _, _ = monitor(
+        write("now.jsonl", rows(200, 0.3, 60)), f"--reference={write('then.jsonl', rows(210, 0.02, 40))}", "--json=j"
+    )
+    checks = {c["name"]: c for c in json.loads((write("x", []).parent / "j").read_text("utf-8"))["checks"]}
+    assert code == 1
+    assert {name for name, check in checks.items() if check["status"] == "drift"} == {"cut short", "tokens"}
+    assert "ends midway" not in checks
+
+
+def test_a_sure_shift_of_little_size_is_small():
+    random = np.random.default_rng(0)
+    then, now = (["x" * int(n) for n in random.normal(mean, 60, 6000).clip(1)] for mean in (300, 312))
+    length = compare(Window("a", tuple(then)), Window("b", tuple(now))).checks[0]
+    assert length.p_adjusted <= 0.01
+    assert (length.status, length.statistic < 0.1) == ("small", True)
+
+
+def test_the_costly_checks_sample_large_windows():
+    windows = [Window(name, tuple(good(3000, name))) for name in "ab"]
+    vocabulary = compare(*windows).checks[-1]
+    assert vocabulary.sizes == (1000, 1000)
+    assert vocabulary.note == "of each window at most 1000 outputs, a seeded sample, were compared"
+
+
+def test_without_the_extra_languages_are_left_out_and_said_so(monitor, write, reference, monkeypatch):
+    monkeypatch.setitem(sys.modules, "py3langid.langid", None)
+    now = write("now.jsonl", good(250, 4))
+    code, out, _ = monitor(now, f"--reference={reference}")
+    assert code == 0
+    assert "note: language was not compared: py3langid is not installed: pip install" in out
+    code, _, err = monitor(now, f"--reference={reference}", "--by=language")
+    assert code == 2
+    assert err == ("pytest-llm monitor: py3langid is not installed: pip install 'pytest-llm-regression[monitor]'\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b'{"output": "a"}\n{"text": "b"}\n', "line 2 has no field 'output'"),
+        (b'{"output": "a"}\n\n{"output": 3}\n', "line 3: output is 3, not text"),
+        (b"[1]\n", "line 1: not a JSON object"),
+        (b'{"output": "a"\n', "line 1: Expecting ',' delimiter: line 2 column 1 (char 15)"),
+        (b'{"output": "\xff"}\n', "line 1: 'utf-8' codec can't decode byte 0xff in position 12: invalid start byte"),
+        (b"", "0 outputs are too few to compare: at least 30 are needed"),
+        (b'{"output": "a"}\n' * 12, "12 outputs are too few to compare: at least 30 are needed"),
+        (b"{}\n" * 8, "line 1 has no field 'output'; line 2 has no field 'output'; line 3 has no field 'output'; "
+                      "line 4 has no field 'output'; line 5 has no field 'output', and 3 more"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_compared(monitor, reference, tmp_path, content, why):
+    (tmp_path / "now.jsonl").write_bytes(content)
+    assert monitor("now.jsonl", f"--reference={reference}") == (2, [], f"pytest-llm monitor: now.jsonl: {why}\n")
+
+
+def test_files_and_arguments_that_are_not_there(monitor, reference, write):
+    now = write("now.jsonl", good(40, 1))
+    assert monitor("gone.jsonl", f"--reference={reference}")[2] == (
+        "pytest-llm monitor: gone.jsonl: the outputs cannot be read: No such file or directory\n"
+    )
+    assert monitor(now, f"--reference={reference}", "--by=market")[2].startswith(
+        "pytest-llm monitor: ref.jsonl: line 1 has no field 'market'"
+    )
+    assert monitor(now, f"--reference={reference}", "--alpha=2")[2] == (
+        "pytest-llm monitor: alpha is a probability between 0 and 1, not 2.0\n"
+    )
+    assert "the report could not be written" in monitor(now, f"--reference={reference}", "--html=.")[2]
+
+
+def test_hostile_outputs_stay_text(monitor, write, reference):
+    rows = [{"output": HOSTILE + "x" * (1_000_000 if i == 0 else i)} for i in range(60)]
+    code, out, _ = monitor(write("now.jsonl", rows), f"--reference={reference}", "--json=out.json", "--html=out.html")
+    assert code == 1
+    assert all(line.isprintable() for line in out)
+    text = (reference.parent / "out.json").read_text("utf-8")
+    assert all(c.isprintable() or c == "\n" for c in text)
+    page = (reference.parent / "out.html").read_text("utf-8")
+    assert "<script" not in page
+    assert "\u202e" not in page
+
+
+def test_embeddings_come_from_the_store_the_second_time(pytester, cache_dir, write, monkeypatch):
+    topic = [f"The interest rate on loan number {i} was raised by the central bank." for i in range(40)]
+    now = write("now.jsonl", topic)
+    reference = write("then.jsonl", good(60, 1))
+    arguments = (COMMAND, "monitor", now, f"--reference={reference}", f"--embedding-model={MINILM}", "--json=out.json")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert pytester.run(*arguments).ret == 1
+    first = (pytester.path / "out.json").read_text("utf-8")
+    (check,) = (c for c in json.loads(first)["checks"] if c["name"] == "embeddings")
+    assert check["status"] == "drift"
+    assert check["sizes"] == [60, 40]
+    assert set(check["examples"]) <= set(topic)
+    assert len(check["examples"]) == 3
+    jsonschema.validate(json.loads(first), SCHEMA)
+    monkeypatch.setenv("PYTEST_LLM_OFFLINE", "1")  # an answer that is not in the store would be an error
+    assert pytester.run(*arguments).ret == 1
+    assert (pytester.path / "out.json").read_text("utf-8") == first
+
+
+def test_an_encoder_of_ones_own_sees_a_change_of_topic_only():
+    class Topics:
+        def embed(self, texts):
+            return [[text.count("loan") + i % 7 / 10, i % 5 / 10] for i, text in enumerate(texts)]
+
+    then, now = (Window(name, tuple(good(80, name))) for name in "ab")
+    found = {c.name: c for c in compare(then, now, encoder=Topics()).checks}
+    assert found["embeddings"].status == "none"
+    loans = dataclasses.replace(now, texts=tuple(f"The loan {i} is due." for i in range(40)) + now.texts[:40])
+    found = {c.name: c for c in compare(then, loans, encoder=Topics()).checks}
+    assert found["embeddings"].status == "drift"
+    assert all("loan" in text for text in found["embeddings"].examples)
+
+
+NO_DRIFT = """\
+reference  300 outputs of ref.jsonl
+current    250 outputs of now.jsonl
+
+check         reference      current        apart         Holm p
+───────────────────────────────────────────────────────────────────────────
+characters    median 187.5   median 186.5   PSI 0.024          1   no drift
+empty         0.0%           0.0%           +0.0 points        1   no drift
+refusals      0.0%           0.0%           +0.0 points        1   no drift
+ends midway   0.0%           0.0%           +0.0 points        1   no drift
+repetition    0.0%           0.0%           +0.0 points        1   no drift
+language      en 100%        en 100%        JS 0.000           1   no drift
+vocabulary    44 words       44 words       JS 0.001           1   no drift
+
+note: what the outputs mean was not compared: give --embedding-model
+no drift in 7 checks
+""".splitlines()
+
+DRIFT = """\
+reference  300 outputs of ref.jsonl
+current    250 outputs of now.jsonl
+
+check         reference      current        apart          Holm p
+─────────────────────────────────────────────────────────────────────────
+characters    median 187.5   median 146     PSI 1.266      0.0015   drift
+empty         0.0%           6.0%           +6.0 points    <0.001   drift
+refusals      0.0%           16.0%          +16.0 points   <0.001   drift
+ends midway   0.0%           6.4%           +6.4 points    <0.001   drift
+repetition    0.0%           6.4%           +6.4 points    <0.001   drift
+language      en 100%        en 85% fr 9%   JS 0.078       0.0015   drift
+vocabulary    44 words       77 words       JS 0.118       0.0015   drift
+
+characters: to 88 0.0% → 22.0%, to 230 15.0% → 6.8%, to 183 11.3% → 6.0%, to 106
+12.3% → 7.2%
+language: fr 0.0% → 8.8%, (short) 0.0% → 6.0%, en 100.0% → 85.2%
+vocabulary: old 1.3% → 7.5%, town 1.3% → 7.5%, i 0.0% → 1.2%, the 7.2% → 11.6%
+note: what the outputs mean was not compared: give --embedding-model
+drift in refusals, ends midway, repetition, empty, characters, language and 1
+more
+""".splitlines()
