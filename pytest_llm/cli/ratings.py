@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.cli.common import project_settings
-from pytest_llm.reports.text import visible
+from pytest_llm.reports.text import shorten, visible
 
 if TYPE_CHECKING:
     from pytest_llm.human.summary import Summary
@@ -35,41 +35,35 @@ def _run(arguments: argparse.Namespace) -> int:
     elif not found:
         print(f"no ratings below {visible(str(settings.root))}: give some with pytest-llm review --web")
     else:
-        _table(found)
+        print("\n".join(row for one in found for row in _block(one)))
     return 0
 
 
-def _table(found: list[Summary]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("test", overflow="fold")
-    for name in ("rated", "raters", "mean", "alpha", "kappa²", "new preferred"):
-        table.add_column(name, justify="right", no_wrap=name != "new preferred")
-    for one in found:
-        table.add_row(
-            Text(visible(one.test)),
-            f"{one.rated}/{one.outputs}" if one.outputs else str(one.rated),
-            str(len(one.raters)),
-            _figure(one.mean),
-            _figure(one.alpha, one.alpha_interval, "\n"),
-            _figure(one.kappa_quadratic),
-            f"{one.preferred} of {one.compared - one.tied}\n{_figure(one.win_rate, one.win_interval)}"
-            if one.win_rate is not None
-            else "",
+def _block(one: Summary) -> list[str]:
+    rows = [visible(one.test)]
+    if one.rated:
+        outputs = f"{one.rated} of {one.outputs}" if one.outputs else str(one.rated)
+        who = shorten(", ".join(map(visible, one.raters)), 40)
+        rows.append(f"  rated      {outputs} outputs by {who}: mean {_figure(one.mean)}")
+    if one.alpha is not None:
+        kappas = (
+            f", kappa {_figure(one.kappa)}, weighted {_figure(one.kappa_quadratic)}" if one.kappa is not None else ""
         )
-    Console(highlight=False).print(table)
-    for one in found:
-        said = [f"{one.tied} ties"] if one.tied else []
-        said += [f"{one.not_blind} comparisons not blind, left out"] if one.not_blind else []
-        said += [f"{one.earlier} ratings of outputs that are in no golden now, left out"] if one.earlier else []
-        if said:
-            print(f"{visible(one.test)}: {'; '.join(said)}")
+        rows.append(f"  agreement  alpha {_figure(one.alpha, one.alpha_interval)}{kappas}")
+    if one.compared or one.not_blind:
+        said = [
+            f"new preferred {one.preferred} of {one.compared - one.tied}: {_figure(one.win_rate, one.win_interval)}",
+            f"{one.tied} {'tie' if one.tied == 1 else 'ties'}",
+            f"{one.not_blind} not blind, left out",
+        ]
+        shown = (one.win_rate is not None, one.tied, one.not_blind)
+        rows.append(f"  compared   {'; '.join(part for part, use in zip(said, shown, strict=True) if use)}")
+    if one.earlier:
+        rows.append(f"  left out   {one.earlier} of outputs that are in no golden now")
+    return rows
 
 
-def _figure(value: float | None, interval: tuple[float, float] | None = None, between: str = " ") -> str:
+def _figure(value: float | None, interval: tuple[float, float] | None = None) -> str:
     if value is None:
-        return ""
-    return f"{value:.2f}" + (f"{between}[{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
+        return "unknown"
+    return f"{value:.2f}" + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")

@@ -112,8 +112,7 @@ class Session:
             item = self._find(mode, id)
             if isinstance(item, Candidate):
                 self._open.add(item.file)
-                path = shown_path(item.path, self.settings.root)
-                return {"verdict": {**item.verdict.to_json(), "per_example": None}, "path": path}
+                return {"verdict": {**item.verdict.to_json(), "per_example": None}}
             mine = self._mine([(id, item)]).get(id)
             prompt = messages(item.output.prompt)
             if item.against is None:

@@ -84,7 +84,7 @@ function act(text, key, work, pressed) {
 function commented(text) {
   const box = make("textarea", {id: "comment", maxlength: "10000", rows: "1"});
   box.value = text;
-  return make("label", {for: "comment"}, "Comment ", make("kbd", {}, "c"), box);
+  return make("label", {for: "comment"}, "Comment, kept with what you choose ", make("kbd", {}, "c"), box);
 }
 const comment = () => document.getElementById("comment").value;
 const moves = () => [act("Before", "k", () => show(at - 1)), act("Next", "j", () => show(Math.min(at + 1, list.length - 1)))];
@@ -98,8 +98,7 @@ function reviewed(item) {
   };
   actions.replaceChildren(make("div", {class: "group"}, act("Accept", "a", settle("accept")), act("Reject", "r", settle("reject")),
     act("Skip", "s", () => show((at + 1) % list.length))), make("div", {class: "group"}, ...moves()));
-  const path = make("p", {class: "meta"}, "Golden file: ", make("code", {}, item.path));
-  return [path, verdictView(item.verdict)];
+  return [verdictView(item.verdict)];
 }
 
 function rated(item) {
@@ -111,7 +110,7 @@ function rated(item) {
     tell(`rated ${rating}${any < 0 ? ": all outputs are rated" : ""}`, true);
     await show(next >= 0 ? next : any >= 0 ? any : at);
   };
-  const stars = [1, 2, 3, 4, 5].map((n) => act("★".repeat(n), String(n), rate(n), Boolean(mine) && mine.rating === n));
+  const stars = [1, 2, 3, 4, 5].map((n) => act("★", String(n), rate(n), Boolean(mine) && mine.rating === n));
   stars.forEach((button, i) => button.setAttribute("aria-label", `${i + 1} of 5`));
   const group = make("div", {class: "group", role: "group", "aria-label": "Rating"}, ...stars);
   actions.replaceChildren(group, commented(mine ? mine.comment : ""), make("div", {class: "group"}, ...moves()));

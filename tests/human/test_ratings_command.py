@@ -1,0 +1,106 @@
+"""``pytest-llm ratings``: the table and the JSON, from goldens and ratings on disk."""
+
+import itertools
+import json
+
+import krippendorff
+import numpy as np
+import pytest
+from statsmodels.stats.inter_rater import cohens_kappa
+from statsmodels.stats.proportion import proportion_confint
+
+from pytest_llm.human import file
+from pytest_llm.human.file import Rating
+from pytest_llm.human.goldens import texts
+from pytest_llm.human.outputs import of_answer
+from tests.conftest import COMMAND
+
+STARS = {"ann": [5, 4, 4, 2, 1, 3], "bob": [5, 5, 4, 1, 1, None], "cy": [4, 4, None, 2, 2, 3]}
+
+
+def reference_kappa(first, second, weights):
+    table = np.zeros((5, 5))
+    for a, b in zip(first, second, strict=True):
+        if a and b:
+            table[a - 1, b - 1] += 1
+    return cohens_kappa(table, wt=weights, return_results=False)
+
+
+@pytest.fixture
+def suite(pytester, cache_dir):
+    pytester.makepyfile(
+        test_poems="def test_poems(llm_snapshot): assert [f'poem {i}' for i in range(8)] == llm_snapshot"
+    )
+    pytester.runpytest("--llm-update=new").assert_outcomes(passed=1)
+    return pytester
+
+
+@pytest.fixture
+def rated(suite, cache_dir):
+    (path,) = suite.path.rglob("*--1.json")
+    golden = texts(path)
+
+    def say(rater, output, **said):
+        one = Rating(test=golden.nodeid, golden="1", output=output.digest, rater=rater, **said)
+        file.append(path.parent / file.NAME, one, cache_dir)
+
+    for rater, stars in STARS.items():
+        for output, rating in zip(golden.outputs, stars, strict=False):
+            if rating:
+                say(rater, output, rating=rating)
+    say("ann", of_answer("a poem that is gone"), rating=1)
+    for i, preference in enumerate(["output"] * 5 + ["against", "tie"]):
+        against = golden.outputs[i].digest
+        say("ann", of_answer(f"new poem {i}"), against=against, preference=preference, blind=True)
+    say("bob", of_answer("new poem 0"), against=golden.outputs[0].digest, preference="against", blind=False)
+    return suite
+
+
+def test_what_a_person_reads(rated):
+    result = rated.run(COMMAND, "ratings")
+    assert result.ret == 0
+    assert result.outlines == [
+        "test_poems.py::test_poems",
+        "  rated      6 of 8 outputs by ann, bob, cy: mean 3.17",
+        "  agreement  alpha 0.86 [0.22, 0.94], kappa 0.32, weighted 0.86",
+        "  compared   new preferred 5 of 6: 0.83 [0.44, 0.97]; 1 tie; 1 not blind, left out",
+        "  left out   1 of outputs that are in no golden now",
+    ]
+
+
+def test_the_figures_as_json(rated):
+    (found,) = json.loads(rated.run(COMMAND, "ratings", "--json").stdout.str())
+    table = [[float("nan") if x is None else x for x in stars] for stars in STARS.values()]
+    low, high = proportion_confint(5, 6, method="wilson")
+    assert found["test"] == "test_poems.py::test_poems"
+    assert (found["raters"], found["outputs"], found["rated"]) == (["ann", "bob", "cy"], 8, 6)
+    assert found["mean"] == pytest.approx((14 / 3 + 13 / 3 + 4 + 5 / 3 + 4 / 3 + 3) / 6)
+    assert found["alpha"] == pytest.approx(krippendorff.alpha(table, level_of_measurement="ordinal"))
+    assert found["alpha_interval"][0] < found["alpha"] < found["alpha_interval"][1]
+    for name, weights in (("kappa", None), ("kappa_quadratic", "fc")):
+        pairs = itertools.combinations(STARS.values(), 2)
+        assert found[name] == pytest.approx(np.mean([reference_kappa(a, b, weights) for a, b in pairs]))
+    assert (found["preferred"], found["tied"], found["compared"], found["not_blind"], found["earlier"]) == (
+        5,
+        1,
+        7,
+        1,
+        1,
+    )
+    assert found["win_rate"] == pytest.approx(5 / 6)
+    assert found["win_interval"] == pytest.approx([low, high])
+
+
+def test_nothing_rated(suite):
+    result = suite.run(COMMAND, "ratings")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["no ratings below *: give some with pytest-llm review --web"])
+    assert json.loads(suite.run(COMMAND, "ratings", "--json").stdout.str()) == []
+
+
+def test_a_damaged_file_is_named(rated):
+    (path,) = rated.path.rglob(file.NAME)
+    path.write_text("nonsense\n")
+    result = rated.run(COMMAND, "ratings")
+    assert result.ret == 2
+    result.stderr.fnmatch_lines(["pytest-llm ratings: *ratings.jsonl:1: this rating cannot be read: not JSON*"])
