@@ -15,10 +15,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pytest_llm.errors import GoldenError, InvalidInputError
+from pytest_llm.errors import GoldenError, InvalidInputError, measured
 from pytest_llm.feedback.cases import Answer, Correction, FeedbackCase, case_id, single
 from pytest_llm.files import write_atomic
 from pytest_llm.golden import jsontext
+
+__tracebackhide__ = measured
 
 SCHEMA = 1
 
@@ -48,14 +50,15 @@ def read(path: Path) -> dict[str, FeedbackCase] | None:
 
 
 def write(path: Path, cases: Iterable[FeedbackCase]) -> None:
-    """Replace the file by these cases.
+    """Make the file hold these cases; it is left alone when it does.
 
     Raises:
         InvalidInputError: the file system refused.
     """
-    lines = [_line(case) for case in sorted(cases, key=lambda case: case.id)]
+    text = "".join(_line(case) for case in sorted(cases, key=lambda case: case.id))
     try:
-        write_atomic(path, "".join(lines))
+        if not (path.exists() and path.read_bytes() == text.encode()):
+            write_atomic(path, text)
     except OSError as error:
         raise InvalidInputError(f"{path}: the feedback cases could not be written: {error}") from None
 
@@ -93,12 +96,13 @@ def _case(line: str, where: str) -> FeedbackCase:
         unknown = sorted(set(data) - set(_FIELDS))
         if unknown:
             raise ValueError(f"there is no field {unknown[0]!r}; it has {', '.join(_FIELDS)}")
+        name = _text(data["id"])
         turns = [{"role": "user", "content": data["prompt"]}] if "prompt" in data else data["messages"]
         asked = tuple({"role": _text(turn["role"]), "content": _text(turn["content"])} for turn in turns)
         if not asked:
             raise ValueError("messages is empty")
         case = FeedbackCase(
-            _text(data["id"]),
+            name,
             asked,
             tuple(
                 Answer(_text(one["text"]), _texts(one, "up"), _texts(one, "down")) for one in data.get("answers", [])

@@ -46,7 +46,7 @@ def import_reports(
         after = dict(before)
         for case in gathered(reports):
             after[case.id] = after[case.id].merged(case) if case.id in after else case
-        if after and after != before:
+        if after:
             casefile.write(into, after.values())
     keys = {report.key for report in reports}
     return Imported(

@@ -9,9 +9,9 @@ import re
 
 _EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _CARD = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])")
-#: International, or with separators: a plain run of digits is more often an order number than a telephone.
+#: International, or with separators: a plain run of digits is more often an order number than a telephone. No date.
 _PHONE = re.compile(
-    r"(?<![\w.])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?|\(\d{2,4}\)[ .-]?|\d{2,4}[ .-])"
+    r"(?<![\w.])(?!\d{4}-\d\d-\d\d)(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?|\(\d{2,4}\)[ .-]?|\d{2,4}[ .-])"
     r"(?:\d{2,4}[ .-]?){1,4}\d{2,4}(?![\w.]\d|\w)"
 )
 
@@ -20,7 +20,7 @@ def redact(text: str) -> str:
     """Return ``text`` with ``[email]``, ``[card]`` (a number that passes Luhn's check) and ``[phone]``."""
     text = _EMAIL.sub("[email]", text)
     text = _CARD.sub(lambda match: "[card]" if _luhn(match[0]) else match[0], text)
-    return _PHONE.sub(lambda match: "[phone]" if 8 <= sum(map(str.isdigit, match[0])) <= 15 else match[0], text)
+    return _PHONE.sub(lambda match: "[phone]" if 9 <= sum(map(str.isdigit, match[0])) <= 15 else match[0], text)
 
 
 def _luhn(number: str) -> bool:

@@ -1,0 +1,263 @@
+"""``pytest-llm feedback import``: production's JSON Lines in, one committed file of cases out."""
+
+import hashlib
+import json
+import random
+
+import pytest
+
+from pytest_llm.feedback.incoming import NAMES
+from pytest_llm.feedback.redaction import redact
+from tests.feedback.conftest import REPORTS
+from tests.reports.conftest import HOSTILE
+
+
+def key(report_id):
+    digest = hashlib.sha256(json.dumps({"id": report_id}, separators=(",", ":")).encode()).hexdigest()
+    return digest[:16]
+
+
+def test_reports_of_one_question_are_one_case(feedback, lines):
+    assert feedback(REPORTS) == (
+        0,
+        ["reports   5 read, 0 of them known before", "cases     2 in tests/feedback_cases.jsonl: 2 new, 0 changed"],
+        [],
+    )
+    assert lines() == [
+        {
+            "schema": 1,
+            "id": "am-i-slow-438340c959",
+            "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Am I slow?"}],
+            "answers": [{"text": "Yes.", "down": [key("r5")]}],
+        },
+        {
+            "schema": 1,
+            "id": "what-is-the-capital-of-france-42a8b89ddb",
+            "prompt": "What is the capital of France?",
+            "corrections": [{"text": "The capital of France is Paris.", "reports": [key("r1")]}],
+            "answers": [
+                {"text": "Paris is the capital.", "up": sorted([key("r2"), key("r4")]), "down": [key("r3")]},
+                {"text": "The capital of France is Lyon.", "down": [key("r1")]},
+            ],
+            "tags": ["geo"],
+            "models": ["m1"],
+        },
+    ]
+
+
+def test_no_user_is_kept_and_no_id_of_a_report(feedback, tmp_path):
+    feedback([{**one, "email": "secret@example.org", "time": "2026-01-01"} for one in REPORTS])
+    text = (tmp_path / "tests/feedback_cases.jsonl").read_text("utf-8")
+    assert not [word for word in ("ann@", "bob", "secret", "r1", "2026", 'user":') if word in text]
+
+
+def test_importing_again_changes_nothing_and_more_reports_add_up(feedback, lines, tmp_path):
+    feedback(REPORTS[:3])
+    path = tmp_path / "tests/feedback_cases.jsonl"
+    first = path.read_bytes()
+    assert feedback(REPORTS[:3])[1] == [
+        "reports   3 read, 3 of them known before",
+        "cases     1 in tests/feedback_cases.jsonl: 0 new, 0 changed",
+    ]
+    assert path.read_bytes() == first
+    assert feedback(REPORTS)[1] == [
+        "reports   5 read, 3 of them known before",
+        "cases     2 in tests/feedback_cases.jsonl: 1 new, 1 changed",
+    ]
+    in_parts = path.read_bytes()
+    path.unlink()
+    feedback(REPORTS)
+    assert path.read_bytes() == in_parts
+
+
+def test_the_order_of_reports_does_not_matter_but_for_the_spelling_of_the_question(feedback, lines):
+    same = [{**one, "prompt": "What is the capital of France?"} if "prompt" in one else one for one in REPORTS]
+    feedback(same)
+    expected = lines()
+    for seed in range(3):
+        random.Random(seed).shuffle(same)
+        feedback(same, f"--into={seed}.jsonl")
+        assert lines(f"{seed}.jsonl") == expected
+
+
+def test_a_vote_that_was_changed_counts_once(feedback, lines):
+    feedback([REPORTS[2]])
+    feedback([{**REPORTS[2], "vote": "up"}])
+    assert lines()[0]["answers"] == [{"text": "Paris is the capital.", "up": [key("r3")]}]
+
+
+def test_reports_without_ids_are_told_apart_by_all_they_say(feedback, lines):
+    plain = {"prompt": "Hi", "output": "Hello", "vote": "up"}
+    ann, bob = {**plain, "user": "ann"}, {**plain, "user": "bob"}
+    feedback([ann, bob, plain, plain])
+    (votes,) = lines()[0]["answers"]
+    assert len(votes["up"]) == 4
+    # A later export repeats them, and has one more of those that nothing tells apart.
+    assert feedback([plain, ann, plain, plain, bob])[1][0] == "reports   5 read, 4 of them known before"
+    assert len(lines()[0]["answers"][0]["up"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("spelling", "side"),
+    [(word, "up") for word in ("up", "UP", 1, "1", "+1", 1.0, True, "true", "good", "yes", "👍")]
+    + [(word, "down") for word in ("down", -1, "-1", -1.0, False, "False", "bad", "no", "👎")],
+)
+def test_spellings_of_votes(feedback, lines, spelling, side):
+    assert feedback([{"prompt": "Hi", "output": "Hello", "vote": spelling}])[0] == 0
+    assert list(lines()[0]["answers"][0]) == ["text", side]
+
+
+@pytest.mark.parametrize("ours", NAMES)
+def test_spellings_of_fields(feedback, lines, ours):
+    report = {"prompt": "Hi", "output": "Hello", "vote": "up", "tags": ["a"], "model": "m"}
+    if ours == "correction":
+        report["correction"] = "Good day"
+    feedback([report])
+    expected = lines()
+    if ours in ("id", "user", "time"):
+        return
+    for theirs in NAMES[ours]:
+        feedback([{theirs if name == ours else name: value for name, value in report.items()}], "--into=other.jsonl")
+        assert lines("other.jsonl") == expected
+    renamed = {"x" if name == ours else name: value for name, value in report.items()}
+    feedback([renamed], f"--field={ours}=x", "--into=x.jsonl")
+    assert lines("x.jsonl") == expected
+
+
+def test_bad_lines_are_named_and_the_good_ones_imported(feedback, lines):
+    good = {"prompt": "Hi", "output": "Hello", "vote": "up"}
+    wrong = {
+        "{\n": "not JSON: Expecting property name enclosed in double quotes at column 2",
+        "[]\n": "a report is a JSON object",
+        '{"output": "y", "vote": 1}\n': "no question (prompt or messages or input or question)",
+        '{"prompt": "x", "vote": 1}\n': "no output (output or response or completion or answer)",
+        '{"prompt": "x", "output": "y"}\n': "neither a vote (vote or thumbs or feedback or rating) nor a correction",
+        '{"prompt": "x", "output": "y", "vote": 0}\n': "0 is no vote (up/down, 1/-1, true/false, good/bad): "
+        "it may mean no vote or thumbs down; write -1 for down",
+        '{"prompt": "x", "output": "y", "vote": 5}\n': "5 is no vote (up/down, 1/-1, true/false, good/bad)",
+        '{"prompt": 3, "output": "y", "vote": 1}\n': "a question is text or a list of chat messages, not 3",
+        '{"prompt": " ", "output": "y", "vote": 1}\n': "the question is empty",
+        '{"prompt": "x", "output": ["y"], "vote": 1}\n': "output is text, not ['y']",
+        '{"prompt": "x", "output": " ", "vote": 1}\n': "thumbs up for an empty output",
+        '{"messages": [{"role": "user"}], "output": "y", "vote": 1}\n': "a chat message has a role and a content, "
+        "both text: {'role': 'user'}",
+        '{"messages": [{"role": "assistant", "content": "y"}], "output": "y", "vote": 1}\n': "the last message is the "
+        "assistant's: it belongs in output",
+        '{"prompt": "x", "output": "y", "vote": 1, "tags": 3}\n': "tags are texts, not 3",
+        b'{"prompt": "\xff"}\n': "not UTF-8: invalid start byte at byte 12",
+        "[" * 100_000 + "\n": "not JSON this can read: nested too deep",
+    }
+    code, out, err = feedback([good, "\n", *wrong, {**good, "prompt": "Bye"}])
+    assert code == 2
+    assert out[1] == "cases     2 in tests/feedback_cases.jsonl: 2 new, 0 changed"
+    assert err == [
+        *(f"reports.jsonl:{number}: {why}" for number, why in enumerate(wrong.values(), 3)),
+        "pytest-llm feedback: 16 lines were no report and left out",
+    ]
+    assert [one["prompt"] for one in lines()] == ["Bye", "Hi"]
+
+
+def test_a_file_that_is_not_there(feedback, capsys, tmp_path):
+    from pytest_llm.cli import main
+
+    assert main(["feedback", "import", "gone.jsonl"]) == 2
+    assert capsys.readouterr().err == (
+        "pytest-llm feedback: gone.jsonl: the reports cannot be read: No such file or directory\n"
+    )
+    assert not (tmp_path / "tests").exists()
+
+
+def test_hostile_reports_stay_text_and_lose_nothing(feedback, lines, tmp_path):
+    report = {
+        "prompt": HOSTILE,
+        "output": HOSTILE + "x" * 1_000_000,
+        "vote": "down",
+        "correction": "\x00",
+        "tags": [HOSTILE],
+    }
+    code, _, _ = feedback([report])
+    assert code == 0
+    text = (tmp_path / "tests/feedback_cases.jsonl").read_text("utf-8")
+    assert text.count("\n") == 1
+    assert "\u202e" not in text
+    assert "\x1b" not in text
+    (case,) = lines()
+    assert (case["prompt"], case["answers"][0]["text"]) == (HOSTILE, report["output"])
+    assert case["id"].replace("-", "").isalnum()
+    assert case["id"].isascii()
+    code, _, err = feedback([{"prompt": HOSTILE, "output": "x", "vote": HOSTILE}])
+    assert all(line.isprintable() for line in err)
+
+
+def test_what_a_reviewer_wrote_stays(feedback, lines, tmp_path):
+    feedback(REPORTS[:2])
+    (case,) = lines()
+    case |= {"reference": "Paris.", "ignored": "a duplicate of another"}
+    (tmp_path / "tests/feedback_cases.jsonl").write_text(json.dumps(case) + "\n")
+    feedback(REPORTS)
+    assert [(one.get("reference"), one.get("ignored")) for one in lines()] == [
+        (None, None),
+        ("Paris.", "a duplicate of another"),
+    ]
+
+
+def test_both_sides_of_a_merge_are_one_case(feedback, lines, tmp_path):
+    for name, some in (("a", REPORTS[:3]), ("b", REPORTS[2:])):
+        feedback(some, f"--into={name}.jsonl")
+    feedback(REPORTS, "--into=whole.jsonl")
+    both = (tmp_path / "a.jsonl").read_text() + (tmp_path / "b.jsonl").read_text()
+    (tmp_path / "both.jsonl").write_text(both)
+    feedback(REPORTS[:1], "--into=both.jsonl")
+    assert lines("both.jsonl") == lines("whole.jsonl")
+
+
+def test_a_file_that_is_no_file_of_cases_is_left_alone(feedback, tmp_path):
+    path = tmp_path / "tests/feedback_cases.jsonl"
+    path.parent.mkdir()
+    for text, why in {
+        "<<<<<<< HEAD\n": ":1: the feedback case cannot be read: merge-conflict markers (<<<<<<<)",
+        '{"schema": 2}\n': ":1: a newer pytest_llm wrote this case (schema 2): upgrade",
+        "\n3\n": ":2: no feedback case: it has no schema number",
+        '{"schema": 1, "prompt": "x"}\n': ":1: the feedback case has no 'id'",
+        '{"schema": 1, "id": "x", "prompt": "x"}\n': ":1: the question was edited: its id is now x-*, not x",
+        '{"schema": 1, "id": "x", "prompt": "x", "note": 1}\n': ":1: a field does not hold what it should: there is no "
+        "field 'note'; it has *",
+        '{"schema": 1, "id": "x", "prompt": "x", "answers": [{"text": "y", "up": "k"}]}\n': ":1: a field does not hold "
+        "what it should: up is a list",
+    }.items():
+        path.write_text(text)
+        code, out, err = feedback(REPORTS)
+        assert (code, out) == (2, [])
+        assert pytest.LineMatcher(err).fnmatch_lines([f"pytest-llm feedback: tests/feedback_cases.jsonl{why}"]) is None
+        assert path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("text", "blotted"),
+    [
+        ("write to ann.b+c@mail.example.co.uk, please", "write to [email], please"),
+        ("call +44 20 7946 0958 or (020) 7946-0958", "call [phone] or [phone]"),
+        ("call 555-123-4567.", "call [phone]."),
+        ("card 4111 1111 1111 1111 exp", "card [card] exp"),
+        ("card 4111111111111111", "card [card]"),
+        ("order 4111111111111112", "order 4111111111111112"),
+        ("in 2019-2024, 10.0.0.1, 3.14159 at 2024-12-31 10:30", "in 2019-2024, 10.0.0.1, 3.14159 at 2024-12-31 10:30"),
+        ("a@b is no address", "a@b is no address"),
+    ],
+)
+def test_redaction(text, blotted):
+    assert redact(text) == blotted
+
+
+def test_redacted_imports(feedback, lines):
+    report = {
+        "prompt": "I am ann@example.org",
+        "output": "Hi ann@example.org",
+        "vote": -1,
+        "correction": "Hi +1 555-123-4567",
+    }
+    assert feedback([report, {**report, "prompt": "I am bob@example.org"}], "--redact")[0] == 0
+    (case,) = lines()
+    assert (case["prompt"], case["answers"][0]["text"]) == ("I am [email]", "Hi [email]")
+    assert case["corrections"][0]["text"] == "Hi [phone]"
+    assert len(case["answers"][0]["down"]) == 2
