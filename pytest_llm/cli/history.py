@@ -42,7 +42,9 @@ def add_parser(commands: Any) -> None:
 def add_filters(parser: argparse.ArgumentParser, default: Any = None) -> None:
     """Declare which runs a command takes."""
     parser.add_argument("--branch", default=default, help="only runs of this branch")
-    parser.add_argument("--model", default=default, metavar="PART", help="only runs that used a model with PART in its name")
+    parser.add_argument(
+        "--model", default=default, metavar="PART", help="only runs that used a model with PART in its name"
+    )
     parser.add_argument("--limit", type=_count, default=default, metavar="N", help="only the newest N")
 
 

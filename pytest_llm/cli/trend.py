@@ -42,7 +42,7 @@ def _run(arguments: argparse.Namespace) -> int:
         if number:
             console.print()
         for line in chart.draw(one, width=console.width, glyphs=glyphs):
-            console.print(line, overflow="ignore", no_wrap=True)
+            console.print(line, overflow="ellipsis", no_wrap=True)
     if len(found) > DRAWN:
         console.print(f"\nand {len(found) - DRAWN} more: --test narrows them, --html has all")
     if arguments.html:

@@ -6,8 +6,9 @@ values that have a split as large somewhere: exact under "the order says nothing
 outlier is no change. A stretch is divided as long as p is at most alpha; where the whole series is noise, the chance of
 any mark is therefore alpha.
 
-Greedy answers of the same weights have no noise: their figures stand still until something changes. Such steps are marked
-without a test, which would ask for ten runs or more: where every level but the last was held exactly for `SHORTEST` runs.
+Greedy answers of the same weights have no noise: their figures stand still until something changes. Such steps are
+marked without a test, which would ask for ten runs or more, where every level but the last was held exactly for
+`SHORTEST` runs. A figure that is a fair coin looks like that in at most 6 % of series (of 7 to 9 runs).
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ _SAME = 1e-9
 
 
 class Change(NamedTuple):
-    """A change: the index of the first run of the new level, both means, and p (0 for a step without noise)."""
+    """A change: ``at`` is the index of the first run of the new level. With both means, and p (0: without noise)."""
 
-    index: int
+    at: int
     before: float
     after: float
     p: float
@@ -49,7 +50,9 @@ def changes(
         import numpy as np
 
         found = {}
-        _divide(np.asarray(values, dtype=np.float64), 0, n, (alpha, orders, shortest), np.random.default_rng(seed), found)
+        _divide(
+            np.asarray(values, dtype=np.float64), 0, n, (alpha, orders, shortest), np.random.default_rng(seed), found
+        )
     ends = [0, *sorted(found), n]
     means = [math.fsum(values[a:b]) / (b - a) for a, b in zip(ends, ends[1:], strict=False)]
     return [Change(at, means[i], means[i + 1], found[at]) for i, at in enumerate(ends[1:-1])]
@@ -64,9 +67,7 @@ def _steps(values: Sequence[float], shortest: int) -> dict[int, float] | None:
     return {start: 0.0 for start, length in zip(starts[1:], lengths[1:], strict=True) if length >= shortest}
 
 
-def _divide(
-    values: Any, low: int, high: int, terms: tuple[float, int, int], rng: Any, found: dict[int, float]
-) -> None:
+def _divide(values: Any, low: int, high: int, terms: tuple[float, int, int], rng: Any, found: dict[int, float]) -> None:
     import numpy as np
 
     alpha, orders, shortest = terms

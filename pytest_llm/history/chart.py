@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_llm.history.series import Point, Series
-from pytest_llm.reports.text import number, shorten, visible
+from pytest_llm.reports.text import number, visible
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 HEIGHT = 8
 #: Lines of the legend of one chart: the newest.
 LISTED = 12
-_MARKS = "123456789abcdefghijklmnopqrstuvwxyz"
+_MARKS = "123456789abc"
+#: Columns of the labels and the axis.
+_LEFT = 12
 _STYLES = {"better": "green", "worse": "red", "": "yellow"}
 
 
@@ -42,46 +44,53 @@ def legend_points(series: Series) -> list[int]:
 
 
 def draw(series: Series, *, width: int, glyphs: Glyphs) -> Iterator[Text]:
-    """Give the lines of the chart and of its legend, none wider than ``width`` columns."""
+    """Give the lines of the chart and of its legend, none wider than ``width`` columns.
+
+    Where there are more runs than columns, a column shows the mean of its runs.
+    """
     from rich.text import Text
 
-    values = [point.value for point in series.points]
-    low, high = min(values), max(values)
-    if low == high:
-        rows = 1
-    else:
-        rows = HEIGHT
-    labels = [number(high), *[""] * (rows - 2), number(low)] if rows > 1 else [number(high)]
-    left = max(map(len, labels)) + 2
-    columns = min(max(width - left, 10), max(len(values) * 2 - 1, 1))
-
-    def column(i: int) -> int:
-        return round(i * (columns - 1) / (len(values) - 1)) if len(values) > 1 else 0
-
-    grid = [[(" ", "")] * columns for _ in range(rows)]
-    for i, change in series.changes.items():
-        for row in grid:
-            row[column(i)] = (glyphs.change, _STYLES[series.verdict(change)])
-    for i, value in enumerate(values):
-        row = 0 if rows == 1 else round((high - value) / (high - low) * (rows - 1))
-        style = _STYLES[series.verdict(series.changes[i])] if i in series.changes else "cyan"
-        grid[row][column(i)] = (glyphs.point, style)
-    yield Text(visible(shorten(series.title, max(width - 24, 20))), style="bold")
-    for label, row in zip(labels, grid, strict=True):
-        yield Text.assemble((f"{label:>{left - 2}}", "dim"), f" {glyphs.wall}", *row)
-    listed = legend_points(series)[-min(LISTED, len(_MARKS)) :]
+    n = len(series.points)
+    columns = min(max(width - _LEFT, 10), n * 2 - 1)
+    column = [round(i * (columns - 1) / max(n - 1, 1)) for i in range(n)]
+    yield Text(visible(series.title), style="bold")
+    for label, row in _grid(series, column, columns, glyphs):
+        line = Text.assemble((f"{label:>{_LEFT - 2}} {glyphs.wall}", "dim"), *row)
+        line.rstrip()
+        yield line
+    yield Text(f"{' ' * (_LEFT - 1)}{glyphs.corner}{glyphs.level * columns}", style="dim")
+    telling = legend_points(series)
+    listed = telling[-LISTED:]
     marks = [" "] * columns
     for mark, i in zip(_MARKS, listed, strict=False):
-        marks[column(i)] = mark
-    yield Text(f"{' ' * (left - 1)}{glyphs.corner}{glyphs.level * columns}"[:width], style="dim")
+        marks[column[i]] = mark
     if listed:
-        yield Text(f"{' ' * left}{''.join(marks)}".rstrip(), style="bold")
-    yield Text(f"{' ' * left}{_span(series)}", style="dim")
-    earlier = len(legend_points(series)) - len(listed)
-    if earlier:
-        yield Text(f"  {earlier} earlier changes are not listed; --html has all", style="dim")
+        yield Text(f"{' ' * _LEFT}{''.join(marks)}".rstrip(), style="bold")
+    yield Text(f"{' ' * _LEFT}{_span(series)}", style="dim")
+    if len(telling) > len(listed):
+        yield Text(f"{len(telling) - len(listed)} earlier changes are not listed; --html has more", style="dim")
     for mark, i in zip(_MARKS, listed, strict=False):
         yield from _entry(mark, i, series, width, glyphs)
+
+
+def _grid(
+    series: Series, column: Sequence[int], columns: int, glyphs: Glyphs
+) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Give the rows of the drawing from the top: label, and glyph with style for each column."""
+    inside: dict[int, list[float]] = {}
+    for at, point in zip(column, series.points, strict=True):
+        inside.setdefault(at, []).append(point.value)
+    means = {at: math.fsum(values) / len(values) for at, values in inside.items()}
+    low, high = min(means.values()), max(means.values())
+    rows = 1 if low == high else HEIGHT
+    turns = {column[i]: _STYLES[series.verdict(change)] for i, change in series.changes.items()}
+    blank = [(glyphs.change, turns[at]) if at in turns else (" ", "") for at in range(columns)]
+    grid = [list(blank) for _ in range(rows)]
+    for at, mean in means.items():
+        place = round((high - mean) / (high - low) * (rows - 1)) if rows > 1 else 0
+        grid[place][at] = (glyphs.point, turns.get(at, "cyan"))
+    labels = [f"{high:.4g}", *[""] * (rows - 2), f"{low:.4g}"]
+    yield from zip(labels, grid, strict=False)
 
 
 def words(point: Point, glyphs: Glyphs = Glyphs()) -> list[str]:  # noqa: B008
@@ -93,7 +102,7 @@ def of_change(series: Series, i: int, glyphs: Glyphs = Glyphs()) -> str:  # noqa
     """Return what a change of level says."""
     change = series.changes[i]
     judged = series.verdict(change)
-    p = f"p {change.p:.2g}" if change.p else "a step: the figure stood still on either side"
+    p = f"p {change.p:.2g}" if change.p else "a step, without noise"
     return f"level {number(change.before)} {glyphs.arrow} {number(change.after)}{judged and ', ' + judged} ({p})"
 
 
@@ -107,10 +116,9 @@ def _entry(mark: str, i: int, series: Series, width: int, glyphs: Glyphs) -> Ite
     said += words(point, glyphs)
     head = f"{mark} {point.run.started[:10]} {point.run.short} "
     style = _STYLES[series.verdict(series.changes[i])] if i in series.changes else ""
-    lines = textwrap.wrap(
-        visible("; ".join(said)), max(width - 4, 30), initial_indent=head, subsequent_indent=" " * 4
-    )  # fmt: skip
-    for line in lines:
+    for line in textwrap.wrap(
+        visible("; ".join(said)), max(width, 40), initial_indent=head, subsequent_indent=" " * 4
+    ):  # fmt: skip
         yield Text(line, style=style)
 
 

@@ -45,7 +45,7 @@ class Paired:
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One check in both runs. ``answers`` are ``(place, A, B)`` of the texts a golden was compared with, that differ."""
+    """One check in both runs. ``answers`` are those compared with a golden that differ: ``(place, A, B)``."""
 
     nodeid: str
     kind: str
@@ -148,7 +148,8 @@ def _pairs(a: list[dict[str, Any]], b: list[dict[str, Any]]) -> Iterator[tuple[d
         found = {}
         for verdict in verdicts:
             key = verdict["nodeid"], verdict["kind"], verdict["name"]
-            found[(*key, seen[key])] = verdict
+            place = (*key, seen[key])
+            found[place] = verdict
             seen[key] += 1
         return found
 
@@ -179,11 +180,11 @@ def _answers(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, st
 
     was, now = texts(old), texts(new)
     for where, side in was.items():
-        other = now.get(where)
+        other = now.get(where, side)
         # Of a long text a record holds a part; parts of different places cannot be compared.
-        if other and (side["start"] == other["start"] or side["length"] != other["length"]):
-            if (side["text"], side["length"]) != (other["text"], other["length"]):
-                yield where, side["text"], other["text"]
+        comparable = side["start"] == other["start"] or side["length"] != other["length"]
+        if comparable and (side["text"], side["length"]) != (other["text"], other["length"]):
+            yield where, side["text"], other["text"]
 
 
 def _paired(old: Any, new: Any, direction: str) -> Paired | None:

@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS verdicts (
 CREATE INDEX IF NOT EXISTS verdicts_by_metric ON verdicts (name, run) WHERE value IS NOT NULL;
 CREATE INDEX IF NOT EXISTS goldens ON verdicts (run, nodeid, status) WHERE kind = 'golden';
 """
-_RUN = "number, id, started, seconds, exit_status, filtered, \"commit\", branch, dirty, counts, models, environment"
+_RUN = 'number, id, started, seconds, exit_status, filtered, "commit", branch, dirty, counts, models, environment'
 
 
 class History:
@@ -167,8 +167,8 @@ class History:
             yield self._connection
         except (sqlite3.Error, OSError) as error:
             raise LLMError(
-                f"the history {self.path} cannot be used: {error}. Nothing was changed. If it is damaged, move it away: "
-                "a new one is made of the records that are still there, and of what 'pytest-llm import' brings back"
+                f"the history {self.path} cannot be used: {error}. Nothing was changed. If it is damaged, move it "
+                "away: a new one is made of the records still there, and of what 'pytest-llm import' brings back"
             ) from error
 
     def _connect(self) -> sqlite3.Connection:

@@ -48,7 +48,9 @@ def as_json(history: History, runs: Sequence[Run]) -> str:
 
 def checks(history: History, run: Run) -> Iterator[tuple[Any, ...]]:
     """Give the checks of a run, in order, as nodeid, kind, name, status, outcome, value (or ``None``), better."""
-    yield from history.select(f"SELECT {', '.join(_CHECK)} FROM verdicts WHERE run = ? ORDER BY position", (run.number,))
+    yield from history.select(
+        f"SELECT {', '.join(_CHECK)} FROM verdicts WHERE run = ? ORDER BY position", (run.number,)
+    )
 
 
 def _cell(value: Any) -> Any:

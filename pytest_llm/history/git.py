@@ -23,12 +23,19 @@ def head(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def dirty(root: Path) -> bool | None:
-    """Return whether tracked files around ``root`` differ from the commit; ``None`` outside git, or when git is slow."""
+    """Return whether tracked files around ``root`` differ from the commit; ``None`` outside git or when it is slow."""
     if _git_folder(root) is None:
         return None
     import subprocess
 
-    command = ["git", "--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty"]
+    command = [
+        "git",
+        "--no-optional-locks",
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--ignore-submodules=dirty",
+    ]
     try:
         done = subprocess.run(command, cwd=root, capture_output=True, timeout=_PATIENCE, check=True)
     except (OSError, subprocess.SubprocessError):

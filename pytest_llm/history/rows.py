@@ -49,7 +49,8 @@ class Run:
         *fields, counts, models, environment = row
         number, id, started, seconds, status, filtered, commit, branch, dirty = fields
         return cls(
-            number, id, started, seconds, status, bool(filtered), commit, branch, None if dirty is None else bool(dirty),
+            number, id, started, seconds, status, bool(filtered), commit, branch,
+            None if dirty is None else bool(dirty),
             json.loads(counts), json.loads(models), json.loads(environment),
         )  # fmt: skip
 

@@ -47,7 +47,7 @@ class Series:
     @functools.cached_property
     def changes(self) -> dict[int, Change]:
         """Where the level changed, by the index of the first point of the new level."""
-        return {change.index: change for change in changes([point.value for point in self.points])}
+        return {change.at: change for change in changes([point.value for point in self.points])}
 
     def verdict(self, change: Change) -> str:
         """Return ``better``, ``worse``, or ``""`` where the direction is not known."""
@@ -56,9 +56,7 @@ class Series:
         return "better" if (change.after > change.before) == (self.better == "higher") else "worse"
 
 
-def of_metric(
-    history: History, metric: str, *, test: str = "", runs: Sequence[Run]
-) -> list[Series]:
+def of_metric(history: History, metric: str, *, test: str = "", runs: Sequence[Run]) -> list[Series]:
     """Return the series of ``metric`` over ``runs``: one for each test with ``test`` in its node id.
 
     ``drift`` counts goldens, in all and by status; ``seconds`` is the run's time, or with ``test`` the tests'. Both
@@ -85,7 +83,9 @@ def metrics(history: History) -> list[str]:
     ))]  # fmt: skip
 
 
-def moved(before: Run, after: Run, *, models: tuple[Sequence[str], Sequence[str]] | None = None) -> Iterator[tuple[str, str, str]]:
+def moved(
+    before: Run, after: Run, *, models: tuple[Sequence[str], Sequence[str]] | None = None
+) -> Iterator[tuple[str, str, str]]:
     """Give what differs between two runs, ``(what, was, now)``: commit, models (of the given keys), versions."""
     if before.revision != after.revision:
         yield "commit", before.revision or "unknown", after.revision or "unknown"
@@ -169,7 +169,7 @@ def _of_goldens(history: History, test: str, runs: dict[int, Run]) -> Iterator[S
     statuses = sorted({status for counted in counts.values() for status in counted} - set(_SAME))
     for title, which in [("goldens that are not identical", statuses), *((status, [status]) for status in statuses)]:
         if counts and (len(statuses) != 1 or which is statuses):
-            figures = [
+            figures: list[Any] = [
                 (runs[number], float(sum(counted[one] for one in which)), [], f"of {sum(counted.values())}")
                 for number, counted in counts.items()
             ]
@@ -178,9 +178,9 @@ def _of_goldens(history: History, test: str, runs: dict[int, Run]) -> Iterator[S
 
 def _of_seconds(history: History, test: str, runs: dict[int, Run]) -> Iterator[Series]:
     if not test:
-        figures = [(run, run.seconds, []) for run in runs.values() if not run.filtered]
-        if figures:
-            yield Series("seconds of a run", _points(figures), "lower")
+        whole = [(run, run.seconds, list(run.models)) for run in runs.values() if not run.filtered]
+        if whole:
+            yield Series("seconds of a run", _points(whole), "lower")
         return
     found: dict[str, list[Any]] = defaultdict(list)
     rows = history.select("SELECT run, nodeid, seconds, models FROM tests WHERE instr(nodeid, ?)", (test,))

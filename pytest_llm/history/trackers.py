@@ -35,18 +35,30 @@ def to_mlflow(history: History, runs: Sequence[Run], folder: Path) -> int:
 
     Raises:
         MissingExtraError: the extra ``mlflow`` is not installed.
+        InvalidInputError: MLflow cannot use the database there.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it is read when the package is imported
     try:
-        import alembic  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
-        import sqlalchemy  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
-        from mlflow.entities import Metric, Param
-        from mlflow.tracking import MlflowClient
+        import alembic  # noqa: F401
+        import sqlalchemy.exc
+        from mlflow.exceptions import MlflowException
     except ImportError as error:
         raise _missing("mlflow", error) from None
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+    try:
+        return _to_mlflow(history, runs, folder)
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
+        raise InvalidInputError(
+            f"MLflow cannot write {folder / 'mlflow.db'}: {str(error).partition(chr(10))[0]}"
+        ) from error
+
+
+def _to_mlflow(history: History, runs: Sequence[Run], folder: Path) -> int:
+    from mlflow.entities import Metric, Param
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking_uri(folder))
     found = client.get_experiment_by_name(EXPERIMENT)
     where = (folder / "artifacts").as_uri()
     experiment = found.experiment_id if found else client.create_experiment(EXPERIMENT, artifact_location=where)
@@ -56,18 +68,24 @@ def to_mlflow(history: History, runs: Sequence[Run], folder: Path) -> int:
             continue
         start = _seconds(run) * 1000
         tags = {TAG: run.id, "mlflow.source.git.commit": run.commit, "mlflow.source.git.branch": run.branch}
-        made = client.create_run(
-            experiment, start_time=start, run_name=run.short, tags={name: value for name, value in tags.items() if value}
-        )  # fmt: skip
-        metrics = [Metric(_name(name), value, start, 0) for name, value in figures(history, run)]
-        params = [Param(_name(name), value[:_VALUE]) for name, value in facts(run)]
+        known = {name: value for name, value in tags.items() if value}
+        made = client.create_run(experiment, start_time=start, run_name=run.short, tags=known)
+        metrics = [Metric(mlflow_name(name), value, start, 0) for name, value in figures(history, run)]
+        params = [Param(mlflow_name(name), value[:_VALUE]) for name, value in facts(run)]
         for at in range(0, max(len(metrics), 1), _METRICS):
-            client.log_batch(made.info.run_id, metrics=metrics[at : at + _METRICS], params=[] if at else params[:_PARAMS])
+            client.log_batch(
+                made.info.run_id, metrics=metrics[at : at + _METRICS], params=[] if at else params[:_PARAMS]
+            )
         client.set_terminated(
             made.info.run_id, "FAILED" if run.exit_status else "FINISHED", end_time=start + int(run.seconds * 1000)
         )
         written += 1
     return written
+
+
+def tracking_uri(folder: Path) -> str:
+    """Return what MLflow calls the database in ``folder``."""
+    return f"sqlite:///{(folder / 'mlflow.db').absolute().as_posix()}"
 
 
 def to_tensorboard(history: History, runs: Sequence[Run], folder: Path) -> int:
@@ -89,7 +107,9 @@ def to_tensorboard(history: History, runs: Sequence[Run], folder: Path) -> int:
     except ImportError as error:
         raise _missing("tensorboard", error) from None
     if any(folder.glob("events.out.tfevents.*")):
-        raise InvalidInputError(f"{folder} has events already, and every point would be there twice: name another folder")
+        raise InvalidInputError(
+            f"{folder} has events already, and every point would be there twice: name another folder"
+        )
     writer = EventFileWriter(str(folder))
     try:
         for step, run in enumerate(runs):
@@ -131,11 +151,11 @@ def facts(run: Run) -> Iterator[tuple[str, str]]:
         yield from ((f"{prefix} {name}", value) for name, value in model.items() if value)
 
 
-def _name(name: str) -> str:
+def mlflow_name(name: str) -> str:
     """Return a name that MLflow takes, and that no two names share."""
     plain = re.sub(r"[^A-Za-z0-9_./ -]", "_", name.replace("::", "/"))
     if posixpath.normpath(plain) != plain or plain.startswith((".", "/")):
-        plain = plain.replace("/", "_").lstrip(".")
+        plain = plain.replace("/", "_").lstrip(".") or "_"
     if plain == name.replace("::", "/") and len(plain) <= _NAME:
         return plain
     tag = hashlib.sha256(name.encode()).hexdigest()[:8]

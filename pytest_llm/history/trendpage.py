@@ -13,8 +13,8 @@ from pytest_llm.reports.text import number, visible
 
 #: The drawing's size and the frame of the curve in it, in its own units.
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 240, 70, 20, 24, 50
-#: Charts of one page, and rows of one table: the newest.
-CHARTS, ROWS = 60, 500
+#: Charts of one page; letters of one chart, and rows of all tables: the newest.
+CHARTS, MARKS, ROWS = 60, 100, 5_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ def page(metric: str, found: Sequence[Series]) -> str:
     frame.filters["number"] = number
     return frame.from_string(asset("trend.html.j2")).render(
         metric=metric,
-        charts=[_chart(series) for series in found[:CHARTS]],
+        charts=[_chart(series, ROWS // min(len(found), CHARTS)) for series in found[:CHARTS]],
         omitted=max(0, len(found) - CHARTS),
         style=Markup(style),
         style_hash=source_hash(style),
@@ -49,7 +49,7 @@ def page(metric: str, found: Sequence[Series]) -> str:
     )
 
 
-def _chart(series: Series) -> dict[str, Any]:
+def _chart(series: Series, listed: int) -> dict[str, Any]:
     values = [point.value for point in series.points]
     low, high = min(values), max(values)
     if low == high:
@@ -72,12 +72,14 @@ def _chart(series: Series) -> dict[str, Any]:
             i, *places[i], _letter(n), _said(series, i), i in series.changes,
             series.verdict(series.changes[i]) if i in series.changes else "",
         )
-        for n, i in enumerate(legend_points(series))
+        for n, i in enumerate(legend_points(series)[-MARKS:])
     ]  # fmt: skip
-    rows = [(i, point, words(point)) for i, point in enumerate(series.points)][-ROWS:]
+    letters = {mark.index: mark.letter for mark in marks}
+    chosen = [i for i in range(len(values)) if i >= len(values) - listed or i in letters]
     return {
-        "series": series, "places": places, "levels": levels if series.changes else [], "marks": marks, "rows": rows[::-1],
-        "low": low, "high": high, "letters": {mark.index: mark.letter for mark in marks},
+        "series": series, "places": places, "levels": levels if series.changes else [], "marks": marks,
+        "rows": [(i, series.points[i], words(series.points[i])) for i in reversed(chosen)],
+        "low": low, "high": high, "letters": letters,
         "summary": _summary(series), "dots": len(places) <= 200,
     }  # fmt: skip
 
@@ -86,6 +88,8 @@ def _summary(series: Series) -> str:
     """Return what the chart shows, for who does not see it."""
     values = [point.value for point in series.points]
     changes = len(series.changes)
+    if len(values) == 1:
+        return f"one run, {series.points[0].run.started[:10]}: {number(values[0])}"
     return (
         f"{len(values)} runs from {series.points[0].run.started[:10]} to {series.points[-1].run.started[:10]}, "
         f"between {number(min(values))} and {number(max(values))}, last {number(values[-1])}; "

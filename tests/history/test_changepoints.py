@@ -8,7 +8,7 @@ from pytest_llm.history.changepoints import ALPHA, SHORTEST, changes, split_of
 
 
 def places(values, **options):
-    return [change.index for change in changes([float(x) for x in values], **options)]
+    return [change.at for change in changes([float(x) for x in values], **options)]
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -19,8 +19,8 @@ def test_the_splits_are_those_of_ruptures(seed):
     found = changes(values.tolist())
     assert found
     reference = ruptures.Binseg(model="l2", min_size=SHORTEST, jump=1).fit(values)
-    assert [change.index for change in found] == reference.predict(n_bkps=len(found))[:-1]
-    ends = [0, *(change.index for change in found), len(values)]
+    assert [change.at for change in found] == reference.predict(n_bkps=len(found))[:-1]
+    ends = [0, *(change.at for change in found), len(values)]
     means = [values[a:b].mean() for a, b in zip(ends, ends[1:], strict=False)]
     assert [change.before for change in found] == pytest.approx(means[:-1])
     assert [change.after for change in found] == pytest.approx(means[1:])

@@ -1,0 +1,210 @@
+"""``pytest-llm compare``: what differs around the tests first, then tests, then figures in pairs."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.history.comparison import compare
+from tests.history.conftest import as_file, golden, record, verdict
+from tests.reports.conftest import HOSTILE
+
+RIGHT, HALF = [1.0] * 20, [1.0] * 9 + [0.0] * 11
+
+
+def pair():
+    """Two runs: an accuracy that fell, a golden that drifted, a test that passes now, one that came, one that went."""
+    before = record(
+        0, verdict("accuracy", 1.0, kind="threshold", per_example=RIGHT, higher_is_better=True), golden(text="It is Paris."),
+        verdict("f1", 0.5, nodeid="t.py::fixed", outcome="fail", higher_is_better=True),
+        verdict("loss", 2.0, nodeid="t.py::same", per_example=[1.0, 3.0]), verdict(nodeid="t.py::gone"),
+    )  # fmt: skip
+    after = record(
+        1, verdict("accuracy", 0.45, kind="threshold", per_example=HALF, higher_is_better=True, outcome="fail", status="fail"),
+        golden("drifted", "It is Lyon."), verdict("f1", 0.9, nodeid="t.py::fixed", higher_is_better=True),
+        verdict("loss", 2.0, nodeid="t.py::same", per_example=[1.0, 3.0]), verdict(nodeid="t.py::new"),
+        digest="fedcba9876543210" * 4, torch="2.14",
+    )  # fmt: skip
+    return before, after
+
+
+def test_what_a_person_sees(project, command):
+    project(*pair())
+    code, out, err = command("compare", "latest~1", "latest")
+    assert (code, err) == (1, "")
+    assert (
+        [line.rstrip() for line in out.splitlines()]
+        == """\
+A  a0000000  2026-09-21 14:13 UTC  commit 0000000 on main  1.5 s  1 failed, 4 passed
+B  a0001eef  2026-09-21 15:13 UTC  commit 0000001 on main  1.5 s  2 failed, 3 passed
+
+changed around the tests
+  commit: 0000000 → 0000001
+  weights: 0123456789ab → fedcba987654
+  torch: 2.13 → 2.14
+
+newly failing: 2
+  test_m.py::test_a
+  test_m.py::test_g
+
+newly passing: 1
+  t.py::fixed
+
+new: 1
+  t.py::new
+
+gone: 1
+  t.py::gone
+
+figures that moved
+metric      A     B  change      p  examples                  test
+accuracy    1  0.45   -0.55  0.002  11 worse, 0 better of 20  test_m.py::test_a
+f1        0.5   0.9    +0.4         no pairs                  t.py::fixed
+p: two-sided, in pairs of examples, Holm's correction over all checks
+
+goldens that moved
+  test_m.py::test_g (1)  identical → drifted
+    It is [-Paris-]{+Lyon+}.
+
+4 tests in both: 2 newly failing, 1 newly passing (exact McNemar p 1); 1 of 4 checks the same
+""".splitlines()
+    )
+
+
+def test_exit_codes(project, command):
+    passed, failed = record(0, verdict()), record(1, verdict(outcome="fail"))
+    broken = record(2, verdict(outcome="error"), outcomes={"test_m.py::test_a": "unmeasured"})
+    project(passed, failed, broken, record(3, verdict(nodeid="t.py::other")))
+    assert command("compare", "latest~3", "latest~3")[0] == 0
+    assert command("compare", "latest~3", "latest~2")[0] == 1
+    assert command("compare", "latest~2", "latest~3")[0] == 0
+    code, out, _ = command("compare", "latest~3", "latest~1")
+    assert code == 2
+    assert "could not be measured any more: 1\n  test_m.py::test_a" in out
+    assert command("compare", "latest~3", "latest") == (
+        2, "", "pytest-llm compare: the runs a0000000 and a0005ccd have no test in common\n"
+    )  # fmt: skip
+
+
+def test_a_run_is_named_in_many_ways(project, command, tmp_path):
+    runs = [record(0, verdict(), commit="aaaa1111" * 5), record(1, verdict(), commit="aaaa2222" * 5),
+            record(2, verdict(), commit="aaaa2222" * 5)]  # fmt: skip
+    project(*runs)
+    path = as_file(record(9, verdict()), tmp_path / "elsewhere.json")
+
+    def named(said):
+        code, out, err = command("compare", said, "latest", "--json")
+        return json.loads(out)["a"]["id"] if code == 0 else err.removeprefix("pytest-llm compare: ").rstrip()
+
+    ids = [run["id"] for run in runs]
+    assert [named(said) for said in (ids[0], ids[1][:13], "a0001eef", "a0000", "aaaa1111", "AAAA2")] == [
+        ids[0], ids[1], ids[1], ids[0], ids[0], ids[2]
+    ]  # fmt: skip
+    assert named(path) == record(9)["id"]
+    assert named("aaaa") == (
+        "'aaaa' can mean 2 runs: a0000000 (2026-09-21T14:13:20Z, commit aaaa111), "
+        "a0003dde (2026-09-21T16:13:20Z, commit aaaa222)"
+    )
+    assert named("latest~3") == "there is no run latest~3: the history has 3"
+    assert named("ffff") == "no run and no commit is called 'ffff': 'pytest-llm history' lists them"
+    assert named("../x.json").startswith("no run is called '../x.json', and there is no such file: give at least 4")
+    assert "this is no run record" in named(as_file({"schema": 1}, tmp_path / "none.json"))
+
+
+def paired(before, after, **options):
+    (item,) = compare(record(0, verdict(**before, **options)), record(1, verdict(**after, **options))).items
+    return item
+
+
+def test_means_are_compared_as_scipy_does():
+    rng = np.random.default_rng(2)
+    x = rng.normal(2.5, 0.3, size=40)
+    y = x + rng.normal(0.1, 0.2, size=40)
+    item = paired({"per_example": x.tolist()}, {"per_example": y.tolist()})
+    reference = stats.ttest_rel(y, x)
+    interval = reference.confidence_interval(0.95)
+    found = item.paired
+    assert (found.delta, found.p) == pytest.approx((float((y - x).mean()), reference.pvalue))
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert (len(found.worse), len(found.better)) == ((y > x).sum(), (y < x).sum())
+    assert found.worse[0] == str(int(np.argmax(y - x)))
+    assert item.verdict == "worse"
+
+
+def test_right_or_wrong_is_compared_by_the_exact_test_of_mcnemar():
+    x, y = [1.0] * 30 + [0.0] * 10, [1.0] * 21 + [0.0] * 9 + [1.0] * 2 + [0.0] * 8
+    found = paired({"per_example": x}, {"per_example": y}, higher_is_better=True).paired
+    assert found.p == pytest.approx(mcnemar([[21, 9], [2, 8]], exact=True).pvalue)
+    assert (found.delta, len(found.worse), len(found.better)) == (pytest.approx(-7 / 40), 9, 2)
+    assert found.low < -7 / 40 < found.high
+
+
+def test_weights_are_those_of_the_metric():
+    x, y, w = [1.0, 2.0, 3.0], [1.0, 2.0, 4.0], [1.0, 1.0, 8.0]
+    found = paired({"per_example": x, "weights": w}, {"per_example": y, "weights": w}).paired
+    assert found.delta == pytest.approx(0.8)
+
+
+def test_examples_are_paired_by_id_and_those_of_one_run_are_counted():
+    found = paired(
+        {"per_example": [1.0, 2.0, 3.0], "ids": ["a", "b", "c"]},
+        {"per_example": [3.5, 1.5, 9.0, "nan"], "ids": ["c", "a", "z", "b"]},
+    ).paired
+    assert (found.n, found.unpaired) == (2, 2)  # NaN is no value
+    assert (found.delta, found.worse) == (0.5, ("c", "a"))
+
+
+def test_p_is_corrected_over_all_figures_as_statsmodels_does():
+    rng = np.random.default_rng(4)
+    x = [rng.normal(size=15) for _ in range(6)]
+    y = [row + rng.normal(0.1 * i, 0.3, size=15) for i, row in enumerate(x)]
+    before, after = ([verdict(f"m{i}", 0.0, per_example=row.tolist()) for i, row in enumerate(rows)] for rows in (x, y))
+    items = compare(record(0, *before), record(1, *after)).items
+    raw = [stats.ttest_rel(b, a).pvalue for a, b in zip(x, y, strict=True)]
+    assert [item.paired.adjusted for item in items] == pytest.approx(list(multipletests(raw, method="holm")[1]))
+    assert {item.verdict for item in items} == {"", "worse"}
+
+
+def test_nothing_moved():
+    item = paired({"per_example": [1.0, 2.0]}, {"per_example": [1.0, 2.0]})
+    assert (item.changed, item.paired.p, item.verdict) == (False, 1.0, "")
+    constant = paired({"per_example": [1.0, 2.0]}, {"per_example": [2.0, 3.0]}).paired  # the same for all: no spread
+    assert (constant.delta, constant.low, constant.high) == (1.0, 1.0, 1.0)
+
+
+def test_a_record_of_before_per_example_values_is_compared_by_its_figures():
+    before, after = record(0, verdict(value=1.0)), record(1, verdict(value=2.0))
+    for data in (before, after):
+        for one in data["verdicts"]:
+            del one["per_example"]
+    (item,) = compare(before, after).items
+    assert (item.was_value, item.now_value, item.paired) == (1.0, 2.0, None)
+
+
+def test_checks_of_one_name_are_paired_by_their_place():
+    before = record(0, verdict(value=1.0), verdict(value=2.0))
+    after = record(1, verdict(value=1.5), verdict(value=2.5), verdict(value=9.0))
+    assert [(item.was_value, item.now_value) for item in compare(before, after).items] == [(1.0, 1.5), (2.0, 2.5)]
+
+
+def test_settings_that_moved_are_said():
+    after = {**record(1, verdict(), commit="c" * 40), "settings": {"alpha": 0.1}}
+    found = compare(record(0, verdict(), commit="c" * 40), after)
+    assert found.moved == (("llm_alpha", "0.05", "0.1"),)
+    with pytest.raises(InvalidInputError, match="no run record"):
+        compare({**after, "id": "x"}, after)
+
+
+def test_hostile_text_is_harmless(project, command):
+    project(
+        record(0, golden(text="calm", nodeid=f"t.py::{HOSTILE}"), verdict(HOSTILE)),
+        record(1, golden("drifted", HOSTILE, nodeid=f"t.py::{HOSTILE}"), verdict(HOSTILE, 9.0), branch=HOSTILE),
+    )  # fmt: skip
+    code, out, _ = command("compare", "latest~1", "latest")
+    assert code == 1
+    assert all(c.isprintable() or c == "\n" for c in out)
+    assert json.loads(command("compare", "latest~1", "latest", "--json")[1])["newly_failing"] == [f"t.py::{HOSTILE}"]

@@ -1,0 +1,114 @@
+"""``pytest-llm import``: artifacts of CI, good, bad and hostile."""
+
+import json
+import struct
+import zipfile
+
+import pytest
+
+from pytest_llm.history import importing
+from pytest_llm.history.database import History
+from tests.history.conftest import as_file, golden, record, verdict
+
+
+def zipped(path, members, **options):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, **options) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content if isinstance(content, (str, bytes)) else json.dumps(content))
+    return path
+
+
+def test_files_folders_and_archives_once_each(project, command, tmp_path):
+    runs = project(record(0))
+    folder = tmp_path / "artifacts"
+    (folder / "job 1").mkdir(parents=True)
+    as_file(record(1, verdict()), folder / "job 1" / "run.json")
+    zipped(folder / "model-regression.zip", {"a/run.json": record(2), "report.html": "<p>", "junit.xml": "<x/>"})
+    one = as_file(record(3), tmp_path / "one.json")
+    assert command("import", folder, one) == (0, "3 new runs, 0 that were there already\n", "")
+    assert command("import", folder, one) == (0, "0 new runs, 3 that were there already\n", "")
+    assert History(runs).ids() == {record(i)["id"] for i in range(4)}
+
+
+def test_a_bad_one_is_named_and_stops_nothing(project, command, tmp_path):
+    runs = project()
+    good, no_id = record(1), record(2)
+    del no_id["id"]
+    as_file({**good, "schema": 7}, tmp_path / "newer.json")
+    (tmp_path / "nan.json").write_text(json.dumps({**good, "seconds": float("nan")}))
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 not really")
+    zipped(tmp_path / "mixed.zip", {"good.json": good, "bad.json": no_id, "text.json": b"\xff\xfe", "odd.json": "[1]"})
+    zipped(tmp_path / "empty.zip", {"report.html": ""})
+    code, out, err = command("import", tmp_path / "missing.json", tmp_path)
+    assert (code, out) == (2, "1 new runs, 0 that were there already, 9 bad\n")
+    assert History(runs).ids() == {good["id"]}
+    reasons = dict(line.removeprefix(f"{tmp_path}/").split(": ", 1) for line in err.splitlines())
+    assert reasons.keys() == {
+        "missing.json", "broken.zip", "deep.json", "empty.zip", "mixed.zip:bad.json", "mixed.zip:odd.json",
+        "mixed.zip:text.json", "nan.json", "newer.json",
+    }  # fmt: skip
+    assert reasons["missing.json"].startswith("it cannot be read: [Errno 2]")
+    assert reasons["broken.zip"] == "it cannot be read: File is not a zip file"
+    assert reasons["empty.zip"] == "this archive holds no .json"
+    assert reasons["mixed.zip:bad.json"] == "this is no run record: $: 'id' is a required property"
+    assert reasons["nan.json"] == "this is no run record: NaN is no JSON"
+    assert reasons["newer.json"] == "a newer pytest_llm wrote this record (schema 7): upgrade"
+
+
+def test_no_name_in_an_archive_leads_anywhere(project, command, tmp_path):
+    project()
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    before = {path for path in tmp_path.rglob("*") if "cache" not in path.parts}
+    names = ["../../escaped.json", "/absolute.json", "C:\\windows.json", "..\\..\\back.json"]
+    path = zipped(inner / "slip.zip", {name: record(i) for i, name in enumerate(names)})
+    assert command("import", path) == (0, "4 new runs, 0 that were there already\n", "")
+    after = {path for path in tmp_path.rglob("*") if "cache" not in path.parts}
+    assert after - before == {path}
+
+
+def test_a_bomb_is_read_to_its_limit_and_no_further(project, command, tmp_path, monkeypatch):
+    monkeypatch.setattr(importing, "LARGEST", 1 << 20)
+    monkeypatch.setattr(importing, "TOTAL", 3 << 20)
+    project()
+    bomb = b'{"schema": 1, "x": "' + b"0" * (8 << 20) + b'"}'
+    path = zipped(tmp_path / "bomb.zip", {**{f"{i}.json": bomb for i in range(9)}, "last.json": record(1)})
+    # It says that it is small.
+    content = bytearray(path.read_bytes())
+    at = -1
+    while (at := content.find(b"PK\x01\x02", at + 1)) >= 0:
+        if struct.unpack_from("<I", content, at + 24)[0] > 1 << 20:
+            struct.pack_into("<I", content, at + 24, 100)
+    path.write_bytes(content)
+    code, out, err = command("import", path)
+    assert (code, out) == (2, "0 new runs, 0 that were there already, 5 bad\n")
+    assert err.splitlines()[-1] == f"{path}: it holds too much: 4 of its 10 records were read"
+
+
+def test_a_large_file_is_refused(project, command, tmp_path, monkeypatch):
+    monkeypatch.setattr(importing, "LARGEST", 500)
+    project()
+    path = as_file(record(1), tmp_path / "run.json")
+    code, _, err = command("import", path)
+    assert (code, err) == (2, f"{path}: it has more than 0 MB, which no run record has\n")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"verdicts": [{**verdict(), "figures": {"value": 10**400}}]},
+        {"verdicts": [{**verdict(), "nodeid": 7}]},
+        {"verdicts": [{**golden(), "evidence": {"pairs": "x"}}]},
+        {"exit_status": 2**80},
+        {"id": "'; DROP TABLE runs; --"},
+        {"models": {"m": {"source": []}}},
+    ],
+    ids=["huge", "nodeid", "evidence", "status", "id", "models"],
+)
+def test_what_the_schema_does_not_allow_is_bad(project, command, tmp_path, change):
+    project(record(0))
+    code, out, err = command("import", as_file({**record(1), **change}, tmp_path / "run.json"))
+    assert (code, out) == (2, "0 new runs, 0 that were there already, 1 bad\n")
+    assert "this is no run record" in err
+    assert command("history")[0] == 0
