@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -90,6 +91,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    lifecycle = sys.modules.get(f"{__name__}.lifecycle")
+    if lifecycle is not None:
+        lifecycle.touched()
     home = _HOMES.get(name) or ("errors" if name.endswith("Error") else "assertions")
     return getattr(importlib.import_module(f"{__name__}.{home}"), name)
 

@@ -2,60 +2,120 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm import options, record, repeats
-from pytest_llm.errors import InvalidInputError, LLMError
-from pytest_llm.location import Location, plain_nodeid
+from pytest_llm import options
+from pytest_llm.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from pytest_llm.loader import ModelLoader
+    from pytest_llm.location import Location
+    from pytest_llm.record import RunRecord
 
-MARKER = "llm(model, revision, dtype, device, adapter, attn_implementation): the model of the 'llm' fixture here"
+MARKERS = (
+    "llm(model, revision, dtype, device, adapter, attn_implementation): the model of the 'llm' fixture here",
+    "llm_repeat(n, min_success=1.0, stop_early=True): run a test of sampled answers up to n times, each with other "
+    "answers; it passes when min_success of them (a count, or a rate as a float) succeed",
+)
 
 _SETTINGS = pytest.StashKey[options.Settings]()
-_RECORD = pytest.StashKey[record.RunRecord]()
+RECORD: pytest.StashKey[RunRecord] = pytest.StashKey()
+#: Whether tests were deselected.
+_FILTERED = pytest.StashKey[bool]()
 _STARTED = pytest.StashKey[float]()
 #: The run record as data, and lines on the reports made of it.
 _PUBLISHED = pytest.StashKey[tuple[dict[str, Any], list[str]]]()
 #: What lets GitHub's runner take commands again.
 _RESUME = pytest.StashKey[str]()
 #: How many verdicts there were before a test.
-_BEFORE = pytest.StashKey[int]()
+BEFORE = pytest.StashKey[int]()
 _LOADER = pytest.StashKey["ModelLoader"]()
 #: The key under which a pytest-xdist worker sends its record.
 _WORKER_OUTPUT = "pytest_llm"
-#: pytest cuts an assertion's explanation to eight lines or 640 characters; the last line says where the rest is.
-_EXPLANATION = 7, 500
-#: The tests under way in this process, innermost last (pytester runs sessions inside sessions).
+#: Whoever asks for one of these may use this plugin.
+_FIXTURES = frozenset({"llm", "llm_loader", "llm_snapshot", "llm_baseline"})
+#: Records of the sessions under way in this process, innermost last (pytester runs sessions inside sessions). They
+#: are kept here since pytester forgets what a session inside imported, which may well be `record`.
+records: list[RunRecord] = []
+#: The tests under way in this process, innermost last.
 _running: list[pytest.Item] = []
+#: The test that began last, attended to or not.
+_at: pytest.Item | None = None
+#: Whether somebody in this process took one of the public names.
+_touched = False
 
 
 def start(config: pytest.Config) -> None:
-    """Read the settings, declare the marker and begin a record."""
-    for marker in (MARKER, repeats.MARKER):
+    """Read the settings and declare the markers."""
+    for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     config.stash[_SETTINGS] = options.resolve(config)
-    config.stash[_RECORD] = record.begin()
     config.stash[_STARTED] = time.time()
+
+
+def stop(config: pytest.Config) -> None:
+    """Free the models and end the record."""
+    global _at
+    _running[:] = [item for item in _running if item.config is not config]
+    if _at is not None and _at.config is config:
+        _at = None
+    if _LOADER in config.stash:
+        config.stash[_LOADER].close()
+    if RECORD in config.stash:
+        from pytest_llm import record
+
+        record.end(config.stash[RECORD])
+
+
+def attend(config: pytest.Config) -> None:
+    """Begin the session's record, and from here on hook into each test.
+
+    A suite that does not use this plugin is never attended to, and pays for one hook that notes which test runs.
+    """
+    if RECORD in config.stash:
+        return
+    from pytest_llm import record, testhooks
+
+    config.stash[RECORD] = record.begin()
+    config.stash[RECORD].filtered = config.stash.get(_FILTERED, False)
+    config.pluginmanager.register(testhooks, "pytest_llm.testhooks")
     if config.getoption("xmlpath", None):
         from pytest_llm.reports.junit import ErrorMarker
 
         config.pluginmanager.register(ErrorMarker(config))
 
 
-def stop(config: pytest.Config) -> None:
-    """Free the models and end the record."""
-    if _LOADER in config.stash:
-        config.stash[_LOADER].close()
-    if _RECORD in config.stash:
-        record.end(config.stash[_RECORD])
+def use(config: pytest.Config) -> None:
+    """Attend to a session, and to the test that runs in it, where that was not done at its start."""
+    if RECORD not in config.stash:
+        attend(config)
+        if _at is not None and _at.config is config:
+            _select(_at.session)
+            enter(_at)
+
+
+def touched() -> None:
+    """Attend to the session under way, and to those to come: somebody takes one of the public names."""
+    global _touched
+    _touched = True
+    if _at is not None:
+        use(_at.config)
+
+
+def control(config: pytest.Config) -> None:
+    """Attend to the session of a pytest-xdist controller, which collects no tests: it takes reports from workers."""
+    if config.pluginmanager.hasplugin("dsession"):
+        attend(config)
+
+
+def at(item: pytest.Item) -> None:
+    """Note which test runs."""
+    global _at
+    _at = item
 
 
 def settings(config: pytest.Config) -> options.Settings:
@@ -65,6 +125,7 @@ def settings(config: pytest.Config) -> options.Settings:
 
 def loader(config: pytest.Config) -> ModelLoader:
     """Return the loader of this session, made on first use."""
+    use(config)
     if _LOADER not in config.stash:
         from pytest_llm.loader import ModelLoader
 
@@ -86,6 +147,9 @@ def prefetch(session: pytest.Session) -> None:
 
 def place(request: pytest.FixtureRequest) -> tuple[Location, options.Settings]:
     """Return where the test of ``request`` stands, and the settings."""
+    from pytest_llm.location import Location
+
+    use(request.config)
     return Location.of(request.node), settings(request.config)
 
 
@@ -112,94 +176,61 @@ def group(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 
 def collected(session: pytest.Session) -> None:
-    """Note the tests that were collected and selected."""
-    session.config.stash[_RECORD].collected.update(plain_nodeid(item) for item in session.items)
+    """Attend to the session if one of its tests may use this plugin."""
+    if _touched or settings(session.config).calibrate or any(map(_may_use, session.items)):
+        attend(session.config)
+        _select(session)
+
+
+def _may_use(item: pytest.Item) -> bool:
+    return not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) or "llm_repeat" in item.keywords
+
+
+def _select(session: pytest.Session) -> None:
+    """Note the tests that were selected."""
+    from pytest_llm.location import plain_nodeid
+
+    session.config.stash[RECORD].collected.update(plain_nodeid(item) for item in session.items)
 
 
 def deselected(items: list[pytest.Item]) -> None:
     """Note that tests were deselected: what the run did not use proves nothing then."""
     if items:
-        items[0].config.stash[_RECORD].filtered = True
+        config = items[0].config
+        config.stash[_FILTERED] = True
+        if RECORD in config.stash:
+            config.stash[RECORD].filtered = True
 
 
-@contextlib.contextmanager
-def running(item: pytest.Item) -> Iterator[None]:
+def enter(item: pytest.Item) -> None:
     """Say which test runs, so that verdicts carry its name."""
-    run = item.config.stash[_RECORD]
+    from pytest_llm.location import plain_nodeid
+
+    run = item.config.stash[RECORD]
     run.nodeid = plain_nodeid(item)
-    item.stash[_BEFORE] = len(run.verdicts)
+    item.stash[BEFORE] = len(run.verdicts)
+    _running[:] = [other for other in _running if other.config is not item.config]
     _running.append(item)
-    try:
-        yield
-    finally:
-        _running.remove(item)
-        run.nodeid = ""
+
+
+def leave() -> None:
+    """Say that the innermost test is over."""
+    if _running:
+        _running.pop().config.stash[RECORD].nodeid = ""
 
 
 def here() -> tuple[Location, options.Settings] | None:
     """Return where the test that runs stands, and the settings; ``None`` outside a test."""
+    from pytest_llm.location import Location
+
     return (Location.of(_running[-1]), settings(_running[-1].config)) if _running else None
-
-
-def call(item: pytest.Function) -> bool | None:
-    """Run a test that is to run several times; ``None`` leaves any other to pytest."""
-    if repeats.inside(item):
-        return None
-    runs = settings(item.config).calibrate
-    if runs:
-        from pytest_llm.calibration.watch import calibrate
-
-        calibrate(item, item.config.stash[_RECORD], runs)
-        return True
-    asked = repeats.terms(item)
-    if asked is None:
-        return None
-    repeats.repeat(item, item.config.stash[_RECORD], asked)
-    return True
-
-
-def explain(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:
-    """Return why a value is not its golden, as much as an assertion has room for; keep the rest for a section."""
-    from pytest_llm.golden.snapshot import Snapshot
-    from pytest_llm.reports.text import render
-
-    verdict = next((side.verdict for side in (left, right) if isinstance(side, Snapshot)), None)
-    if op != "==" or verdict is None or verdict.ok:
-        return None
-    lines, size = _EXPLANATION
-    full = render(verdict)
-    shown = full.splitlines()[:lines]
-    while len(shown) > 1 and sum(map(len, shown)) > size:
-        shown.pop()
-    if "\n".join(shown) != full:
-        config.stash[_RECORD].details.append(full)
-        shown.append("(all of it is below, under 'model regression')")
-    return shown
-
-
-def reported(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    """Note how a test came out; mark one that could not measure; add what an assertion had no room for."""
-    from pytest_llm.reports.publish import note_phase
-
-    run = item.config.stash[_RECORD]
-    if report.when == "call" and report.passed:
-        run.passed.add(run.nodeid)
-    if call.excinfo is not None and call.excinfo.errisinstance(LLMError):
-        report.llm_unmeasured = True  # type: ignore[attr-defined]
-    if run.details:
-        report.sections.append(("model regression", "\n\n".join(run.details)))
-        run.details.clear()
-    note_phase(run, item, report)
-    verdicts = run.verdicts[item.stash[_BEFORE] :] if report.when == "teardown" else ()
-    if verdicts:
-        from pytest_llm.reports.junit import properties
-
-        report.user_properties.extend(properties(verdicts))
 
 
 def finish(session: pytest.Session) -> None:
     """Hand a worker's record to the controller; there, or in a run of one process, write what the run leaves."""
-    run = session.config.stash[_RECORD]
+    if RECORD not in session.config.stash:
+        return
+    run = session.config.stash[RECORD]
     if _LOADER in session.config.stash and settings(session.config).cache != "off":
         loader(session.config).log.flush(run.passed)
     output = getattr(session.config, "workeroutput", None)
@@ -232,12 +263,14 @@ def finish(session: pytest.Session) -> None:
 def receive(config: pytest.Config, output: dict[str, Any]) -> None:
     """Add a worker's record to the controller's."""
     if _WORKER_OUTPUT in output:
-        config.stash[_RECORD].merge(json.loads(output[_WORKER_OUTPUT]))
+        config.stash[RECORD].merge(json.loads(output[_WORKER_OUTPUT]))
 
 
 def summarize(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Show the summary, unless nothing of this plugin was used."""
-    run = config.stash[_RECORD]
+    if RECORD not in config.stash:
+        return
+    run = config.stash[RECORD]
     if run.used:
         from pytest_llm.reports.terminal import write_summary
 

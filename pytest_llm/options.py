@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import pytest
 
 
-@dataclasses.dataclass(frozen=True)
+# Start-up makes both of these classes: what dataclasses would write into them and nobody calls costs time there.
+@dataclasses.dataclass(eq=False, repr=False)
 class Option:
     """One setting: its name everywhere, its type, its default, and its help."""
 
@@ -69,7 +70,7 @@ OPTIONS = (
 DRIFT_LEVELS = {"near-tie": "pass", "format-only": "fail", "close": "pass", "drifted": "fail"}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Settings:
     """The resolved options of a run, plus where the user's project is rooted, whether it runs on CI, and which
     options were ``given`` for this run (a flag or the environment) rather than configured.

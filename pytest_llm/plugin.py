@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llm import lifecycle, options, repeats
+from pytest_llm import lifecycle, options
 from pytest_llm.errors import measured
 from pytest_llm.fixtures import llm, llm_baseline, llm_loader, llm_snapshot
 
@@ -22,13 +22,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the session's record."""
+    """Read the settings."""
     lifecycle.start(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End it."""
+    """Free the models and end the record."""
     lifecycle.stop(config)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Be ready for what pytest-xdist's workers report."""
+    lifecycle.control(session.config)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -38,7 +43,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Note what was selected."""
+    """Attend to the tests, if one of those selected may use this plugin."""
     lifecycle.collected(session)
 
 
@@ -54,44 +59,10 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     return (yield)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Say which test runs."""
-    with lifecycle.running(item):
-        return (yield)
-
-
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Check a marker before fixtures cost time."""
-    repeats.terms(item)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
-    """Run a test several times, where a marker asks for it."""
-    return lifecycle.call(pyfuncitem)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Tell "could not measure" from "measured a regression", and add what an assertion had no room for."""
-    report = yield
-    lifecycle.reported(item, call, report)
-    return report
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
-    """Count a test that could not measure as an error."""
-    return ("error", "E", "ERROR") if getattr(report, "llm_unmeasured", False) else None
-
-
-def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:
-    """Explain ``assert value == llm_snapshot``."""
-    return lifecycle.explain(config, op, left, right)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """Note which test runs. All else that is done around a test is in `testhooks`."""
+    lifecycle.at(item)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

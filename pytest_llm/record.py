@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm import lifecycle
 from pytest_llm.errors import GoldenError, InvalidInputError, measured
 
 if TYPE_CHECKING:
@@ -146,25 +147,21 @@ class RunRecord:
             mine.load_seconds = max(mine.load_seconds, other.load_seconds)
 
 
-#: Records of the sessions under way in this process, innermost last (pytester runs sessions inside sessions).
-_stack: list[RunRecord] = []
-
-
 def begin() -> RunRecord:
     """Start recording a session."""
-    _stack.append(RunRecord())
-    return _stack[-1]
+    lifecycle.records.append(RunRecord())
+    return lifecycle.records[-1]
 
 
 def end(record: RunRecord) -> None:
     """Stop recording ``record``."""
-    if record in _stack:
-        _stack.remove(record)
+    if record in lifecycle.records:
+        lifecycle.records.remove(record)
 
 
 def current() -> RunRecord | None:
-    """Return the record of the session under way; ``None`` outside pytest."""
-    return _stack[-1] if _stack else None
+    """Return the record of the session under way; ``None`` outside pytest, or where nothing of ours was used yet."""
+    return lifecycle.records[-1] if lifecycle.records else None
 
 
 def watching() -> Watch | None:
@@ -176,6 +173,9 @@ def watching() -> Watch | None:
 def note(verdict: Verdict) -> Verdict:
     """Record ``verdict`` under the test that is running, and return it with that test's node id."""
     record = current()
+    if record is None:
+        lifecycle.touched()
+        record = current()
     if record is not None:
         verdict = dataclasses.replace(verdict, nodeid=verdict.nodeid or record.nodeid)
         record.verdicts.append(verdict)

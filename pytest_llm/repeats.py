@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 
 __tracebackhide__ = measured
 
-MARKER = (
-    "llm_repeat(n, min_success=1.0, stop_early=True): run a test of sampled answers up to n times, each with other "
-    "answers; it passes when min_success of them (a count, or a rate as a float) succeed"
-)
 #: What says that an answer is not good enough. Any other exception is a broken test, or "could not measure".
 FAILURES = (AssertionError, pytest.fail.Exception)
 

@@ -1,7 +1,10 @@
 """What a suite that does not use the plugin pays: nothing it can see."""
 
+import json
 import subprocess
 import sys
+
+import pytest
 
 HEAVY = {"torch", "transformers", "evaluate", "datasets", "pandas", "numpy", "scipy", "sacrebleu", "rich", "sqlite3"}
 
@@ -23,8 +26,43 @@ def test_a_suite_that_does_not_use_the_plugin_imports_nothing_heavy_and_shows_no
     pytester.makepyfile("def test_a(tmp_path): assert 1 + 1 == 2")
     result, modules = imported("-m", "pytest", cwd=pytester.path)
     assert not modules & HEAVY
+    assert not modules & {"pytest_llm.record", "pytest_llm.testhooks"}
     assert "model regression" not in result.stdout
     assert not list(pytester.path.glob("__llm*"))
+
+
+LATE = """
+def test_before(): pass
+
+def test_name():
+    from pytest_llm import assert_contains
+    assert_contains(["a cat"], "cat")
+
+def test_bad_input():
+    from pytest_llm.assertions import assert_contains
+    assert_contains([], "cat")
+"""
+
+
+@pytest.mark.parametrize("late", [LATE, LATE.replace("from pytest_llm import", "from pytest_llm.assertions import")])
+def test_a_test_that_takes_a_name_when_it_runs_is_attended_to_from_there(pytester, late):
+    pytester.makepyfile(late)
+    result = pytester.runpytest_subprocess("-v", "--llm-record=record.json")
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*::test_bad_input ERROR*"])
+    data = json.loads((pytester.path / "record.json").read_text())
+    assert {v["nodeid"].partition("::")[2] for v in data["verdicts"]} >= {"test_name"}
+    outcomes = {t["nodeid"].partition("::")[2]: t["outcome"] for t in data["tests"]}
+    assert outcomes == {"test_name": "passed", "test_bad_input": "unmeasured"}
+
+
+def test_a_fixture_asked_for_by_name_attends_to_the_test(pytester):
+    pytester.makepyfile("def test_a(request): assert 'hello' == request.getfixturevalue('llm_snapshot')")
+    pytester.runpytest_subprocess("--llm-update=new").stdout.fnmatch_lines(["goldens   1 created"])
+    result = pytester.runpytest_subprocess("-rP", "--llm-record=record.json")
+    result.stdout.fnmatch_lines(["goldens   1 identical"])
+    data = json.loads((pytester.path / "record.json").read_text())
+    assert [(t["nodeid"], t["outcome"]) for t in data["tests"]] == [(f"{pytester.path.name[:-1]}.py::test_a", "passed")]
 
 
 def test_the_public_names_are_there_and_lazy():

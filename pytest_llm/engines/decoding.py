@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines import buckets
+from pytest_llm.engines.kvcache import cache_argument, expand_cache, make_roomy
 from pytest_llm.engines.loading import TOKEN_RULES
 from pytest_llm.engines.prompts import pad
-from pytest_llm.engines.rows import cache_argument, expand_cache
 from pytest_llm.errors import InvalidInputError, LLMError
 from pytest_llm.files import canonical_json
 
@@ -220,6 +220,7 @@ def decode(
     def loop(model: Any, input_ids: Any, *, generation_config: Any, **state: Any) -> Any:
         for name in ("logits_processor", "stopping_criteria"):
             state.pop(name)
+        make_roomy(state.get(cache_argument(model)))
         running, places = list(sequences), list(range(len(sequences)))
         starts = [s.prompt if decoder_only else input_ids[0].tolist() for s in running]
         rules = [Rules(engine, s, start) for s, start in zip(running, starts, strict=True)]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
+import gc
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pytest_llm.environment import resolve_device
 from pytest_llm.errors import LLMError, MissingExtraError, ModelNotFoundError
@@ -14,6 +17,7 @@ from pytest_llm.errors import LLMError, MissingExtraError, ModelNotFoundError
 if TYPE_CHECKING:
     from pytest_llm.weights.spec import ModelSpec
 
+Loaded = TypeVar("Loaded", bound="Callable[..., Any]")
 Family = Literal["decoder", "encoder-decoder", "masked", "encoder"]
 
 #: Fields of a model's own GenerationConfig that are rules about its tokens. The rest are search parameters,
@@ -79,6 +83,32 @@ def _explained(what: str, spec: ModelSpec) -> Iterator[None]:
         raise ModelNotFoundError(f"cannot load the {what} of {spec.source!r}: {reason}{hint}") from error
 
 
+def _uncollected(load: Loaded) -> Loaded:
+    """Let ``load`` run without garbage collections.
+
+    It imports hundreds of modules, which are no garbage, and again and again looking for some among them takes a
+    fifth of its time. So does a last look when the process ends: what is alive then is left alone.
+    """
+
+    @functools.wraps(load)
+    def wrapper(*args: Any, **options: Any) -> Any:
+        if not gc.isenabled():
+            return load(*args, **options)
+        gc.disable()
+        try:
+            return load(*args, **options)
+        finally:
+            gc.enable()
+
+    return wrapper  # type: ignore[return-value]
+
+
+@functools.cache
+def _leave_quickly() -> None:
+    atexit.register(gc.freeze)
+
+
+@_uncollected
 def load_config(folder: Path, spec: ModelSpec) -> Any:
     """Return the model's configuration.
 
@@ -91,6 +121,7 @@ def load_config(folder: Path, spec: ModelSpec) -> Any:
         return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=spec.trust_remote_code)
 
 
+@_uncollected
 def load_tokenizer(folder: Path, spec: ModelSpec) -> Any:
     """Return the tokenizer; no weights are read.
 
@@ -125,6 +156,7 @@ def family_of(config: Any) -> Family:
     return "encoder"
 
 
+@_uncollected
 def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any) -> Any:
     """Return the model in evaluation mode, its ``generation_config`` reduced to `TOKEN_RULES`.
 
@@ -137,6 +169,7 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
     import torch
     import transformers
 
+    _leave_quickly()
     family = family_of(config)
     name = _AUTO_CLASSES[family]
     if family == "encoder" and config.is_encoder_decoder:
@@ -167,7 +200,15 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
             own = model.generation_config
             rules = {name: getattr(own, name, None) for name in TOKEN_RULES}
             model.generation_config = transformers.GenerationConfig(**rules)
+        layer = model.get_output_embeddings()
+        if layer is not None:
+            layer.register_forward_pre_hook(_contiguous)
     return model
+
+
+def _contiguous(layer: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Lay the input of the output layer out anew: of a slice, torch makes as many products as there are rows."""
+    return (args[0].contiguous(), *args[1:])
 
 
 def _with_adapter(model: Any, adapter: Path, spec: ModelSpec) -> Any:

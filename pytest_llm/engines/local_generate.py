@@ -17,9 +17,10 @@ from pytest_llm.engines.decoding import (
     generation_config,
     refusing_options,
 )
+from pytest_llm.engines.kvcache import prefix_cache
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.prompts import check_length, decoder_start, pad, prompt_ids
-from pytest_llm.engines.rows import Row, forward_inputs, prefix_cache
+from pytest_llm.engines.rows import Row, forward_inputs
 from pytest_llm.files import canonical_json
 from pytest_llm.results import Generation
 

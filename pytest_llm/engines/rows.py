@@ -5,14 +5,13 @@ What ``loss``, ``logprobs``, ``score`` and ``fill_mask`` come down to, run in ba
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines import buckets
 from pytest_llm.engines.batching import in_batches, share_prefixes
+from pytest_llm.engines.kvcache import cache_argument, expand_cache, prefix_cache
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.prompts import pad
 from pytest_llm.errors import LLMError
@@ -81,31 +80,6 @@ def _before_targets(row: Row) -> list[int]:
 
 def _padded_length(row: Row) -> int:
     return max(len(row.ids), len(row.source or ()))
-
-
-def prefix_cache(engine: LocalEngine, prefix: list[int]) -> Any:
-    """Return the keys and values of ``prefix``, or ``None`` for a model whose state cannot be copied by rows."""
-    import torch
-    from transformers import DynamicCache
-    from transformers.cache_utils import DynamicLayer
-
-    with torch.no_grad(), quiet():
-        cache = DynamicCache(config=engine.model.config)
-        ids = torch.tensor([prefix], device=engine.model.device)
-        engine.model(input_ids=ids, **{cache_argument(engine.model): cache}, use_cache=True, logits_to_keep=1)
-    return cache if cache.layers and all(type(layer) is DynamicLayer for layer in cache.layers) else None
-
-
-def cache_argument(model: Any) -> str:
-    """Return the name of the forward argument that takes a cache (it changed within transformers 5)."""
-    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
-
-
-def expand_cache(cache: Any, rows: int) -> Any:
-    """Return a copy of a one-row cache for ``rows`` sequences."""
-    copied = copy.deepcopy(cache)
-    copied.batch_repeat_interleave(rows)
-    return copied
 
 
 def forward_inputs(
