@@ -5,14 +5,13 @@ The template escapes every text, and a content security policy lets nothing run 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from importlib import resources
 
 from pytest_llm import environment
 from pytest_llm.monitoring import wording
 from pytest_llm.monitoring.checks import Check
 from pytest_llm.monitoring.panel import Comparison
+from pytest_llm.reports.html import asset, source_hash
 from pytest_llm.reports.text import visible
 from pytest_llm.stats.binary import wilson
 
@@ -22,16 +21,16 @@ def html(found: Comparison) -> str:
     import jinja2
     from markupsafe import Markup
 
-    style = _asset("pytest_llm.reports", "report.css") + _asset("pytest_llm.monitoring", "monitor.css")
+    style = asset("report.css") + _template("monitor.css")
     frame = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     frame.filters["visible"] = lambda value: visible(str(value))
-    return frame.from_string(_asset("pytest_llm.monitoring", "monitor.html.j2")).render(
+    return frame.from_string(_template("monitor.html.j2")).render(
         found=found,
         wording=wording,
         interval=_interval,
         version=environment.version("pytest-llm-regression"),
         style=Markup(style),
-        style_hash=f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}",
+        style_hash=source_hash(style),
     )
 
 
@@ -42,5 +41,5 @@ def _interval(check: Check, side: int) -> tuple[float, float]:
     return wilson(round(share * n), n)
 
 
-def _asset(package: str, name: str) -> str:
-    return resources.files(package).joinpath("templates").joinpath(name).read_text("utf-8")
+def _template(name: str) -> str:
+    return resources.files("pytest_llm.monitoring").joinpath("templates").joinpath(name).read_text("utf-8")

@@ -123,7 +123,8 @@ def compare(
     if languages:
         found.append(checks.labels("language", languages[0], languages[1], dealing))
     if by and not detected:
-        found.append(checks.labels(f"share of {by}", reference.segments, current.segments, dealing))
+        share = f"{by} field" if by == LANGUAGE else by
+        found.append(checks.labels(share, reference.segments, current.segments, dealing))
     found += _or_note(
         checks.vocabulary(reference.texts, current.texts, dealing), "vocabulary: a window has no words", notes
     )

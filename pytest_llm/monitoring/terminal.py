@@ -22,17 +22,22 @@ def show(found: Comparison, console: Console) -> None:
     for label, window in (("reference", found.reference), ("current", found.current)):
         console.print(Text(f"{label:<10} {len(window)} outputs of {visible(window.path)}"))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="")
-    for heading in ("check", "reference", "current", "apart"):
+    table.add_column("check", overflow="fold")
+    table.add_column("result", no_wrap=True)
+    for heading in ("reference", "current", "apart"):
         table.add_column(heading, overflow="fold")
     table.add_column("Holm p", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for check in found.checks:
-        cells = (wording.name(check), visible(check.reference), visible(check.current), wording.apart(check))
-        last = (wording.p_value(check.p_adjusted), wording.STATUSES[check.status])
-        table.add_row(*(Text(cell, style=_STYLES[check.status]) for cell in (*cells, *last)))
+    shown = [check for check in found.checks if not check.segment or check.status != "none"]
+    for check in shown:
+        style = _STYLES[check.status]
+        cells = (visible(check.reference), visible(check.current), wording.apart(check))
+        row = (wording.name(check), wording.STATUSES[check.status], *cells, wording.p_value(check.p_adjusted))
+        table.add_row(*(Text(cell, style=style) for cell in row))
     console.print()
     console.print(table)
     console.print()
+    if len(shown) < len(found.checks):
+        console.print(Text(f"and {len(found.checks) - len(shown)} checks of single segments without drift"))
     for check in found.drifted:
         moved = [wording.moved(check)] if check.bars and check.test != "rate" else []
         moved += [f"least like the reference: {visible(shorten(text, 120))}" for text in check.examples]

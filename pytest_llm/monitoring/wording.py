@@ -11,7 +11,7 @@ STATUSES = {"none": "no drift", "small": "small", "drift": "drift"}
 #: What each test is, for the page and the documentation.
 TESTS = {
     "psi": "population stability index of ten bins, permutation p",
-    "rate": "difference of two rates, Fisher's exact p",
+    "rate": "difference of two rates in percentage points, Fisher's exact p",
     "js": "Jensen-Shannon divergence in bits, permutation p",
     "mmd": "maximum mean discrepancy of embeddings, squared and unbiased, permutation p",
 }
@@ -25,7 +25,7 @@ def name(check: Check) -> str:
 def apart(check: Check) -> str:
     """Return how far the windows are apart, with its unit."""
     if check.test == "rate":
-        return f"{check.statistic * 100:+.1f} points"
+        return f"{check.statistic * 100:+.1f} pts"
     if check.test == "js":
         return f"JS {check.statistic:.3f}"
     return f"PSI {check.statistic:.3f}" if check.test == "psi" else f"MMD² {check.statistic:.4f}"
@@ -50,8 +50,10 @@ def share(value: float) -> str:
 
 def moved(check: Check, shown: int = 4) -> str:
     """Return the parts of a check whose shares differ most, as ``en 98.0% → 61.0%``."""
-    bars = sorted(check.bars, key=lambda bar: -abs(bar.current - bar.reference)) if check.test == "psi" else check.bars
-    return ", ".join(_bar(bar) for bar in bars[:shown])
+    most = sorted(check.bars, key=lambda bar: -abs(bar.current - bar.reference))[:shown]
+    # Bins of lengths are read in their order, and words by what they add to the divergence.
+    bars = [bar for bar in check.bars if bar in most] if check.test == "psi" else check.bars[:shown]
+    return ", ".join(map(_bar, bars))
 
 
 def _bar(bar: Bar) -> str:
