@@ -69,7 +69,7 @@ def _show(found: Comparison) -> None:
     _goldens(console, [item for item in changed if item.kind == "golden"])
     turned = f"{len(found.newly_failing)} newly failing, {len(found.newly_passing)} newly passing"
     console.print(
-        f"\n{found.both} tests in both: {turned} (exact McNemar p {number(_p(found.p))}); "
+        f"\n{found.both} test{'s' * (found.both != 1)} in both: {turned} (exact McNemar p {number(_p(found.p))}); "
         f"{len(found.items) - len(changed)} of {len(found.items)} checks the same"
     )
 

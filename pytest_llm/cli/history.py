@@ -79,8 +79,8 @@ def _list(arguments: argparse.Namespace) -> int:
 
     console = Console(highlight=False, markup=False)
     used = {_models(run) for run in runs}
-    if len(used) == 1:
-        console.print(f"models: {', '.join(min(used).splitlines()) or 'none'}\n")
+    if len(used) == 1 and used != {""}:
+        console.print(f"models: {', '.join(min(used).splitlines())}\n")
     console.print(_table(runs, models=len(used) > 1))
     total = len(history.ids())
     if len(runs) < total:

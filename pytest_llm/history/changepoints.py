@@ -8,7 +8,7 @@ any mark is therefore alpha.
 
 Greedy answers of the same weights have no noise: their figures stand still until something changes. Such steps are
 marked without a test, which would ask for ten runs or more, where every level but the last was held exactly for
-`SHORTEST` runs. A figure that is a fair coin looks like that in at most 6 % of series (of 7 to 9 runs).
+`SHORTEST` runs. A figure that is a fair coin looks like that in at most 5 % of series (of 7 or 8 runs).
 """
 
 from __future__ import annotations

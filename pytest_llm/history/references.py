@@ -10,6 +10,7 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.history import runfile
 from pytest_llm.history.database import History
 from pytest_llm.history.rows import Run
+from pytest_llm.reports.text import visible
 
 _LATEST = re.compile(r"latest(?:~([0-9]{1,6}))?")
 #: What a prefix of an id, of its random part, or of a commit looks like.
@@ -44,6 +45,6 @@ def _named(runs: list[Run], said: str) -> Run:
     if not meant:
         raise InvalidInputError(f"no run and no commit is called {said!r}: 'pytest-llm history' lists them")
     if len(meant) > 1:
-        listed = ", ".join(f"{run.short} ({run.started}, commit {run.revision or 'unknown'})" for run in meant[:5])
+        listed = ", ".join(f"{run.short} ({run.started}, commit {visible(run.revision)})" for run in meant[:5])
         raise InvalidInputError(f"{said!r} can mean {len(meant)} runs: {listed}")
     return meant[0]

@@ -60,8 +60,8 @@ def document(run: RunRecord, settings: Settings, *, started: float, exit_status:
         "models": plain(
             {key: {**dataclasses.asdict(use), "from_store": use.from_store} for key, use in run.models.items()}
         ),
-        "requests": plain([dataclasses.asdict(one) for one in run.asked]),
-        "tests": [{"nodeid": nodeid, **dataclasses.asdict(test)} for nodeid, test in sorted(concerned.items())],
+        "requests": plain([vars(one) for one in run.asked]),
+        "tests": [{"nodeid": nodeid, **vars(test)} for nodeid, test in sorted(concerned.items())],
         "verdicts": verdicts,
         "obsolete": [shown_path(Path(path), settings.root) for path in run.obsolete],
     }

@@ -13,11 +13,14 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.history.changepoints import Change, changes
 from pytest_llm.history.database import History
 from pytest_llm.history.rows import Run
+from pytest_llm.reports.text import shorten, visible
 
 #: What can be drawn besides the metrics of gates: goldens that are not identical, and seconds.
 DRIFT, SECONDS = "drift", "seconds"
 
 _SAME = ("identical", "created", "updated")
+#: Names that an error lists.
+_LISTED = 20
 _MODEL_WORDS = {"source": "model", "digest": "weights"}
 
 
@@ -207,11 +210,15 @@ def _nothing(history: History, metric: str, test: str, runs: Sequence[Run]) -> s
         return "there is no run to draw: the history is empty, or no run is of this branch and model"
     known = metrics(history)
     if metric not in known:
-        return f"there is no figure {metric!r} in the history; there are {', '.join(known)}"
+        return f"there is no figure {metric!r} in the history; there are {_listed(known)}"
     where = [nodeid for (nodeid,) in history.select(
-        "SELECT DISTINCT nodeid FROM verdicts WHERE name = ? AND value IS NOT NULL ORDER BY nodeid LIMIT 11", (metric,)
+        "SELECT DISTINCT nodeid FROM verdicts WHERE name = ? AND value IS NOT NULL ORDER BY nodeid", (metric,)
     )]  # fmt: skip
-    listed = ", ".join(where[:10]) + (", ..." if len(where) > 10 else "")
     return f"no run chosen here has {metric!r}" + (f" in a test with {test!r} in its name" if test else "") + (
-        f"; it is checked in {listed}" if where else "; runs in which tests were deselected do not count"
+        f"; it is checked in {_listed(where)}" if where else "; runs in which tests were deselected do not count"
     )  # fmt: skip
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(visible(shorten(name, 100)) for name in names[:_LISTED]) + more

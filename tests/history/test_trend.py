@@ -151,6 +151,15 @@ def test_more_runs_than_columns_show_their_means(project, command):
     assert "level 0 → 4, worse (p 0.001)" in " ".join(lines)
 
 
+def test_an_error_shows_names_harmlessly(project, command):
+    project(record(0, verdict(HOSTILE, nodeid=HOSTILE), verdict("x" * 1_000_000)))
+    for arguments in (["nothing"], [HOSTILE.encode("utf-8", "backslashreplace").decode(), "--test=nothing"]):
+        code, out, err = command("trend", *arguments)
+        assert (code, out) == (2, "")
+        assert all(c.isprintable() for c in err.removesuffix("\n"))
+        assert len(err) < 1500
+
+
 def test_many_charts_many_runs_and_hostile_names_stay_inside_80_columns(project, command):
     project(*(
         record(i, *(verdict(value=i % 7 + j, nodeid=f"t.py::test_{j}[{HOSTILE}]") for j in range(9)),
