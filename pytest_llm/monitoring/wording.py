@@ -25,7 +25,7 @@ def name(check: Check) -> str:
 def apart(check: Check) -> str:
     """Return how far the windows are apart, with its unit."""
     if check.test == "rate":
-        return f"{check.statistic * 100:+.1f} pts"
+        return f"{round(check.statistic * 100, 1) + 0.0:+.1f} pts"  # + 0.0 makes -0.0 plain
     if check.test == "js":
         return f"JS {check.statistic:.3f}"
     return f"PSI {check.statistic:.3f}" if check.test == "psi" else f"MMD² {check.statistic:.4f}"
