@@ -143,7 +143,7 @@ class Session:
             candidate = self._find("review", id)
             candidate.accept() if action == "accept" else candidate.reject()
             del self._items["review"][id]
-            return {"done": action, "path": shown_path(candidate.path, self.settings.root)}
+            return {"done": action, "path": self._shown(candidate.path)}
 
     def rate(self, id: str, rating: Any, comment: str) -> dict[str, Any]:
         """Keep a rating, 1 to 5.
@@ -222,7 +222,10 @@ class Session:
 
     def _candidates(self) -> list[tuple[str, Candidate]]:
         pending = list_pending(self.settings.cache_dir, self.settings.root)
-        return [(self._id("candidate", one.file, one.base, one.content), one) for one in pending]
+        return [(self._id("candidate", self._shown(one.path), one.base, one.content), one) for one in pending]
+
+    def _shown(self, path: Path) -> str:
+        return shown_path(path, self.settings.root)
 
     def _id(self, *parts: Any) -> str:
         return self._hash(*map(str, parts)).hex()[:32]
@@ -230,8 +233,8 @@ class Session:
     def _to_rate(self) -> list[tuple[str, Subject]]:
         found: dict[str, Subject] = {}
         for subject in self._subjects():
-            output = subject.output
-            found.setdefault(self._id("rate", subject.folder, subject.nodeid, output.question, output.digest), subject)
+            output, place = subject.output, self._shown(subject.folder)
+            found.setdefault(self._id("rate", place, subject.nodeid, output.question, output.digest), subject)
         # Within a test by the hash: where an output comes from must not show in its place.
         return sorted(found.items(), key=lambda one: (one[1].nodeid, one[1].output.where, one[0]))
 

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from pytest_llm import record
+from pytest_llm.golden.file import golden_path
 from pytest_llm.golden.snapshot import Snapshot
 from pytest_llm.human import file
 from pytest_llm.human.asked import Asked, ask
@@ -22,10 +23,14 @@ NEW_STORY = "The cat sat on the roof and looked at the stars."
 class Reviewed(Project):
     """A `Project` with candidates of several tests, and pages on it."""
 
-    def differ(self, test, golden, new, update="none"):
+    def differ(self, test, golden, new):
         """Make ``golden`` the golden of ``test``; then let it say ``new``."""
-        for value, update in ((golden, "new"), (new, update)):
+        for value, update in ((golden, "new"), (new, "none")):
             Snapshot(self.location(test), self.settings(update=update)) == value  # noqa: B015
+
+    def golden_of(self, test):
+        """The golden of ``test`` that its candidate would replace."""
+        return golden_path(self.location(test), "1")
 
     def asks(self, test, *texts):
         """Let a test ask people about outputs."""
@@ -78,12 +83,12 @@ def serve():
 
     def started(session):
         server = ReviewServer(session)
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        running.append((server, thread))
+        server.thread = threading.Thread(target=server.run)
+        server.thread.start()
+        running.append(server)
         return server
 
     yield started
-    for server, thread in running:
+    for server in running:
         server.shutdown()
-        thread.join()
+        server.thread.join()

@@ -92,9 +92,9 @@ const moves = () => [act("Before", "k", () => show(at - 1)), act("Next", "j", ()
 function reviewed(item) {
   const settle = (action) => async () => {
     const {path} = await call("settle", {id: shown.one.id, action});
-    tell(action === "accept" ? `accepted ${path}` : `rejected: ${path} stays as it is`, true);
     list.splice(at, 1);
     await show(Math.min(at, list.length - 1));
+    tell(action === "accept" ? `accepted ${path}` : `rejected: ${path} stays as it is`, true);
   };
   actions.replaceChildren(make("div", {class: "group"}, act("Accept", "a", settle("accept")), act("Reject", "r", settle("reject")),
     act("Skip", "s", () => show((at + 1) % list.length))), make("div", {class: "group"}, ...moves()));
@@ -107,8 +107,8 @@ function rated(item) {
     await call("rate", {id: one.id, rating, comment: comment()});
     one.done = true;
     const next = list.findIndex((other, i) => i > at && !other.done), any = list.findIndex((other) => !other.done);
-    tell(`rated ${rating}${any < 0 ? ": all outputs are rated" : ""}`, true);
     await show(next >= 0 ? next : any >= 0 ? any : at);
+    tell(`rated ${rating}${any < 0 ? ": all outputs are rated" : ""}`, true);
   };
   const stars = [1, 2, 3, 4, 5].map((n) => act("★", String(n), rate(n), Boolean(mine) && mine.rating === n));
   stars.forEach((button, i) => button.setAttribute("aria-label", `${i + 1} of 5`));
