@@ -60,6 +60,7 @@ def _show(found: Comparison) -> None:
         ("newly failing", found.newly_failing, "red"),
         ("could not be measured any more", found.unmeasured, "magenta"),
         ("newly passing", found.newly_passing, "green"),
+        ("skipped, or expected to fail, now", found.skipped, "yellow"),
         ("new", found.new, ""),
         ("gone", found.gone, ""),
     ):

@@ -22,6 +22,8 @@ SHORTEST = 3
 ALPHA = 0.01
 #: 999 orders can show a p of 0.001; more would mark little else.
 ORDERS = 999
+#: Orders drawn at once.
+_BATCH = 100
 #: Values this close, relatively, are the same: rounding between machines.
 _SAME = 1e-9
 
@@ -76,8 +78,13 @@ def _divide(values: Any, low: int, high: int, terms: tuple[float, int, int], rng
         return
     part = part - part.mean()
     split, largest = split_of(part[None], shortest)
-    _, others = split_of(rng.permuted(np.tile(part, (orders, 1)), axis=1), shortest)
-    p = (1 + int((others >= largest[0] * (1 - _SAME)).sum())) / (1 + orders)
+    as_large, done, most = 0, 0, alpha * (1 + orders) - 1
+    while done < orders and as_large <= most:  # beyond, more orders cannot bring p down to alpha
+        batch = min(_BATCH, orders - done)
+        _, others = split_of(rng.permuted(np.tile(part, (batch, 1)), axis=1), shortest)
+        as_large += int((others >= largest[0] * (1 - _SAME)).sum())
+        done += batch
+    p = (1 + as_large) / (1 + done)
     if p <= alpha:
         at = low + int(split[0])
         found[at] = p

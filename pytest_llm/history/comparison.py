@@ -82,6 +82,7 @@ class Comparison:
     newly_failing: tuple[str, ...]
     unmeasured: tuple[str, ...]
     newly_passing: tuple[str, ...]
+    skipped: tuple[str, ...]
     new: tuple[str, ...]
     gone: tuple[str, ...]
     both: int
@@ -125,6 +126,7 @@ def compare(a: dict[str, Any], b: dict[str, Any]) -> Comparison:
         newly_failing=failing,
         unmeasured=unmeasured,
         newly_passing=passing,
+        skipped=turned("skipped"),
         new=tuple(sorted(after.keys() - before.keys())),
         gone=tuple(sorted(before.keys() - after.keys())),
         both=len(common),

@@ -53,6 +53,18 @@ def import_into(history: History, paths: list[Path]) -> Imported:
     return done
 
 
+def read(path: Path) -> dict[str, Any]:
+    """Read one record that may come from anywhere.
+
+    Raises:
+        InvalidInputError: it cannot be read, or is none.
+    """
+    try:
+        return parsed(_limited(path.open, "rb"))
+    except (InvalidInputError, OSError) as error:
+        raise InvalidInputError(f"{path}: {error}") from None
+
+
 def parsed(content: bytes) -> dict[str, Any]:
     """Return the record that ``content`` is, checked against the schema.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.history import runfile
+from pytest_llm.history import importing
 from pytest_llm.history.database import History
 from pytest_llm.history.rows import Run
 from pytest_llm.reports.text import visible
@@ -24,7 +24,7 @@ def find(history: History, said: str) -> dict[str, Any]:
         InvalidInputError: no run is called so, or several are.
     """
     if Path(said).is_file():
-        return runfile.read(Path(said))
+        return importing.read(Path(said))
     runs = history.runs()
     latest = _LATEST.fullmatch(said)
     if latest:

@@ -90,6 +90,13 @@ def test_exit_codes(project, command):
     )  # fmt: skip
 
 
+def test_a_test_that_is_skipped_now_is_said(project, command):
+    project(record(0, verdict(), golden()), record(1, golden(), outcomes={"test_m.py::test_a": "xfailed"}))
+    code, out, _ = command("compare", "latest~1", "latest")
+    assert code == 0
+    assert "skipped, or expected to fail, now: 1\n  test_m.py::test_a\n" in out
+
+
 def test_a_run_is_named_in_many_ways(project, command, tmp_path):
     runs = [record(0, verdict(), commit="aaaa1111" * 5), record(1, verdict(), commit="aaaa2222" * 5),
             record(2, verdict(), commit="aaaa2222" * 5)]  # fmt: skip
@@ -112,7 +119,11 @@ def test_a_run_is_named_in_many_ways(project, command, tmp_path):
     assert named("latest~3") == "there is no run latest~3: the history has 3"
     assert named("ffff") == "no run and no commit is called 'ffff': 'pytest-llm history' lists them"
     assert named("../x.json").startswith("no run is called '../x.json', and there is no such file: give at least 4")
-    assert "this is no run record" in named(as_file({"schema": 1}, tmp_path / "none.json"))
+    bad = record(9, golden())
+    bad["verdicts"][0]["evidence"]["pairs"] = [{}]
+    assert named(as_file(bad, tmp_path / "bad.json")).startswith(
+        f"{tmp_path}/bad.json: this is no run record: $.verdicts"
+    )
 
 
 def paired(before, after, **options):
