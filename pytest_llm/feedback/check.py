@@ -8,13 +8,14 @@ from typing import Any
 
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.feedback.cases import FeedbackCase, normalised
+from pytest_llm.golden.diff import line_diff
 from pytest_llm.golden.evidence import side_by_side
 from pytest_llm.golden.file import Golden
 from pytest_llm.metrics import registry
 from pytest_llm.metrics.threshold import threshold
 from pytest_llm.record import settle
 from pytest_llm.reports.text import number, shorten
-from pytest_llm.verdicts import Example, Verdict
+from pytest_llm.verdicts import Verdict
 
 __tracebackhide__ = measured
 
@@ -95,8 +96,12 @@ def assert_feedback(
             outcome="fail" if failed else "pass",
             headline=f"feedback: {headline}",
             figures=figures,
-            examples=(Example(case.id, best, str(output), value),) if failed else (),
             notes=tuple(notes) if failed else (),
+            diff=_difference(best, str(output)) if failed else (),
             evidence=side_by_side(Golden("", best) if best else None, new),
         )
     )
+
+
+def _difference(expected: str, output: str) -> tuple[str, ...]:
+    return line_diff(expected, output) if expected else (f"+ {shorten(output)}",)
