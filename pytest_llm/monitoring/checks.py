@@ -24,7 +24,8 @@ VOCABULARY = 2_000
 EMBEDDED = 400
 #: Outputs shown that are least like the reference, and characters of each.
 SHOWN, SHOWN_WIDTH = 3, 300
-_BARS = 12
+#: Parts of a check shown, and characters of the name of one.
+_BARS, LABEL_WIDTH = 12, 60
 
 Test = Literal["psi", "rate", "js", "mmd"]
 
@@ -112,22 +113,26 @@ def labels(name: str, reference: Sequence[str], current: Sequence[str], dealing:
     rows = [[one[label] for label in known] for one in counts]
     value, chance, p = statistics.counts_p(statistics.jensen_shannon, *rows, **dealing.of(name))
     bars = _most_moved(known, *rows)
-    top = [" ".join(f"{label} {n / sum(one.values()):.0%}" for label, n in _common(one, 2)) for one in counts]
+    top = [
+        " ".join(f"{label[:LABEL_WIDTH]} {n / sum(one.values()):.0%}" for label, n in _common(one, 2)) for one in counts
+    ]
     return Check(name, "js", value, chance, p, top[0], top[1], (len(reference), len(current)), bars=bars)
 
 
 def vocabulary(reference: Sequence[str], current: Sequence[str], dealing: Dealing) -> Check | None:
     """Compare the words of two windows by the Jensen-Shannon divergence of their shares of all words.
 
-    ``None`` when a window has no words. Outputs are dealt out whole, as the words of one go together.
+    Outputs are dealt out whole, as the words of one go together; one without words would be no part of any share, and
+    is left out. ``None`` when a window has none with words.
     """
     from scipy.sparse import csr_array
 
-    samples = [_sample(texts, WORDS_SAMPLE) for texts in (reference, current)]
+    told = [[text for text in texts if features.words(text)] for texts in (reference, current)]
+    if not all(told):
+        return None
+    samples = [_sample(texts, WORDS_SAMPLE) for texts in told]
     said = [Counter(features.words(text)) for sample in samples for text in sample]
     sums = [_sum(said[: len(samples[0])]), _sum(said[len(samples[0]) :])]
-    if not sums[0] or not sums[1]:
-        return None
     known = [word for word, _ in _common(sums[0] + sums[1], VOCABULARY)]
     column = {word: i for i, word in enumerate(known)}
     cells = [(i, column.get(word, len(known)), n) for i, one in enumerate(said) for word, n in one.items()]
@@ -138,7 +143,7 @@ def vocabulary(reference: Sequence[str], current: Sequence[str], dealing: Dealin
     value, chance, p = statistics.rows_p(statistics.jensen_shannon, matrix, n, **dealing.of("vocabulary"))
     bars = _most_moved([*known, "(others)"], matrix[:n].sum(axis=0), matrix[n:].sum(axis=0))
     words = [f"{len(one)} words" for one in sums]
-    note = _sampled(WORDS_SAMPLE, samples, (reference, current))
+    note = _sampled(WORDS_SAMPLE, samples, told)
     return Check("vocabulary", "js", value, chance, p, words[0], words[1], (n, len(said) - n), bars=bars, note=note)
 
 
@@ -184,7 +189,9 @@ def _most_moved(known: Sequence[str], reference: Any, current: Any) -> tuple[Bar
 
     p, q = (np.asarray(x, float) / np.asarray(x).sum() for x in (reference, current))
     part = xlogy(p, p) + xlogy(q, q) - xlogy(p + q, (p + q) / 2)
-    return tuple(Bar(known[i], float(p[i]), float(q[i])) for i in np.argsort(-part, kind="stable")[:_BARS])
+    return tuple(
+        Bar(known[i][:LABEL_WIDTH], float(p[i]), float(q[i])) for i in np.argsort(-part, kind="stable")[:_BARS]
+    )
 
 
 def _sample(texts: Sequence[str], size: int) -> list[str]:

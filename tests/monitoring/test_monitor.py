@@ -132,6 +132,21 @@ def test_the_costly_checks_sample_large_windows():
     assert vocabulary.note == "of each window at most 1000 outputs, a seeded sample, were compared"
 
 
+def test_outputs_that_are_all_alike_or_empty():
+    alike = Window("a", ("yes",) * 40)
+    found = compare(alike, dataclasses.replace(alike, texts=("yes",) * 50))
+    assert {check.p for check in found.checks} == {1.0}
+    assert [(bar.label, bar.reference, bar.current) for bar in found.checks[0].bars] == [("to 3", 1.0, 1.0)]
+    empty = Window("b", ("", " \n") * 30)
+    found = compare(alike, empty)
+    assert {check.name for check in found.drifted} == {"characters", "empty", "ends midway"}
+    assert "not compared: vocabulary: a window has no words" in found.notes
+    # One output with a word among many without: chance deals it out as often to either side.
+    rare = Window("c", ("",) * 59 + ("yes",))
+    vocabulary = compare(rare, dataclasses.replace(rare, texts=rare.texts[::-1])).checks[-1]
+    assert (vocabulary.name, vocabulary.sizes, vocabulary.p) == ("vocabulary", (1, 1), 1.0)
+
+
 def test_without_the_extra_languages_are_left_out_and_said_so(monitor, write, reference, monkeypatch):
     monkeypatch.setitem(sys.modules, "py3langid.langid", None)
     now = write("now.jsonl", good(250, 4))
