@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.cli.common import ask, interactive, project_settings, relative
-from pytest_llm.errors import InvalidInputError
+from pytest_llm.errors import GoldenError, InvalidInputError
 from pytest_llm.reports.text import render, visible
 
 if TYPE_CHECKING:
@@ -55,12 +56,13 @@ def _run(arguments: argparse.Namespace) -> int:
         return 1
     if action == "walk":
         return _walk(candidates)
-    for candidate in _chosen(candidates, arguments.which, arguments.all or action == "show"):
-        if action == "show":
+    chosen = _chosen(candidates, arguments.which, arguments.all or action == "show")
+    if action == "show":
+        for candidate in chosen:
             _show(candidate)
-        else:
-            _settle(candidate, action)
-    return 0
+        return 0
+    settled = [_settle(candidate, action) for candidate in chosen]
+    return 0 if all(settled) else 2
 
 
 def _web(settings: Settings, arguments: argparse.Namespace) -> int:
@@ -102,10 +104,8 @@ def _walk(candidates: Sequence[Candidate]) -> int:
         answer = ask("[a]ccept, [r]eject, [s]kip, [q]uit?", "arsq")
         if answer == "q":
             return 1
-        if answer == "s":
+        if answer == "s" or not _settle(candidate, {"a": "accept", "r": "reject"}[answer]):
             left += 1
-        else:
-            _settle(candidate, {"a": "accept", "r": "reject"}[answer])
     return 1 if left else 0
 
 
@@ -113,13 +113,18 @@ def _show(candidate: Candidate) -> None:
     print(f"{_title(candidate)}\n{visible(relative(candidate.path))}\n{render(candidate.verdict)}")
 
 
-def _settle(candidate: Candidate, action: str) -> None:
+def _settle(candidate: Candidate, action: str) -> bool:
+    """Do it, and say so; ``False`` where somebody was faster or the golden is another one now, which is said too."""
+    try:
+        candidate.accept() if action == "accept" else candidate.reject()
+    except GoldenError as error:
+        print(f"pytest-llm review: {visible(str(error))}", file=sys.stderr)
+        return False
     if action == "accept":
-        candidate.accept()
         print(f"accepted  {visible(relative(candidate.path))}")
     else:
-        candidate.reject()
         print(f"rejected  {_title(candidate)}: its golden stays")
+    return True
 
 
 def _title(candidate: Candidate) -> str:

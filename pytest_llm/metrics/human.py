@@ -186,7 +186,7 @@ def _unrated(short: tuple[Output, ...], found: tuple[tuple[Rating, ...], ...], n
         + (f": {places}{', ...' if n > 10 else ''}" if places else ""),
         figures={"n": len(found), "rated": len(found) - n, "raters_at_least": needed},
         notes=(
-            "nothing was measured, so this is an error and not a regression: a changed output has to be rated anew",
+            "an error and not a regression: a changed output has to be rated anew",
             f"rate them: {COMMAND} --mode=rate --rater=NAME",
         ),
     )

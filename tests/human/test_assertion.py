@@ -65,7 +65,7 @@ def test_without_ratings_nothing_is_measured_and_the_outputs_wait_for_a_rater(su
         [
             "E*InvalidInputError: mean human rating: 6 of 6 outputs have fewer than 2 ratings: [[]0], [[]1], *",
             "E * n 6   rated 0   raters_at_least 2",
-            "E * note: nothing was measured, so this is an error and not a regression: *",
+            "E * note: an error and not a regression: a changed output has to be rated anew",
             "E * note: rate them: pytest-llm review --web --mode=rate --rater=NAME",
         ]
     )

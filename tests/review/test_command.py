@@ -106,3 +106,20 @@ def test_what_it_refuses(suite, flags, said):
     result = suite.run(COMMAND, "review", "--web", "--no-browser", *flags)
     assert result.ret == 2
     result.stderr.fnmatch_lines([f"pytest-llm review: {said}"])
+
+
+def test_on_a_terminal_one_that_cannot_be_settled_does_not_stop_the_others(suite):
+    suite.makepyfile(
+        test_a="def test_a(llm_snapshot): assert 'the dog' == llm_snapshot",
+        test_b="def test_b(llm_snapshot): assert 'new' == llm_snapshot",
+    )
+    suite.runpytest().assert_outcomes(failed=2)
+    golden = next(suite.path.rglob("test_a--1.json"))
+    golden.write_text("edited")
+    result = suite.run(COMMAND, "review", "accept", "--all")
+    assert result.ret == 2
+    result.stderr.fnmatch_lines(
+        ["pytest-llm review: *test_a--1.json: the golden changed since this candidate was made*"]
+    )
+    result.stdout.fnmatch_lines(["accepted  *test_b--1.json"])
+    assert golden.read_text() == "edited"
