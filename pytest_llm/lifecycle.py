@@ -80,8 +80,7 @@ def attend(config: pytest.Config) -> None:
         return
     from pytest_llm import record, testhooks
 
-    config.stash[RECORD] = record.begin()
-    config.stash[RECORD].filtered = config.stash.get(_FILTERED, False)
+    config.stash[RECORD] = record.begin(filtered=config.stash.get(_FILTERED, False))
     config.pluginmanager.register(testhooks, "pytest_llm.testhooks")
     if config.getoption("xmlpath", None):
         from pytest_llm.reports.junit import ErrorMarker

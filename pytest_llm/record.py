@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm import lifecycle
 from pytest_llm.errors import GoldenError, InvalidInputError, measured
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class TestResult:
     message: str = ""
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class RunRecord:
     """What one process (a pytest-xdist worker, or the whole run) saw.
 
@@ -120,8 +120,8 @@ class RunRecord:
             "collected": sorted(self.collected),
             "filtered": self.filtered,
             "observations": list(self.observations),
-            "asked": [dataclasses.asdict(one) for one in self.asked],
-            "tests": {nodeid: dataclasses.asdict(test) for nodeid, test in self.concerned.items()},
+            "asked": [vars(one) for one in self.asked],
+            "tests": {nodeid: vars(test) for nodeid, test in self.concerned.items()},
         }
 
     def merge(self, data: dict[str, Any]) -> None:
@@ -147,21 +147,26 @@ class RunRecord:
             mine.load_seconds = max(mine.load_seconds, other.load_seconds)
 
 
-def begin() -> RunRecord:
+def begin(*, filtered: bool = False) -> RunRecord:
     """Start recording a session."""
-    lifecycle.records.append(RunRecord())
+    from pytest_llm import lifecycle
+
+    lifecycle.records.append(RunRecord(filtered=filtered))
     return lifecycle.records[-1]
 
 
 def end(record: RunRecord) -> None:
     """Stop recording ``record``."""
+    from pytest_llm import lifecycle
+
     if record in lifecycle.records:
         lifecycle.records.remove(record)
 
 
 def current() -> RunRecord | None:
     """Return the record of the session under way; ``None`` outside pytest, or where nothing of ours was used yet."""
-    return lifecycle.records[-1] if lifecycle.records else None
+    lifecycle = sys.modules.get("pytest_llm.lifecycle")  # outside pytest nothing loads it
+    return lifecycle.records[-1] if lifecycle is not None and lifecycle.records else None
 
 
 def watching() -> Watch | None:
@@ -173,11 +178,14 @@ def watching() -> Watch | None:
 def note(verdict: Verdict) -> Verdict:
     """Record ``verdict`` under the test that is running, and return it with that test's node id."""
     record = current()
-    if record is None:
+    if record is None and "pytest_llm.lifecycle" in sys.modules:
+        from pytest_llm import lifecycle
+
         lifecycle.touched()
         record = current()
     if record is not None:
-        verdict = dataclasses.replace(verdict, nodeid=verdict.nodeid or record.nodeid)
+        if not verdict.nodeid:
+            verdict = dataclasses.replace(verdict, nodeid=record.nodeid)
         record.verdicts.append(verdict)
     return verdict
 

@@ -140,6 +140,8 @@ def choose(
 
     ``there`` says whether a file holds what is looked for.
     """
+    if not settings.variant and not _names_in(str(plain.parent)):
+        return Choice(plain, plain)
     here = answered or facts(settings.device, settings.dtype, settings.attn_implementation)
     mine, others = choices(plain, here)
     found = next((path for path in mine if there(path)), plain)

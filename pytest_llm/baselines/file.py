@@ -13,13 +13,13 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from pytest_llm.baselines import FOLDER
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import digest_of, locked, path_tag, safe_name, write_atomic
 from pytest_llm.golden.jsontext import escape_hidden
 from pytest_llm.location import Location
 
-FOLDER = "__llm_baselines__"
 SCHEMA = 1
 
 #: Numbers in a row of a table that is still written on one line.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pytest_llm import variants
-from pytest_llm.baselines import file
+from pytest_llm.baselines import FOLDER, file
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import safe_name
 from pytest_llm.golden.listing import read_list, write_list
@@ -51,9 +52,9 @@ def find_obsolete(
         checked: ``(node id, metric)`` of every baseline that was checked.
     """
     modules: dict[Path, dict[str, str]] = {}
+    file_of = functools.cache(lambda module: _file_of(root / module))
     for nodeid in collected:
-        module = root / nodeid.partition("::")[0]
-        modules.setdefault(_file_of(module), {})[qualname_of(nodeid)] = nodeid
+        modules.setdefault(file_of(nodeid.partition("::")[0]), {})[qualname_of(nodeid)] = nodeid
     found: list[ObsoleteEntry] = []
     for folder in sorted({path.parent for path in modules}):
         if not folder.is_dir():
@@ -98,4 +99,4 @@ def _in_file(
 
 
 def _file_of(module: Path) -> Path:
-    return module.parent / file.FOLDER / f"{safe_name(module.stem)}.json"
+    return module.parent / FOLDER / f"{safe_name(module.stem)}.json"

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm import variants
-from pytest_llm.baselines import obsolete
+from pytest_llm.baselines import FOLDER
+from pytest_llm.golden.listing import write_list
 from pytest_llm.golden.obsolete import find_obsolete, read_obsolete, write_obsolete
 
 if TYPE_CHECKING:
@@ -23,20 +24,29 @@ def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -
     it did not use; it only takes what it did use off an earlier list.
     """
     if _complete(session) and not run.filtered:
-        modules = {settings.root / nodeid.partition("::")[0] for nodeid in run.collected}
+        modules = {settings.root / file for file in {nodeid.partition("::")[0] for nodeid in run.collected}}
         found = find_obsolete(run.goldens, modules, run.collected - run.passed)
         run.obsolete = [str(one.path) for one in found]
         write_obsolete(settings.cache_dir, settings.root, found)
-        checked = {(verdict.nodeid, verdict.name) for verdict in run.verdicts if verdict.kind == "baseline"}
-        entries = obsolete.find_obsolete(settings.root, run.collected, run.passed, checked)
-        run.obsolete_baselines = len(entries)
-        obsolete.write_obsolete(settings.cache_dir, settings.root, entries)
+        if any((folder / FOLDER).is_dir() for folder in {module.parent for module in modules}):
+            _note_obsolete_baselines(run, settings)
+        else:
+            write_list(settings.cache_dir, settings.root, "baselines", ())
         return
     listed = read_obsolete(settings.cache_dir, settings.root) or []
     used = {Path(path).absolute() for path in run.goldens}
     left = [one for one in listed if variants.plain_of(one.path) not in used]
     if len(left) < len(listed):
         write_obsolete(settings.cache_dir, settings.root, left)
+
+
+def _note_obsolete_baselines(run: RunRecord, settings: Settings) -> None:
+    from pytest_llm.baselines import obsolete
+
+    checked = {(verdict.nodeid, verdict.name) for verdict in run.verdicts if verdict.kind == "baseline"}
+    entries = obsolete.find_obsolete(settings.root, run.collected, run.passed, checked)
+    run.obsolete_baselines = len(entries)
+    obsolete.write_obsolete(settings.cache_dir, settings.root, entries)
 
 
 def _complete(session: pytest.Session) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llm import record, variants
 from pytest_llm.errors import InvalidInputError, measured
@@ -207,7 +207,8 @@ class Snapshot:
         return record.settle(self._keep(dataclasses.replace(use, finish=probe.finish).judge()))
 
     def _use(self, new: Golden, compare: Callable[[Golden, Golden], Drift], levels: Mapping[str, str]) -> Use:
-        checked = _levels({**self.settings.drift_levels, **levels})
+        own = cast("Mapping[str, Outcome]", self.settings.drift_levels)  # checked when the options were read
+        checked = _levels({**own, **levels}) if levels else own
         name = self._claim()
         plain = file.golden_path(self.location, name)
         run = record.current()

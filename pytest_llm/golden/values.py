@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_llm.environment import device_type
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.metrics.score import Score
 from pytest_llm.requests import merge_requests
 from pytest_llm.results import Generation, Origin
 
@@ -86,7 +86,7 @@ def provenance(value: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, An
 
     What answers of one value do not share stands under ``each``, as in `pytest_llm.requests.merge_requests`.
     """
-    if isinstance(value, Score):
+    if _is_score(value):
         request: dict[str, Any] = {"kind": "metric", "name": value.name, "n": value.n}
         request.update({"signature": value.signature} if value.signature else {})
         request.update({"questions": value.request} if value.request else {})
@@ -100,6 +100,12 @@ def provenance(value: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, An
         _fold([origin.model for origin in found]),
         _portable(_fold([origin.environment for origin in found])),
     )
+
+
+def _is_score(value: Any) -> bool:
+    # Where nothing imported the metrics, which takes longer than a hundred comparisons, there is none.
+    module = sys.modules.get("pytest_llm.metrics.score")
+    return module is not None and isinstance(value, module.Score)
 
 
 def _origins(value: Any) -> Iterator[Origin]:

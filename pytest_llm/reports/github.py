@@ -22,11 +22,6 @@ SUMMARY_LIMIT = 250_000
 _MESSAGE = 3_000
 
 
-def active(environ: Mapping[str, str], setting: str) -> bool:
-    """Whether this run is to write for GitHub Actions."""
-    return setting != "off" and environ.get("GITHUB_ACTIONS") == "true"
-
-
 def commands(data: dict[str, Any], root: Path, environ: Mapping[str, str]) -> list[str]:
     """Return the commands for the tests that failed, could not be measured, or carry a warning."""
     found = entries(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import record
@@ -68,18 +69,16 @@ def publish(
         if path:
             target = folder / Path(path).expanduser()
             lines += _tried(name, lambda write=write, target=target: write(data, target), shown=path)  # type: ignore[misc]
-    from pytest_llm.reports import github
-
-    if github.active(os.environ, settings.github):
+    github = _github(settings)
+    if github is not None:
         lines += _tried("github", lambda: github.write_summary(data, os.environ), quiet=True)
     return data, lines
 
 
 def silencing(settings: Settings) -> tuple[str, str]:
     """Return the lines between which GitHub's runner takes no commands; empty elsewhere."""
-    from pytest_llm.reports import github
-
-    if not github.active(os.environ, settings.github):
+    github = _github(settings)
+    if github is None:
         return "", ""
     token = os.urandom(16).hex()
     return github.stop(token), github.resume(token)
@@ -87,9 +86,17 @@ def silencing(settings: Settings) -> tuple[str, str]:
 
 def commands(data: dict[str, Any], settings: Settings) -> list[str]:
     """Return the lines that annotate a pull request, on GitHub Actions."""
+    github = _github(settings)
+    return [] if github is None else github.commands(data, settings.root, os.environ)
+
+
+def _github(settings: Settings) -> ModuleType | None:
+    """Return what writes for GitHub Actions, where this run is to."""
+    if settings.github == "off" or os.environ.get("GITHUB_ACTIONS") != "true":
+        return None
     from pytest_llm.reports import github
 
-    return github.commands(data, settings.root, os.environ) if github.active(os.environ, settings.github) else []
+    return github
 
 
 def _tried(name: str, write: Callable[[], object], *, shown: str = "", quiet: bool = False) -> list[str]:

@@ -48,6 +48,8 @@ def number(value: Any) -> str:
 
 def visible(text: str) -> str:
     """Return ``text`` with control, bidirectional and line-breaking characters escaped."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(
         c if c == "\t" or (c.isprintable() and not "\u200b" <= c <= "\u200f") else c.encode("unicode_escape").decode()
         for c in text
