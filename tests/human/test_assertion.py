@@ -213,3 +213,13 @@ def test_outside_a_test_the_file_is_named(suite, monkeypatch):
     assert human_rating(output, suite.ratings) == 5
     with pytest.raises(InvalidInputError, match="outside a test, say which file"):
         human_rating(output)
+
+
+def test_chat_messages_are_the_same_question_in_a_golden_as_in_a_test(suite):
+    chat = "answer('Hé!', prompt=({'role': 'system', 'content': 'Be kind.'}, {'role': 'user', 'content': 'Hé?'}))"
+    suite.run(f"assert {chat} == llm_snapshot", "--llm-update=new").assert_outcomes(passed=1)
+    (path,) = suite.path.rglob("*--1.json")
+    (output,) = texts(path).outputs
+    live = of_answer(eval(chat))
+    assert (output.digest, output.question) == (live.digest, live.question)
+    assert output.question != ""
