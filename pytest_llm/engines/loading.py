@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import gc
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,26 +86,24 @@ def _explained(what: str, spec: ModelSpec) -> Iterator[None]:
 def _uncollected(load: Loaded) -> Loaded:
     """Let ``load`` run without garbage collections.
 
-    It imports hundreds of modules, which are no garbage, and again and again looking for some among them takes a
-    fifth of its time. So does a last look when the process ends: what is alive then is left alone.
+    It imports hundreds of modules, which are no garbage, and to look for some among them again and again takes a fifth
+    of its time. Where it is the first here to import torch, no later collection looks at what is alive then either:
+    nobody's model is among that, as there was none.
     """
 
     @functools.wraps(load)
     def wrapper(*args: Any, **options: Any) -> Any:
-        if not gc.isenabled():
-            return load(*args, **options)
+        first, enabled = "torch" not in sys.modules, gc.isenabled()
         gc.disable()
         try:
             return load(*args, **options)
         finally:
-            gc.enable()
+            if first:
+                gc.freeze()
+            if enabled:
+                gc.enable()
 
     return wrapper  # type: ignore[return-value]
-
-
-@functools.cache
-def _leave_quickly() -> None:
-    atexit.register(gc.freeze)
 
 
 @_uncollected
@@ -169,7 +167,6 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
     import torch
     import transformers
 
-    _leave_quickly()
     family = family_of(config)
     name = _AUTO_CLASSES[family]
     if family == "encoder" and config.is_encoder_decoder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -161,7 +160,6 @@ class LocalEngine:
             threads.give_back()
         for name in ("model", "head", "tokenizer"):
             vars(self).pop(name, None)
-        gc.collect()
         if self.spec.device != "cpu":
             import torch
 

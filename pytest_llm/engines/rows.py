@@ -140,7 +140,7 @@ def _score(logits: Any, targets: Any, top_k: int) -> list[Scored]:
     # The best of a vocabulary are compared by how they share out the probability: in float32 the rest of a sure
     # prediction, 1 less the sum of the best, is rounding error.
     logits = logits.double() if top_k and logits.device.type != "mps" else logits
-    highest, first = logits.max(-1)
+    highest = logits.amax(-1)  # not max: finding out where it is takes five times as long
     chosen = logits.gather(1, targets[:, None])[:, 0]
     values, ids = logits.topk(min(top_k, logits.shape[-1]), dim=-1)
     # logsumexp in place: nothing as large as the logits is made once more.
@@ -148,7 +148,7 @@ def _score(logits: Any, targets: Any, top_k: int) -> list[Scored]:
     logprobs = (chosen - total).tolist()
     if any(x != x for x in logprobs):
         raise LLMError("the model's output is not a number (NaN): its weights are damaged, or its dtype overflows")
-    best = (first == targets).tolist()
+    best = (chosen == highest).tolist()
     tops: list[list[tuple[int, float]]] = [[] for _ in best]
     if top_k:
         values = values - total[:, None]
