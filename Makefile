@@ -23,7 +23,7 @@ bench: .stamps/install
 
 # The site into site/; `mkdocs serve` shows pages while they are written.
 docs: .stamps/install
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # torch first and pinned: an open range would take a CUDA build of several GB.
 .stamps/install: pyproject.toml Makefile

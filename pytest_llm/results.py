@@ -187,7 +187,7 @@ class LayerStates:
         token_ids: of the text (an encoder-decoder's source, then its target).
         layers: "embedding", then "layer 0", ...; the last one's state includes what normalises it at the end.
         norms: geometric mean of the tokens' norms, one a layer.
-        sketch: a projection of the states, [layers][size].
+        sketch: a projection of the states, one row of numbers a layer.
         origin: see `Origin`.
     """
 

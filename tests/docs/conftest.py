@@ -1,0 +1,1 @@
+from tests.browser import browser, open_page  # noqa: F401

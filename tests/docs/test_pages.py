@@ -1,0 +1,128 @@
+"""Every code block of every page is run, and the checker that runs them finds what is wrong."""
+
+import pytest
+
+from tests.conftest import SMOLLM2
+from tests.docs.pages import ROOT, Page, PageError, blocks, environment, mismatch
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+#: The README names a model of the hub; these tests have the same one from a package.
+ENVIRONMENTS = {"README.md": {"PYTEST_LLM_MODEL": SMOLLM2}}
+
+#: Every block that is not run, by page, with its reason.
+NOT_RUN = []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_block_of_a_page(path, tmp_path, cache_dir):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    Page(path, folder, environment(cache_dir, **ENVIRONMENTS.get(path.name, {}))).run()
+
+
+def test_what_is_not_run_is_listed():
+    found = [(path.name, block.reason) for path in PAGES for block in blocks(path.read_text("utf-8")) if block.reason]
+    assert found == NOT_RUN
+
+
+@pytest.fixture
+def check(tmp_path):
+    def run(text):
+        (tmp_path / "page.md").write_text(text, "utf-8")
+        folder = tmp_path / "project"
+        folder.mkdir(exist_ok=True)
+        Page(tmp_path / "page.md", folder, environment(tmp_path / "cache")).run()
+
+    return run
+
+
+GOOD = """
+# A page
+
+```python title="sub/hello.py"
+print("hello\\n" * 3 + "took 0.31 s")
+```
+
+```console
+$ python sub/hello.py
+hello
+...
+took 12 s
+$ false
+$ echo one \\
+two; exit 3
+one t...
+```
+
+```python
+assert open("sub/hello.py").read().startswith("print")
+```
+
+```python
+def test_it():
+    assert True
+```
+
+```yaml title=".github/workflows/x.yml"
+on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    steps:
+      - run: pytest --llm-report=r.html | tee log && pytest-llm review list
+```
+
+```console title="Not run: needs a person"
+$ pytest-llm review --web
+```
+"""
+
+
+def test_a_page_that_is_right(check):
+    check(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("took 12 s", "took 12 hours", "nothing fits the line 'took 12 hours'"),
+        ("...\ntook 12 s\n", "", "nothing fits the line '(the end)'"),
+        ("$ false", "$ false\nmore", "nothing fits the line 'more'"),
+        ('startswith("print")', 'startswith("no")', "AssertionError"),
+        ("assert True", "assert False", "1 failed"),
+        ("on: push", "on: {push: [}", "no yaml"),
+        ("runs-on: ubuntu-latest", "runs-in: ubuntu-latest", "runs-on"),
+        ("--llm-report=r.html", "--llm-rapport=r.html", "unrecognized arguments: --llm-rapport"),
+        ("review list", "review burn", "pytest-llm does not take: pytest-llm review burn"),
+        ("review --web", "review --wob", "pytest-llm does not take: pytest-llm review --wob"),
+        ("sub/hello.py\"", "../hello.py\"", "outside the page's folder"),
+        ("```console\n", "```\n", "what is a block of no language"),
+        ("# A page", "    a block by indentation", "by indentation"),
+    ],
+)  # fmt: skip
+def test_a_page_that_is_wrong(check, right, wrong, said):
+    assert right in GOOD
+    with pytest.raises(PageError) as raised:
+        check(GOOD.replace(right, wrong, 1))
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "at"),
+    [
+        ("", "", None),
+        ("", "a", 0),
+        ("a", "a", None),
+        ("a\n...", "a", None),
+        ("...\nb\n...\nb", "b\nb", None),
+        ("...\nb\n...\nb", "a\nb", 3),
+        ("...\nb", "a\nb\nc", 2),
+        ("1 passed in 0.1s", "1 passed in 71.04s (0:01:11)", None),
+        ("== x ==", "=== x ===", 0),
+        ("===== x =====", "======= x =======", None),
+        ("value 2.9...", "value 2.90923", None),
+        ("a.c", "abc", 0),
+    ],
+)
+def test_matching(expected, actual, at):
+    assert mismatch(expected.splitlines(), actual.splitlines()) == at
