@@ -161,18 +161,38 @@ class Asker:
             claims.release(store, mine)
 
     def _engine_answers(self, missing: Mapping[str, Request], repeat: int) -> dict[str, Answer]:
-        digests, requests = list(missing), [request.repeated(repeat) for request in missing.values()]
+        places = [(digest, repeat) for digest in missing]
+        places += self._ahead(missing, repeat)
+        requests = [missing[digest].repeated(number) for digest, number in places]
         answers: dict[str, Answer] = {}
         with self._loader.engine(self, len(requests)) as (engine, advance):
             for index, answer in engine.answer(requests):
                 advance()
-                answers[digests[index]] = answer
+                digest, number = places[index]
+                if number == repeat:
+                    answers[digest] = answer
                 if self._loader.settings.cache != "off":
-                    self._loader.store.put(self.identity, self.weights.source, [(digests[index], answer)], repeat)
+                    self._loader.store.put(self.identity, self.weights.source, [(digest, answer)], number)
             self._use().load_seconds = self._loader.load_seconds(self, engine)
-        self._use().computed += len(answers)
+        self._use().computed += len(places)
+        self._use().ahead += len(places) - len(answers)
         self._loader.refreshed.update(self._mark(digest, repeat) for digest in answers)
         return answers
+
+    def _ahead(self, missing: Mapping[str, Request], repeat: int) -> list[tuple[str, int]]:
+        """Return digests and repeats to compute along with ``repeat``: those that the running test will come to.
+
+        One batch of ten answers takes little longer than one answer. Where a test stops before, it has them next time.
+        """
+        run, settings = record.current(), self._loader.settings
+        if run is None or settings.cache != "use" or settings.prefetch == "off" or settings.batch_size == 1:
+            return []
+        sampled = [digest for digest, request in missing.items() if request.sampled]
+        found: list[tuple[str, int]] = []
+        for number in range(repeat + 1, repeat + 1 + run.ahead):
+            known = self._loader.store.has(self.identity_digest, sampled, number)
+            found += [(digest, number) for digest in sampled if digest not in known]
+        return found
 
     def _use(self) -> record.ModelUse:
         run = record.current()

@@ -78,7 +78,8 @@ class RunRecord:
     tests that passed, ``collected`` of those that were selected; ``filtered`` says that others were not.
     ``asked`` holds what models were asked, ``tests`` how each test came out. ``obsolete`` are goldens that a complete
     run did not use, ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test that runs now, and
-    ``details`` what its failing assertion had no room for. ``repeat`` counts the runs of that test's body from 0.
+    ``details`` what its failing assertion had no room for. ``repeat`` counts the runs of that test's body from 0, of
+    which ``ahead`` more will come if all goes well.
     ``watch`` takes what its checks measure while it is being calibrated; ``observations`` are what it took, as data.
     """
 
@@ -94,6 +95,7 @@ class RunRecord:
     obsolete_baselines: int = 0
     nodeid: str = ""
     repeat: int = 0
+    ahead: int = 0
     watch: Watch | None = None
     observations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     details: list[str] = dataclasses.field(default_factory=list)

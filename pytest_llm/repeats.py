@@ -82,13 +82,13 @@ def inside(item: pytest.Function) -> bool:
     return item.stash.get(_INSIDE, False)
 
 
-def run_body(item: pytest.Function, run: RunRecord, repeat: int) -> BaseException | None:
-    """Run the test's body once, as the ``repeat``-th answer; return the assertion that failed.
+def run_body(item: pytest.Function, run: RunRecord, repeat: int, ahead: int = 0) -> BaseException | None:
+    """Run the test's body once, as the ``repeat``-th answer, ``ahead`` more to come; return the assertion that failed.
 
     It goes through pytest's hook again, so that what other plugins put around a test is put around each repeat.
     """
     item.stash[_INSIDE] = True
-    run.repeat = repeat
+    run.repeat, run.ahead = repeat, ahead
     try:
         item.ihook.pytest_pyfunc_call(pyfuncitem=item)
     except pytest.xfail.Exception:  # a kind of failure to pytest, but said by the test, not about an answer
@@ -96,7 +96,7 @@ def run_body(item: pytest.Function, run: RunRecord, repeat: int) -> BaseExceptio
     except FAILURES as failure:
         return failure
     finally:
-        run.repeat = 0
+        run.repeat = run.ahead = 0
         del item.stash[_INSIDE]
     return None
 
@@ -115,8 +115,10 @@ def repeat(item: pytest.Function, run: RunRecord, asked: Repeat) -> None:
     while len(results) < asked.n:
         # What is asserted inside one repeat is evidence for the verdict on all of them, not a verdict of the run.
         del run.verdicts[seen[0] :], run.details[seen[1] :]
+        done, successes = len(results), sum(result is None for result in results)
+        left = asked.needed - successes if asked.stop_early else asked.n - done
         try:
-            results.append(run_body(item, run, len(results)))
+            results.append(run_body(item, run, done, left - 1))
         except Exception as error:
             run.details.append(_interrupted(error, len(results), asked.n))
             raise

@@ -42,7 +42,7 @@ def test_each_repeat_has_an_answer_of_its_own_and_keeps_it(pytester, gpt2):
     first.assert_outcomes(passed=2)
     assert len(set(answers(first))) >= 5
     # 6 repeats ask 2 different prompts, the one of them twice; the greedy one is computed once.
-    first.stdout.fnmatch_lines(["model     gpt2 * 21 answers: 8 from the store, 13 computed; *"])
+    first.stdout.fnmatch_lines(["model     gpt2 * 21 answers: 8 from the store, 13 computed (10 ahead); *"])
     second = pytester.runpytest(*RUN, "-rP")
     second.stdout.fnmatch_lines(["model     gpt2 * 21 answers: 21 from the store, 0 computed; *"])
     third = pytester.runpytest(*RUN, "-rP", "--llm-cache=off", "--llm-batch-size=1")

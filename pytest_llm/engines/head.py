@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 #: Positions whose logits exist at one time: [CHUNK, vocabulary] in float32 is the largest array of scoring.
 CHUNK = 128
+#: Positions and tokens of a vocabulary in one product, where logits need not exist side by side.
+TILE = (2048, 1024)
 
 
 class Head:
@@ -42,6 +44,22 @@ class Head:
             logits = self._model(**inputs).logits[rows, columns]
         for start in range(0, len(logits), CHUNK):
             yield _widen(logits[start : start + CHUNK])
+
+    def parts(self, inputs: Mapping[str, Any], rows: Any, columns: Any) -> Iterator[tuple[Any, list[Any]]] | None:
+        """Yield inputs of the output layer [n, H] at the positions, in order, and its weights, cut by vocabulary.
+
+        ``None`` where logits are more than a product of the two (a bias, soft capping), or rounded more. A product of
+        parts stays within the caches of a CPU, where one of `CHUNK` positions with the whole vocabulary does not.
+        """
+        import torch
+
+        way = self._way or self._find_way(inputs)
+        plain = type(self._layer) is torch.nn.Linear and self._layer.bias is None and not self._layer._forward_hooks
+        if way != "layer" or not plain or self._layer.weight.dtype.itemsize < 4:
+            return None
+        hidden, _ = self._run(inputs, rows, columns, feed=1)
+        weights = self._layer.weight.split(TILE[1])
+        return ((part, weights) for part in hidden.split(TILE[0]))
 
     @property
     def layerwise(self) -> bool:

@@ -129,8 +129,14 @@ def forward(
     index = torch.tensor(where, device=engine.model.device)
     scored: list[Scored] = []
     with torch.no_grad(), quiet():
-        for logits in engine.head.logits(inputs, index[:, 0], index[:, 1], apart=bool(bucket)):
-            scored += _score(logits, index[len(scored) : len(scored) + len(logits), 2], top_k)
+        rows, columns, targets = index.unbind(1)
+        parts = None if top_k or bucket else engine.head.parts(inputs, rows, columns)
+        if parts is not None:
+            for hidden, weights in parts:
+                scored += _score_parts(hidden, weights, targets[len(scored) : len(scored) + len(hidden)])
+        else:
+            for logits in engine.head.logits(inputs, rows, columns, apart=bool(bucket)):
+                scored += _score(logits, targets[len(scored) : len(scored) + len(logits)], top_k)
     results = iter(scored)
     return [[next(results) for _ in row.targets] for row in batch]
 
@@ -145,15 +151,39 @@ def _score(logits: Any, targets: Any, top_k: int) -> list[Scored]:
     values, ids = logits.topk(min(top_k, logits.shape[-1]), dim=-1)
     # logsumexp in place: nothing as large as the logits is made once more.
     total = highest + logits.sub_(highest[:, None]).exp_().sum(-1).log_()
-    logprobs = (chosen - total).tolist()
-    if any(x != x for x in logprobs):
-        raise LLMError("the model's output is not a number (NaN): its weights are damaged, or its dtype overflows")
+    logprobs = _checked(chosen - total)
     best = (chosen == highest).tolist()
     tops: list[list[tuple[int, float]]] = [[] for _ in best]
     if top_k:
         values = values - total[:, None]
         tops = [list(zip(*pair, strict=True)) for pair in zip(ids.tolist(), values.tolist(), strict=True)]
     return [Scored(*one) for one in zip(logprobs, best, tops, strict=True)]
+
+
+def _score_parts(hidden: Any, weights: Sequence[Any], targets: Any) -> list[Scored]:
+    """Score positions [n, H] against a vocabulary in parts: a logsumexp kept up from part to part (Milakov 2018)."""
+    import torch
+
+    highest = torch.full_like(hidden[:, 0], -torch.inf)
+    total, chosen = torch.zeros_like(highest), torch.zeros_like(highest)
+    start = 0
+    for weight in weights:
+        logits = torch.nn.functional.linear(hidden, weight)
+        before, highest = highest, torch.maximum(highest, logits.amax(-1))
+        here = (targets >= start) & (targets < start + len(weight))
+        found = logits.gather(1, (targets - start).clamp(0, len(weight) - 1)[:, None])[:, 0]
+        chosen = torch.where(here, found, chosen)
+        total = total * (before - highest).exp() + logits.sub_(highest[:, None]).exp_().sum(-1)
+        start += len(weight)
+    logprobs = _checked(chosen - (highest + total.log()))
+    return [Scored(*one, []) for one in zip(logprobs, (chosen == highest).tolist(), strict=True)]
+
+
+def _checked(logprobs: Any) -> list[float]:
+    found: list[float] = logprobs.tolist()
+    if any(x != x for x in found):
+        raise LLMError("the model's output is not a number (NaN): its weights are damaged, or its dtype overflows")
+    return found
 
 
 def collect(

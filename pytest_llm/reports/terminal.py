@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pytest_llm.reports.gates import gate_rows
 from pytest_llm.reports.text import shorten, visible
 from pytest_llm.verdicts import DRIFT_STATUSES, Verdict
 
 if TYPE_CHECKING:
-    import pytest
-
     from pytest_llm.options import Settings
     from pytest_llm.record import ModelUse, RunRecord
 
@@ -66,6 +66,12 @@ def _next_steps(
     if run.obsolete_baselines:
         what = _count(run.obsolete_baselines, "baseline that no test checks is", "baselines that no test checks are")
         _line(reporter, "next", f"{what} obsolete: pytest-llm prune")
+    spread = reporter.config.getoption("dist", "no")
+    if len(run.models) > 1 and spread in ("load", "worksteal"):
+        # pytest-xdist up to 3.8 groups tests by an attribute that pytest no longer has from 9.2 on.
+        way, kept = ("loadgroup", "model") if hasattr(pytest.Item, "_nodeid") else ("loadfile", "file")
+        what = f"{len(run.models)} models may be in every worker: --dist {way} keeps the tests of one {kept} together"
+        _line(reporter, "next", what)
 
 
 def _count(n: int, one: str, many: str) -> str:

@@ -57,9 +57,9 @@ class OutputStore:
         keys = {answer_key(identity, request, repeat): request for request in requests}
         return {keys[key]: json.loads(text) for key, text in self._select("key, answer", list(keys))}
 
-    def has(self, identity: str, requests: Sequence[str]) -> set[str]:
+    def has(self, identity: str, requests: Sequence[str], repeat: int = 0) -> set[str]:
         """Return which request digests have an answer, without reading the answers."""
-        keys = {answer_key(identity, request): request for request in requests}
+        keys = {answer_key(identity, request, repeat): request for request in requests}
         return {keys[key] for (key,) in self._select("key", list(keys))}
 
     def put(

@@ -13,7 +13,7 @@ import sys
 from tests.benchmarks.timing import WORK, Figure
 
 #: Parts that give figures, and how often each runs: long ones less.
-PARTS = {"unused": 7, "warm": 5, "gguf": 5, "scoring": 5, "memory": 1, "cold": 3, "lm_eval": 1, "growth": 1}
+PARTS = {"unused": 7, "warm": 5, "gguf": 5, "scoring": 5, "memory": 3, "cold": 3, "lm_eval": 1, "growth": 1}
 #: Parts that print their own tables and return an exit status.
 TABLES = ("bench_gates", "sensitivity")
 

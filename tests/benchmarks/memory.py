@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+import shutil
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
 
-from tests.benchmarks.timing import ROOT, Figure, environment, smollm2
+from tests.benchmarks.timing import ROOT, WORK, Figure, environment, pytest_run, smollm2
 
 _WORKERS = 4
 _HEAD = """
 import resource, sys
 from pathlib import Path
-import torch, transformers
+import torch
 from pytest_llm.engines.local import LocalEngine
-from pytest_llm.requests import Generate, Loss
 from pytest_llm.weights.spec import ModelSpec
 
 def kilobytes(file, name):
@@ -23,20 +25,36 @@ def kilobytes(file, name):
 torch.set_num_threads(1)
 engine = LocalEngine(Path(sys.argv[1]), ModelSpec("smollm2", device="cpu"))
 """
-#: Two lines from the outside pace it: all have read their baseline, all have computed.
+#: A suite that every worker runs with a prompt of its own, so that each needs the weights, and holds until all have them.
 _SHARE = """
-# All code is run once on a model of nothing, so that only the weights are left to come.
-sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
-         "num_key_value_heads": 1, "head_dim": 8}
-small = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(sys.argv[1], **sizes))
-small.generate(torch.arange(4)[None], max_new_tokens=2), engine.tokenizer
-def say(x):
-    print(x, flush=True); sys.stdin.readline()
-before = kilobytes("/proc/self/smaps_rollup", "Pss:")
-say(0)
-list(engine.answer([Generate("The capital of France is", max_new_tokens=4)]))
-say(1)
-print(kilobytes("/proc/self/smaps_rollup", "Pss:") - before, flush=True); sys.stdin.readline()
+import os, time
+from pathlib import Path
+
+def test_weights(llm, llm_loader):
+    llm.generate(f"Worker {os.getpid()} says", max_new_tokens=4)
+    here, count = Path(__file__).parent, int(os.environ["BENCH_WORKERS"])
+    (here / f"{os.getpid()}.ready").touch()
+    while len(list(here.glob("*.ready"))) < count:
+        time.sleep(0.05)
+    (engine, _), = llm_loader.pool._models.values()
+    (here / f"{os.getpid()}.kilobytes").write_text(str(kilobytes(engine.model)))
+    while len(list(here.glob("*.kilobytes"))) < count:
+        time.sleep(0.05)
+
+def kilobytes(model):
+    # What the kernel charges this process for the mapped file, and all parameters that lie elsewhere, in full.
+    mapped, total, ours = [], 0, False
+    for line in open("/proc/self/smaps"):
+        head = line.split()
+        if "-" in head[0]:
+            ours = line.rstrip().endswith(".safetensors")
+            if ours:
+                mapped.append([int(end, 16) for end in head[0].split("-")])
+        elif ours and head[0] == "Pss:":
+            total += int(head[1])
+    elsewhere = {p.data_ptr(): p.nbytes for p in (*model.parameters(), *model.buffers())
+                 if not any(a <= p.data_ptr() < b for a, b in mapped)}
+    return total + sum(elsewhere.values()) // 1024
 """
 _SCORE = """
 engine.tokenizer
@@ -60,34 +78,33 @@ def run(runs: int) -> Iterator[Figure]:
     if sys.platform != "linux":
         return
     folder = str(smollm2())
-    one, many = _pss(folder, 1), _pss(folder, _WORKERS)
-    note = f"{one / 1024:.0f} MiB in one process, {many / 1024:.0f} MiB in {_WORKERS} together"
-    yield Figure(
-        "memory", f"PSS that a model adds to {_WORKERS} processes, to one", many / one, "x", 1.2, False, 1, note
+    gc.collect()  # a model of another part that is still mapped here would share the memory that is counted
+    one, many = (
+        statistics.median(column)
+        for column in zip(*((_pss(folder, 1), _pss(folder, _WORKERS)) for _ in range(runs)), strict=True)
     )
-    ours, plain = (_score(folder, how) for how in ("ours", "plain"))
+    note = f"{one / 1024:.0f} MiB in one process, {many / 1024:.0f} MiB in {_WORKERS} workers together"
+    yield Figure(
+        "memory", f"PSS of the weights under -n {_WORKERS}, to one process", many / one, "x", 1.2, False, runs, note
+    )
+    ours, plain = (statistics.median(_score(folder, how) for _ in range(runs)) for how in ("ours", "plain"))
     note = f"{ours / 1024:.0f} MiB and {plain / 1024:.0f} MiB beyond the weights"
-    yield Figure("memory", "scoring 64 x 512 tokens, against model(**batch)", ours / plain, "x", 0.35, False, 1, note)
+    yield Figure(
+        "memory", "scoring 64 x 512 tokens, against model(**batch)", ours / plain, "x", 0.35, False, runs, note
+    )
 
 
 def _pss(folder: str, count: int) -> int:
-    """Return the kilobytes of proportional memory that ``count`` processes take more, together."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", _HEAD + _SHARE, folder],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment(),
-        )
-        for _ in range(count)
-    ]  # fmt: skip
-    said: list[int] = []
-    for _ in range(3):
-        said = [int(process.stdout.readline()) for process in processes]  # type: ignore[union-attr]
-        for process in processes:
-            process.stdin.write("\n")  # type: ignore[union-attr]
-            process.stdin.flush()  # type: ignore[union-attr]
-    for process in processes:
-        process.communicate()
-    return sum(said)
+    """Return the kilobytes of proportional memory of the weights in ``pytest -n count``; 1 is pytest without it."""
+    suite = WORK / "memory"
+    shutil.rmtree(suite, ignore_errors=True)
+    suite.mkdir(parents=True)
+    (suite / "pytest.ini").write_text("[pytest]\n")
+    (suite / "test_memory.py").write_text(_SHARE)
+    workers = ["-n", str(count), "--dist", "each"] if count > 1 else []
+    cache = {"PYTEST_LLM_CACHE_DIR": str(suite / "cache"), "BENCH_WORKERS": str(count)}
+    pytest_run(suite, f"--llm-model={folder}", *workers, **cache)
+    return sum(int(path.read_text()) for path in suite.glob("*.kilobytes"))
 
 
 def _score(folder: str, how: str) -> int:

@@ -271,3 +271,15 @@ def test_one_model_for_all_is_not_a_group(project):
     project.makepyfile(test_suite=GROUPS)
     result = project.runpytest_subprocess("-n2", "--dist=loadgroup", "--llm-model=model", "-rP")
     assert groups(result) == {"GROUP one", "GROUP two", "GROUP three mine"}
+
+
+def test_several_models_in_workers_bring_a_hint(project):
+    suite = 'import pytest\n\n@pytest.mark.parametrize("n", range(4))\n@pytest.mark.llm(model="{0}")\ndef test_{0}(llm, n):\n    llm.loss([f"cat {{n}}"])\n'
+    project.makepyfile(test_one=suite.format("model"), test_other=suite.format("other"))
+    hint = "*2 models may be in every worker: --dist load* keeps the tests of one * together"
+    files = ("test_one.py", "test_other.py")
+    project.runpytest_subprocess("-n2", *files).stdout.fnmatch_lines([hint])
+    for quiet in ((), ("-n2", "--dist=loadfile"), ("-n2", "--dist=loadgroup"), ("-n2", "--llm-model=model")):
+        result = project.runpytest_subprocess(*quiet, *files)
+        result.assert_outcomes(passed=8)
+        result.stdout.no_fnmatch_line("*may be in every worker*")
