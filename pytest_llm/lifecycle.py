@@ -256,6 +256,8 @@ def finish(session: pytest.Session) -> None:
         reporter = config.pluginmanager.get_plugin("terminalreporter")
         if stop and reporter is not None:
             reporter.ensure_newline()
+            if reporter._tw.width_of_current_line:  # under -q; the runner knows a command by where it stands
+                reporter._tw.line()
             reporter.write_line(stop)
 
 

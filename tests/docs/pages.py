@@ -239,7 +239,7 @@ def check_commands(script: str, folder: Path, environment: dict[str, str]) -> No
             empty = folder / ".nothing"
             empty.mkdir(exist_ok=True)
             call = ["make", "-n", "-C", str(ROOT), *words[1:]] if words[0] == "make" else [
-                "pytest", "--collect-only", "--rootdir=.", *(word for word in words[1:] if word.startswith("-"))
+                "pytest", "--collect-only", "--rootdir=.", *(word for word in words[1:] if not word.partition("::")[0].endswith(".py"))
             ]  # fmt: skip
             done = subprocess.run(call, cwd=empty, env=environment, capture_output=True, text=True, check=False)
             if done.returncode not in (0, 5):  # 5: nothing to collect

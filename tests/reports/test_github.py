@@ -65,6 +65,13 @@ def test_annotations_point_at_the_lines_and_the_summary_is_written(actions):
     )
 
 
+@pytest.mark.parametrize("flags", [["-q"], ["-qq"], ["-v"]])
+def test_however_much_is_shown_nobody_listens_to_what_a_test_printed(actions, flags):
+    result = actions.runpytest(*flags)
+    assert "::error file=x::injected" in result.outlines
+    assert [line for line in heard(result.outlines) if "injected" in line] == []
+
+
 def test_off_means_off(actions):
     result = actions.runpytest("--llm-github=off")
     assert not any(line.startswith(("::stop-commands", "::error file=test_report")) for line in result.outlines)
