@@ -25,6 +25,11 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return re.sub(r"<!-- table: (\w+)([^>]*?) -->", table, markdown)
 
 
+def on_post_page(output: str, **_: Any) -> str:
+    """Name the theme's dialog, for screen readers."""
+    return output.replace('role="dialog"', 'role="dialog" aria-label="Search"')
+
+
 def option_table() -> Iterator[str]:
     """Every option: as a flag, in the environment, in the ini file."""
     yield "| flag, environment, ini key | default | |"

@@ -129,7 +129,7 @@ class Page:
 
     def _command(self, command: str, expected: list[str]) -> None:
         code, output = self._shell(command)
-        actual = output.splitlines()
+        actual = output.rstrip().splitlines()
         at = mismatch(expected, actual)
         if at is not None:
             wanted = expected[at] if at < len(expected) else "(the end)"
