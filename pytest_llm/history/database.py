@@ -1,8 +1,8 @@
 """The database of runs: what every run record of a project held, kept when the record's file is long gone.
 
 One SQLite file beside the records, ``<cache>/runs/<hash of root>/history.sqlite``, in WAL mode. It has a table of what
-lists and trends need, and every record whole (compressed), for comparisons. pytest itself only writes its file; the
-commands take new files in, and so does the run whose file would push an old one out.
+lists and trends need, and every record whole (compressed), for comparisons. pytest itself only writes files, and packs
+the older ones; the commands take them in.
 """
 
 from __future__ import annotations
@@ -69,15 +69,16 @@ class History:
             db.execute("BEGIN IMMEDIATE")
             return sum(self._insert(db, rows, data) for rows, data in prepared)
 
-    def take_in(self, paths: Iterable[Path] | None = None) -> list[Path]:
-        """Take in the record files that pytest left (by default, all of the folder) and are not here yet.
+    def take_in(self) -> list[Path]:
+        """Take in the record files that pytest left and are not here yet. Packed ones are removed when they are here.
 
         Returns:
-            Those that are no run records. They stay where they are, and so does everything else.
+            Those that are no run records. They stay where they are.
         """
-        found = sorted(self.folder.glob("*.json")) if paths is None else list(paths)
+        packed = sorted((self.folder / runfile.PACKED).glob("*.json.gz"))
+        found = [*packed, *sorted(self.folder.glob("*.json"))]
         known = self.ids() if found else set()
-        new = [path for path in found if path.stem not in known]
+        new = [path for path in found if path.name.partition(".")[0] not in known]
         bad: list[Path] = []
         for start in range(0, len(new), _BATCH):
             good = []
@@ -90,6 +91,9 @@ class History:
                     if path.exists():  # else another process took it in, and pruned it
                         bad.append(path)
             self.add(good)
+        for path in packed:
+            if path not in bad:
+                path.unlink(missing_ok=True)
         return bad
 
     def ids(self) -> set[str]:

@@ -6,6 +6,7 @@ and, with ``--llm-record=PATH``, at PATH too.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import environment
-from pytest_llm.errors import InvalidInputError, LLMError
+from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import path_tag, shown_path, write_atomic
 from pytest_llm.history import git
 
@@ -28,12 +29,15 @@ if TYPE_CHECKING:
 SCHEMA = 1
 #: Records kept for a project: the newest ones.
 KEPT = 100
+#: The folder, beside the records, of older ones that wait for the history.
+PACKED = "packed"
 #: Characters of one text in a record.
 MAX_TEXT = 20_000
 
 _FIELDS = frozenset({"id", "started", "git", "environment", "settings", "models", "requests", "tests", "verdicts"})
 _SETTINGS = ("update", "cache", "offline", "logprob_margin", "alpha", "power", "correction", "strict_gates")
 _VERSIONS = ("pytest-llm-regression", "pytest", "torch", "transformers", "evaluate", "sacrebleu")
+_OURS = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{8}\.json")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -73,25 +77,23 @@ def runs_folder(cache_dir: Path, root: Path) -> Path:
 
 
 def keep(data: dict[str, Any], settings: Settings) -> Path:
-    """Write the document into the cache, move the oldest ones beyond `KEPT` to the history, and return its path."""
+    """Write the document into the cache, pack the oldest ones beyond `KEPT`, and return its path."""
     folder = runs_folder(settings.cache_dir, settings.root)
     path = folder / f"{data['id']}.json"
     write(data, path)
-    surplus = sorted(folder.glob("*.json"))[:-KEPT]  # an id starts with its time
-    if surplus:
-        from pytest_llm.history.database import History
-
-        history = History(folder)
-        try:
-            kept = history.take_in(surplus)
-        except LLMError:
-            return path  # a history that cannot be used: its commands say so, and until then every file stays
-        finally:
-            history.close()
-        for old in surplus:
-            if old not in kept:  # what is no record, or a newer version's, is not ours to remove
-                old.unlink(missing_ok=True)
+    names = sorted(name for name in os.listdir(folder) if _OURS.fullmatch(name))  # noqa: PTH208
+    for name in names[:-KEPT]:  # an id starts with its time
+        with contextlib.suppress(OSError):  # another run packed it; or the disk is full, and it stays
+            _pack(folder / name)
     return path
+
+
+def _pack(path: Path) -> None:
+    """Put a record aside, compressed, until the history takes it in: what does that takes longer than a run should."""
+    import gzip
+
+    write_atomic(path.parent / PACKED / f"{path.name}.gz", gzip.compress(path.read_bytes(), 1, mtime=0))
+    path.unlink()
 
 
 def write(data: dict[str, Any], path: Path) -> None:
@@ -107,17 +109,29 @@ def read(path: Path) -> dict[str, Any]:
         InvalidInputError: no such file, not a run record, or one that a newer version wrote.
     """
     try:
-        data = json.loads(path.read_text("utf-8"))
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"{path}: the run record cannot be read: {error.strerror}") from None
+    try:
+        data = json.loads(_unpacked(raw) if path.suffix == ".gz" else raw.decode("utf-8"))
         schema = data["schema"]
         if not isinstance(schema, int) or not data.keys() >= _FIELDS:
             raise TypeError("not the fields of a run record")
-    except OSError as error:
-        raise InvalidInputError(f"{path}: the run record cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(f"{path}: this is no run record ({error!r})") from None
     if schema > SCHEMA:
         raise InvalidInputError(f"{path}: a newer pytest_llm wrote this record (schema {schema}): upgrade")
     return dict(data)
+
+
+def _unpacked(raw: bytes) -> str:
+    import gzip
+    import zlib
+
+    try:
+        return gzip.decompress(raw).decode("utf-8")
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"it is packed and damaged: {error}") from None
 
 
 def latest(cache_dir: Path, root: Path) -> Path | None:

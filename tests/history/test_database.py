@@ -1,7 +1,6 @@
 """The database: what goes in comes out, once; nothing is lost."""
 
 import json
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -76,30 +75,47 @@ def test_files_are_taken_in_and_what_is_no_record_stays(project, history):
     assert len(list(folder.glob("*.json"))) == 4
 
 
-def test_a_run_moves_old_records_to_the_history_before_it_removes_them(pytester, cache_dir):
+def test_a_run_packs_old_records_for_the_history(pytester, cache_dir):
     pytester.makepyfile("def test_a(llm_baseline): llm_baseline.check('loss', 1.5, margin=0)")
     pytester.runpytest("--llm-update=new").assert_outcomes(passed=1)
     (first,) = cache_dir.glob("runs/*/*.json")
-    assert not (first.parent / "history.sqlite").exists()
     data = json.loads(first.read_text())
     ids = [f"20200101T{i:09d}Z-00000000" for i in range(runfile.KEPT + 3)]
     for id in ids:
         runfile.write({**data, "id": id}, first.parent / f"{id}.json")
-    alien = first.parent / "20200101T000000000Z-ffffffff.json"
-    alien.write_text("{}")
+    aliens = [first.parent / "20200101.json", first.parent / "20200101T000000000Z-ffffffff.json"]
+    for alien in aliens:
+        alien.write_text("{}")
     pytester.runpytest().assert_outcomes(passed=1)
-    left = {path.stem for path in first.parent.glob("*.json")} - {alien.stem}
+    left = {path.stem for path in first.parent.glob("*.json")} - {aliens[0].stem}
     assert len(left) == runfile.KEPT
-    assert alien.exists()  # it is nobody's record: not ours to remove
+    assert aliens[0].exists()  # nothing that we would have written: not ours to move
+    packed = {path.name.partition(".")[0] for path in (first.parent / "packed").glob("*.json.gz")}
+    assert packed == {*ids, aliens[1].stem} - left
+    assert not (first.parent / "history.sqlite").exists()
     history = History(first.parent)
-    assert history.ids() == set(ids) - left
-    history.take_in()
+    bad = history.take_in()
+    assert {path.name.partition(".")[0] for path in bad} == {aliens[0].stem, aliens[1].stem}
     assert len(history.ids()) == len(ids) + 2
+    assert list((first.parent / "packed").iterdir()) == [path for path in bad if path.suffix == ".gz"]
+    assert history.take_in() == bad
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[:-20], lambda raw: b"no gzip", lambda raw: raw[:30] + b"x" * 9])
+def test_a_packed_record_that_is_damaged_stays(project, history, damage):
+    folder = project(record(0))
+    (path,) = folder.glob("*.json")
+    runfile._pack(path)
+    (packed,) = (folder / "packed").iterdir()
+    packed.write_bytes(damage(packed.read_bytes()))
+    assert History(folder).take_in() == [packed]
+    assert packed.exists()
 
 
 @pytest.mark.parametrize("damage", ["corrupt", "newer"])
-def test_a_database_that_cannot_be_used_loses_nothing(pytester, project, command, damage, monkeypatch):
-    folder = project(*(record(i) for i in range(runfile.KEPT + 1)))
+def test_a_database_that_cannot_be_used_loses_nothing(project, command, damage):
+    folder = project(record(0), record(1))
+    runfile._pack(min(folder.glob("*.json")))
     path = folder / "history.sqlite"
     if damage == "corrupt":
         path.write_bytes(b"no database" * 1000)
@@ -112,14 +128,8 @@ def test_a_database_that_cannot_be_used_loses_nothing(pytester, project, command
     assert (code, out) == (2, "")
     assert "file is not a database" in err if damage == "corrupt" else "newer pytest_llm wrote it (schema 99" in err
     assert "Nothing was changed" in err
-    # A run goes on, and keeps every file that it would have moved.
-    monkeypatch.chdir(pytester.path)
-    shutil.copytree(folder, runfile.runs_folder(folder.parent.parent, pytester.path))
-    pytester.makepyfile("def test_a(llm_baseline): llm_baseline.check('loss', 1.5, margin=0)")
-    pytester.runpytest("--llm-update=new").assert_outcomes(passed=1)
-    kept = runfile.runs_folder(folder.parent.parent, pytester.path)
-    assert len(list(kept.glob("*.json"))) == runfile.KEPT + 2
-    assert path.read_bytes() == (kept / "history.sqlite").read_bytes() == before
+    assert path.read_bytes() == before
+    assert [p.suffix for p in sorted(folder.rglob("2*"))] == [".json", ".gz"]
 
 
 def test_processes_that_take_in_at_once(project):
