@@ -129,7 +129,7 @@ def _kind(field: dict[str, Any]) -> str:
 
 
 def _code(text: str) -> str:
-    return f"`{text.replace('|', chr(92) + '|')}`"
+    return f"`{text}`"
 
 
 def _cell(text: str) -> str:

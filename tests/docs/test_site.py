@@ -74,12 +74,12 @@ def test_every_argument_of_every_command_is_there(site):
             for child in group.choices.values():
                 walk(child)
         if not groups:
-            for flag in set(re.findall(r"^  (?:-\w, )?(--[a-z][\w-]*)", parser.format_help(), re.MULTILINE)):
+            for flag in set(re.findall(r"^  (?:-\w, )?(--[a-z][\w-]*)", parser.format_help(), re.MULTILINE)) - {"--help"}:
                 seen += 1
                 assert f"<code>{flag}" in by_command[parser.prog], (parser.prog, flag)
 
     walk(command_line())
-    assert seen > 40
+    assert seen > 30
 
 
 def test_every_public_name_is_there(site):
@@ -108,7 +108,8 @@ def test_search_finds_a_page(open_page, address):
     from playwright.sync_api import expect
 
     page = open_page(f"{address}/index.html")
-    page.get_by_role("textbox", name="Search").fill("calibrate")
+    page.get_by_role("textbox", name="Search").click()
+    page.keyboard.type("calibrate")
     found = page.locator(".md-search-result__link", has_text="Calibration").first
     expect(found).to_be_visible()
     found.click()
