@@ -74,7 +74,9 @@ def test_every_argument_of_every_command_is_there(site):
             for child in group.choices.values():
                 walk(child)
         if not groups:
-            for flag in set(re.findall(r"^  (?:-\w, )?(--[a-z][\w-]*)", parser.format_help(), re.MULTILINE)) - {"--help"}:
+            for flag in set(re.findall(r"^  (?:-\w, )?(--[a-z][\w-]*)", parser.format_help(), re.MULTILINE)) - {
+                "--help"
+            }:
                 seen += 1
                 assert f"<code>{flag}" in by_command[parser.prog], (parser.prog, flag)
 
