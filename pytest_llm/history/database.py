@@ -7,22 +7,20 @@ the older ones; the commands take them in.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError, LLMError
-from pytest_llm.files import locked
 from pytest_llm.history import runfile
 from pytest_llm.history.rows import Run, of_record
+from pytest_llm.sqlitefile import SqliteFile
 
 NAME = "history.sqlite"
 
-_SCHEMA = 1
 #: Record files taken in with one transaction.
 _BATCH = 50
 _TABLES = """
@@ -47,13 +45,19 @@ CREATE INDEX IF NOT EXISTS goldens ON verdicts (run, nodeid, status) WHERE kind 
 _RUN = 'number, id, started, seconds, exit_status, filtered, "commit", branch, dirty, counts, models, environment'
 
 
-class History:
+class History(SqliteFile):
     """The runs of one project, newest last where they are listed. Opened on first use."""
 
+    WHAT = "history"
+    CURE = (
+        "Nothing was changed. If it is damaged, move it away: a new one is made of the records still there, and of "
+        "what 'pytest-llm import' brings back"
+    )
+    TABLES = _TABLES
+
     def __init__(self, folder: Path) -> None:
+        super().__init__(folder / NAME)
         self.folder = folder
-        self.path = folder / NAME
-        self._connection: sqlite3.Connection | None = None
 
     def add(self, records: Iterable[dict[str, Any]]) -> int:
         """Take records in, all of them or none, and return how many were new.
@@ -65,8 +69,7 @@ class History:
             LLMError: the database cannot be used.
         """
         prepared = [(of_record(data), data) for data in records]
-        with self._using() as db, db:
-            db.execute("BEGIN IMMEDIATE")
+        with self.writing() as db:
             return sum(self._insert(db, rows, data) for rows, data in prepared)
 
     def take_in(self) -> list[Path]:
@@ -98,12 +101,12 @@ class History:
 
     def ids(self) -> set[str]:
         """Return the ids of all runs."""
-        with self._using() as db:
+        with self.reading() as db:
             return {id for (id,) in db.execute("SELECT id FROM runs")}
 
     def runs(self, *, branch: str | None = None, model: str | None = None, limit: int | None = None) -> list[Run]:
         """Return the newest ``limit`` runs of a branch, with a model whose name or digest has ``model`` in it."""
-        with self._using() as db:
+        with self.reading() as db:
             where, values = ("WHERE branch = ?", (branch,)) if branch is not None else ("", ())
             found = []
             for row in db.execute(f"SELECT {_RUN} FROM runs {where} ORDER BY id DESC", values):
@@ -116,7 +119,7 @@ class History:
 
     def select(self, query: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
         """Return what a query of the tables gives."""
-        with self._using() as db:
+        with self.reading() as db:
             return db.execute(query, tuple(values)).fetchall()
 
     def record(self, run: Run) -> dict[str, Any]:
@@ -132,9 +135,8 @@ class History:
 
         Their files go first, or the next command would take them in again.
         """
-        with self._using() as db:
-            with db:
-                db.execute("BEGIN IMMEDIATE")
+        with self.reading() as db:
+            with self.writing():
                 old = db.execute("SELECT number, id FROM runs ORDER BY id DESC LIMIT -1 OFFSET ?", (keep,)).fetchall()
                 for number, id in old:
                     (self.folder / f"{id}.json").unlink(missing_ok=True)
@@ -143,12 +145,6 @@ class History:
                     db.execute("DELETE FROM runs WHERE number = ?", (number,))
             db.execute("VACUUM")
         return len(old)
-
-    def close(self) -> None:
-        """Close the file; the next use opens it again."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
     def _insert(self, db: sqlite3.Connection, rows: Any, data: dict[str, Any]) -> bool:
         done = db.execute(f"INSERT OR IGNORE INTO runs ({_RUN}) VALUES (NULL{', ?' * len(rows.run)})", rows.run)
@@ -162,32 +158,3 @@ class History:
             "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", [(number, *row) for row in rows.verdicts]
         )
         return True
-
-    @contextlib.contextmanager
-    def _using(self) -> Iterator[sqlite3.Connection]:
-        try:
-            if self._connection is None:
-                self._connection = self._connect()
-            yield self._connection
-        except (sqlite3.Error, OSError) as error:
-            raise LLMError(
-                f"the history {self.path} cannot be used: {error}. Nothing was changed. If it is damaged, move it "
-                "away: a new one is made of the records still there, and of what 'pytest-llm import' brings back"
-            ) from error
-
-    def _connect(self) -> sqlite3.Connection:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self.path, timeout=60.0)
-        try:
-            (schema,) = db.execute("PRAGMA user_version").fetchone()
-            if schema > _SCHEMA:
-                raise sqlite3.DatabaseError(f"a newer pytest_llm wrote it (schema {schema}, known {_SCHEMA}): upgrade")
-            if schema < _SCHEMA:
-                # Under a lock: the switch to WAL does not wait for another connection, whatever the timeout.
-                with locked(self.path.with_suffix(".lock")):
-                    db.execute("PRAGMA journal_mode=WAL")
-                    db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={_SCHEMA}; COMMIT;")
-        except BaseException:
-            db.close()
-            raise
-        return db

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_llm.errors import LLMError
-from pytest_llm.files import canonical_json, digest_of, locked
+from pytest_llm.files import canonical_json, digest_of
+from pytest_llm.sqlitefile import SqliteFile
 from pytest_llm.store.key import answer_key
 
 Answer = dict[str, Any]
 
-_SCHEMA = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (
     key BLOB PRIMARY KEY, request TEXT NOT NULL, identity TEXT NOT NULL, created REAL NOT NULL, answer TEXT NOT NULL
@@ -34,16 +31,23 @@ CREATE TABLE IF NOT EXISTS questions (request TEXT PRIMARY KEY, data TEXT NOT NU
 _CHUNK = 900
 
 
-class OutputStore:
+class OutputStore(SqliteFile):
     """Answers by key.
 
     Opened on first use. Several processes may read and write at once: an answer is written whole, and the
     last writer of one key wins, which is harmless as equal keys have equal answers.
     """
 
+    WHAT = "output store"
+    CURE = (
+        "Choose another folder with --llm-cache-dir, run without it (--llm-cache=off), or remove it with "
+        "'pytest-llm cache clear'"
+    )
+    SCHEMA = 2
+    TABLES = _TABLES
+
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "answers.sqlite"
-        self._connection: sqlite3.Connection | None = None
+        super().__init__(folder / "answers.sqlite")
         self._known: set[str] = set()
 
     def get(self, identity: str, requests: Sequence[str], repeat: int = 0) -> dict[str, Answer]:
@@ -136,12 +140,6 @@ class OutputStore:
         self._known.clear()
         return count
 
-    def close(self) -> None:
-        """Close the file; the next use opens it again."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
     def _select(self, columns: str, keys: list[bytes]) -> Iterator[tuple[Any, ...]]:
         with self.reading() as db:
             for start in range(0, len(keys), _CHUNK):
@@ -149,47 +147,6 @@ class OutputStore:
                 yield from db.execute(
                     f"SELECT {columns} FROM answers WHERE key IN ({','.join('?' * len(chunk))})", chunk
                 )
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """Give the database inside one transaction that no other process writes in."""
-        with self.reading() as db, db:
-            # At once, not at the first write: what is read inside must still hold when it is written upon.
-            db.execute("BEGIN IMMEDIATE")
-            yield db
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give the database.
-
-        Raises:
-            LLMError: it cannot be opened or used; the message says what to do.
-        """
-        try:
-            if self._connection is None:
-                self._connection = self._connect()
-            yield self._connection
-        except (sqlite3.Error, OSError) as error:
-            raise LLMError(
-                f"the output store {self.path} cannot be used: {error}. Choose another folder with "
-                "--llm-cache-dir, run without it (--llm-cache=off), or remove it with 'pytest-llm cache clear'"
-            ) from error
-
-    def _connect(self) -> sqlite3.Connection:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self.path, timeout=60.0)
-        (schema,) = db.execute("PRAGMA user_version").fetchone()
-        if schema > _SCHEMA:
-            db.close()
-            raise sqlite3.DatabaseError(f"a newer version of pytest_llm wrote it (schema {schema}, known {_SCHEMA})")
-        if schema < _SCHEMA:
-            # Under a lock: the switch to WAL does not wait for another connection, whatever the timeout.
-            with locked(self.path.with_suffix(".lock")):
-                db.execute("PRAGMA journal_mode=WAL")
-                db.executescript(f"{_TABLES} PRAGMA user_version={_SCHEMA};")
-        # Losing the last answers to a power cut costs their computation, not their truth.
-        db.execute("PRAGMA synchronous=NORMAL")
-        return db
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -157,7 +157,7 @@ def test_forgetting_removes_files_and_rows(project, history):
 
 def test_a_damaged_record_is_said(history):
     history.add([record(0)])
-    with history._using() as db, db:
+    with history.writing() as db:
         db.execute("UPDATE records SET data = x'00'")
     with pytest.raises(LLMError, match="is damaged"):
         history.record(history.runs()[0])

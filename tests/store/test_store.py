@@ -101,7 +101,7 @@ def test_a_corrupt_file_says_what_to_do(tmp_path):
 def test_a_newer_schema_is_left_alone(tmp_path):
     with sqlite3.connect(tmp_path / "answers.sqlite") as db:
         db.execute("PRAGMA user_version=99")
-    with pytest.raises(LLMError, match="newer version of pytest_llm"):
+    with pytest.raises(LLMError, match="newer pytest_llm wrote it"):
         OutputStore(tmp_path).get(IDENTITY, [ONE])
 
 

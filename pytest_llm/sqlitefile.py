@@ -1,0 +1,76 @@
+"""One SQLite file that several processes use: WAL mode, a numbered schema, errors that say what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from pytest_llm.errors import LLMError
+from pytest_llm.files import locked
+
+
+class SqliteFile:
+    """A database at ``path``, opened on first use. Subclasses say what is in it.
+
+    ``WHAT`` names it in errors and ``CURE`` ends them; ``TABLES`` creates what ``SCHEMA`` numbers, and brings an older
+    file up to it.
+    """
+
+    WHAT = ""
+    CURE = ""
+    SCHEMA = 1
+    TABLES = ""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection: sqlite3.Connection | None = None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give the database.
+
+        Raises:
+            LLMError: it cannot be opened or used; the message says what to do.
+        """
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+            yield self._connection
+        except (sqlite3.Error, OSError) as error:
+            raise LLMError(f"the {self.WHAT} {self.path} cannot be used: {error}. {self.CURE}") from error
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Give the database inside one transaction that no other process writes in."""
+        with self.reading() as db, db:
+            # At once, not at the first write: what is read inside must still hold when it is written upon.
+            db.execute("BEGIN IMMEDIATE")
+            yield db
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _connect(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(self.path, timeout=60.0)
+        try:
+            (schema,) = db.execute("PRAGMA user_version").fetchone()
+            if schema > self.SCHEMA:
+                known = f"schema {schema}, known {self.SCHEMA}"
+                raise sqlite3.DatabaseError(f"a newer pytest_llm wrote it ({known}): upgrade")
+            if schema < self.SCHEMA:
+                # Under a lock: the switch to WAL does not wait for another connection, whatever the timeout.
+                with locked(self.path.with_suffix(".lock")):
+                    db.execute("PRAGMA journal_mode=WAL")
+                    db.executescript(f"BEGIN IMMEDIATE; {self.TABLES} PRAGMA user_version={self.SCHEMA}; COMMIT;")
+            # Losing the last writes to a power cut costs the work of making them again, not their truth.
+            db.execute("PRAGMA synchronous=NORMAL")
+        except BaseException:
+            db.close()
+            raise
+        return db
