@@ -135,6 +135,9 @@ def test_a_page_that_is_wrong(check, right, wrong, said):
         ("== x ==", "=== x ===", 0),
         ("===== x =====", "======= x =======", None),
         ("value 2.9...", "value 2.90923", None),
+        ("value 2.90923   n 5", "value 2.90924   n 5", None),
+        ("value 2.90923   n 5", "value 2.94923   n 5", 0),
+        ("value 2.90923   n 5", "value 2.90923   n 6", 0),
         ("a.c", "abc", 0),
     ],
 )
