@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Be ready for what pytest-xdist's workers report."""
     lifecycle.control(session.config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Keep pytest out of the folders of goldens and baselines: it would look at each of a thousand files for tests."""
+    return True if collection_path.name in ("__llm_snapshots__", "__llm_baselines__") else None
 
 
 @pytest.hookimpl(tryfirst=True)

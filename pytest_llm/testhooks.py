@@ -11,6 +11,8 @@ from pytest_llm import lifecycle, repeats
 from pytest_llm.errors import LLMError
 from pytest_llm.reports.publish import note_phase
 
+#: What `repeats.terms` said at a test's set-up.
+_TERMS = pytest.StashKey[repeats.Repeat | None]()
 #: pytest cuts an assertion's explanation to eight lines or 640 characters; the last line says where the rest is.
 _EXPLANATION = 7, 500
 
@@ -30,7 +32,7 @@ def pytest_runtest_logfinish() -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Check a marker before fixtures cost time."""
-    repeats.terms(item)
+    item.stash[_TERMS] = repeats.terms(item)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -44,7 +46,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
 
         calibrate(pyfuncitem, pyfuncitem.config.stash[lifecycle.RECORD], runs)
         return True
-    asked = repeats.terms(pyfuncitem)
+    asked = pyfuncitem.stash.get(_TERMS, None)
     if asked is None:
         return None
     repeats.repeat(pyfuncitem, pyfuncitem.config.stash[lifecycle.RECORD], asked)

@@ -65,6 +65,15 @@ def test_a_fixture_asked_for_by_name_attends_to_the_test(pytester):
     assert [(t["nodeid"], t["outcome"]) for t in data["tests"]] == [(f"{pytester.path.name[:-1]}.py::test_a", "passed")]
 
 
+def test_pytest_does_not_look_for_tests_among_goldens(pytester):
+    pytester.makepyfile("def test_a(llm_snapshot): assert 'hello' == llm_snapshot")
+    pytester.runpytest_subprocess("--llm-update=new")
+    (folder,) = pytester.path.glob("__llm_snapshots__/*")
+    for place in (folder, pytester.mkdir("__llm_baselines__")):
+        (place / "test_stray.py").write_text("def test_stray(): pass")
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
 def test_the_public_names_are_there_and_lazy():
     code = (
         "import sys, pytest_llm\n"

@@ -10,7 +10,6 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden import jsontext
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Array
-from pytest_llm.requests import request_from_json, split_requests
 from pytest_llm.results import Generation
 from pytest_llm.verdicts import Evidence
 
@@ -261,6 +260,8 @@ def _changed(old: Any, new: Any, name: str = "") -> dict[str, tuple[Any, Any]]:
 
 def _spelled(request: dict[str, Any]) -> Any:
     """Return the request as it reads from a file, with fields a newer version added at their defaults."""
+    from pytest_llm.requests import request_from_json, split_requests
+
     request = jsontext.load(jsontext.dump(request))
     try:
         spelled = [request_from_json(one).to_json() for one in split_requests(request)]

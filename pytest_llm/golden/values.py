@@ -10,7 +10,6 @@ from typing import Any
 
 from pytest_llm.environment import device_type
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.requests import merge_requests
 from pytest_llm.results import Generation, Origin
 
 
@@ -124,7 +123,11 @@ def _origins(value: Any) -> Iterator[Origin]:
 def _fold(parts: list[dict[str, Any]]) -> dict[str, Any]:
     # Several answers to one request (num_return_sequences), or one model for all, say it once.
     first = parts[0]
-    return dict(first) if all(part == first for part in parts) else merge_requests(parts)
+    if all(part == first for part in parts):
+        return dict(first)
+    from pytest_llm.requests import merge_requests
+
+    return merge_requests(parts)
 
 
 def _portable(environment: Mapping[str, Any]) -> dict[str, Any]:

@@ -141,11 +141,14 @@ def latest(cache_dir: Path, root: Path) -> Path | None:
 
 def plain(value: Any) -> Any:
     """Return ``value`` as JSON can hold it: no NaN or infinity (named instead), no text longer than `MAX_TEXT`."""
+    kind = type(value)
+    if value is None or kind is bool or kind is int or (kind is str and len(value) <= MAX_TEXT):  # nearly all of it
+        return value
     if isinstance(value, str):
         text = str(value)
         return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… (+{len(text) - MAX_TEXT} characters)"
-    if value is None or isinstance(value, (bool, int)):
-        return value
+    if isinstance(value, int):
+        return int(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(float(value))
     if isinstance(value, dict):

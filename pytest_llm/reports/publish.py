@@ -22,9 +22,9 @@ MESSAGE = 2_000
 
 def note_phase(run: record.RunRecord, item: pytest.Item, report: pytest.TestReport) -> None:
     """Add one phase (set-up, call, tear-down) to the result of the test that runs."""
-    file, line, _ = item.location
     test = run.tests.get(run.nodeid)
     if test is None or report.when == "setup":  # a test that runs again starts anew
+        file, line, _ = item.location
         test = run.tests[run.nodeid] = record.TestResult("passed", 0.0, file.replace("\\", "/"), (line or 0) + 1)
     test.seconds = round(test.seconds + report.duration, 6)
     outcome = _outcome(report)
