@@ -208,7 +208,8 @@ def enter(item: pytest.Item) -> None:
     run = item.config.stash[RECORD]
     run.nodeid = plain_nodeid(item)
     item.stash[BEFORE] = len(run.verdicts)
-    _running[:] = [other for other in _running if other.config is not item.config]
+    if _running:  # a test that was cut short is still there
+        _running[:] = [other for other in _running if other.config is not item.config]
     _running.append(item)
 
 

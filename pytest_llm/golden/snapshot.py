@@ -69,7 +69,7 @@ class Snapshot:
         """
         if isinstance(other, Snapshot):
             return self is other
-        rules, watch = Rules(self.settings.logprob_margin), record.watching()
+        rules, watch = _usual(self.settings.logprob_margin), record.watching()
         if watch is not None:
             return watch.golden(self.name, other, rules).ok
         verdict = self._judge(other, rules, {})
@@ -216,6 +216,11 @@ class Snapshot:
             run.goldens[str(plain)] = self.location.nodeid
         place = variants.choose(plain, new.environment, self.settings)
         return Use(self.location, self.settings, name, place, new, compare, checked)
+
+
+@functools.cache
+def _usual(margin: float) -> Rules:
+    return Rules(margin)
 
 
 def _levels(levels: Mapping[str, str]) -> dict[str, Outcome]:
