@@ -13,6 +13,7 @@ import threading
 import pytest
 
 import pytest_llm
+from pytest_llm import metrics
 from pytest_llm.cli import command_line
 from tests.browser import ONE_WORKER, serious
 from tests.docs.pages import ROOT
@@ -87,6 +88,9 @@ def test_every_argument_of_every_command_is_there(site):
 def test_every_public_name_is_there(site):
     pages = "".join(page.read_text("utf-8") for page in site.glob("*.html"))
     missing = [name for name in pytest_llm.__all__ if not re.search(rf'id="pytest_llm\.[\w.]*\b{name}"', pages)]
+    assert missing == []
+    own = set(metrics.__all__) - set(pytest_llm.__all__)
+    missing = [name for name in own if not re.search(rf'id="pytest_llm\.metrics\.\w+\.{name}"', pages)]
     assert missing == []
     for fixture in ("llm", "llm_loader", "llm_snapshot", "llm_baseline"):
         assert f'id="pytest_llm.fixtures.{fixture}"' in pages
