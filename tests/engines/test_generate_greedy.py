@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
+from pytest_llm.engines import kvcache
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.requests import Generate
 from tests.engines.conftest import answers, engine_for, first
@@ -50,6 +51,14 @@ def test_smollm2_batched_equals_one_by_one_and_transformers(smol, smollm2):
     assert batched == plain(smollm2, PROMPTS, max_new_tokens=16, do_sample=False)
     single = [first(answers(smol, [request])[0])["token_ids"] for request in requests[::5]]
     assert batched[::5] == single
+
+
+def test_keys_and_values_outgrow_their_room_as_sequences_leave(smol, smollm2, monkeypatch):
+    monkeypatch.setattr(kvcache, "ROOM", 1)
+    asked = [(PROMPTS[0], 18), (PROMPTS[1], 32), (PROMPTS[2], 6), (PROMPTS[3], 30)]
+    found = answers(smol, [Generate(prompt, max_new_tokens=tokens) for prompt, tokens in asked])
+    expected = [plain(smollm2, [prompt], max_new_tokens=tokens, do_sample=False)[0] for prompt, tokens in asked]
+    assert [first(answer)["token_ids"] for answer in found] == expected
 
 
 def test_evidence_equals_a_teacher_forced_pass(smol):
