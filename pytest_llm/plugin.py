@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from pytest_llm import lifecycle, options
+from pytest_llm import baselines, golden, lifecycle, options
 from pytest_llm.errors import measured
 from pytest_llm.fixtures import llm, llm_baseline, llm_loader, llm_snapshot
 
 __all__ = ["llm", "llm_baseline", "llm_loader", "llm_snapshot"]
 
 __tracebackhide__ = measured
+
+_FOLDERS = (golden.FOLDER, baselines.FOLDER)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,7 +42,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Keep pytest out of the folders of goldens and baselines: it would look at each of a thousand files for tests."""
-    return True if collection_path.name in ("__llm_snapshots__", "__llm_baselines__") else None
+    return True if collection_path.name in _FOLDERS else None
 
 
 @pytest.hookimpl(tryfirst=True)

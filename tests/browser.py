@@ -62,3 +62,16 @@ def serious(page):
         for one in found
         if one["impact"] in ("serious", "critical")
     ]
+
+
+def injected(page):
+    """Put a script into the page, and return which directive of its policy stopped it (``owned`` when none did)."""
+    return page.evaluate(
+        """() => new Promise((done) => {
+            document.addEventListener("securitypolicyviolation", (event) => done(event.violatedDirective));
+            const script = document.createElement("script");
+            script.textContent = "document.title = 'owned'";
+            document.body.append(script);
+            setTimeout(() => done(document.title), 1000);
+        })"""
+    )

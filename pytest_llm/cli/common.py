@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pytest_llm import options
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.files import write_atomic
 
 
 class _Grab:
@@ -60,6 +63,19 @@ def relative(path: Path) -> str:
     with contextlib.suppress(ValueError):
         return str(path.relative_to(Path.cwd()))
     return str(path)
+
+
+def write(path: Path | None, content: Callable[[], str], what: str = "report") -> None:
+    """Write ``content`` where a flag asks for it.
+
+    Raises:
+        InvalidInputError: it cannot be written there.
+    """
+    if path:
+        try:
+            write_atomic(path, content())
+        except OSError as error:
+            raise InvalidInputError(f"the {what} could not be written: {error}") from None
 
 
 def size(count: float) -> str:

@@ -7,9 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from pytest_llm.cli.common import project_settings
-from pytest_llm.errors import InvalidInputError
-from pytest_llm.files import write_atomic
+from pytest_llm.cli.common import project_settings, write
 
 
 def add_parser(commands: Any) -> None:
@@ -64,13 +62,8 @@ def _run(arguments: argparse.Namespace) -> int:
             reference, current, alpha=arguments.alpha, encoder=encoder, by=by, refusals=arguments.refusal_pattern,
             minimum=minimum,
         )  # fmt: skip
-    try:
-        if arguments.html:
-            write_atomic(arguments.html, html(found))
-        if arguments.json:
-            write_atomic(arguments.json, dump(found.to_json()))
-    except OSError as error:
-        raise InvalidInputError(f"the report could not be written: {error}") from None
+    write(arguments.html, lambda: html(found))
+    write(arguments.json, lambda: dump(found.to_json()))
     # Last: whoever reads may stop reading.
     show(found, Console(highlight=False, soft_wrap=False))
     return 1 if found.drifted else 0

@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pytest_llm.cli.common import project_settings
+from pytest_llm.cli.common import project_settings, write
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.files import write_atomic
 
 
 def add_parser(commands: Any) -> None:
@@ -36,13 +35,8 @@ def _run(arguments: argparse.Namespace) -> int:
         if path is None:
             raise InvalidInputError(f"there is no run record of {settings.root}: run pytest first, or name a record")
     data = read(path)
-    try:
-        if arguments.html:
-            write_atomic(arguments.html, html(data))
-        if arguments.markdown:
-            write_atomic(arguments.markdown, markdown(data))
-    except OSError as error:
-        raise InvalidInputError(f"the report could not be written: {error}") from None
+    write(arguments.html, lambda: html(data))
+    write(arguments.markdown, lambda: markdown(data))
     if not (arguments.html or arguments.markdown):
         print(markdown(data))
     return 0

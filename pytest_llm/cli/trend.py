@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pytest_llm.cli.common import write
 from pytest_llm.cli.history import add_filters, chosen, opened
-from pytest_llm.errors import InvalidInputError
 
 #: Charts drawn in a terminal; a page has more.
 DRAWN = 6
@@ -46,13 +46,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if len(found) > DRAWN:
         console.print(f"\nand {len(found) - DRAWN} more: --test narrows them, --html has all")
     if arguments.html:
-        from pytest_llm.files import write_atomic
         from pytest_llm.history.trendpage import page
 
-        try:
-            write_atomic(arguments.html, page(arguments.metric, found))
-        except OSError as error:
-            raise InvalidInputError(f"the page could not be written: {error}") from None
+        write(arguments.html, lambda: page(arguments.metric, found), "page")
         console.print(f"\nwrote {arguments.html}", markup=False)
     return 0
 

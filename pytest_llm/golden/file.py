@@ -28,13 +28,12 @@ from typing import Any
 
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import safe_name, write_atomic
-from pytest_llm.golden import jsontext
+from pytest_llm.golden import FOLDER, jsontext
 from pytest_llm.golden.values import Array, Recording, normalise, provenance
 from pytest_llm.location import Location
 from pytest_llm.results import Generation
 
 SCHEMA = 1
-FOLDER = "__llm_snapshots__"
 
 #: Arrays up to this many numbers are written into the JSON, where a reader sees them.
 INLINE_NUMBERS = 64

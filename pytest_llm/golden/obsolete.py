@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pytest_llm import variants
 from pytest_llm.errors import GoldenError
-from pytest_llm.golden import jsontext
-from pytest_llm.golden.file import FOLDER, module_folder
+from pytest_llm.golden import FOLDER, jsontext
+from pytest_llm.golden.file import module_folder
 from pytest_llm.golden.listing import read_list, write_list
 from pytest_llm.golden.pending import digest
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import locked, path_tag, write_atomic
-from pytest_llm.golden import jsontext
-from pytest_llm.golden.file import FOLDER, write
+from pytest_llm.golden import FOLDER, jsontext
+from pytest_llm.golden.file import write
 from pytest_llm.verdicts import Verdict
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError, LLMError
 from pytest_llm.history import runfile
-from pytest_llm.history.rows import Run, of_record
+from pytest_llm.history.rows import Rows, Run, of_record
 from pytest_llm.sqlitefile import SqliteFile
 
 NAME = "history.sqlite"
@@ -68,7 +68,9 @@ class History(SqliteFile):
             InvalidInputError: one of them is no run record.
             LLMError: the database cannot be used.
         """
-        prepared = [(of_record(data), data) for data in records]
+        return self._add([(of_record(data), data) for data in records])
+
+    def _add(self, prepared: Sequence[tuple[Rows, dict[str, Any]]]) -> int:
         with self.writing() as db:
             return sum(self._insert(db, rows, data) for rows, data in prepared)
 
@@ -88,12 +90,11 @@ class History(SqliteFile):
             for path in new[start : start + _BATCH]:
                 try:
                     data = runfile.read(path)
-                    of_record(data)
-                    good.append(data)
+                    good.append((of_record(data), data))
                 except InvalidInputError:
                     if path.exists():  # else another process took it in, and pruned it
                         bad.append(path)
-            self.add(good)
+            self._add(good)
         for path in packed:
             if path not in bad:
                 path.unlink(missing_ok=True)
@@ -146,7 +147,7 @@ class History(SqliteFile):
             db.execute("VACUUM")
         return len(old)
 
-    def _insert(self, db: sqlite3.Connection, rows: Any, data: dict[str, Any]) -> bool:
+    def _insert(self, db: sqlite3.Connection, rows: Rows, data: dict[str, Any]) -> bool:
         done = db.execute(f"INSERT OR IGNORE INTO runs ({_RUN}) VALUES (NULL{', ?' * len(rows.run)})", rows.run)
         if not done.rowcount:
             return False

@@ -8,8 +8,8 @@ from typing import Any
 
 from pytest_llm.history.chart import legend_points, of_change, words
 from pytest_llm.history.series import Point, Series
-from pytest_llm.reports.html import asset, source_hash
-from pytest_llm.reports.text import number, visible
+from pytest_llm.reports.html import asset, source_hash, template
+from pytest_llm.reports.text import number
 
 #: The drawing's size and the frame of the curve in it, in its own units.
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 240, 70, 20, 24, 50
@@ -32,14 +32,10 @@ class Mark:
 
 def page(metric: str, found: Sequence[Series]) -> str:
     """Return the page of the series of ``metric``."""
-    import jinja2
     from markupsafe import Markup
 
     style = asset("report.css") + asset("trend.css")
-    frame = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    frame.filters["visible"] = lambda value: visible(str(value))
-    frame.filters["number"] = number
-    return frame.from_string(asset("trend.html.j2")).render(
+    return template(asset("trend.html.j2")).render(
         metric=metric,
         charts=[_chart(series, ROWS // min(len(found), CHARTS)) for series in found[:CHARTS]],
         omitted=max(0, len(found) - CHARTS),

@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import digest_of, path_tag, write_atomic
-from pytest_llm.golden import jsontext
+from pytest_llm.golden import FOLDER, jsontext
 from pytest_llm.human.outputs import Output
 
 
@@ -50,8 +50,6 @@ def _folder(cache_dir: Path, root: Path) -> Path:
 
 
 def _load(file: Path, root: Path) -> Asked:
-    from pytest_llm.golden.file import FOLDER  # which imports metrics, and they import this
-
     try:
         data = jsontext.load(file.read_text("utf-8"))
         folder = Path(data["folder"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_llm.errors import GoldenError
-from pytest_llm.golden.file import FOLDER, decode
-from pytest_llm.golden.pending import digest
+from pytest_llm.golden import FOLDER
+from pytest_llm.golden.file import decode
 from pytest_llm.human.outputs import Output, of_golden
 
 _SKIPPED = frozenset({"node_modules", "venv", "build", "dist"})
@@ -38,8 +39,10 @@ def folders(root: Path) -> Iterator[Path]:
 def texts(path: Path) -> Texts | None:
     """Return the texts of the golden at ``path``; ``None`` when it holds none, is gone or cannot be read."""
     try:
-        golden = decode(path.read_bytes(), path)
+        raw = path.read_bytes()
+        golden = decode(raw, path)
     except (OSError, GoldenError):  # the test that uses it says so
         return None
     outputs = tuple(of_golden(golden))
-    return Texts(path, digest(path), golden.nodeid, path.stem.rpartition("--")[2], outputs) if outputs else None
+    revision = hashlib.sha256(raw).hexdigest()
+    return Texts(path, revision, golden.nodeid, path.stem.rpartition("--")[2], outputs) if outputs else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from pytest_llm import lifecycle
 from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.golden.file import module_folder
 from pytest_llm.human import asked, file
 from pytest_llm.human.file import Rating
 from pytest_llm.human.outputs import Output, of_answer
@@ -60,7 +62,7 @@ class Rated:
         """The ratings of each answer."""
         return [[one.rating or 0 for one in some] for some in self.ratings]
 
-    @property
+    @functools.cached_property
     def alpha(self) -> float:
         """Krippendorff's ordinal alpha, NaN when undefined."""
         from pytest_llm.human.agreement import krippendorff_alpha
@@ -136,8 +138,6 @@ def measure(
     """
     if isinstance(raters_at_least, bool) or not isinstance(raters_at_least, int) or raters_at_least < 1:
         raise InvalidInputError(f"{NAME}: raters_at_least counts people from 1, not {raters_at_least!r}")
-    from pytest_llm.golden.file import module_folder  # which imports metrics
-
     examples = read_outputs(NAME, predictions, ids)
     outputs = tuple(
         of_answer(answer, f"[{id}]" if len(examples.ids) > 1 else "")

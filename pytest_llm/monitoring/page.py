@@ -11,20 +11,16 @@ from pytest_llm import environment
 from pytest_llm.monitoring import wording
 from pytest_llm.monitoring.checks import Check
 from pytest_llm.monitoring.panel import Comparison
-from pytest_llm.reports.html import asset, source_hash
-from pytest_llm.reports.text import visible
+from pytest_llm.reports.html import asset, source_hash, template
 from pytest_llm.stats.binary import wilson
 
 
 def html(found: Comparison) -> str:
     """Return the page of a comparison."""
-    import jinja2
     from markupsafe import Markup
 
     style = asset("report.css") + _template("monitor.css")
-    frame = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    frame.filters["visible"] = lambda value: visible(str(value))
-    return frame.from_string(_template("monitor.html.j2")).render(
+    return template(_template("monitor.html.j2")).render(
         found=found,
         wording=wording,
         interval=_interval,

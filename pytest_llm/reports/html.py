@@ -12,10 +12,13 @@ import hashlib
 import json
 import re
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, entries, in_words
-from pytest_llm.reports.text import visible
+from pytest_llm.reports.text import number, visible
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 #: Bytes of the tests' JSON; beyond it, evidence is cut step by step.
 BUDGET = 4_000_000
@@ -27,18 +30,25 @@ _STEPS = ((20_000, True, True), (20_000, False, True), (4_000, False, True), (1_
 _IN_SCRIPT = re.compile("[<>&\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 
 
+def template(source: str) -> Template:
+    """Return a template that escapes whatever is put into it, with the filters ``visible`` and ``number``."""
+    import jinja2
+
+    frame = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    frame.filters["visible"] = lambda value: visible(str(value))
+    frame.filters["number"] = number
+    return frame.from_string(source)
+
+
 def html(data: dict[str, Any]) -> str:
     """Return the page of the run record ``data``."""
-    import jinja2
     from markupsafe import Markup
 
     found = entries(data)
     tests, cut = _fit(found)
     script, style = asset("verdict.js") + asset("report.js"), asset("report.css")
-    frame = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    frame.filters["visible"] = lambda value: visible(str(value))
     counted = counts(found)
-    return frame.from_string(asset("report.html.j2")).render(
+    return template(asset("report.html.j2")).render(
         run=data,
         counts=counted,
         total=len(found),

@@ -198,16 +198,11 @@ def _json(data: Any) -> tuple[str, bytes]:
 
 
 def _pages(session: Session) -> dict[str, tuple[str, bytes]]:
-    import jinja2
-
     from pytest_llm.reports import html
-    from pytest_llm.reports.text import visible
 
     own = resources.files("pytest_llm.review").joinpath("page")
     read = {name: own.joinpath(name).read_text("utf-8") for name in ("review.html.j2", "review.css", "review.js")}
-    frame = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    frame.filters["visible"] = lambda value: visible(str(value))
-    page = frame.from_string(read["review.html.j2"]).render(rater=session.rater, root=session.settings.root)
+    page = html.template(read["review.html.j2"]).render(rater=session.rater, root=session.settings.root)
     return {
         "": ("text/html; charset=utf-8", page.encode("utf-8", "replace")),
         "style.css": ("text/css; charset=utf-8", (html.asset("report.css") + read["review.css"]).encode()),

@@ -8,7 +8,7 @@ pytest.importorskip("playwright", reason="the 'test' extra brings playwright")
 from playwright.sync_api import expect
 
 from pytest_llm.reports.html import html
-from tests.browser import ONE_WORKER, serious
+from tests.browser import ONE_WORKER, injected, serious
 from tests.reports.conftest import HOSTILE
 from tests.reports.test_html import many
 
@@ -136,16 +136,7 @@ def test_hostile_output_stays_text(report, open_page):
 
 def test_nothing_but_the_pages_own_script_can_run(report, open_page):
     page = open_page(report, quiet=False)  # the browser says in its console what it blocked
-    blocked = page.evaluate(
-        """() => new Promise((done) => {
-            document.addEventListener("securitypolicyviolation", (event) => done(event.violatedDirective));
-            const script = document.createElement("script");
-            script.textContent = "document.title = 'owned'";
-            document.body.append(script);
-            setTimeout(() => done(document.title), 1000);
-        })"""
-    )
-    assert blocked.startswith("script-src")
+    assert injected(page).startswith("script-src")
 
 
 @pytest.mark.parametrize("width", [1280, 400])

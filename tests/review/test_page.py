@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from pytest_llm.golden.file import read
 from pytest_llm.human.outputs import of_answer
-from tests.browser import ONE_WORKER, serious
+from tests.browser import ONE_WORKER, injected, serious
 from tests.reports.conftest import HOSTILE
 
 from .conftest import NEW_STORY, STORY
@@ -220,16 +220,7 @@ def test_done_ends_the_server(several, visit):
 
 def test_nothing_but_the_pages_own_script_can_run(story, serve, open_page):
     page = open_page(serve(story.session()).address, quiet=False)
-    blocked = page.evaluate(
-        """() => new Promise((done) => {
-            document.addEventListener("securitypolicyviolation", (event) => done(event.violatedDirective));
-            const script = document.createElement("script");
-            script.textContent = "document.title = 'owned'";
-            document.body.append(script);
-            setTimeout(() => done(document.title), 1000);
-        })"""
-    )
-    assert blocked.startswith("script-src")
+    assert injected(page).startswith("script-src")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
