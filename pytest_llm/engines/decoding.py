@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: The margin of a token that had no rival, and the least logprob (of a forced token), in nats: JSON has no infinity.
 NO_RIVAL = 1e4
+#: Scores that `argmax` reduces to one before it looks for the place.
+_PART = 256
 
 
 @dataclasses.dataclass
@@ -153,6 +155,21 @@ def _stream(request: Generate, number: int) -> Any:
     return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
 
 
+def argmax(scores: Any) -> Any:
+    """Return where each row of ``scores`` [n, V] is highest, the first place of several, as `torch.argmax` does.
+
+    On a CPU torch's own reads number by number; the maxima of parts of a row take it an eighth of the time.
+    """
+    import torch
+
+    if short := -scores.shape[1] % _PART:
+        scores = torch.nn.functional.pad(scores, (0, short), value=-torch.inf)
+    parts = scores.unflatten(1, (-1, _PART))
+    part = parts.amax(-1).argmax(-1)
+    rows = torch.arange(len(scores), device=scores.device)
+    return part * _PART + parts[rows, part].argmax(-1)
+
+
 def evidence(logits: Any, scores: Any, chosen: Any) -> tuple[list[float], list[int], list[float]]:
     """Return logprobs, runner-ups and margins of ``chosen`` [n] from raw ``logits`` and penalised ``scores`` [n, V].
 
@@ -164,7 +181,7 @@ def evidence(logits: Any, scores: Any, chosen: Any) -> tuple[list[float], list[i
         raise LLMError("the model's output is not a number (NaN): its weights are damaged, or its dtype overflows")
     best = scores.gather(1, chosen)[:, 0]
     scores.scatter_(1, chosen, -float("inf"))
-    runner_ups = scores.argmax(-1)
+    runner_ups = argmax(scores)
     margins = (best - scores.gather(1, runner_ups[:, None])[:, 0]).clamp(-NO_RIVAL, NO_RIVAL)
     return logprobs, runner_ups.tolist(), margins.tolist()
 
@@ -175,7 +192,7 @@ def choose(sequences: Sequence[Draft], rules: Sequence[Rules], logits: Any) -> l
     for i, (sequence, rule) in enumerate(zip(sequences, rules, strict=True)):
         if rule.penalties:
             scores[i] = rule.penalise(sequence.token_ids, logits[i : i + 1])[0]
-    chosen = scores.argmax(-1)
+    chosen = argmax(scores)
     for i, (sequence, rule) in enumerate(zip(sequences, rules, strict=True)):
         if rule.samples:
             chosen[i] = rule.sample(sequence.token_ids, scores[i : i + 1])

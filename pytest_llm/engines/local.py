@@ -72,8 +72,11 @@ class LocalEngine:
         config = self.config
         model = loading.load_model(self.folder, self.spec, self.adapter, config)
         self.load_seconds = time.perf_counter() - start
+        vars(self).pop("context_length", None)  # the weights may know better
         if not self.exact:  # another number of threads rounds otherwise: exact answers keep torch's own
             threads.share_cores()
+        if model.device.type == "cpu":
+            memory.keep_freed()
         return model
 
     @functools.cached_property
@@ -99,7 +102,7 @@ class LocalEngine:
                     return value
         return 0
 
-    @property
+    @functools.cached_property
     def context_length(self) -> int | None:
         """How many tokens the model can attend to; ``None`` for no limit."""
         return loading.context_length(self.config, vars(self).get("model"))
@@ -158,8 +161,9 @@ class LocalEngine:
         """Let go of weights and tokenizer; a later request loads them again."""
         if "model" in vars(self) and not self.exact:
             threads.give_back()
-        for name in ("model", "head", "tokenizer"):
+        for name in ("model", "head", "tokenizer", "context_length"):
             vars(self).pop(name, None)
+        memory.give_back()
         if self.spec.device != "cpu":
             import torch
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from pytest_llm.engines import kvcache
+from pytest_llm.engines import decoding, kvcache
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.requests import Generate
 from tests.engines.conftest import answers, engine_for, first
@@ -271,3 +271,14 @@ def test_a_forced_token_that_the_model_rules_out_has_a_finite_logprob(tiny_gpt2)
     request = Generate("the red", max_new_tokens=2, options={"forced_eos_token_id": 14})
     answer = first(answers(engine, [request])[0])
     assert (answer["token_ids"][1], answer["logprobs"][1], answer["margins"][1]) == (14, -1e4, 1e4)
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 257, 1000])
+def test_the_best_token_is_torchs(size):
+    scores = torch.randn(9, size, generator=torch.Generator().manual_seed(size))
+    scores[1] = scores[1].round()  # several are best
+    scores[2] = -torch.inf
+    scores[3, size // 2] = torch.nan
+    scores[4, -1] = torch.inf
+    scores[5, 0] = torch.inf
+    assert decoding.argmax(scores).tolist() == scores.argmax(-1).tolist()

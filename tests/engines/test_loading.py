@@ -11,6 +11,7 @@ import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import RobertaConfig, RobertaForMaskedLM
 from transformers.utils import logging
 
 from pytest_llm.engines.batching import in_batches
@@ -208,3 +209,18 @@ def test_the_spec_decides_dtype_and_attention(tiny_gpt2):
     assert engine.model.config._attn_implementation == "sdpa"
     assert first(answer)["text"] == " tokyo."
     assert json.dumps(answer, allow_nan=False)
+
+
+def test_padding_takes_its_rows_from_the_context_once_the_weights_are_there(tmp_path):
+    # RoBERTa numbers positions from padding_idx + 1. Untrained: only the shape of its embeddings is asked about.
+    config = RobertaConfig(
+        vocab_size=10, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
+        max_position_embeddings=20, pad_token_id=1,
+    )  # fmt: skip
+    RobertaForMaskedLM(config).save_pretrained(tmp_path)
+    engine = engine_for(tmp_path)
+    assert engine.context_length == 20
+    assert engine.model
+    assert engine.context_length == 18
+    engine.close()
+    assert engine.context_length == 20
