@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import getpass
 import sys
 from collections.abc import Sequence
@@ -77,13 +78,13 @@ def _web(settings: Settings, arguments: argparse.Namespace) -> int:
     session = Session(settings, arguments.rater or _login())
     server = ReviewServer(session, arguments.port)
     address = server.address + ("" if arguments.mode == "review" else f"#{arguments.mode}")
-    print(
-        f"review    {address}\nrating as {visible(session.rater)}; the page's Done button or Ctrl-C ends it", flush=True
-    )
-    if not arguments.no_browser:
-        # Beside the server: a browser of the terminal would not come back before it is closed.
-        threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
-    server.run()
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends it from the moment that it is offered
+        ends = "the page's Done button or Ctrl-C ends it"
+        print(f"review    {address}\nrating as {visible(session.rater)}; {ends}", flush=True)
+        if not arguments.no_browser:
+            # Beside the server: a browser of the terminal would not come back before it is closed.
+            threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
+        server.run()
     left = session.left()
     print(f"\n{left} candidate{' waits' if left == 1 else 's wait'}" if left else "\nno candidate waits")
     return 1 if left else 0
