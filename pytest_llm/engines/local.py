@@ -159,11 +159,13 @@ class LocalEngine:
 
     def close(self) -> None:
         """Let go of weights and tokenizer; a later request loads them again."""
-        if "model" in vars(self) and not self.exact:
+        loaded = "model" in vars(self)
+        if loaded and not self.exact:
             threads.give_back()
         for name in ("model", "head", "tokenizer", "context_length"):
             vars(self).pop(name, None)
-        memory.give_back()
+        if loaded:
+            memory.give_back()
         if self.spec.device != "cpu":
             import torch
 

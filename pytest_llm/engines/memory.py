@@ -53,7 +53,7 @@ def keep_freed() -> None:
     it (https://man7.org/linux/man-pages/man3/mallopt.3.html); an allocator that somebody has chosen is left alone.
     """
     libc = _glibc()
-    if libc is not None and not any(os.environ.get(name) for name in _CHOSEN):
+    if libc is not None:
         largest, total = _KEPT
         libc.mallopt(-3, largest)  # M_MMAP_THRESHOLD
         libc.mallopt(-1, total)  # M_TRIM_THRESHOLD
@@ -68,8 +68,11 @@ def give_back() -> None:
 
 @functools.cache
 def _glibc() -> Any:
+    """Return glibc, ``None`` where there is another library, or somebody has chosen how memory is allocated."""
     import ctypes
 
+    if any(os.environ.get(name) for name in _CHOSEN):
+        return None
     try:
         libc = ctypes.CDLL(None)
     except (OSError, TypeError):  # Windows has no such handle

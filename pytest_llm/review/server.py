@@ -62,11 +62,9 @@ class ReviewServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/{self.token}/"
 
     def run(self) -> None:
-        """Serve until the reader says done, or Ctrl-C."""
+        """Serve until the reader says done."""
         try:
             self.serve_forever(poll_interval=0.1)
-        except KeyboardInterrupt:
-            pass
         finally:
             self.server_close()
 

@@ -33,7 +33,7 @@ def resident():
 engine = LocalEngine(Path(sys.argv[1]), ModelSpec(sys.argv[1], device="cpu"))
 engine.model
 passes(20)
-kept = passes(20)
+kept = min(passes(5) for _ in range(8))  # an array may find no room of its size, once
 held = resident()
 engine.close()
 print(kept, held - resident())
@@ -50,7 +50,7 @@ def run(folder, **environ):
 
 def test_a_pass_reuses_the_memory_of_the_last_and_close_gives_it_back(tiny_gpt2):
     taken, given_back = run(tiny_gpt2)
-    assert taken < 1500  # of 7,800: an array may find no room of its size, once
+    assert taken < 100  # of 7,800
     assert given_back > 3000  # 16 MB are 4,000 pages
 
 

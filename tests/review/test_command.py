@@ -66,6 +66,14 @@ def test_a_candidate_is_accepted_and_done_ends_it(suite, started):
 def test_ctrl_c_ends_it_without_a_traceback(started):
     process, _, mode = started("--no-browser", "--mode=compare")
     assert mode == "#compare"
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (1, "\n1 candidate waits\n", "")
+
+
+def test_ctrl_c_may_come_while_the_address_is_printed(started):
+    process, _, _ = started("--no-browser")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (1, "")
