@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from importlib import metadata
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from pathlib import Path
 def version(distribution: str) -> str:
     """Return the installed version of ``distribution``; ``""`` when it is not installed."""
     try:
-        return metadata.version(distribution)
+        found = metadata.distribution(distribution)
     except metadata.PackageNotFoundError:
         return ""
+    # `metadata.version` parses the whole file, a package's long description too, as an e-mail.
+    said = re.search(r"^Version:[ \t]*(\S+)", found.read_text("METADATA") or "", re.MULTILINE)
+    return said[1] if said else found.version
 
 
 def resolve_device(device: str) -> str:

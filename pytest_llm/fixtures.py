@@ -22,22 +22,22 @@ def llm_loader(pytestconfig: pytest.Config) -> ModelLoader:
 
 
 @pytest.fixture
-def llm(request: pytest.FixtureRequest, llm_loader: ModelLoader) -> LanguageModel:
+def llm(llm_loader: ModelLoader) -> LanguageModel:
     """The model under test: ``--llm-model``, else ``@pytest.mark.llm(model=...)``, else the ini key ``llm_model``."""
-    return llm_loader.under_test(lifecycle.marked(request.node))
+    return llm_loader.under_test(lifecycle.marked(lifecycle.test()))
 
 
 @pytest.fixture
-def llm_snapshot(request: pytest.FixtureRequest) -> Snapshot:
+def llm_snapshot() -> Snapshot:
     """The golden outputs of this test: ``assert value == llm_snapshot``, or ``llm_snapshot.check(value, ...)``."""
     from pytest_llm.golden.snapshot import Snapshot
 
-    return Snapshot(*lifecycle.place(request))
+    return Snapshot(*lifecycle.place())
 
 
 @pytest.fixture
-def llm_baseline(request: pytest.FixtureRequest) -> Baseline:
+def llm_baseline() -> Baseline:
     """The committed figures of this test: ``llm_baseline.check("bleu", score, margin=1.0)``."""
     from pytest_llm.baselines.baseline import Baseline
 
-    return Baseline(*lifecycle.place(request))
+    return Baseline(*lifecycle.place())

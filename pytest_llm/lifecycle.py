@@ -31,8 +31,6 @@ _STARTED = pytest.StashKey[float]()
 _PUBLISHED = pytest.StashKey[tuple[dict[str, Any], list[str]]]()
 #: What lets GitHub's runner take commands again.
 _RESUME = pytest.StashKey[str]()
-#: How many verdicts there were before a test.
-BEFORE = pytest.StashKey[int]()
 _LOADER = pytest.StashKey["ModelLoader"]()
 #: The key under which a pytest-xdist worker sends its record.
 _WORKER_OUTPUT = "pytest_llm"
@@ -41,10 +39,10 @@ _FIXTURES = frozenset({"llm", "llm_loader", "llm_snapshot", "llm_baseline"})
 #: Records of the sessions under way in this process, innermost last (pytester runs sessions inside sessions). They
 #: are kept here since pytester forgets what a session inside imported, which may well be `record`.
 records: list[RunRecord] = []
-#: The tests under way in this process, innermost last.
-_running: list[pytest.Item] = []
-#: The test that began last, attended to or not.
+#: The test under way, of the innermost session. Where a session is not attended to, nothing says that its test ended.
 _at: pytest.Item | None = None
+#: The test in which a session was started.
+_OUTER = pytest.StashKey["pytest.Item | None"]()
 #: Whether somebody in this process took one of the public names.
 _touched = False
 
@@ -55,14 +53,14 @@ def start(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     config.stash[_SETTINGS] = options.resolve(config)
     config.stash[_STARTED] = time.time()
+    config.stash[_OUTER] = _at
 
 
 def stop(config: pytest.Config) -> None:
     """Free the models and end the record."""
     global _at
-    _running[:] = [item for item in _running if item.config is not config]
-    if _at is not None and _at.config is config:
-        _at = None
+    if _at is None or _at.config is config:
+        _at = config.stash.get(_OUTER, None)
     if _LOADER in config.stash:
         config.stash[_LOADER].close()
     if RECORD in config.stash:
@@ -94,7 +92,7 @@ def use(config: pytest.Config) -> None:
         attend(config)
         if _at is not None and _at.config is config:
             _select(_at.session)
-            enter(_at)
+            _enter(_at)
 
 
 def touched() -> None:
@@ -109,12 +107,23 @@ def control(config: pytest.Config) -> None:
     """Attend to the session of a pytest-xdist controller, which collects no tests: it takes reports from workers."""
     if config.pluginmanager.hasplugin("dsession"):
         attend(config)
+        unmeasured(config)
+
+
+def unmeasured(config: pytest.Config) -> None:
+    """Tell tests that could not measure from those that failed, in the terminal: there is one, or there may be."""
+    from pytest_llm.reports import terminal
+
+    if not config.pluginmanager.is_registered(terminal):
+        config.pluginmanager.register(terminal, "pytest_llm.reports.terminal")
 
 
 def at(item: pytest.Item) -> None:
-    """Note which test runs."""
+    """Note which test runs, so that verdicts carry its name."""
     global _at
     _at = item
+    if RECORD in item.config.stash:
+        _enter(item)
 
 
 def settings(config: pytest.Config) -> options.Settings:
@@ -144,12 +153,19 @@ def prefetch(session: pytest.Session) -> None:
         prefetch(session)
 
 
-def place(request: pytest.FixtureRequest) -> tuple[Location, options.Settings]:
-    """Return where the test of ``request`` stands, and the settings."""
+def test() -> pytest.Item:
+    """Return the test under way, for a fixture that it asks for: pytest takes twice as long to hand it a request."""
+    assert _at is not None
+    use(_at.config)
+    return _at
+
+
+def place() -> tuple[Location, options.Settings]:
+    """Return where the test under way stands, and the settings, for a fixture that it asks for."""
     from pytest_llm.location import Location
 
-    use(request.config)
-    return Location.of(request.node), settings(request.config)
+    item = test()
+    return Location.of(item), settings(item.config)
 
 
 def marked(item: pytest.Item) -> dict[str, Any]:
@@ -176,13 +192,18 @@ def group(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 def collected(session: pytest.Session) -> None:
     """Attend to the session if one of its tests may use this plugin."""
-    if _touched or settings(session.config).calibrate or any(map(_may_use, session.items)):
+    repeated = settings(session.config).calibrate or any("llm_repeat" in item.keywords for item in session.items)
+    if _touched or repeated or any(map(_may_use, session.items)):
         attend(session.config)
         _select(session)
+    if repeated:
+        from pytest_llm import repeats
+
+        session.config.pluginmanager.register(repeats, "pytest_llm.repeats")
 
 
 def _may_use(item: pytest.Item) -> bool:
-    return not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) or "llm_repeat" in item.keywords
+    return not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def _select(session: pytest.Session) -> None:
@@ -201,36 +222,27 @@ def deselected(items: list[pytest.Item]) -> None:
             config.stash[RECORD].filtered = True
 
 
-def enter(item: pytest.Item) -> None:
-    """Say which test runs, so that verdicts carry its name."""
+def _enter(item: pytest.Item) -> None:
     from pytest_llm.location import plain_nodeid
 
     run = item.config.stash[RECORD]
     run.nodeid = plain_nodeid(item)
-    item.stash[BEFORE] = len(run.verdicts)
-    if _running:  # a test that was cut short is still there
-        _running[:] = [other for other in _running if other.config is not item.config]
-    _running.append(item)
-
-
-def leave() -> None:
-    """Say that the innermost test is over."""
-    if _running:
-        _running.pop().config.stash[RECORD].nodeid = ""
+    run.before = len(run.verdicts)
 
 
 def here() -> tuple[Location, options.Settings] | None:
-    """Return where the test that runs stands, and the settings; ``None`` outside a test."""
-    from pytest_llm.location import Location
-
-    return (Location.of(_running[-1]), settings(_running[-1].config)) if _running else None
+    """Return where the test under way stands, and the settings; ``None`` outside a test."""
+    return place() if _at is not None else None
 
 
 def finish(session: pytest.Session) -> None:
     """Hand a worker's record to the controller; there, or in a run of one process, write what the run leaves."""
+    global _at
     if RECORD not in session.config.stash:
         return
     run = session.config.stash[RECORD]
+    if _at is not None and _at.config is session.config:  # its last test is over
+        _at, run.nodeid = None, ""
     if _LOADER in session.config.stash and settings(session.config).cache != "off":
         loader(session.config).log.flush(run.passed)
     output = getattr(session.config, "workeroutput", None)

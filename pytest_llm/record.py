@@ -69,6 +69,10 @@ class TestResult:
     line: int
     message: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields, ``seconds`` to the microsecond."""
+        return {**vars(self), "seconds": round(self.seconds, 6)}
+
 
 @dataclasses.dataclass(eq=False)
 class RunRecord:
@@ -77,9 +81,9 @@ class RunRecord:
     ``goldens`` maps a golden's path to the node id of the test that used it. ``passed`` holds the node ids of
     tests that passed, ``collected`` of those that were selected; ``filtered`` says that others were not.
     ``asked`` holds what models were asked, ``tests`` how each test came out. ``obsolete`` are goldens that a complete
-    run did not use, ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test that runs now, and
-    ``details`` what its failing assertion had no room for. ``repeat`` counts the runs of that test's body from 0, of
-    which ``ahead`` more will come if all goes well.
+    run did not use, ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test that runs
+    now, ``before`` the number of verdicts before it, ``details`` what its failing assertion had no room for.
+    ``repeat`` counts the runs of that test's body from 0, of which ``ahead`` more will come if all goes well.
     ``watch`` takes what its checks measure while it is being calibrated; ``observations`` are what it took, as data.
     """
 
@@ -94,6 +98,7 @@ class RunRecord:
     obsolete: list[str] = dataclasses.field(default_factory=list)
     obsolete_baselines: int = 0
     nodeid: str = ""
+    before: int = 0
     repeat: int = 0
     ahead: int = 0
     watch: Watch | None = None
@@ -123,7 +128,7 @@ class RunRecord:
             "filtered": self.filtered,
             "observations": list(self.observations),
             "asked": [vars(one) for one in self.asked],
-            "tests": {nodeid: vars(test) for nodeid, test in self.concerned.items()},
+            "tests": {nodeid: test.to_json() for nodeid, test in self.concerned.items()},
         }
 
     def merge(self, data: dict[str, Any]) -> None:

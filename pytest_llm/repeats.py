@@ -1,4 +1,7 @@
-"""``@pytest.mark.llm_repeat``: a test of sampled answers, run several times, judged by how often it succeeds."""
+"""``@pytest.mark.llm_repeat``: a test of sampled answers, run several times, judged by how often it succeeds.
+
+The hooks are registered in a session that has such a test, or that calibrates (`lifecycle.collected`).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm import record
+from pytest_llm import lifecycle, record
 from pytest_llm.errors import InvalidInputError, measured
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ FAILURES = (AssertionError, pytest.fail.Exception)
 _FILES = ("llm_snapshot", "llm_baseline")
 _SHOWN = 12
 _INSIDE = pytest.StashKey[bool]()
+#: What `terms` said at a test's set-up.
+_TERMS = pytest.StashKey["Repeat | None"]()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +44,30 @@ class Repeat:
         from pytest_llm.stats.passk import needed
 
         return needed(self.n, self.min_success)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Check a marker before fixtures cost time."""
+    item.stash[_TERMS] = terms(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
+    """Run a test several times, where a marker or ``--llm-calibrate`` asks for it."""
+    if _INSIDE in pyfuncitem.stash:
+        return None
+    run, runs = pyfuncitem.config.stash[lifecycle.RECORD], lifecycle.settings(pyfuncitem.config).calibrate
+    if runs:
+        from pytest_llm.calibration.watch import calibrate
+
+        calibrate(pyfuncitem, run, runs)
+        return True
+    asked = pyfuncitem.stash[_TERMS]
+    if asked is None:
+        return None
+    repeat(pyfuncitem, run, asked)
+    return True
 
 
 def terms(item: pytest.Item) -> Repeat | None:
@@ -75,11 +104,6 @@ def terms(item: pytest.Item) -> Repeat | None:
             "of several repeats, and how many there are depends on the answers. Move that check to a test of its own"
         )
     return asked
-
-
-def inside(item: pytest.Function) -> bool:
-    """Whether the call under way is one of several that `run_body` makes."""
-    return item.stash.get(_INSIDE, False)
 
 
 def run_body(item: pytest.Function, run: RunRecord, repeat: int, ahead: int = 0) -> BaseException | None:

@@ -3,54 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
 
 import pytest
 
-from pytest_llm import lifecycle, repeats
+from pytest_llm import lifecycle
 from pytest_llm.errors import LLMError
 from pytest_llm.reports.publish import note_phase
 
-#: What `repeats.terms` said at a test's set-up.
-_TERMS = pytest.StashKey[repeats.Repeat | None]()
 #: pytest cuts an assertion's explanation to eight lines or 640 characters; the last line says where the rest is.
 _EXPLANATION = 7, 500
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> None:
-    """Say which test runs."""
-    lifecycle.enter(item)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_logfinish() -> None:
-    """Say that none does."""
-    lifecycle.leave()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Check a marker before fixtures cost time."""
-    item.stash[_TERMS] = repeats.terms(item)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
-    """Run a test several times, where a marker asks for it."""
-    if repeats.inside(pyfuncitem):
-        return None
-    runs = lifecycle.settings(pyfuncitem.config).calibrate
-    if runs:
-        from pytest_llm.calibration.watch import calibrate
-
-        calibrate(pyfuncitem, pyfuncitem.config.stash[lifecycle.RECORD], runs)
-        return True
-    asked = pyfuncitem.stash.get(_TERMS, None)
-    if asked is None:
-        return None
-    repeats.repeat(pyfuncitem, pyfuncitem.config.stash[lifecycle.RECORD], asked)
-    return True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -64,22 +25,17 @@ def pytest_runtest_makereport(
         run.passed.add(run.nodeid)
     if call.excinfo is not None and call.excinfo.errisinstance(LLMError):
         report.llm_unmeasured = True  # type: ignore[attr-defined]
+        lifecycle.unmeasured(item.config)
     if run.details:
         report.sections.append(("model regression", "\n\n".join(run.details)))
         run.details.clear()
     note_phase(run, item, report)
-    verdicts = run.verdicts[item.stash[lifecycle.BEFORE] :] if report.when == "teardown" else ()
-    if verdicts:
+    if report.when == "teardown" and len(run.verdicts) > run.before:
+        verdicts = run.verdicts[run.before :]
         from pytest_llm.reports.junit import properties
 
         report.user_properties.extend(properties(verdicts))
     return report
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
-    """Count a test that could not measure as an error."""
-    return ("error", "E", "ERROR") if getattr(report, "llm_unmeasured", False) else None
 
 
 def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:

@@ -11,13 +11,12 @@ wins, else the plain file.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm import environment
 
@@ -110,8 +109,7 @@ def label(path: Path) -> str:
     return f" @{'+'.join(names)}" if names else ""
 
 
-@dataclasses.dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """The file to compare with (``path``), the file to write (``target``), and variants of other environments.
 
     ``path`` and ``target`` differ where a variant was asked for that is not there yet.

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pytest_llm.baselines.entry import LOSSES, Entry, nats
+from pytest_llm.evidence import Example
 from pytest_llm.metrics.score import Score
-from pytest_llm.verdicts import Example
 
 #: Examples or documents shown, tokens shown, and tokens shown around each.
 SHOWN, TOKENS, BEFORE, AFTER = 3, 8, 6, 3

@@ -12,13 +12,14 @@ from pytest_llm.baselines import changes, file, judgement
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.baselines.judgement import Terms
 from pytest_llm.errors import GoldenError, InvalidInputError, measured
+from pytest_llm.evidence import PerExample
 from pytest_llm.files import canonical_json
 from pytest_llm.location import Location
 from pytest_llm.metrics.score import Score
 from pytest_llm.options import Settings
 from pytest_llm.stats.gate import aligned, check_score, gate
 from pytest_llm.stats.paired import Method
-from pytest_llm.verdicts import PerExample, Verdict
+from pytest_llm.verdicts import Verdict
 
 __tracebackhide__ = measured
 

@@ -10,11 +10,12 @@ from typing import Any, Literal
 from pytest_llm.baselines.attribution import evidence
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.evidence import Evidence
 from pytest_llm.metrics.score import Score
 from pytest_llm.stats import power
 from pytest_llm.stats.gate import GateResult
 from pytest_llm.stats.paired import Method
-from pytest_llm.verdicts import Evidence, Outcome, Verdict
+from pytest_llm.verdicts import Outcome, Verdict
 
 Level = Literal["warn", "fail"]
 

@@ -98,7 +98,7 @@ def assert_feedback(
             figures=figures,
             notes=tuple(notes) if failed else (),
             diff=_difference(best, str(output)) if failed else (),
-            evidence=side_by_side(Golden("", best) if best else None, new),
+            evidence=side_by_side(Golden("", best, {}, {}, {}) if best else None, new),
         )
     )
 

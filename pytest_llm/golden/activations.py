@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.evidence import Series
 from pytest_llm.golden import noise
 from pytest_llm.golden.drift import Drift
 from pytest_llm.golden.recorded import Recorded, listed
 from pytest_llm.golden.values import Array, Recording
 from pytest_llm.requests import Activations
-from pytest_llm.verdicts import Series
 
 if TYPE_CHECKING:
     from pytest_llm.engines.protocol import Answer

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.evidence import Series
 from pytest_llm.golden import noise
 from pytest_llm.golden.bounds import BOUNDS, Bound, checked, table
 from pytest_llm.golden.divergence import Estimate, dtype, figures, positions
@@ -14,7 +15,6 @@ from pytest_llm.golden.drift import Drift
 from pytest_llm.golden.recorded import Recorded, listed
 from pytest_llm.golden.values import Array, Recording
 from pytest_llm.requests import Logprobs
-from pytest_llm.verdicts import Series
 
 if TYPE_CHECKING:
     from pytest_llm.engines.protocol import Answer

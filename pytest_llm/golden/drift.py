@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.evidence import Evidence
 from pytest_llm.golden import jsontext
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Array
 from pytest_llm.results import Generation
-from pytest_llm.verdicts import Evidence
 
 #: Statuses a comparison can give, from best to worst.
 _ORDER = ("identical", "near-tie", "format-only", "close", "drifted")
@@ -50,13 +52,12 @@ class Rules:
             raise InvalidInputError("encoder= measures a similarity: give its bound too, as similarity=0.9")
 
 
-@dataclasses.dataclass(frozen=True)
-class Drift:
+class Drift(NamedTuple):
     """What a comparison found; the fields are those of a `pytest_llm.verdicts.Verdict`."""
 
     status: str
     headline: str
-    figures: dict[str, Any] = dataclasses.field(default_factory=dict)
+    figures: Mapping[str, Any] = MappingProxyType({})
     notes: tuple[str, ...] = ()
     diff: tuple[str, ...] = ()
     evidence: Evidence | None = None
@@ -114,7 +115,7 @@ def with_surroundings(drift: Drift, golden: Golden, new: Golden) -> Drift:
     model = _renamed(golden.model, new.model)
     if model:
         notes.append(f"another model made the golden: {model}")
-    return dataclasses.replace(drift, headline=headline, notes=tuple(notes))
+    return drift._replace(headline=headline, notes=tuple(notes))
 
 
 def _summary(found: list[_Difference], golden: Golden, new: Golden) -> Drift:

@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pytest_llm.evidence import Evidence, Pair, Side
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Array, Recording
 from pytest_llm.results import Generation
-from pytest_llm.verdicts import Evidence, Pair, Side
 
 #: Bounds of one verdict: pairs, characters a text, characters of all texts, and tokens a text.
 MAX_PAIRS, MAX_TEXT, MAX_TOTAL, MAX_TOKENS = 32, 20_000, 100_000, 2_000

@@ -17,14 +17,13 @@ where infinite.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import io
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import safe_name, write_atomic
@@ -47,15 +46,14 @@ class DamagedGoldenError(GoldenError):
     """The file is broken, and ``--llm-update=all`` may write it anew (a newer schema's file it may not)."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Golden:
+class Golden(NamedTuple):
     """What a golden file says. ``value`` is as `pytest_llm.golden.values.normalise` returns it."""
 
     nodeid: str
     value: Any
-    request: dict[str, Any] = dataclasses.field(default_factory=dict)
-    model: dict[str, Any] = dataclasses.field(default_factory=dict)
-    environment: dict[str, Any] = dataclasses.field(default_factory=dict)
+    request: dict[str, Any]
+    model: dict[str, Any]
+    environment: dict[str, Any]
 
     @classmethod
     def of(cls, value: Any, nodeid: str) -> Golden:

@@ -17,7 +17,10 @@ T = TypeVar("T")
 def write_list(cache_dir: Path, root: Path, what: str, found: Sequence[Any]) -> None:
     """Keep the list of ``what`` in the project at ``root``: dataclasses with a ``path``. It replaces an older one."""
     rows = [{**dataclasses.asdict(one), "path": str(one.path.absolute())} for one in found]
-    write_atomic(_file(cache_dir, root, what), jsontext.dump(rows))
+    file, content = _file(cache_dir, root, what), jsontext.dump(rows)
+    # Nearly every run finds what the last one found, and a write waits for the disk.
+    if not file.is_file() or file.read_text("utf-8") != content:
+        write_atomic(file, content)
 
 
 def read_list(cache_dir: Path, root: Path, what: str, kind: type[T]) -> list[T] | None:

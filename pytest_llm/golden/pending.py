@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import locked, path_tag, write_atomic
@@ -23,8 +22,7 @@ from pytest_llm.golden.file import write
 from pytest_llm.verdicts import Verdict
 
 
-@dataclasses.dataclass(frozen=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A new golden that would replace ``path``.
 
     ``base`` is the sha256 of the golden it was compared with, ``""`` when there was none.

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pytest_llm.errors import GoldenError, InvalidInputError
+from pytest_llm.evidence import Evidence, Series
 from pytest_llm.golden import noise
 from pytest_llm.golden.drift import Drift, another_question, with_surroundings
 from pytest_llm.golden.evidence import side_by_side
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Recording
 from pytest_llm.requests import Request, merge_requests
-from pytest_llm.verdicts import Evidence, Series
 
 if TYPE_CHECKING:
     from pytest_llm.engines.protocol import Answer
@@ -62,7 +62,7 @@ class Recorded(abc.ABC):
         if floor is None:
             floor = noise.measure_floor(self.model, self.requests, self.moved)
         facts = {**new.value.facts, "noise_floor": floor}
-        return dataclasses.replace(new, value=dataclasses.replace(new.value, facts=facts))
+        return new._replace(value=dataclasses.replace(new.value, facts=facts))
 
     def compare(self, golden: Golden, new: Golden) -> Drift:
         """Compare the golden with what `golden` made of the answers.
@@ -75,7 +75,7 @@ class Recorded(abc.ABC):
         if drift is None:
             drift, series = self.drift(golden.value, new.value)
             drift = drift if drift.status == "identical" else with_surroundings(drift, golden, new)
-        return dataclasses.replace(drift, evidence=dataclasses.replace(_around(golden, new), series=series))
+        return drift._replace(evidence=dataclasses.replace(_around(golden, new), series=series))
 
     def _stale(self, golden: Golden, new: Golden) -> Drift | None:
         if not isinstance(golden.value, Recording) or golden.value.kind != self.kind:
@@ -103,4 +103,4 @@ def listed(texts: str | Sequence[str] | None, method: str) -> list[str]:
 
 
 def _around(golden: Golden, new: Golden) -> Evidence:
-    return side_by_side(dataclasses.replace(golden, value=None), dataclasses.replace(new, value=None))
+    return side_by_side(golden._replace(value=None), new._replace(value=None))

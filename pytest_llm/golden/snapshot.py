@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -204,7 +203,7 @@ class Snapshot:
         if watch is not None:
             return watch.skipped(self.name)
         use = self._use(probe.golden(self.location.nodeid.replace("\\", "/")), probe.compare, levels or {})
-        return record.settle(self._keep(dataclasses.replace(use, finish=probe.finish).judge()))
+        return record.settle(self._keep(use._replace(finish=probe.finish).judge()))
 
     def _use(self, new: Golden, compare: Callable[[Golden, Golden], Drift], levels: Mapping[str, str]) -> Use:
         own = cast("Mapping[str, Outcome]", self.settings.drift_levels)  # checked when the options were read

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm import variants
 from pytest_llm.files import shown_path
 from pytest_llm.golden import file
 from pytest_llm.golden.drift import Drift
-from pytest_llm.golden.evidence import side_by_side
 from pytest_llm.golden.file import DamagedGoldenError, Golden
 from pytest_llm.golden.pending import discard_candidate, golden_lock, save_candidate
 from pytest_llm.verdicts import Outcome, Verdict
@@ -22,8 +20,7 @@ if TYPE_CHECKING:
     from pytest_llm.options import Settings
 
 
-@dataclasses.dataclass(frozen=True)
-class Use:
+class Use(NamedTuple):
     """What a check of a golden has to know.
 
     ``compare`` says how ``new`` differs from the golden. ``finish`` adds to ``new`` what only a file needs, before
@@ -62,22 +59,25 @@ class Use:
 
     def verdict(self, drift: Drift, outcome: Outcome, golden: Golden | None = None) -> Verdict:
         """Return ``drift`` (from ``golden``, if there is one) as the verdict of this check."""
+        evidence = drift.evidence
+        # A thousand answers that match are looked at only in a report that somebody asked for.
+        if evidence is None and (drift.status != "identical" or self.settings.report or self.settings.record):
+            from pytest_llm.golden.evidence import side_by_side
+
+            evidence = side_by_side(golden, self.new)
+        label = self.place.label
         return Verdict(
             "golden",
-            self.name + self.place.label.strip(),
+            self.name + label.strip(),
             drift.status,
             outcome,
-            f"golden {self.name!r}{self.place.label}: {drift.headline}",
-            figures=drift.figures,
+            f"golden {self.name!r}{label}: {drift.headline}",
+            figures=dict(drift.figures),
             notes=drift.notes,
             diff=drift.diff,
-            evidence=drift.evidence or (side_by_side(golden, self.new) if self._is_looked_at(drift) else None),
+            evidence=evidence,
             nodeid=self.location.nodeid,
         )
-
-    def _is_looked_at(self, drift: Drift) -> bool:
-        # A thousand answers that match are looked at only in a report that somebody asked for.
-        return drift.status != "identical" or bool(self.settings.report or self.settings.record)
 
     def _read(self) -> Golden | None:
         try:
@@ -96,7 +96,7 @@ class Use:
         # A tie would flip back and forth in the history of the file; it is rewritten only where it fails.
         settled = drift.status == "identical" or (drift.status == "near-tie" and outcome != "fail")
         if self.settings.update == "all" and not settled:
-            written = dataclasses.replace(drift, status="updated", headline=f"updated; was {drift.headline}")
+            written = drift._replace(status="updated", headline=f"updated; was {drift.headline}")
             return self._write(written, golden)
         if outcome == "pass":
             self._forget()
@@ -108,7 +108,7 @@ class Use:
         notes.append("accept or reject it without the model: pytest-llm review")
         if self.place.target != self.path:
             notes.append(f"accepting makes a variant: {shown_path(self.place.target, self.settings.root)}")
-        return self._wait(dataclasses.replace(drift, notes=tuple(notes)), outcome, golden)
+        return self._wait(drift._replace(notes=tuple(notes)), outcome, golden)
 
     def _missing(self) -> Verdict:
         text = self.new.value if isinstance(self.new.value, str) else ""

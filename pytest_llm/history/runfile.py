@@ -65,7 +65,7 @@ def document(run: RunRecord, settings: Settings, *, started: float, exit_status:
             {key: {**dataclasses.asdict(use), "from_store": use.from_store} for key, use in run.models.items()}
         ),
         "requests": plain([vars(one) for one in run.asked]),
-        "tests": [{"nodeid": nodeid, **vars(test)} for nodeid, test in sorted(concerned.items())],
+        "tests": [{"nodeid": nodeid, **test.to_json()} for nodeid, test in sorted(concerned.items())],
         "verdicts": verdicts,
         "obsolete": [shown_path(Path(path), settings.root) for path in run.obsolete],
     }
@@ -98,8 +98,12 @@ def _pack(path: Path) -> None:
 
 def write(data: dict[str, Any], path: Path) -> None:
     """Write the document as UTF-8 JSON; a lone surrogate, which UTF-8 cannot hold, as its escape."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    write_atomic(path, _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+    try:
+        raw = text.encode("utf-8")
+    except UnicodeEncodeError:
+        raw = _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode("utf-8")
+    write_atomic(path, raw)
 
 
 def read(path: Path) -> dict[str, Any]:

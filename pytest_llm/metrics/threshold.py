@@ -8,10 +8,11 @@ import numbers
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.evidence import Example, PerExample
 from pytest_llm.metrics.registry import Metric, of
 from pytest_llm.metrics.score import Score
 from pytest_llm.metrics.uncertainty import standard_error
-from pytest_llm.verdicts import Example, Outcome, PerExample, Verdict
+from pytest_llm.verdicts import Outcome, Verdict
 
 __tracebackhide__ = measured
 

@@ -26,10 +26,11 @@ def note_phase(run: record.RunRecord, item: pytest.Item, report: pytest.TestRepo
     if test is None or report.when == "setup":  # a test that runs again starts anew
         file, line, _ = item.location
         test = run.tests[run.nodeid] = record.TestResult("passed", 0.0, file.replace("\\", "/"), (line or 0) + 1)
-    test.seconds = round(test.seconds + report.duration, 6)
-    outcome = _outcome(report)
-    if outcome != "passed" and test.outcome == "passed":
-        test.outcome = outcome
+    test.seconds += report.duration
+    if report.outcome == "passed" and not hasattr(report, "wasxfail"):
+        return
+    if test.outcome == "passed":
+        test.outcome = _outcome(report)
         crash = getattr(report.longrepr, "reprcrash", None)
         if crash is not None:
             test.message = shorten(crash.message, MESSAGE)
@@ -38,8 +39,6 @@ def note_phase(run: record.RunRecord, item: pytest.Item, report: pytest.TestRepo
 
 def _outcome(report: pytest.TestReport) -> str:
     expected = hasattr(report, "wasxfail")
-    if report.passed and not expected:
-        return "passed"
     if getattr(report, "llm_unmeasured", False) and report.failed:
         return "unmeasured"
     if report.failed:

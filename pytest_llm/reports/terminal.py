@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.reports.gates import gate_rows
 from pytest_llm.reports.text import shorten, visible
 from pytest_llm.verdicts import DRIFT_STATUSES, Verdict
 
@@ -18,6 +17,12 @@ if TYPE_CHECKING:
 
 _COLOURS = {"pass": {"green": True}, "warn": {"yellow": True}, "fail": {"red": True}, "error": {"red": True}}
 _LABEL = 10
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
+    """Count a test that could not measure as an error."""
+    return ("error", "E", "ERROR") if getattr(report, "llm_unmeasured", False) else None
 
 
 def write_summary(reporter: pytest.TerminalReporter, run: RunRecord, settings: Settings) -> None:
@@ -34,6 +39,8 @@ def write_summary(reporter: pytest.TerminalReporter, run: RunRecord, settings: S
                 _line(reporter, "", f"{verdict.status:<12}{visible(verdict.nodeid)} ({visible(verdict.name)})", verdict)
     gates = [verdict for verdict in run.verdicts if verdict.kind != "golden"]
     if gates:
+        from pytest_llm.reports.gates import gate_rows
+
         width = reporter._tw.fullwidth - _LABEL - 1
         for index, (row, gate) in enumerate(gate_rows(gates, settings, everything=reporter.verbosity > 0, width=width)):
             _line(reporter, "" if index else "gates", row, gate)

@@ -8,7 +8,8 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_llm.verdicts import Example, Verdict
+    from pytest_llm.evidence import Example
+    from pytest_llm.verdicts import Verdict
 
 #: Characters of an example's text shown on a failure; the rest is counted.
 EXAMPLE_WIDTH = 300

@@ -207,7 +207,7 @@ def test_a_golden_says_what_each_of_its_texts_answers(suite):
 
 
 def test_outside_a_test_the_file_is_named(suite, monkeypatch):
-    monkeypatch.setattr("pytest_llm.lifecycle._running", [])
+    monkeypatch.setattr("pytest_llm.lifecycle._at", None)
     suite.rate("ann", 5)
     output = answer("poem 0", prompt="Write poem 0")
     assert human_rating(output, suite.ratings) == 5
