@@ -105,8 +105,7 @@ def names_of(path: Path) -> Names:
 
 def label(path: Path) -> str:
     """Return the variant of a file as reports write it; see `Choice`."""
-    names = names_of(path)
-    return f" @{'+'.join(names)}" if names else ""
+    return f" @{'+'.join(names_of(path))}" if "@" in path.name else ""
 
 
 class Choice(NamedTuple):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from pytest_llm import variants
 from pytest_llm.baselines import FOLDER, file
@@ -15,8 +15,7 @@ from pytest_llm.golden.listing import read_list, write_list
 from pytest_llm.location import qualname_of
 
 
-@dataclasses.dataclass(frozen=True)
-class ObsoleteEntry:
+class ObsoleteEntry(NamedTuple):
     """The entry of ``metric`` in ``test`` in the baseline file ``path``, that a complete run did not use.
 
     ``digest`` is of its content when it was found: what has changed since is not removed.

@@ -6,14 +6,16 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.evidence import Evidence
 from pytest_llm.golden import jsontext
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Array
 from pytest_llm.results import Generation
+
+if TYPE_CHECKING:
+    from pytest_llm.evidence import Evidence
 
 #: Statuses a comparison can give, from best to worst.
 _ORDER = ("identical", "near-tie", "format-only", "close", "drifted")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,8 +14,8 @@ T = TypeVar("T")
 
 
 def write_list(cache_dir: Path, root: Path, what: str, found: Sequence[Any]) -> None:
-    """Keep the list of ``what`` in the project at ``root``: dataclasses with a ``path``. It replaces an older one."""
-    rows = [{**dataclasses.asdict(one), "path": str(one.path.absolute())} for one in found]
+    """Keep the list of ``what`` in the project at ``root``: named tuples with a ``path``. It replaces an older one."""
+    rows = [{**one._asdict(), "path": str(one.path.absolute())} for one in found]
     file, content = _file(cache_dir, root, what), jsontext.dump(rows)
     # Nearly every run finds what the last one found, and a write waits for the disk.
     if not file.is_file() or file.read_text("utf-8") != content:

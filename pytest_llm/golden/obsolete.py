@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from pytest_llm import variants
 from pytest_llm.errors import GoldenError
@@ -16,8 +16,7 @@ from pytest_llm.golden.listing import read_list, write_list
 from pytest_llm.golden.pending import digest
 
 
-@dataclasses.dataclass(frozen=True)
-class Obsolete:
+class Obsolete(NamedTuple):
     """A golden file, or the ``.npy`` of one, that a complete run did not use.
 
     ``sha256`` is of its content when it was found: what has changed since is not deleted.
