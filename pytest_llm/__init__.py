@@ -64,6 +64,7 @@ __all__ = [
     "MissingExtraError",
     "ModelNotFoundError",
     "Score",
+    "ServiceError",
     "StoreMissError",
     "Verdict",
     "assert_accuracy",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -65,6 +64,8 @@ class Asker:
         model = {"source": self.weights.source, "revision": self.weights.revision, "digest": self.digest}
         if self.weights.adapter_source:
             model["adapter"] = self.weights.adapter_source
+        if self.weights.service:
+            return Origin(model=model, environment={"device": "service"})
         names = ("torch", "transformers", "device", "dtype", "attention")
         return Origin(model=model, environment={name: facts[name] for name in names})
 
@@ -108,11 +109,15 @@ class Asker:
                     self._loader.log.note(run.nodeid, self._role, digest, request)
             kind = requests[0].kind
             run.asked.append(record.Asked(run.nodeid, self._key, kind, list(dict.fromkeys(digests)), list(missing)))
-        origin = self.origin
         return [
-            result(answers[digest], dataclasses.replace(origin, request=request.to_json()))
+            result(answers[digest], self._origin_of(request, answers[digest]))
             for digest, request in zip(digests, requests, strict=True)
         ]
+
+    def _origin_of(self, request: Request, answer: Answer) -> Origin:
+        said = answer.get("environment", {})  # by a service, of what is behind its name
+        environment = {**self.origin.environment, **said} if said else self.origin.environment
+        return Origin(request.to_json(), self.origin.model, environment)
 
     def _stored(self, digests: Sequence[str], repeat: int) -> dict[str, Answer]:
         mode = self._loader.settings.cache
@@ -202,7 +207,7 @@ class Asker:
                 source=self.weights.source,
                 digest=self.digest,
                 dtype=self.spec.dtype,
-                device=environment.resolve_device(self.spec.device),
+                device="service" if self.weights.service else environment.resolve_device(self.spec.device),
                 adapter=self.weights.adapter_source,
                 revision=self.weights.revision,
             )

@@ -21,6 +21,10 @@ class ModelNotFoundError(LLMError):
     """The model, its revision, its file or its adapter cannot be found or read."""
 
 
+class ServiceError(LLMError):
+    """The service that answers for a model cannot be reached, refuses, or answers what cannot be read."""
+
+
 class StoreMissError(LLMError):
     """``--llm-offline`` was given and the answer is not in the store."""
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_llm.record import RunRecord
 
 MARKERS = (
-    "llm(model, revision, dtype, device, adapter, attn_implementation): the model of the 'llm' fixture here",
+    "llm(model, revision, base_url, dtype, device, adapter, attn_implementation): the model of the 'llm' fixture here",
     "llm_repeat(n, min_success=1.0, stop_early=True): run a test of sampled answers up to n times, each with other "
     "answers; it passes when min_success of them (a count, or a rate as a float) succeed",
 )
@@ -67,6 +67,10 @@ def stop(config: pytest.Config) -> None:
         from pytest_llm import record
 
         record.end(config.stash[RECORD])
+        # From here on pytest goes through all objects there are, several times, for what was not closed.
+        del config.stash[RECORD]
+        if _PUBLISHED in config.stash:
+            del config.stash[_PUBLISHED]
 
 
 def attend(config: pytest.Config) -> None:

@@ -16,7 +16,7 @@ from pytest_llm.files import canonical_json
 from pytest_llm.model import LanguageModel
 from pytest_llm.planning.requestlog import RequestLog
 from pytest_llm.store.database import OutputStore
-from pytest_llm.weights.spec import ModelSpec, Weights
+from pytest_llm.weights.spec import SERVICE, ModelSpec, Weights, service_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __tracebackhide__ = measured
 
 #: What ``@pytest.mark.llm`` and `ModelLoader.__call__` take.
-MODEL_FIELDS = ("model", "revision", "dtype", "device", "adapter", "attn_implementation")
+MODEL_FIELDS = ("model", "revision", "base_url", "dtype", "device", "adapter", "attn_implementation")
 
 NO_MODEL = (
     "no model is chosen: set 'llm_model' in pytest.ini or pyproject.toml, mark the test with "
@@ -62,9 +62,9 @@ class ModelLoader:
         Its weights are looked at anew, so a checkpoint that a test trains again in place is another model.
 
         Args:
-            model: hub id, folder, .gguf file, folder#file.gguf or pkg:MODULE/FILE.
-            fields: ``revision``, ``dtype``, ``device``, ``adapter``, ``attn_implementation``; each defaults to the
-                session's own, but a model named here does not take the session's revision or adapter.
+            model: hub id, folder, .gguf file, folder#file.gguf, pkg:MODULE/FILE or openai:NAME.
+            fields: ``revision``, ``base_url``, ``dtype``, ``device``, ``adapter``, ``attn_implementation``; each
+                defaults to the session's own, but a model named here does not take the session's revision or adapter.
 
         Raises:
             InvalidInputError: no model is named anywhere, or an unknown field.
@@ -134,6 +134,10 @@ class ModelLoader:
         return loading + self._preparing[model.digest, model.spec] if loading else 0.0
 
     def _load(self, model: Asker) -> tuple[Engine, int]:
+        if model.spec.base_url is not None:
+            from pytest_llm.engines.openai import OpenAIEngine
+
+            return OpenAIEngine(model.weights.service, model.spec.base_url, batch_size=self.settings.batch_size), 0
         from pytest_llm.engines.local import LocalEngine
 
         start = time.perf_counter()
@@ -160,6 +164,9 @@ class ModelLoader:
         source = values.pop("model")
         if not source:
             raise InvalidInputError(NO_MODEL)
+        if str(source).startswith(SERVICE):
+            return service_spec(str(source), values["revision"], values["base_url"], values["adapter"])
+        del values["base_url"]
         return ModelSpec(
             source=str(source),
             trust_remote_code=settings.trust_remote_code,

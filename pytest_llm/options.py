@@ -29,8 +29,11 @@ class Option:
 
 
 OPTIONS = (
-    Option("model", str, None, "model under test: hub id, folder, .gguf file, folder#file.gguf, or pkg:MODULE/FILE"),
-    Option("revision", str, None, "revision of a hub model (branch, tag or commit)"),
+    Option("model", str, None, "model under test: hub id, folder, .gguf file, folder#file.gguf, pkg:MODULE/FILE, or "
+           "openai:NAME"),
+    Option("revision", str, None, "revision of a hub model (branch, tag or commit); for openai:NAME a label of yours"),
+    Option("base_url", str, None, "address of the service that answers for openai:NAME, with its /v1 [OPENAI_BASE_URL, "
+           "else OpenAI's own]"),
     Option("dtype", str, "float32", "dtype the model runs in", ("float32", "bfloat16", "float16", "float64")),
     Option("device", str, "auto", "device the model runs on: auto, cpu, cuda, cuda:1, mps"),
     Option("adapter", str, None, "LoRA adapter put on the model (a PEFT folder; needs the extra 'peft')"),
@@ -78,6 +81,7 @@ class Settings:
 
     model: str | None = None
     revision: str | None = None
+    base_url: str | None = None
     dtype: str = "float32"
     device: str = "auto"
     adapter: str | None = None

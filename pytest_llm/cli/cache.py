@@ -37,13 +37,19 @@ def _info() -> int:
         for row in rows:
             day = time.strftime("%Y-%m-%d", time.localtime(row["newest"]))
             print(
-                f"          {row['answers']:>6}  {visible(row['source'])}  {row['weights'][:12]}  {row['dtype']} "
-                f"{row['device']}  torch {row['torch']}, transformers {row['transformers']}  newest {day}"
+                f"          {row['answers']:>6}  {visible(row['source'])}  {row['weights'][:12]}  "
+                f"{_around(row)}  newest {day}"
             )
     else:
         print("answers   none")
     print(f"weights   {len(converted)} converted, {size(sum(map(_bytes, converted)))}")
     return 0
+
+
+def _around(row: dict[str, Any]) -> str:
+    if "service" in row:
+        return visible(row["service"])
+    return f"{row['dtype']} {row['device']}  torch {row['torch']}, transformers {row['transformers']}"
 
 
 def _clear(arguments: argparse.Namespace) -> int:

@@ -61,8 +61,14 @@ def _model(settings: Settings, given: str | None) -> bool:
     try:
         model = loader(name)
         _say("model", f"{visible(model.weights.source)}")
-        _say("", f"in {visible(str(model.weights.folder))} {model.weights.gguf}".rstrip())
-        _say("", f"sha256 {model.digest}")
+        if model.spec.base_url is not None:
+            from pytest_llm.engines.openai import OpenAIEngine
+
+            OpenAIEngine(model.weights.service, model.spec.base_url).check()
+            _say("", f"at {visible(model.spec.base_url)}, which has it")
+        else:
+            _say("", f"in {visible(str(model.weights.folder))} {model.weights.gguf}".rstrip())
+            _say("", f"sha256 {model.digest}")
         _say("", f"{answers(loader, model.identity)} answers in the store")
     except LLMError as error:
         _say("model", f"{visible(name)}: NOT USABLE: {error}")

@@ -50,10 +50,14 @@ def write_summary(reporter: pytest.TerminalReporter, run: RunRecord, settings: S
 def _model(use: ModelUse) -> str:
     answers = f"{use.asked} answer{'s' * (use.asked != 1)}: {use.from_store} from the store, {use.computed} computed"
     answers += f" ({use.ahead} ahead)" if use.ahead else ""
-    loaded = f"loaded in {use.load_seconds:.1f} s" if use.loaded else "no weights loaded"
+    loaded = f"; loaded in {use.load_seconds:.1f} s" if use.loaded else "; no weights loaded"
+    if use.device == "service":
+        # Nothing here sees that a service has other weights behind the same name.
+        loaded = "; --llm-cache=refresh asks it again" if use.from_store else ""
     adapter = f" + {visible(shorten(use.adapter, 40))}" if use.adapter else ""
     return (
-        f"{visible(shorten(use.source, 60))}{adapter}  {use.digest[:12]}  {use.dtype} {use.device}  {answers}; {loaded}"
+        f"{visible(shorten(use.source, 60))}{adapter}  {use.digest[:12]}  {f'{use.dtype} {use.device}'.strip()}  "
+        f"{answers}{loaded}"
     )
 
 

@@ -10,18 +10,18 @@ from pathlib import Path
 
 from pytest_llm.errors import ModelNotFoundError
 from pytest_llm.weights.checks import check_adapter, check_model, offer_ggufs
-from pytest_llm.weights.spec import ModelSpec, Weights
+from pytest_llm.weights.spec import SERVICE, ModelSpec, Weights
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
 _FORMS = (
-    "a folder, a .gguf file, folder#file.gguf, pkg:MODULE/FILE (inside an installed package) or a Hugging Face id of "
-    "the form org/name"
+    "a folder, a .gguf file, folder#file.gguf, pkg:MODULE/FILE (inside an installed package), openai:NAME (a model of "
+    "a service) or a Hugging Face id of the form org/name"
 )
 
 
 def resolve(spec: ModelSpec, *, root: Path, offline: bool = False) -> Weights:
-    """Find the weights of ``spec`` and of its adapter.
+    """Find the weights of ``spec`` and of its adapter; a service (``openai:NAME``) is not asked whether it has them.
 
     Relative paths are looked up under ``root``, then under the working folder. A path goes before a hub id of the same
     name. A hub revision that is in the local Hugging Face cache is used as it is, without the network; another one is
@@ -30,6 +30,8 @@ def resolve(spec: ModelSpec, *, root: Path, offline: bool = False) -> Weights:
     Raises:
         ModelNotFoundError: there is no such model, it lacks a file, or it cannot be read without a flag.
     """
+    if spec.base_url is not None:
+        return Weights(spec.source, Path(), spec.revision or "", service=spec.source.removeprefix(SERVICE))
     try:
         weights = Search(spec.source, spec.revision, root, offline, spec.trust_pickle).weights()
         if spec.adapter is None:

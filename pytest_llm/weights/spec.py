@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import urllib.parse
 from pathlib import Path
+
+from pytest_llm.errors import InvalidInputError
+
+#: What the name of a service's model starts with.
+SERVICE = "openai:"
+#: The service that a model is of where nothing says another.
+OPENAI = "https://api.openai.com/v1"
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """A model as a test names it, with everything around the weights that decides an answer."""
+    """A model as a test names it, with everything around the weights that decides an answer.
+
+    ``base_url`` is the address of the service that answers for a model ``openai:NAME``; such a model has no dtype,
+    device or attention that we know of.
+    """
 
     source: str
     revision: str | None = None
@@ -19,6 +32,7 @@ class ModelSpec:
     trust_remote_code: bool = False
     trust_pickle: bool = False
     exact: bool = False
+    base_url: str | None = None
 
     @property
     def fixed_shapes(self) -> bool:
@@ -28,15 +42,16 @@ class ModelSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Weights on this disk.
+    """Weights on this disk, or the name of a model that a service has.
 
     Attributes:
         source: how to name them in a report or a golden: portable, never an absolute path.
-        folder: holds config, tokenizer and weight files.
-        revision: the commit of a hub model, else ``""``.
+        folder: holds config, tokenizer and weight files; ``Path()`` for a model of a service.
+        revision: the commit of a hub model; what the user calls the state of a service's model; else ``""``.
         gguf: file name of the GGUF in ``folder``, else ``""``.
         adapter: folder of the LoRA adapter.
         adapter_source: how to name the adapter, portable as ``source`` is, else ``""``.
+        service: the name that a service knows the model by, else ``""``.
     """
 
     source: str
@@ -45,3 +60,26 @@ class Weights:
     gguf: str = ""
     adapter: Path | None = None
     adapter_source: str = ""
+    service: str = ""
+
+
+def service_spec(source: str, revision: str | None, base_url: str | None, adapter: str | None) -> ModelSpec:
+    """Return the model ``openai:NAME`` of the service at ``base_url``, else at ``OPENAI_BASE_URL``, else OpenAI's own.
+
+    Raises:
+        InvalidInputError: no name, an adapter, or an address that is none, or that holds a password.
+    """
+    if source == SERVICE:
+        raise InvalidInputError(f"{SERVICE} needs the name of a model behind it, as the service has it: {SERVICE}NAME")
+    if adapter:
+        raise InvalidInputError(f"{source}: no adapter can be put on a service's model: serve it there, under a name")
+    url = (base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidInputError(f"{source}: the address of its service is of the form http://host:8000/v1, not {url!r}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise InvalidInputError(
+            f"{source}: the address of its service ({parts.scheme}://{parts.hostname}) holds more than an address; "
+            "a key goes into OPENAI_API_KEY"
+        )
+    return ModelSpec(source, revision, dtype="", device="", attn_implementation="", base_url=url)

@@ -10,6 +10,7 @@ from pytest_llm.weights.fingerprint import fingerprint
 from pytest_llm.weights.resolve import resolve
 from pytest_llm.weights.spec import ModelSpec
 from tests.conftest import MINILM, SMOLLM2
+from tests.engines.service import Service
 
 
 def _prepared(source, shared_cache, tmp_path_factory):
@@ -64,3 +65,17 @@ def answers(engine, requests):
 
 def first(answer):
     return answer["sequences"][0]
+
+
+@pytest.fixture(scope="session")
+def _served(smollm2):
+    service = Service(engine_for(smollm2))
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def service(_served, monkeypatch):
+    _served.reset()
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    return _served

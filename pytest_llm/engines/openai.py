@@ -1,0 +1,277 @@
+"""The engine for services that speak OpenAI's API: vLLM, SGLang, llama.cpp, Ollama, TGI, OpenAI's own.
+
+Every request is an HTTP request of its own, several of them under way at once: batching is the service's business.
+The client tries again what may pass (a dropped connection, "too many requests", a status of 5xx), ever more slowly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.engines import openai_answers as answers
+from pytest_llm.errors import InvalidInputError, MissingExtraError, ModelNotFoundError, ServiceError
+from pytest_llm.reports.text import shorten, visible
+from pytest_llm.requests import Embed, Generate, Logprobs, Loss, Request, Score
+from pytest_llm.weights.spec import OPENAI
+
+if TYPE_CHECKING:
+    from pytest_llm.engines.protocol import Answer
+
+#: Requests under way at once, where ``--llm-batch-size`` allows as many.
+IN_FLIGHT = 16
+#: How often the client tries again.
+RETRIES = 5
+
+_KEY = "OPENAI_API_KEY"
+#: What a service may be asked for beyond OpenAI's own arguments; vLLM and SGLang have these names.
+_FURTHER = {"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repetition_penalty",
+            "min_new_tokens": "min_tokens", "template": "chat_template_kwargs"}  # fmt: skip
+#: What no service has an argument for.
+_LOCAL = ("no_repeat_ngram_size", "num_beams", "length_penalty", "early_stopping", "add_special_tokens", "options")
+
+
+class OpenAIEngine:
+    """Asks the model ``name`` of the service at ``base_url`` (with its ``/v1``).
+
+    The key is read from ``OPENAI_API_KEY``; a service of one's own needs none. Logprobs are asked for with every
+    generation, and left out where the service refuses them: goldens then have no evidence of near-ties.
+    """
+
+    def __init__(self, name: str, base_url: str, *, batch_size: int = IN_FLIGHT) -> None:
+        self.name, self.base_url = name, base_url
+        self._in_flight = min(batch_size, IN_FLIGHT)
+        #: Arguments this service has refused, and what it calls the number of tokens.
+        self._refused: set[str] = set()
+        self._limit = "max_tokens"
+
+    @functools.cached_property
+    def client(self) -> Any:
+        """The HTTP client. It connects when it is first used.
+
+        Raises:
+            MissingExtraError: the package ``openai`` is not installed.
+            ServiceError: OpenAI's own service is asked without a key.
+        """
+        try:
+            import openai
+        except ImportError:
+            raise MissingExtraError("openai is not installed: pip install 'pytest-llm-regression[openai]'") from None
+        key = os.environ.get(_KEY)
+        if not key and self.base_url == OPENAI:
+            raise ServiceError(f"{self}: no key: set {_KEY}, or --llm-base-url to the address of another service")
+        return openai.OpenAI(base_url=self.base_url, api_key=key or "none", max_retries=RETRIES)
+
+    def __str__(self) -> str:
+        return f"openai:{self.name} at {self.base_url}"
+
+    def describe(self) -> dict[str, Any]:
+        """Return what is known of a model behind a service: nothing but its name."""
+        return {"architecture": str(self), "parameters": None, "context_length": None, "load_seconds": 0.0}
+
+    def check(self) -> None:
+        """Ask the service whether it has the model.
+
+        Raises:
+            ServiceError: it cannot be reached, or refuses.
+            ModelNotFoundError: it has no such model.
+        """
+        with self._errors("models"):
+            names = [model.id for model in self.client.models.list()]
+        if self.name not in names:
+            raise ModelNotFoundError(f"{self}: not found{_offer(names)}")
+
+    def close(self) -> None:
+        """Close the connections; a later request opens new ones."""
+        client = vars(self).pop("client", None)
+        if client is not None:
+            client.close()
+
+    def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
+        """Yield ``(index, answer)`` as answers arrive; see `pytest_llm.engines.protocol.Engine`.
+
+        After a failure nothing more is asked; what is under way is still waited for and kept, then the failure raised.
+        """
+        calls = iter(list(enumerate([self._call(request) for request in requests])))
+        assert self.client  # an error of the set-up is raised here once, not in every thread
+        done: queue.SimpleQueue[tuple[int, Answer] | BaseException | None] = queue.SimpleQueue()
+        stop, turn = threading.Event(), threading.Lock()
+
+        def work() -> None:
+            while not stop.is_set():
+                with turn:
+                    index, call = next(calls, (-1, None))
+                if call is None:
+                    break
+                try:
+                    done.put((index, call()))
+                except BaseException as error:
+                    stop.set()
+                    done.put(error)
+            done.put(None)
+
+        # Daemons: after Ctrl-C nobody waits for an answer that may take minutes.
+        workers = [threading.Thread(target=work, daemon=True) for _ in range(min(self._in_flight, len(requests)))]
+        for worker in workers:
+            worker.start()
+        failure, left = None, len(workers)
+        try:
+            while left:
+                found = done.get()
+                if isinstance(found, BaseException):
+                    failure = failure or found
+                elif found is None:
+                    left -= 1
+                else:
+                    yield found
+        finally:
+            stop.set()
+        if failure is not None:
+            raise failure
+
+    def _call(self, request: Request) -> Callable[[], Answer]:
+        """Return what asks ``request``, which is checked before anything is asked."""
+        if isinstance(request, Generate):
+            return functools.partial(self._generate, request, self._arguments(request))
+        if isinstance(request, (Loss, Logprobs)):
+            if isinstance(request, Loss) and (request.source is not None or request.window or request.stride):
+                raise InvalidInputError(f"{self}: loss() of a service takes no sources=, window= or stride=")
+            return functools.partial(self._read, request)
+        if isinstance(request, Score):
+            if not isinstance(request.prompt, str) or request.template:
+                raise InvalidInputError(f"{self}: score() needs a prompt as text: a service scores no chat messages")
+            return functools.partial(self._score, request)
+        if isinstance(request, Embed):
+            if request.pooling != "mean":  # the default: whatever the service has
+                raise InvalidInputError(f"{self}: embed() of a service pools as the service does, not by pooling=")
+            return functools.partial(self._embed, request)
+        raise InvalidInputError(
+            f"{self} cannot answer {request.kind!r}: a service answers embed, generate, logprobs, loss, score"
+        )
+
+    def _arguments(self, request: Generate) -> dict[str, Any]:
+        default = Generate("")
+        own = [name for name in _LOCAL if getattr(request, name) != getattr(default, name)]
+        if own:
+            raise InvalidInputError(f"{self}: OpenAI's API has no {own[0]}: leave it out, or ask a local model")
+        further = {
+            theirs: getattr(request, ours)
+            for ours, theirs in _FURTHER.items()
+            if getattr(request, ours) != getattr(default, ours)
+        }
+        arguments: dict[str, Any] = {"max_tokens": request.max_new_tokens, "temperature": 0.0}
+        if request.do_sample:
+            arguments.update(temperature=request.temperature, top_p=request.top_p, seed=request.seed)
+            arguments["n"] = request.num_return_sequences
+        if request.stop:
+            arguments["stop"] = list(request.stop)
+        return {**arguments, "extra_body": further} if further else arguments
+
+    def _generate(self, request: Generate, arguments: dict[str, Any]) -> Answer:
+        if isinstance(request.prompt, str):
+            ask, read = self.client.completions.create, answers.completion
+            arguments = {**arguments, "prompt": request.prompt, "logprobs": 2}
+        else:
+            ask, read = self.client.chat.completions.create, answers.chat
+            arguments = {**arguments, "messages": list(request.prompt), "logprobs": True, "top_logprobs": 2}
+        with self._errors("generate"):
+            answer = read(self._adapted(ask, arguments))
+        if len(answer["sequences"]) != request.num_return_sequences:
+            raise ServiceError(f"{self}: it gave {len(answer['sequences'])} of {request.num_return_sequences} answers")
+        return answer
+
+    def _adapted(self, ask: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        """Ask in the dialect of this service, which is learnt from what it refuses."""
+        import openai
+
+        while True:
+            limit, refused = self._limit, set(self._refused)
+            sent = {name: value for name, value in arguments.items() if name not in refused}
+            sent[limit] = sent.pop("max_tokens")
+            try:
+                return ask(model=self.name, **sent)
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                said = str(error)
+                if "max_completion_tokens" in said and limit == "max_tokens":  # OpenAI's newer models
+                    self._limit = "max_completion_tokens"
+                elif "logprobs" in said and "logprobs" not in refused:
+                    self._refused |= {"logprobs", "top_logprobs"}
+                else:
+                    raise
+
+    def _read(self, request: Loss | Logprobs) -> Answer:
+        top = request.top_k if isinstance(request, Logprobs) else 1
+        text = self._echoed(request.kind, request.text, top)
+        return answers.loss(text) if isinstance(request, Loss) else answers.logprobs(text, top)
+
+    def _score(self, request: Score) -> Answer:
+        prompt = str(request.prompt)
+        texts = [self._echoed("score", prompt + continuation, 1) for continuation in request.continuations]
+        return {"scores": [answers.continuation(text, len(prompt)) for text in texts]}
+
+    def _echoed(self, kind: str, text: str, top: int) -> answers.Echo:
+        """Return the tokens of ``text`` with their logprobs: a completion of one token, which says its prompt again."""
+        with self._errors(kind):
+            response = self.client.completions.create(
+                model=self.name, prompt=text, max_tokens=1, temperature=0.0, logprobs=max(top, 1), echo=True
+            )
+            echo = answers.echo(response, text)
+        if echo is None:
+            raise InvalidInputError(
+                f"{self} gives no logprobs of a prompt, which {kind}() needs: serve the model with one that does "
+                "(vLLM has echo=True with logprobs), or ask it in this process"
+            )
+        return echo
+
+    def _embed(self, request: Embed) -> Answer:
+        with self._errors("embed"):
+            found = self.client.embeddings.create(model=self.name, input=[request.text], encoding_format="float")
+            return answers.embedding(found, normalize=request.normalize)
+
+    @contextlib.contextmanager
+    def _errors(self, kind: str) -> Iterator[None]:
+        """Say what went wrong in our words."""
+        import openai
+
+        try:
+            yield
+        except openai.APITimeoutError as error:
+            raise ServiceError(f"{self}: no answer in time: {_said(error)}") from error
+        except openai.APIConnectionError as error:
+            raise ServiceError(
+                f"{self}: no connection ({_said(error.__cause__ or error)}): is the service up, and is --llm-base-url "
+                "its address, with the /v1?"
+            ) from error
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            raise ServiceError(f"{self}: it refuses the key in {_KEY}: {_said(error)}") from error
+        except openai.NotFoundError as error:
+            raise ModelNotFoundError(f"{self}: not found: {_said(error)}{self._offered()}") from error
+        except openai.RateLimitError as error:
+            raise ServiceError(
+                f"{self}: too many requests, after {RETRIES} more tries: {_said(error)}; --llm-batch-size "
+                "says how many are under way at once"
+            ) from error
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            raise InvalidInputError(f"{self}: it refuses this {kind} request: {_said(error)}") from error
+        except openai.APIError as error:
+            raise ServiceError(f"{self}: {_said(error)}") from error
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise ServiceError(f"{self}: what it answered to {kind} cannot be read: {_said(error)}") from error
+
+    def _offered(self) -> str:
+        with contextlib.suppress(Exception):  # a help in an error message
+            return _offer([model.id for model in self.client.models.list()])
+        return ""
+
+
+def _offer(names: list[str]) -> str:
+    return f"; it offers {visible(shorten(', '.join(names), 300))}"
+
+
+def _said(error: BaseException) -> str:
+    return visible(shorten(str(error) or type(error).__name__, 500))

@@ -1,0 +1,170 @@
+"""What services answer in OpenAI's API, as the answers of `pytest_llm.engines.protocol`.
+
+A service names tokens by their text, not by an id. The ids here are digests of that text: two tokens have one id where
+they have one text, which is what comparing answers needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from pytest_llm.engines.protocol import Answer
+
+
+class Token(NamedTuple):
+    """One token: its text, its id, its logprob in nats (``None`` for the first of a text), the best by logprob."""
+
+    text: str
+    id: int
+    logprob: float | None
+    top: Sequence[tuple[int, str, float]]
+
+
+class Echo(NamedTuple):
+    """A text that a service read: its tokens, and the character each ends before."""
+
+    tokens: Sequence[Token]
+    ends: Sequence[int]
+
+
+def completion(response: Any) -> Answer:
+    """Return the answer in a response of ``/completions``."""
+    found = [_sequence(one.text, _tokens(one.logprobs), one.finish_reason) for one in _choices(response)]
+    return _answer(response, found)
+
+
+def chat(response: Any) -> Answer:
+    """Return the answer in a response of ``/chat/completions``; a refusal is an answer."""
+    found = []
+    for choice in _choices(response):
+        content = getattr(choice.logprobs, "content", None) or ()
+        tokens = [
+            Token(one.token, _id(one.token, one.bytes), one.logprob, _best(
+                (_id(other.token, other.bytes), other.token, other.logprob) for other in one.top_logprobs or ()
+            ))
+            for one in content
+        ]  # fmt: skip
+        message = choice.message
+        text = message.content if message.content is not None else getattr(message, "refusal", None) or ""
+        found.append(_sequence(text, tokens, choice.finish_reason))
+    return _answer(response, found)
+
+
+def echo(response: Any, text: str) -> Echo | None:
+    """Return ``text`` as the service read it; ``None`` where it did not say its prompt again with logprobs."""
+    (choice,) = response.choices
+    tokens = _tokens(choice.logprobs)
+    if not tokens:
+        return None
+    ends = list(itertools.accumulate(len(token.text) for token in tokens))
+    offsets = getattr(choice.logprobs, "text_offset", None) or []
+    if "".join(token.text for token in tokens).endswith(choice.text):
+        before = ends[-1] - len(choice.text)  # special tokens, which are no part of the text
+        ends = [end - before for end in ends]
+    elif len(offsets) == len(tokens):  # half a character is a token without a text of its own
+        ends = [*offsets[1:], len(choice.text)]
+    kept = [i for i, end in enumerate(ends) if 0 < end <= len(text)]
+    if not choice.text.startswith(text) or not kept or ends[kept[-1]] != len(text):
+        return None
+    if any(tokens[i].logprob is None for i in kept if i):
+        return None
+    return Echo([tokens[i] for i in kept], [ends[i] for i in kept])
+
+
+def loss(text: Echo) -> Answer:
+    """Return the scored tokens of a text."""
+    scored = [token for token in text.tokens if token.logprob is not None]
+    return {
+        "token_ids": [token.id for token in scored],
+        "tokens": [token.text for token in scored],
+        "token_logprobs": [token.logprob for token in scored],
+    }
+
+
+def logprobs(text: Echo, top_k: int) -> Answer:
+    """Return every token of a text with its ``top_k`` best alternatives."""
+    return {
+        "positions": [
+            {
+                "token_id": token.id,
+                "token": token.text,
+                "logprob": token.logprob,
+                "top": [list(one) for one in token.top[:top_k]],
+            }
+            for token in text.tokens
+        ]
+    }
+
+
+def continuation(text: Echo, start: int) -> dict[str, Any]:
+    """Return the score of what follows character ``start``; a token that lies on both sides is part of it."""
+    scored = [token for token, end in zip(text.tokens, text.ends, strict=True) if end > start]
+    scored = [token for token in scored if token.logprob is not None]
+    return {
+        "logprob": math.fsum(token.logprob for token in scored if token.logprob is not None),
+        "tokens": len(scored),
+        "is_greedy": all(token.top and token.top[0][0] == token.id for token in scored),
+    }
+
+
+def embedding(response: Any, *, normalize: bool) -> Answer:
+    """Return the one vector of a response, divided by its Euclidean norm where asked."""
+    (one,) = response.data
+    vector = [float(x) for x in one.embedding]
+    norm = math.sqrt(math.fsum(x * x for x in vector)) if normalize else 1.0
+    return {"vector": [x / (norm or 1.0) for x in vector]}
+
+
+def _choices(response: Any) -> list[Any]:
+    return sorted(response.choices, key=lambda choice: int(choice.index))
+
+
+def _answer(response: Any, sequences: list[dict[str, Any]]) -> Answer:
+    answer: Answer = {"sequences": sequences}
+    backend = getattr(response, "system_fingerprint", None)
+    if backend:  # OpenAI: "the backend configuration that the model runs with"
+        answer["environment"] = {"system_fingerprint": str(backend)}
+    return answer
+
+
+def _sequence(text: str, tokens: Sequence[Token], finish_reason: str | None) -> dict[str, Any]:
+    others = [next((one for one in token.top if one[0] != token.id), None) for token in tokens]
+    known = [(token, other) for token, other in zip(tokens, others, strict=True) if other is not None]
+    if not isinstance(text, str):
+        raise TypeError("an answer without a text")
+    whole = len(known) == len(tokens)  # without a runner-up everywhere nothing can be said of a tie
+    return {
+        "text": text,
+        "token_ids": [token.id for token in tokens],
+        "tokens": [token.text for token in tokens],
+        "logprobs": [token.logprob for token in tokens],
+        "runner_ups": [other[0] for _, other in known] if whole else [],
+        "margins": [token.logprob - other[2] for token, other in known if token.logprob is not None] if whole else [],
+        "finish_reason": finish_reason or "",
+    }
+
+
+def _tokens(given: Any) -> list[Token]:
+    """Return the tokens of ``logprobs`` in the form that ``/completions`` has."""
+    if given is None or not given.tokens:
+        return []
+    tops: Sequence[Mapping[str, float] | None] = given.top_logprobs or [None] * len(given.tokens)
+    return [
+        Token(text, _id(text), logprob, _best((_id(other), other, value) for other, value in (top or {}).items()))
+        for text, logprob, top in zip(given.tokens, given.token_logprobs, tops, strict=True)
+    ]
+
+
+def _best(candidates: Iterable[tuple[int, str, float]]) -> list[tuple[int, str, float]]:
+    return sorted(candidates, key=lambda one: -one[2])
+
+
+def _id(text: str, raw: Sequence[int] | None = None) -> int:
+    # The bytes where there are any: half a character has no text of its own.
+    data = bytes(raw) if raw else text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.sha256(data).digest()[:4], "big") >> 1

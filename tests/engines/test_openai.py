@@ -1,0 +1,361 @@
+"""The engine for OpenAI-compatible services, against a real server with a real model: same answers, every failure."""
+
+from __future__ import annotations
+
+import math
+import socket
+import sys
+import time
+
+import pytest
+
+from pytest_llm.engines import openai as module
+from pytest_llm.engines.openai import OpenAIEngine
+from pytest_llm.errors import InvalidInputError, MissingExtraError, ModelNotFoundError, ServiceError
+from pytest_llm.requests import Activations, Embed, FillMask, Generate, Logprobs, Loss, Score, Tokenize
+from tests.engines.conftest import answers, first
+from tests.engines.service import error
+
+PROMPTS = ("The capital of France is", "Once upon a time", "def add(a, b):", "Water boils at", "2 + 2 =", "Naïve café:")
+CHAT = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is the capital of Italy?"})
+
+
+@pytest.fixture
+def engine(service):
+    engine = OpenAIEngine("smol", service.url)
+    yield engine
+    engine.close()
+
+
+def same(found, expected):
+    """The answer of a service is the model's own; the ids of its tokens are made up, and it has no end token."""
+    n = len(found["tokens"])
+    assert found["text"] == expected["text"]
+    assert found["finish_reason"] == expected["finish_reason"]
+    assert n >= len(expected["tokens"]) - 1
+    assert found["tokens"] == expected["tokens"][:n]
+    for name in ("logprobs", "margins"):
+        assert found[name] == pytest.approx(expected[name][:n], abs=2e-4)
+    assert len(found["token_ids"]) == len(found["runner_ups"]) == n
+    assert all(a != b for a, b in zip(found["token_ids"], found["runner_ups"], strict=True))
+
+
+def test_completions_are_those_of_the_model(engine, smol):
+    requests = [Generate(prompt, max_new_tokens=12) for prompt in PROMPTS]
+    for found, expected in zip(answers(engine, requests), answers(smol, requests), strict=True):
+        same(first(found), first(expected))
+        assert found["environment"] == {"system_fingerprint": "fp_1"}
+
+
+def test_chat_is_that_of_the_model(engine, smol):
+    request = Generate(CHAT, max_new_tokens=24)
+    (found,), (expected,) = answers(engine, [request]), answers(smol, [request])
+    same(first(found), first(expected))
+
+
+def test_equal_texts_have_equal_ids(engine):
+    one, two = answers(engine, [Generate("a b c a b c a b", max_new_tokens=8), Generate("a b c a b", max_new_tokens=8)])
+    ids = {}
+    for sequence in (first(one), first(two)):
+        for token, number in zip(sequence["tokens"], sequence["token_ids"], strict=True):
+            assert ids.setdefault(token, number) == number
+    assert len(set(ids.values())) == len(ids) > 1
+
+
+def test_sampling_is_asked_for_as_said(engine, service, smol):
+    request = Generate(
+        PROMPTS[1], max_new_tokens=6, do_sample=True, temperature=0.8, top_p=0.9, top_k=40, num_return_sequences=3, seed=7,
+        stop=("\n\n",),
+    )  # fmt: skip
+    (found,), (expected,) = answers(engine, [request]), answers(smol, [request])
+    ((path, body),) = service.asked
+    assert path == "/completions"
+    del body["prompt"]
+    assert body == {
+        "model": "smol", "max_tokens": 6, "temperature": 0.8, "top_p": 0.9, "seed": 7, "n": 3, "stop": ["\n\n"],
+        "logprobs": 2, "top_k": 40,
+    }  # fmt: skip
+    assert [one["text"] for one in found["sequences"]] == [one["text"] for one in expected["sequences"]]
+
+
+def test_greedy_decoding_says_so_and_no_more(engine, service):
+    answers(engine, [Generate("Hello", max_new_tokens=2), Generate(CHAT, max_new_tokens=2)])
+    bodies = dict(service.asked)
+    assert bodies["/completions"] == {
+        "model": "smol", "prompt": "Hello", "max_tokens": 2, "temperature": 0.0, "logprobs": 2,
+    }  # fmt: skip
+    assert bodies["/chat/completions"] == {
+        "model": "smol", "messages": list(CHAT), "max_tokens": 2, "temperature": 0.0, "logprobs": True, "top_logprobs": 2,
+    }  # fmt: skip
+
+
+def test_further_arguments_have_the_names_that_servers_know(engine, service):
+    request = Generate(
+        CHAT, max_new_tokens=4, min_new_tokens=2, repetition_penalty=1.1, do_sample=True, min_p=0.1, template={"x": 1}
+    )
+    answers(engine, [request])
+    ((_, body),) = service.asked
+    further = {"min_tokens": 2, "repetition_penalty": 1.1, "min_p": 0.1, "chat_template_kwargs": {"x": 1}}
+    assert {name: body[name] for name in further} == further
+
+
+def test_loss_logprobs_and_scores_are_those_of_the_model(engine, smol):
+    texts = ("The quick brown fox jumps over the lazy dog.", "Zwölf Boxkämpfer jagen Viktor.", "x")
+    requests = [Loss(text) for text in texts[:2]] + [Logprobs(text, top_k=3) for text in texts]
+    requests += [Score("The capital of France is", (" Paris", " Berlin", " the moon"))]
+    for request, found, expected in zip(requests, answers(engine, requests), answers(smol, requests), strict=True):
+        if isinstance(request, Loss):
+            assert found["token_logprobs"] == pytest.approx(expected["token_logprobs"], abs=2e-4)
+            assert found["tokens"] == expected["tokens"]
+        elif isinstance(request, Logprobs):
+            for one, other in zip(found["positions"], expected["positions"], strict=True):
+                assert one["token"] == other["token"]
+                assert one["logprob"] == pytest.approx(other["logprob"], abs=2e-4)
+                assert [(text, pytest.approx(p, abs=2e-4)) for _, text, p in other["top"]] == [
+                    (text, p) for _, text, p in one["top"]
+                ]
+        else:
+            for one, other in zip(found["scores"], expected["scores"], strict=True):
+                assert one == {**other, "logprob": pytest.approx(other["logprob"], abs=1e-3)}
+            assert [one["is_greedy"] for one in found["scores"]].count(True) == 1
+
+
+def test_a_token_that_lies_on_both_sides_belongs_to_the_continuation(engine):
+    (found,) = answers(engine, [Score("It is", ("n't",))])  # read as "It", " isn", "'t"
+    assert found["scores"][0]["tokens"] == 2
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_embeddings_are_those_of_the_model(engine, smol, normalize):
+    request = Embed("A sentence.", normalize=normalize)
+    (found,), (expected,) = answers(engine, [request]), answers(smol, [request])
+    assert found["vector"] == pytest.approx(expected["vector"], abs=1e-4)
+    assert (math.dist(found["vector"], [0] * len(found["vector"])) == pytest.approx(1)) is normalize
+
+
+def test_several_are_under_way_at_once_but_no_more_than_allowed(service):
+    service.pause = 0.05
+    service.before = lambda path, body: (200, {"choices": [{"index": 0, "text": "x", "finish_reason": "stop"}]})
+    for size in (1, 3):
+        service.most = 0
+        with_limit = OpenAIEngine("smol", service.url, batch_size=size)
+        answers(with_limit, [Generate(f"{size} {i}") for i in range(9)])
+        with_limit.close()
+        assert service.most == size
+    assert OpenAIEngine("smol", service.url, batch_size=64)._in_flight == module.IN_FLIGHT
+
+
+def test_a_service_without_logprobs_answers_without_evidence(engine, service):
+    def refuse(path, body):
+        return error(400, "logprobs is not supported by this model") if "logprobs" in body else None
+
+    service.before = refuse
+    for _ in range(2):
+        (found,) = answers(engine, [Generate(CHAT, max_new_tokens=4)])
+        assert first(found)["text"]
+        assert first(found)["token_ids"] == first(found)["margins"] == []
+    assert len(service.asked) == 3  # what it refuses is learnt once
+    assert not {"logprobs", "top_logprobs"} & set(service.asked[-1][1])
+
+
+def test_the_newer_name_of_the_length_is_learnt(engine, service):
+    def refuse(path, body):
+        if "max_tokens" in body:
+            return error(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+        body["max_tokens"] = body["max_completion_tokens"]
+        return None
+
+    service.before = refuse
+    for _ in range(2):
+        (found,) = answers(engine, [Generate(CHAT, max_new_tokens=3)])
+    assert len(first(found)["tokens"]) == 3
+    assert len(service.asked) == 3
+
+
+def test_alternatives_that_are_missing_leave_margins_out(engine, service):
+    content = [{"token": "Hi", "logprob": -0.1, "bytes": None, "top_logprobs": []}]
+    message = {"role": "assistant", "content": "Hi"}
+    body = {"choices": [{"index": 0, "message": message, "logprobs": {"content": content}, "finish_reason": "stop"}]}
+    service.before = lambda path, asked: (200, body)
+    (found,) = answers(engine, [Generate(CHAT)])
+    assert first(found)["logprobs"] == [-0.1]
+    assert first(found)["runner_ups"] == first(found)["margins"] == []
+
+
+def test_a_refusal_is_an_answer(engine, service):
+    message = {"role": "assistant", "content": None, "refusal": "I cannot help."}
+    service.before = lambda path, body: (
+        200, {"choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}]}
+    )  # fmt: skip
+    (found,) = answers(engine, [Generate(CHAT)])
+    assert first(found)["text"] == "I cannot help."
+
+
+def test_fewer_answers_than_asked_for(engine, service):
+    service.before = lambda path, body: (200, {"choices": [{"index": 0, "text": "x", "finish_reason": "stop"}]})
+    with pytest.raises(ServiceError, match="it gave 1 of 3 answers"):
+        answers(engine, [Generate("x", do_sample=True, num_return_sequences=3)])
+
+
+def test_what_was_answered_before_a_failure_is_kept(service):
+    service.before = lambda path, body: error(400, "too long") if body["prompt"] == "bad" else None
+    engine = OpenAIEngine("smol", service.url, batch_size=1)
+    requests = [Generate(prompt, max_new_tokens=1) for prompt in ("one", "two", "bad", "three")]
+    found = []
+    with pytest.raises(
+        InvalidInputError, match=r"openai:smol at http://.*: it refuses this generate request: .*too long"
+    ):
+        found.extend(index for index, _ in engine.answer(requests))
+    engine.close()
+    assert found == [0, 1]
+    assert [body["prompt"] for _, body in service.asked][:3] == ["one", "two", "bad"]
+
+
+def test_an_interrupt_waits_for_nobody(service):
+    def slow(path, body):
+        if body["prompt"] != "0":
+            time.sleep(30)
+        return 200, {"choices": [{"index": 0, "text": "x", "finish_reason": "stop"}]}
+
+    service.before = slow
+    running = OpenAIEngine("smol", service.url).answer([Generate(str(i)) for i in range(40)])
+    assert next(running)[0] == 0
+    start = time.monotonic()
+    running.close()  # as Ctrl-C does in the middle of a loop over the answers
+    assert time.monotonic() - start < 10
+    assert len(service.asked) <= module.IN_FLIGHT + 1
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "what"),
+    [
+        (400, InvalidInputError, "it refuses this generate request: .*no .*way"),
+        (422, InvalidInputError, "it refuses this generate request: .*no .*way"),
+        (401, ServiceError, "it refuses the key in OPENAI_API_KEY: .*no .*way"),
+        (403, ServiceError, "it refuses the key in OPENAI_API_KEY"),
+        (404, ModelNotFoundError, "not found: .*no .*way; it offers smol"),
+        (429, ServiceError, "too many requests, after 0 more tries: .*no .*way; --llm-batch-size says how many"),
+        (500, ServiceError, "Error code: 500 - no .*way"),
+    ],
+)
+def test_what_a_service_refuses_is_said(engine, service, monkeypatch, status, kind, what):
+    monkeypatch.setattr(module, "RETRIES", 0)
+    service.before = lambda path, body: error(status, "no \x1b[31m way")
+    with pytest.raises(kind, match=what) as raised:
+        answers(engine, [Generate("x")])
+    assert "\x1b" not in str(raised.value)
+
+
+def test_what_may_pass_is_tried_again(engine, service):
+    times = iter(range(9))
+    service.before = lambda path, body: error(503, "busy") if next(times) < 2 else None
+    (found,) = answers(engine, [Generate("x", max_new_tokens=1)])
+    assert first(found)["tokens"]
+    assert len(service.asked) == 3
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"choices": null}', b"[]"])
+def test_what_cannot_be_read_is_said(engine, service, body):
+    service.before = lambda path, asked: (200, body)
+    for request in (Generate("x"), Generate(CHAT), Loss("x y"), Embed("x")):
+        with pytest.raises(ServiceError, match=f"openai:smol at .*: what it answered to {request.kind} cannot be read"):
+            answers(engine, [request])
+
+
+@pytest.mark.parametrize("request_", [Generate("x"), Generate(CHAT)])
+def test_a_choice_without_a_text_is_no_answer(engine, service, request_):
+    service.before = lambda path, asked: (200, {"choices": [{"index": 0}]})
+    with pytest.raises(ServiceError, match="what it answered to generate cannot be read"):
+        answers(engine, [request_])
+
+
+def test_no_service_there(monkeypatch):
+    monkeypatch.setattr(module, "RETRIES", 0)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        engine = OpenAIEngine("smol", f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
+        with pytest.raises(
+            ServiceError, match=r"no connection \(.*refused.*\): is the service up, and is --llm-base-url"
+        ):
+            answers(engine, [Generate("x")])
+
+
+def test_a_model_it_does_not_have(service):
+    engine = OpenAIEngine("other", service.url)
+    with pytest.raises(ModelNotFoundError, match="openai:other at .*: not found: .*does not exist.*; it offers smol"):
+        answers(engine, [Generate("x")])
+    with pytest.raises(ModelNotFoundError, match="it offers smol"):
+        engine.check()
+    OpenAIEngine("smol", service.url).check()
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [("x y", []), ("", ["!"]), ("x ", ["x", " "]), ("x y!", ["x", "!"])],
+)
+def test_a_service_that_does_not_say_its_prompt_again(engine, service, text, tokens):
+    logprobs = {"tokens": tokens, "token_logprobs": [-1.0] * len(tokens), "top_logprobs": None, "text_offset": []}
+    service.before = lambda path, body: (
+        200, {"choices": [{"index": 0, "text": text, "logprobs": logprobs, "finish_reason": "length"}]}
+    )  # fmt: skip
+    with pytest.raises(
+        InvalidInputError, match=r"gives no logprobs of a prompt, which loss\(\) needs: serve the model"
+    ):
+        answers(engine, [Loss("x y")])
+
+
+def test_special_tokens_and_halves_of_characters_in_an_echo(engine, service):
+    """vLLM lists the token that begins a text, and tokens that are half a character, which have no text of their own."""
+    given = {"tokens": ["<s>", "h", "i", "!"], "token_logprobs": [None, -1.0, -2.0, -9.0], "top_logprobs": None}
+    halves = {"tokens": ["h", "�", "�", "!"], "token_logprobs": [None, -1.0, -2.0, -9.0], "top_logprobs": None,
+              "text_offset": [0, 1, 1, 2]}  # fmt: skip
+    for text, logprobs in (("hi", {**given, "text_offset": [0, 0, 1, 2]}), ("hé", halves)):
+        body = {"choices": [{"index": 0, "text": text + "!", "logprobs": logprobs, "finish_reason": "length"}]}
+        service.before = lambda path, asked, body=body: (200, body)
+        (found,) = answers(engine, [Loss(text)])
+        assert found["token_logprobs"] == [-1.0, -2.0]
+
+
+@pytest.mark.parametrize(
+    ("request_", "what"),
+    [
+        (Generate("x", num_beams=2), "OpenAI's API has no num_beams"),
+        (Generate("x", no_repeat_ngram_size=3), "no no_repeat_ngram_size"),
+        (Generate("x", options={"suppress_tokens": [1]}), "no options"),
+        (Generate("x", add_special_tokens=False), "no add_special_tokens"),
+        (Loss("x", source="y"), r"loss\(\) of a service takes no sources=, window= or stride="),
+        (Loss("x", window=8), "takes no sources="),
+        (Score(CHAT, ("a",)), "a service scores no chat messages"),
+        (Embed("x", pooling="cls"), "pools as the service does"),
+        (FillMask("x"), "cannot answer 'fill_mask': a service answers embed, generate, logprobs, loss, score"),
+        (Activations("x"), "cannot answer 'activations'"),
+        (Tokenize("x"), "cannot answer 'tokenize'"),
+    ],
+)
+def test_what_a_service_cannot_do_is_said_before_it_is_asked(engine, service, request_, what):
+    with pytest.raises(InvalidInputError, match=what):
+        answers(engine, [Generate("fine"), request_])
+    assert not service.asked
+
+
+def test_the_key_goes_to_the_service_and_nowhere_else(engine, service, monkeypatch):
+    answers(engine, [Generate("x", max_new_tokens=1)])
+    assert service.headers[-1]["authorization"] == "Bearer none"
+    engine.close()
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    answers(engine, [Generate("y", max_new_tokens=1)])
+    assert service.headers[-1]["authorization"] == "Bearer sk-secret"
+    assert "secret" not in f"{engine} {engine.describe()}"
+
+
+def test_openai_itself_needs_a_key(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ServiceError, match="no key: set OPENAI_API_KEY, or --llm-base-url"):
+        answers(OpenAIEngine("gpt", "https://api.openai.com/v1"), [Generate("x")])
+
+
+def test_the_extra_that_is_missing_is_named(service, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'pytest-llm-regression\[openai\]'"):
+        answers(OpenAIEngine("smol", service.url), [Generate("x")])
