@@ -55,10 +55,8 @@ def _model(use: ModelUse) -> str:
         # Nothing here sees that a service has other weights behind the same name.
         loaded = "; --llm-cache=refresh asks it again" if use.from_store else ""
     adapter = f" + {visible(shorten(use.adapter, 40))}" if use.adapter else ""
-    return (
-        f"{visible(shorten(use.source, 60))}{adapter}  {use.digest[:12]}  {f'{use.dtype} {use.device}'.strip()}  "
-        f"{answers}{loaded}"
-    )
+    around = "  ".join(filter(None, [use.digest[:12], f"{use.dtype} {use.device}".strip()]))
+    return f"{visible(shorten(use.source, 60))}{adapter}  {around}  {answers}{loaded}"
 
 
 def _next_steps(

@@ -2,7 +2,7 @@
 
 - A block with a title (```` ```python title="test_x.py" ````) is written to that file.
 - ```` ```console ```` holds ``$ command`` lines, each followed by its output. A line ``...`` stands for any lines, and
-  ``...`` or ``…`` in a line for any text. Times (``0.24s``, ``3.1 s``), float noise (``3.8e-06``), figures beyond three
+  ``...`` or ``…`` in a line for any text. Times (``0.24s``, ``3.1 s``), float noise (``3.8e-06``, ``0.00028``), figures beyond three
   digits (``2.90923``) and the lengths of rulers and gaps may differ.
 - ```` ```python ```` without a title is a script, or a file of tests when it defines some.
 - Data without a title (JSON, TOML, YAML, INI) has to parse.
@@ -215,7 +215,7 @@ def fits(expected: str, actual: str) -> bool:
 
 def _plain(line: str) -> str:
     line = re.sub(r"\b\d+(\.\d+)?( ?)(s|ms)\b( \(\d+:\d\d:\d\d\))?", r"#\2s", line.rstrip())
-    line = re.sub(r"\b\d(\.\d+)?e-\d\d\b", "#e", line)  # float noise
+    line = re.sub(r"\b\d(\.\d+)?e-\d\d\b|\b0\.000\d+\b", "#e", line)  # float noise
     line = re.sub(r"(?<=\S)  +", "  ", line)  # columns beside what varies
     return re.sub(r"([=_-])\1{3,}", r"\1" * 4, line)
 

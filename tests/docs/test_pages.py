@@ -23,6 +23,8 @@ NOT_RUN = [
     ("monitoring.md", "a line of a crontab"),
     ("review.md", "it waits for a person"),
     ("sampling.md", "another CPU rounds otherwise"),
+    ("services.md", "it installs packages"),
+    ("services.md", "it needs a service"),
     ("tutorial.md", "it installs packages"),
 ]
 

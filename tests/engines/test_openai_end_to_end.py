@@ -48,14 +48,14 @@ def test_cold_then_warm_then_without_the_service(suite, service, pytester):
     result = suite("--llm-update=new")
     result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines(
-        ["IMPORTED {'openai'}", "model     openai:smol  *  service  5 answers: 0 from the store, 5 computed"]
+        ["IMPORTED {'openai'}", "model     openai:smol  service  5 answers: 0 from the store, 5 computed"]
     )
     assert len(service.asked) == 5
     (golden,) = pytester.path.rglob("test_capital--1.json")
     text = golden.read_text()
     assert "127.0.0.1" not in text  # a golden is of the model, wherever it is served
     data = json.loads(text)
-    assert data["model"]["source"] == "openai:smol"
+    assert data["model"] == {"source": "openai:smol", "revision": ""}
     assert data["environment"] == {"device": "service", "system_fingerprint": "fp_1"}
     assert len(data["output"]["margins"]) == len(data["output"]["tokens"]) > 3
 
@@ -66,7 +66,7 @@ def test_cold_then_warm_then_without_the_service(suite, service, pytester):
         result.stdout.fnmatch_lines(
             [
                 "IMPORTED set()",
-                "model     openai:smol  *  service  5 answers: 5 from the store, 0 computed; --llm-cache=refresh asks it again",
+                "model     openai:smol  service  5 answers: 5 from the store, 0 computed; --llm-cache=refresh asks it again",
                 "goldens   2 identical",
             ]
         )
