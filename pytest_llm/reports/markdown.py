@@ -60,9 +60,8 @@ def _models(data: dict[str, Any]) -> str:
         loaded = f"{use['load_seconds']:.1f} s" if use["load_seconds"] else "not needed"
         asked = f"{use['from_store']} | {use['computed']}"
         name = literal(use["source"]) + (f" + {literal(use['adapter'])}" if use["adapter"] else "")
-        rows.append(
-            f"| {name} | {use['digest'][:12] or 'not known'} | {literal(use['dtype'] or use['device'])} | {asked} | {loaded} |"
-        )
+        weights, runs_in = use["digest"][:12] or "not known", literal(use["dtype"] or use["device"])
+        rows.append(f"| {name} | {weights} | {runs_in} | {asked} | {loaded} |")
     return _table("Model | Weights | Dtype | From the store | Computed | Loaded in", rows)
 
 

@@ -15,8 +15,8 @@ from pytest_llm.weights.spec import SERVICE, ModelSpec, Weights
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
 _FORMS = (
-    "a folder, a .gguf file, folder#file.gguf, pkg:MODULE/FILE (inside an installed package), openai:NAME (a model of "
-    "a service) or a Hugging Face id of the form org/name"
+    "a folder, a .gguf file, folder#file.gguf, pkg:MODULE/FILE (inside an installed package) or a Hugging Face id of "
+    "the form org/name"
 )
 
 
