@@ -44,7 +44,7 @@ class Asker:
 
     @functools.cached_property
     def digest(self) -> str:
-        """The sha256 of the content of weights, adapter, tokenizer, config and chat template; a service's has none."""
+        """The sha256 of the content of weights, adapter, tokenizer, config and chat template; ``""`` for a service."""
         return self._loader.fingerprint(self.weights)
 
     @functools.cached_property
@@ -62,13 +62,12 @@ class Asker:
         """The model and environment that answer, as goldens and baselines name them."""
         facts = self.identity
         model = {"source": self.weights.source, "revision": self.weights.revision}
-        if self.weights.service:
-            return Origin(model=model, environment={"device": "service"})
-        model["digest"] = self.digest
+        if self.digest:
+            model["digest"] = self.digest
         if self.weights.adapter_source:
             model["adapter"] = self.weights.adapter_source
         names = ("torch", "transformers", "device", "dtype", "attention")
-        return Origin(model=model, environment={name: facts[name] for name in names})
+        return Origin(model=model, environment={name: facts[name] for name in names if name in facts})
 
     def answers(self, requests: Sequence[Request]) -> list[Answer]:
         """Return the plain answers to ``requests``, in order (see `pytest_llm.engines.protocol`)."""
@@ -206,9 +205,9 @@ class Asker:
         if self._key not in models:
             models[self._key] = record.ModelUse(
                 source=self.weights.source,
-                digest="" if self.weights.service else self.digest,
+                digest=self.digest,
                 dtype=self.spec.dtype,
-                device="service" if self.weights.service else environment.resolve_device(self.spec.device),
+                device=environment.resolve_device(self.spec.device),
                 adapter=self.weights.adapter_source,
                 revision=self.weights.revision,
             )

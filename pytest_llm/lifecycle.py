@@ -262,20 +262,14 @@ def finish(session: pytest.Session) -> None:
 
         note_obsolete(session, run, settings(session.config))
     if run.used or any(test.outcome == "unmeasured" for test in run.tests.values()):
-        from pytest_llm.reports.publish import publish, silencing
+        from pytest_llm.reports.publish import publish, silence
 
         config = session.config
         config.stash[_PUBLISHED] = publish(
             run, settings(config), config.invocation_params.dir, started=config.stash[_STARTED],
             exit_status=int(session.exitstatus),
         )  # fmt: skip
-        stop, config.stash[_RESUME] = silencing(settings(config))
-        reporter = config.pluginmanager.get_plugin("terminalreporter")
-        if stop and reporter is not None:
-            reporter.ensure_newline()
-            if reporter._tw.width_of_current_line:  # under -q; the runner knows a command by where it stands
-                reporter._tw.line()
-            reporter.write_line(stop)
+        config.stash[_RESUME] = silence(config.pluginmanager.get_plugin("terminalreporter"), settings(config))
 
 
 def receive(config: pytest.Config, output: dict[str, Any]) -> None:

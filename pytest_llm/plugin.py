@@ -68,10 +68,11 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     return (yield)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> None:
-    """Note which test runs. All else that is done around a test is in `testhooks`."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Note which test runs, before a plugin that runs tests itself. All else around a test is in `testhooks`."""
     lifecycle.at(item)
+    return (yield)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

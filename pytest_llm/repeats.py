@@ -63,7 +63,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
 
         calibrate(pyfuncitem, run, runs)
         return True
-    asked = pyfuncitem.stash[_TERMS]
+    asked = pyfuncitem.stash.get(_TERMS, None)
     if asked is None:
         return None
     repeat(pyfuncitem, run, asked)

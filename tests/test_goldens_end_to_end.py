@@ -64,6 +64,27 @@ def test_new_creates_then_a_plain_run_passes_and_touches_nothing(suite):
     }
 
 
+def test_a_plugin_that_runs_the_tests_itself(suite):
+    suite.makeconftest(
+        """
+        import pytest
+        from _pytest.runner import runtestprotocol
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_protocol(item, nextitem):
+            item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+            runtestprotocol(item, nextitem=nextitem)
+            item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+            return True
+        """
+    )
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    assert goldens(suite) == [
+        "__llm_snapshots__/test_life/test_a--1.json",
+        "__llm_snapshots__/test_life/test_b--list.json",
+    ]
+
+
 def test_drift_is_shown_whole_and_waits_for_review(suite):
     suite.runpytest("--llm-update=new")
     edit(suite, "France is Paris.", "France is Lyon, a fine town on the Rhône.")

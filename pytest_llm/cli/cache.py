@@ -36,10 +36,7 @@ def _info() -> int:
         print(f"answers   {sum(row['answers'] for row in rows)} in {size(_bytes(store.path))}")
         for row in rows:
             day = time.strftime("%Y-%m-%d", time.localtime(row["newest"]))
-            print(
-                f"          {row['answers']:>6}  {visible(row['source'])}  {row['weights'][:12]}  "
-                f"{_around(row)}  newest {day}"
-            )
+            print(f"          {row['answers']:>6}  {visible(row['source'])}  {_around(row)}  newest {day}")
     else:
         print("answers   none")
     print(f"weights   {len(converted)} converted, {size(sum(map(_bytes, converted)))}")
@@ -49,7 +46,8 @@ def _info() -> int:
 def _around(row: dict[str, Any]) -> str:
     if "service" in row:
         return visible(row["service"])
-    return f"{row['dtype']} {row['device']}  torch {row['torch']}, transformers {row['transformers']}"
+    versions = f"torch {row['torch']}, transformers {row['transformers']}"
+    return f"{row['weights'][:12]}  {row['dtype']} {row['device']}  {versions}"
 
 
 def _clear(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import platform
 import sys
@@ -64,7 +65,8 @@ def _model(settings: Settings, given: str | None) -> bool:
         if model.spec.base_url is not None:
             from pytest_llm.engines.openai import OpenAIEngine
 
-            OpenAIEngine(model.weights.service, model.spec.base_url).check()
+            with contextlib.closing(OpenAIEngine(model.weights.service, model.spec.base_url)) as engine:
+                engine.check()
             _say("", f"at {visible(model.spec.base_url)}, which has it")
         else:
             _say("", f"in {visible(str(model.weights.folder))} {model.weights.gguf}".rstrip())

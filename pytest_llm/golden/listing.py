@@ -16,9 +16,9 @@ T = TypeVar("T")
 def write_list(cache_dir: Path, root: Path, what: str, found: Sequence[Any]) -> None:
     """Keep the list of ``what`` in the project at ``root``: named tuples with a ``path``. It replaces an older one."""
     rows = [{**one._asdict(), "path": str(one.path.absolute())} for one in found]
-    file, content = _file(cache_dir, root, what), jsontext.dump(rows)
+    file, content = _file(cache_dir, root, what), jsontext.dump(rows).encode("utf-8")
     # Nearly every run finds what the last one found, and a write waits for the disk.
-    if not file.is_file() or file.read_text("utf-8") != content:
+    if not file.is_file() or file.read_bytes() != content:
         write_atomic(file, content)
 
 

@@ -74,13 +74,18 @@ def publish(
     return data, lines
 
 
-def silencing(settings: Settings) -> tuple[str, str]:
-    """Return the lines between which GitHub's runner takes no commands; empty elsewhere."""
+def silence(reporter: pytest.TerminalReporter | None, settings: Settings) -> str:
+    """Let GitHub's runner take no commands from here on; return the line after which it does. Elsewhere it is empty."""
     github = _github(settings)
     if github is None:
-        return "", ""
+        return ""
     token = os.urandom(16).hex()
-    return github.stop(token), github.resume(token)
+    if reporter is not None:
+        reporter.ensure_newline()
+        if reporter._tw.width_of_current_line:  # under -q; the runner knows a command by where it stands
+            reporter._tw.line()
+        reporter.write_line(github.stop(token))
+    return str(github.resume(token))
 
 
 def commands(data: dict[str, Any], settings: Settings) -> list[str]:

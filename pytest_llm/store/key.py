@@ -20,10 +20,17 @@ def identity(digest: str, spec: ModelSpec) -> dict[str, Any]:
     ``digest`` covers the content of the weights, adapter, tokenizer, config and chat template. ``shape``
     says how batches are formed: ``any`` in float32 and above, where neighbours change nothing but
     rounding; ``bucket-1`` with ``--llm-exact`` and in reduced precision (`pytest_llm.engines.buckets`); the number
-    is raised when that way of forming them changes. Of a service only its address is known.
+    is raised when that way of forming them changes. Of a service its address, the model's name there and what the user
+    calls its revision stand for all of that.
     """
     if spec.base_url is not None:
-        return {"weights": digest, "service": spec.base_url, "engine": ENGINE_VERSION}
+        return {
+            "service": spec.base_url,
+            "model": spec.source,
+            "revision": spec.revision or "",
+            "device": spec.device,
+            "engine": ENGINE_VERSION,
+        }
     facts = {
         "weights": digest,
         "dtype": spec.dtype,

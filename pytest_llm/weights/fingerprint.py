@@ -22,8 +22,7 @@ RACY_SECONDS = 2.0
 def fingerprint(weights: Weights, cache_dir: Path, *, clock: Callable[[], float] = time.time) -> str:
     """Return the sha256 (hex) of every file that decides what ``weights`` answer, adapter included.
 
-    Of a service's weights nothing is known: the digest is of the model's name there, and of what the user calls its
-    revision.
+    A service's weights are not seen: their digest is ``""``.
 
     Those are the weight files transformers loads, the configurations, the tokenizer, the chat template, and a model's
     own code; of a GGUF only the file itself, which holds all of them. File digests are remembered in ``cache_dir`` by
@@ -34,7 +33,7 @@ def fingerprint(weights: Weights, cache_dir: Path, *, clock: Callable[[], float]
         ModelNotFoundError: a file cannot be read, or an index names a missing shard.
     """
     if weights.service:
-        return digest_of({"service": weights.service, "revision": weights.revision})
+        return ""
     if weights.gguf:
         model = {"gguf": _digests(weights.folder, [weights.gguf], cache_dir, clock)[weights.gguf]}
     else:

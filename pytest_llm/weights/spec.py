@@ -19,8 +19,8 @@ OPENAI = "https://api.openai.com/v1"
 class ModelSpec:
     """A model as a test names it, with everything around the weights that decides an answer.
 
-    ``base_url`` is the address of the service that answers for a model ``openai:NAME``; such a model has no dtype,
-    device or attention that we know of.
+    ``base_url`` is the address of the service that answers for a model ``openai:NAME``; of such a model no dtype
+    or attention is known, and its device is ``service``.
     """
 
     source: str
@@ -82,4 +82,4 @@ def service_spec(source: str, revision: str | None, base_url: str | None, adapte
             f"{source}: the address of its service ({parts.scheme}://{parts.hostname}) holds more than an address; "
             "a key goes into OPENAI_API_KEY"
         )
-    return ModelSpec(source, revision, dtype="", device="", attn_implementation="", base_url=url)
+    return ModelSpec(source, revision, dtype="", device="service", attn_implementation="", base_url=url)

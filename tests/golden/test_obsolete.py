@@ -101,3 +101,11 @@ def test_a_damaged_list_says_so(project):
     file.write_text('[{"path": 1}]')
     with pytest.raises(GoldenError, match="run the whole suite again"):
         read_obsolete(project.cache, project.root)
+
+
+def test_the_next_complete_run_replaces_a_damaged_list(project):
+    write_obsolete(project.cache, project.root, [])
+    (file,) = (project.cache / "obsolete").iterdir()
+    file.write_bytes(b"\xff\xfe")
+    write_obsolete(project.cache, project.root, [])
+    assert read_obsolete(project.cache, project.root) == []
