@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_llm.engines.protocol import Answer, Engine
 
 #: A run changes one of these, or several. Sampled answers get another seed in every run as well.
-CHANGES = ("batch", "threads", "neighbours", "attention")
+CHANGES = ("batch", "threads", "neighbours", "attention", "library")
 
 _BATCH_SIZES = (1, 2, 3, 5, 8)
 
@@ -46,7 +46,7 @@ def perturbed(engine: Engine, number: int) -> Iterator[Engine]:
     possible = harmless_changes(engine)
     with contextlib.ExitStack() as stack:
         for name in changes:
-            if name in ("threads", "attention") and name in possible:
+            if name != "batch" and name in possible:
                 stack.enter_context(possible[name])
         try:
             if "batch" in changes and not engine.exact:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.loading import quiet
 
@@ -16,7 +16,7 @@ def harmless_changes(engine: LocalEngine) -> dict[str, contextlib.AbstractContex
     """Return each change by name, as a context in which ``engine`` computes that way; it gives what changed.
 
     ``batch``: sequences in one forward pass; ``attention``: its implementation, where the model has another;
-    ``threads``: of torch, on a CPU.
+    ``threads`` of torch, and the ``library`` it multiplies with, where it has two: on a CPU.
     """
     changes: dict[str, contextlib.AbstractContextManager[str]] = {"batch": _batch(engine)}
     own = engine.model.config._attn_implementation
@@ -25,6 +25,11 @@ def harmless_changes(engine: LocalEngine) -> dict[str, contextlib.AbstractContex
         changes["attention"] = _attention(engine, own, other)
     if engine.model.device.type == "cpu":
         changes["threads"] = _threads()
+        if engine.spec.dtype == "float32":
+            from pytest_llm.engines.products import onednn_works
+
+            if onednn_works():
+                changes["library"] = _library(engine.model)
     return changes
 
 
@@ -58,6 +63,18 @@ def _threads() -> Iterator[str]:
         yield f"{own} → {other}"
     finally:
         torch.set_num_threads(own)
+
+
+@contextlib.contextmanager
+def _library(model: Any) -> Iterator[str]:
+    from pytest_llm.engines.products import use_onednn, uses_onednn
+
+    own = uses_onednn(model)
+    use_onednn(model, not own)
+    try:
+        yield "oneDNN → MKL" if own else "MKL → oneDNN"
+    finally:
+        use_onednn(model, own)
 
 
 def _settable(engine: LocalEngine, attention: str) -> bool:

@@ -45,21 +45,21 @@ class Head:
         for start in range(0, len(logits), CHUNK):
             yield _widen(logits[start : start + CHUNK])
 
-    def parts(self, inputs: Mapping[str, Any], rows: Any, columns: Any) -> Iterator[tuple[Any, list[Any]]] | None:
-        """Yield inputs of the output layer [n, H] at the positions, in order, and its weights, cut by vocabulary.
+    def parts(self, inputs: Mapping[str, Any], rows: Any, columns: Any) -> Iterator[Iterator[Any]] | None:
+        """Yield, for each part of the positions in order, its logits [n, v] by parts of the vocabulary.
 
-        ``None`` where logits are more than a product of the two (a bias, soft capping), or rounded more. A product of
-        parts stays within the caches of a CPU, where one of `CHUNK` positions with the whole vocabulary does not.
+        ``None`` where logits are more than a product (a bias, soft capping), or rounded more. A product of parts stays
+        within the caches of a CPU, where one of `CHUNK` positions with the whole vocabulary does not.
         """
-        import torch
+        from pytest_llm.engines.products import plain_product
 
         way = self._way or self._find_way(inputs)
-        plain = type(self._layer) is torch.nn.Linear and self._layer.bias is None and not self._layer._forward_hooks
-        if way != "layer" or not plain or self._layer.weight.dtype.itemsize < 4:
+        product = plain_product(self._layer)
+        if way != "layer" or product is None or self._layer.weight.dtype.itemsize < 4:
             return None
         hidden, _ = self._run(inputs, rows, columns, feed=1)
         weights = self._layer.weight.split(TILE[1])
-        return ((part, weights) for part in hidden.split(TILE[0]))
+        return ((product(part, weight) for weight in weights) for part in hidden.split(TILE[0]))
 
     @property
     def layerwise(self) -> bool:

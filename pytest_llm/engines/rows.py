@@ -6,7 +6,7 @@ What ``loss``, ``logprobs``, ``score`` and ``fill_mask`` come down to, run in ba
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines import buckets
@@ -132,8 +132,8 @@ def forward(
         rows, columns, targets = index.unbind(1)
         parts = None if top_k or bucket else engine.head.parts(inputs, rows, columns)
         if parts is not None:
-            for hidden, weights in parts:
-                scored += _score_parts(hidden, weights, targets[len(scored) : len(scored) + len(hidden)])
+            for part in parts:
+                scored += _score_parts(part, targets[len(scored) :])
         else:
             for logits in engine.head.logits(inputs, rows, columns, apart=bool(bucket)):
                 scored += _score(logits, targets[len(scored) : len(scored) + len(logits)], top_k)
@@ -160,21 +160,27 @@ def _score(logits: Any, targets: Any, top_k: int) -> list[Scored]:
     return [Scored(*one) for one in zip(logprobs, best, tops, strict=True)]
 
 
-def _score_parts(hidden: Any, weights: Sequence[Any], targets: Any) -> list[Scored]:
-    """Score positions [n, H] against a vocabulary in parts: a logsumexp kept up from part to part (Milakov 2018)."""
+def _score_parts(parts: Iterable[Any], targets: Any) -> list[Scored]:
+    """Score the first n of ``targets`` by logits [n, v] of a vocabulary in parts, which are overwritten.
+
+    The logsumexp is kept up from part to part (Milakov and Gimelshein 2018, arXiv:1805.02867).
+    """
     import torch
 
-    highest = torch.full_like(hidden[:, 0], -torch.inf)
-    total, chosen = torch.zeros_like(highest), torch.zeros_like(highest)
+    highest = total = chosen = torch.zeros(0)
     start = 0
-    for weight in weights:
-        logits = torch.nn.functional.linear(hidden, weight)
+    for logits in parts:
+        if not start:
+            targets = targets[: len(logits)]
+            highest = logits.new_full(targets.shape, -torch.inf)
+            total, chosen = torch.zeros_like(highest), torch.zeros_like(highest)
+        width = logits.shape[1]
         before, highest = highest, torch.maximum(highest, logits.amax(-1))
-        here = (targets >= start) & (targets < start + len(weight))
-        found = logits.gather(1, (targets - start).clamp(0, len(weight) - 1)[:, None])[:, 0]
+        here = (targets >= start) & (targets < start + width)
+        found = logits.gather(1, (targets - start).clamp(0, width - 1)[:, None])[:, 0]
         chosen = torch.where(here, found, chosen)
         total = total * (before - highest).exp() + logits.sub_(highest[:, None]).exp_().sum(-1)
-        start += len(weight)
+        start += width
     logprobs = _checked(chosen - (highest + total.log()))
     return [Scored(*one, []) for one in zip(logprobs, (chosen == highest).tolist(), strict=True)]
 

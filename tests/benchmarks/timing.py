@@ -111,12 +111,18 @@ def smollm2() -> Path:
     return prepare(weights, fingerprint(weights, WORK / "cache"), spec, WORK / "cache")
 
 
-def peak_gflops() -> float:
-    """Return the best rate of a float32 matrix product on this machine, now."""
+def peak_gflops() -> dict[str, float]:
+    """Return the best rate of a float32 matrix product on this machine, now, by each of torch's libraries."""
     import torch
 
+    from pytest_llm.engines.products import onednn_product, onednn_works
+
     a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
-    return 2 * 2048**3 / min(seconds(lambda: a @ b) for _ in range(8)) / 1e9
+    products = {"torch": torch.nn.functional.linear, **({"oneDNN": onednn_product} if onednn_works() else {})}
+    return {
+        name: 2 * 2048**3 / min(seconds(lambda product=product: product(a, b)) for _ in range(8)) / 1e9
+        for name, product in products.items()
+    }
 
 
 def parameters(model: Any) -> int:

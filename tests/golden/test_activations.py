@@ -171,8 +171,8 @@ def test_noise_before_the_damage_is_not_taken_for_it():
 def test_harmless_changes_match_and_the_floor_is_by_layer(project, model, tiny_gpt2):
     project.snapshot("new").check_activations(model(), TEXTS)
     floor = read(project.path()).value.facts["noise_floor"]
-    assert set(floor) == {"attention", "batch", "threads"}
-    assert [len(one["by_layer"]) for one in floor.values()] == [3, 3, 3]
+    assert set(floor) == {"attention", "batch", "threads", "library"}
+    assert [len(one["by_layer"]) for one in floor.values()] == [3, 3, 3, 3]
     assert 0 < floor["attention"]["error"] < 1e-5
     verdict = project.snapshot().check_activations(model(attn_implementation="eager"), TEXTS)
     assert (verdict.status, verdict.outcome) == ("identical", "pass")
