@@ -69,7 +69,7 @@ def uses_onednn(model: Any) -> bool:
 @functools.cache
 def onednn_works() -> bool:
     """Say whether this build of torch multiplies with oneDNN on this CPU."""
-    if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
+    if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):  # type: ignore[no-untyped-call]
         return False
     try:
         onednn_product(torch.ones(1, 2), torch.ones(3, 2))

@@ -7,8 +7,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from pytest_llm.engines import head as head_module
-from pytest_llm.errors import InvalidInputError
 from pytest_llm.engines.products import use_onednn
+from pytest_llm.errors import InvalidInputError
 from pytest_llm.requests import Logprobs, Loss, Score, Tokenize
 from tests.engines.conftest import answers, engine_for
 
