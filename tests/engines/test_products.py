@@ -92,8 +92,10 @@ def test_only_plain_float32_layers_change_and_they_change_back():
             "conv": Conv1D(4, 4),
             "coarse": torch.nn.Linear(4, 4, dtype=torch.bfloat16),
             "other": Other(4, 4),
+            "part": torch.nn.Linear(4, 4),
         }
     )
+    model["part"].weight = torch.nn.Parameter(torch.randn(4, 8)[:, ::2])
     before = {name: type(layer) for name, layer in model.items()}
     use_onednn(model, True)
     assert {name: type(layer) for name, layer in model.items()} == {
