@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines import openai_answers as answers
 from pytest_llm.errors import InvalidInputError, MissingExtraError, ModelNotFoundError, ServiceError
+from pytest_llm.files import digest_of
 from pytest_llm.reports.text import shorten, visible
 from pytest_llm.requests import Embed, Generate, Logprobs, Loss, Request, Score
 from pytest_llm.weights.spec import OPENAI
@@ -179,10 +180,19 @@ class OpenAIEngine:
         else:
             ask, read = self.client.chat.completions.create, answers.chat
             arguments = {**arguments, "messages": list(request.prompt), "logprobs": True, "top_logprobs": 2}
+        wanted = request.num_return_sequences
         with self._errors("generate"):
             answer = read(self._adapted(ask, arguments))
-        if len(answer["sequences"]) != request.num_return_sequences:
-            raise ServiceError(f"{self}: it gave {len(answer['sequences'])} of {request.num_return_sequences} answers")
+            sequences = found = answer["sequences"]
+            # Some services know no n and give one answer: the others are asked for one by one, each with its own seed.
+            while found and len(sequences) < wanted:
+                seed = int(digest_of([request.seed, "sequence", len(sequences)])[:8], 16) >> 1
+                found = read(self._adapted(ask, {**arguments, "n": 1, "seed": seed}))["sequences"]
+                sequences.extend(found)
+        if len(sequences) != wanted:
+            raise ServiceError(f"{self}: it gave {len(sequences)} of {wanted} answers")
+        for sequence in sequences:
+            answers.cut(sequence, request.stop)
         return answer
 
     def _adapted(self, ask: Callable[..., Any], arguments: dict[str, Any]) -> Any:
@@ -250,7 +260,10 @@ class OpenAIEngine:
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise ServiceError(f"{self}: it refuses the key in {_KEY}: {_said(error)}") from error
         except openai.NotFoundError as error:
-            raise ModelNotFoundError(f"{self}: not found: {_said(error)}{self._offered()}") from error
+            names = self._names()
+            if self.name in names:
+                raise InvalidInputError(f"{self} has the model, but no answer to {kind}: {_said(error)}") from error
+            raise ModelNotFoundError(f"{self}: not found: {_said(error)}{_offer(names)}") from error
         except openai.RateLimitError as error:
             raise ServiceError(
                 f"{self}: too many requests, after {RETRIES} more tries: {_said(error)}; --llm-batch-size "
@@ -263,14 +276,14 @@ class OpenAIEngine:
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise ServiceError(f"{self}: what it answered to {kind} cannot be read: {_said(error)}") from error
 
-    def _offered(self) -> str:
+    def _names(self) -> list[str]:
         with contextlib.suppress(Exception):  # a help in an error message
-            return _offer([model.id for model in self.client.models.list()])
-        return ""
+            return [model.id for model in self.client.models.list()]
+        return []
 
 
 def _offer(names: list[str]) -> str:
-    return f"; it offers {visible(shorten(', '.join(names), 300))}"
+    return f"; it offers {visible(shorten(', '.join(names), 300))}" if names else ""
 
 
 def _said(error: BaseException) -> str:

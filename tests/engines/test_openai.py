@@ -191,10 +191,40 @@ def test_a_refusal_is_an_answer(engine, service):
     assert first(found)["text"] == "I cannot help."
 
 
-def test_fewer_answers_than_asked_for(engine, service):
-    service.before = lambda path, body: (200, {"choices": [{"index": 0, "text": "x", "finish_reason": "stop"}]})
-    with pytest.raises(ServiceError, match="it gave 1 of 3 answers"):
-        answers(engine, [Generate("x", do_sample=True, num_return_sequences=3)])
+SAMPLED = Generate("x", do_sample=True, seed=5, num_return_sequences=3)
+
+
+def test_a_service_that_gives_one_answer_is_asked_again_with_other_seeds(engine, service):
+    service.before = lambda path, body: (
+        200, {"choices": [{"index": 0, "text": str(body["seed"]), "finish_reason": "stop"}]}
+    )  # fmt: skip
+    (found,) = answers(engine, [SAMPLED])
+    assert [body["n"] for _, body in service.asked] == [3, 1, 1]
+    seeds = [one["text"] for one in found["sequences"]]
+    assert seeds[0] == "5"
+    assert len(set(seeds)) == 3
+    assert answers(engine, [SAMPLED]) == [found]
+
+
+@pytest.mark.parametrize("given", [[0, 4], [1, 0], [1, 1, 0]])
+def test_more_or_fewer_answers_than_asked_for(engine, service, given):
+    counts = iter(given)
+    service.before = lambda path, body: (
+        200, {"choices": [{"index": i, "text": "x", "finish_reason": "stop"} for i in range(next(counts))]}
+    )  # fmt: skip
+    total = sum(given[: given.index(0)] if 0 in given[1:] else given[:1])
+    with pytest.raises(ServiceError, match=f"it gave {total} of 3 answers"):
+        answers(engine, [SAMPLED])
+
+
+def test_a_stop_string_that_a_service_leaves_in_is_cut(engine, service):
+    service.before = lambda path, body: (
+        200, {"choices": [{"index": 0, "text": "a, b. c", "finish_reason": "length"}]}
+    )  # fmt: skip
+    (found,) = answers(engine, [Generate("x", stop=(".", ","))])
+    assert (first(found)["text"], first(found)["finish_reason"]) == ("a", "stop")
+    (found,) = answers(engine, [Generate("x", stop=("!",))])
+    assert (first(found)["text"], first(found)["finish_reason"]) == ("a, b. c", "length")
 
 
 def test_what_was_answered_before_a_failure_is_kept(service):
@@ -233,7 +263,7 @@ def test_an_interrupt_waits_for_nobody(service):
         (422, InvalidInputError, "it refuses this generate request: .*no .*way"),
         (401, ServiceError, "it refuses the key in OPENAI_API_KEY: .*no .*way"),
         (403, ServiceError, "it refuses the key in OPENAI_API_KEY"),
-        (404, ModelNotFoundError, "not found: .*no .*way; it offers smol"),
+        (404, InvalidInputError, "has the model, but no answer to generate: .*no .*way"),
         (429, ServiceError, "too many requests, after 0 more tries: .*no .*way; --llm-batch-size says how many"),
         (500, ServiceError, "Error code: 500 - no .*way"),
     ],
