@@ -260,7 +260,7 @@ def _variant(values: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
     from pytest_llm import variants
 
-    here = variants.facts(values["device"], values["dtype"], values["attn_implementation"])
+    here = variants.facts(values["model"], values["device"], values["dtype"], values["attn_implementation"])
     return variants.parse(values["variant"], here)
 
 

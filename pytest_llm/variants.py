@@ -1,6 +1,6 @@
 """Variants: goldens and baselines of one kind of environment, beside the plain ones.
 
-A variant is a set of names, each a fact about the environment: the device type (``cuda``), the dtype (``bfloat16``),
+A variant is a set of names, each a fact about the environment: the device type (``cuda``, ``service``), the dtype (``bfloat16``),
 the attention implementation (``eager``), a version as far as it is spelled out (``torch-2.14``,
 ``transformers-5.24.0``). Its file carries them after an ``@``, in that order: ``test_a--1@cuda+bfloat16.json``.
 A plain file name never has an ``@`` (`pytest_llm.files.safe_name`).
@@ -33,8 +33,12 @@ Names = tuple[str, ...]
 _listed: dict[str, tuple[int, list[str]]] = {}
 
 
-def facts(device: str, dtype: str, attention: str) -> dict[str, str]:
-    """Return the facts of a run with these settings (``device`` may be ``auto``)."""
+def facts(model: str | None, device: str, dtype: str, attention: str) -> dict[str, str]:
+    """Return the facts of a run with these settings (``device`` may be ``auto``); nothing is known behind a service."""
+    from pytest_llm.weights.spec import SERVICE, SERVICE_DEVICE
+
+    if (model or "").startswith(SERVICE):
+        return {"device": SERVICE_DEVICE}
     device = environment.resolve_device(device)
     versions = {name: environment.version(name) for name in _VERSIONED}
     return {"device": device, "dtype": dtype, "attention": attention, **versions}
@@ -139,7 +143,7 @@ def choose(
     """
     if not settings.variant and not _names_in(os.path.dirname(plain)):  # noqa: PTH120 (once for each golden)
         return Choice(plain, plain)
-    here = answered or facts(settings.device, settings.dtype, settings.attn_implementation)
+    here = answered or facts(settings.model, settings.device, settings.dtype, settings.attn_implementation)
     mine, others = choices(plain, here)
     found = next((path for path in mine if there(path)), plain)
     target = path_of(plain, holding(settings.variant, here)) if settings.variant else found

@@ -72,7 +72,7 @@ def _library(model: Any) -> Iterator[str]:
     own = uses_onednn(model)
     use_onednn(model, not own)
     try:
-        yield "oneDNN → MKL" if own else "MKL → oneDNN"
+        yield "oneDNN → BLAS" if own else "BLAS → oneDNN"
     finally:
         use_onednn(model, own)
 

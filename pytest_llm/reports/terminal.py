@@ -48,10 +48,12 @@ def write_summary(reporter: pytest.TerminalReporter, run: RunRecord, settings: S
 
 
 def _model(use: ModelUse) -> str:
+    from pytest_llm.weights.spec import SERVICE_DEVICE
+
     answers = f"{use.asked} answer{'s' * (use.asked != 1)}: {use.from_store} from the store, {use.computed} computed"
     answers += f" ({use.ahead} ahead)" if use.ahead else ""
     loaded = f"; loaded in {use.load_seconds:.1f} s" if use.loaded else "; no weights loaded"
-    if use.device == "service":
+    if use.device == SERVICE_DEVICE:
         # Nothing here sees that a service has other weights behind the same name.
         loaded = "; --llm-cache=refresh asks it again" if use.from_store else ""
     adapter = f" + {visible(shorten(use.adapter, 40))}" if use.adapter else ""

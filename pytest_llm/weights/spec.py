@@ -11,6 +11,8 @@ from pytest_llm.errors import InvalidInputError
 
 #: What the name of a service's model starts with.
 SERVICE = "openai:"
+#: The device of an answer that a service gave.
+SERVICE_DEVICE = "service"
 #: The service that a model is of where nothing says another.
 OPENAI = "https://api.openai.com/v1"
 
@@ -82,4 +84,4 @@ def service_spec(source: str, revision: str | None, base_url: str | None, adapte
             f"{source}: the address of its service ({parts.scheme}://{parts.hostname}) holds more than an address; "
             "a key goes into OPENAI_API_KEY"
         )
-    return ModelSpec(source, revision, dtype="", device="service", attn_implementation="", base_url=url)
+    return ModelSpec(source, revision, dtype="", device=SERVICE_DEVICE, attn_implementation="", base_url=url)

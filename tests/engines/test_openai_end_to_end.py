@@ -80,6 +80,19 @@ def test_the_goldens_of_a_service_hold_for_the_same_weights_in_this_process(suit
     result.stdout.fnmatch_lines(["goldens   2 identical"])
 
 
+def test_a_service_has_variants_of_its_own(suite, service, pytester, smollm2):
+    suite(f"--llm-model={smollm2}", "-k", "story", "--llm-update=new").assert_outcomes(passed=1, deselected=3)
+    service.before = lambda path, body: body.update(prompt=body["prompt"] + " there was") if "prompt" in body else None
+    suite("-k", "story").assert_outcomes(failed=1, deselected=3)
+    suite("-k", "story", "--llm-variant=service", "--llm-update=new").assert_outcomes(passed=1, deselected=3)
+    (folder,) = (pytester.path / "__llm_snapshots__").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["test_story--1.json", "test_story--1@service.json"]
+    for arguments in ((), (f"--llm-model={smollm2}",)):
+        suite("-k", "story", *arguments).assert_outcomes(passed=1, deselected=3)
+    result = suite("--llm-variant=cpu")
+    result.stderr.fnmatch_lines(["*--llm-variant: this environment is not 'cpu'*This one is service"])
+
+
 def test_another_backend_is_said_before_the_model_is_blamed(suite, service):
     suite("--llm-update=new", "-k", "story").assert_outcomes(passed=1, deselected=3)
     service.fingerprint = "fp_2"

@@ -78,3 +78,11 @@ def answer(
 
 def token_id(word):
     return 1 + int.from_bytes(word.encode("utf-8", "surrogatepass")[:4], "big")
+
+
+@pytest.fixture
+def harmless():
+    """The changes that a noise floor is measured by on this machine."""
+    from pytest_llm.engines.products import onednn_works
+
+    return {"attention", "batch", "threads"} | ({"library"} if onednn_works() else set())
