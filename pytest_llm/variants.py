@@ -1,8 +1,9 @@
 """Variants: goldens and baselines of one kind of environment, beside the plain ones.
 
-A variant is a set of names, each a fact about the environment: the device type (``cuda``, ``service``), the dtype (``bfloat16``),
-the attention implementation (``eager``), a version as far as it is spelled out (``torch-2.14``,
-``transformers-5.24.0``). Its file carries them after an ``@``, in that order: ``test_a--1@cuda+bfloat16.json``.
+A variant is a set of names, each a fact about the environment: the device type (``cuda``; ``service`` where a service
+answers), the dtype (``bfloat16``), the attention implementation (``eager``), a version as far as it is spelled out
+(``torch-2.14``, ``transformers-5.24.0``). Its file carries them after an ``@``, in that order:
+``test_a--1@cuda+bfloat16.json``.
 A plain file name never has an ``@`` (`pytest_llm.files.safe_name`).
 
 Variants are made on request only (``--llm-variant``). When reading, the most specific one whose names all hold here
