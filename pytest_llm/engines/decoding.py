@@ -272,7 +272,8 @@ def decode(
     # Lengths and penalties are each sequence's own, in `Rules`; this only prepares the model's inputs.
     longest = max(sequences, key=lambda s: s.request.max_new_tokens).request.max_new_tokens
     config = GenerationConfig(max_new_tokens=longest, do_sample=False, num_beams=1, use_cache=True)
-    model.generate(ids, attention_mask=mask, generation_config=config, custom_generate=loop, **arguments)
+    with buckets.attention(engine, bucket):
+        model.generate(ids, attention_mask=mask, generation_config=config, custom_generate=loop, **arguments)
 
 
 def _select(value: Any, rows: Any, count: int) -> Any:

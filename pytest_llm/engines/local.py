@@ -53,6 +53,8 @@ class LocalEngine:
         self.folder, self.spec, self.adapter = folder, spec, adapter
         self.batch_size = buckets.ROWS if self.exact else batch_size
         self.load_seconds = 0.0
+        #: See `buckets.attention`.
+        self.plain_attention = False
         self._on_progress = on_progress
 
     @functools.cached_property

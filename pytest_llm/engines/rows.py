@@ -128,7 +128,7 @@ def forward(
     where = [(i, p - len(prefix), token) for i, row in enumerate(batch) for p, token in row.targets]
     index = torch.tensor(where, device=engine.model.device)
     scored: list[Scored] = []
-    with torch.no_grad(), quiet():
+    with torch.no_grad(), quiet(), buckets.attention(engine, bucket):
         rows, columns, targets = index.unbind(1)
         parts = None if top_k or bucket else engine.head.parts(inputs, rows, columns)
         if parts is not None:

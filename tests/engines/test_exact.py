@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 
 from pytest_llm.engines import buckets
 from pytest_llm.requests import Generate, Logprobs, Loss, Score
@@ -79,6 +80,37 @@ def test_a_real_model_is_bit_equal_among_neighbours(smollm2):
     others = [Generate("Once upon a time, there was a", max_new_tokens=6), Loss(text="Roses are red, violets are")]
     alone = answers(engine, needle)
     assert answers(engine, [*others, *needle[::-1]])[2:] == alone[::-1]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_it_is_so_with_any_number_of_threads(tiny_gpt2, threads):
+    own = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        engine = engine_for(tiny_gpt2, exact=True)
+        assert engine.bucket == buckets.ROWS
+        assert disturbed(engine, rounds=2) == []
+    finally:
+        torch.set_num_threads(own)
+
+
+def test_where_fused_attention_rounds_by_the_row_the_plain_one_serves(tiny_gpt2, monkeypatch):
+    engine = engine_for(tiny_gpt2, exact=True)
+    fused = []
+
+    def rounded(module, args, output):  # as on an AMD CPU with several threads
+        fused.append(torch.backends.cuda.flash_sdp_enabled())
+        return output * (1 + 1e-6 * torch.arange(len(output))[:, None, None]) if fused[-1] else output
+
+    engine.model.transformer.h[0].mlp.register_forward_hook(rounded)
+    assert engine.bucket == buckets.ROWS
+    assert fused[0]
+    fused.clear()
+    assert disturbed(engine, rounds=2) == []
+    fused.clear()
+    answers(engine, [Generate("the red", max_new_tokens=2), Loss(text=sentences()[0])])
+    assert not any(fused)
+    assert torch.backends.cuda.flash_sdp_enabled()
 
 
 def test_what_buckets_cannot_hold_is_asked_alone_with_a_warning(tiny_gpt2):
