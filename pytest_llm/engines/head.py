@@ -53,9 +53,10 @@ class Head:
         """
         from pytest_llm.engines.products import plain_product
 
-        way = self._way or self._find_way(inputs)
+        if (self._way or self._find_way(inputs)) != "layer":
+            return None
         product = plain_product(self._layer)
-        if way != "layer" or product is None or self._layer.weight.dtype.itemsize < 4:
+        if product is None or self._layer.weight.dtype.itemsize < 4:
             return None
         hidden, _ = self._run(inputs, rows, columns, feed=1)
         weights = self._layer.weight.split(TILE[1])

@@ -245,6 +245,13 @@ def test_every_kind_of_output_layer_gives_the_models_logits(model_class, way):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_a_model_that_names_no_output_layer_is_scored_by_its_own_logits(tiny_gpt2, gpt2):
+    engine = engine_for(tiny_gpt2)
+    engine.model.get_output_embeddings = lambda: None
+    (found,), (expected,) = (answers(one, [Loss("the cat sees the dog.")]) for one in (engine, gpt2))
+    assert found["token_logprobs"] == pytest.approx(expected["token_logprobs"], abs=1e-4)
+
+
 def test_tokenize_needs_no_weights(tiny_gpt2):
     engine = engine_for(tiny_gpt2)
     (answer,) = answers(engine, [Tokenize("the red cat")])
