@@ -103,10 +103,19 @@ class Generate(Request):
         return self.do_sample
 
     def repeated(self, repeat: int) -> Generate:
-        """Return the request with the seed of its ``repeat``-th answer, in the 31 bits every server takes."""
+        """Return the request with the seed of its ``repeat``-th answer."""
         if not repeat or not self.do_sample:
             return self
-        return dataclasses.replace(self, seed=int(digest_of([self.seed, repeat])[:8], 16) >> 1)
+        return dataclasses.replace(self, seed=self.seed_for(repeat))
+
+    def seed_for(self, *what: Any) -> int:
+        """Return another seed, which follows from this request's and ``what``, in the 31 bits every server takes."""
+        return int(digest_of([self.seed, *what])[:8], 16) >> 1
+
+    def before_stop(self, text: str) -> str | None:
+        """Return ``text`` up to the first stop string, ``None`` when there is none in it."""
+        found = [at for at in map(text.find, self.stop) if at >= 0]
+        return text[: min(found)] if found else None
 
 
 @dataclasses.dataclass(frozen=True)

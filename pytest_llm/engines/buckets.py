@@ -48,7 +48,8 @@ def hold(engine: LocalEngine) -> bool:
 
     On a CPU whose products round by where in memory a row lies, torch's fused attention is given up first.
     """
-    for plain in (False, True) if engine.model.device.type == "cpu" else (False,):
+    fused = engine.model.device.type == "cpu" and engine.spec.attn_implementation == "sdpa"
+    for plain in (False, True) if fused else (False,):
         engine.plain_attention = plain
         if _bit_equal(engine) and engine.head.layerwise:
             return True

@@ -67,14 +67,11 @@ def _threads() -> Iterator[str]:
 
 @contextlib.contextmanager
 def _library(model: Any) -> Iterator[str]:
-    from pytest_llm.engines.products import use_onednn, uses_onednn
+    from pytest_llm.engines.products import multiplying, uses_onednn
 
     own = uses_onednn(model)
-    use_onednn(model, not own)
-    try:
+    with multiplying(model, not own):
         yield "oneDNN → BLAS" if own else "BLAS → oneDNN"
-    finally:
-        use_onednn(model, own)
 
 
 def _settable(engine: LocalEngine, attention: str) -> bool:

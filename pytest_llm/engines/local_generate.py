@@ -97,7 +97,7 @@ def _plain(engine: LocalEngine, jobs: list[_Job]) -> Iterator[tuple[int, Answer]
 def _finished(engine: LocalEngine, sequence: Draft) -> bool:
     """Say whether the last token ended the sequence, and note why."""
     request, tokens = sequence.request, sequence.token_ids
-    if tokens[-1] in _end_tokens(engine) or _stop_at(engine, tokens, request.stop) is not None:
+    if tokens[-1] in _end_tokens(engine) or _stop_at(engine, tokens, request) is not None:
         sequence.finish_reason = "stop"
     elif len(tokens) == request.max_new_tokens:
         sequence.finish_reason = "length"
@@ -109,15 +109,13 @@ def _end_tokens(engine: LocalEngine) -> tuple[int, ...]:
     return tuple(end) if isinstance(end, (list, tuple)) else () if end is None else (end,)
 
 
-def _stop_at(engine: LocalEngine, tokens: list[int], stop: tuple[str, ...]) -> str | None:
+def _stop_at(engine: LocalEngine, tokens: list[int], request: Generate) -> str | None:
     """Return the text before the first stop string, ``None`` when there is none in ``tokens``."""
-    if not stop:
+    if not request.stop:
         return None
     for skip in (True, False):  # a stop string may be a special token's name
-        text: str = engine.tokenizer.decode(tokens, skip_special_tokens=skip)
-        found = [at for at in (text.find(one) for one in stop) if at >= 0]
-        if found:
-            text = text[: min(found)]
+        text = request.before_stop(engine.tokenizer.decode(tokens, skip_special_tokens=skip))
+        if text is not None:
             for name in () if skip else engine.tokenizer.all_special_tokens:
                 text = text.replace(name, "")
             return text
@@ -127,7 +125,7 @@ def _stop_at(engine: LocalEngine, tokens: list[int], stop: tuple[str, ...]) -> s
 def _answer(engine: LocalEngine, sequences: list[Draft]) -> Answer:
     tokenizer, answers = engine.tokenizer, []
     for s in sequences:
-        text = _stop_at(engine, s.token_ids, s.request.stop)
+        text = _stop_at(engine, s.token_ids, s.request)
         answers.append(
             Generation(
                 tokenizer.decode(s.token_ids, skip_special_tokens=True) if text is None else text,
@@ -176,7 +174,7 @@ def _search(engine: LocalEngine, batch: list[_Job]) -> list[list[Draft]]:
     start = ids.shape[1] if decoder_only else 1
 
     def stopped(input_ids: Any, scores: Any, **_: Any) -> Any:
-        ends = [_stop_at(engine, row, request.stop) is not None for row in input_ids[:, start:].tolist()]
+        ends = [_stop_at(engine, row, request) is not None for row in input_ids[:, start:].tolist()]
         return torch.tensor(ends, device=input_ids.device)
 
     with torch.no_grad(), quiet(), refusing_options():

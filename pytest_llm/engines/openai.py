@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines import openai_answers as answers
 from pytest_llm.errors import InvalidInputError, MissingExtraError, ModelNotFoundError, ServiceError
-from pytest_llm.files import digest_of
 from pytest_llm.reports.text import shorten, visible
 from pytest_llm.requests import Embed, Generate, Logprobs, Loss, Request, Score
 from pytest_llm.weights.spec import OPENAI
@@ -186,13 +185,15 @@ class OpenAIEngine:
             sequences = found = answer["sequences"]
             # Some services know no n and give one answer: the others are asked for one by one, each with its own seed.
             while found and len(sequences) < wanted:
-                seed = int(digest_of([request.seed, "sequence", len(sequences)])[:8], 16) >> 1
-                found = read(self._adapted(ask, {**arguments, "n": 1, "seed": seed}))["sequences"]
+                other = {"n": 1, "seed": request.seed_for("sequence", len(sequences))}
+                found = read(self._adapted(ask, {**arguments, **other}))["sequences"]
                 sequences.extend(found)
         if len(sequences) != wanted:
             raise ServiceError(f"{self}: it gave {len(sequences)} of {wanted} answers")
         for sequence in sequences:
-            answers.cut(sequence, request.stop)
+            before = request.before_stop(sequence["text"])
+            if before is not None:  # the service left the stop string in
+                sequence.update(text=before, finish_reason="stop")
         return answer
 
     def _adapted(self, ask: Callable[..., Any], arguments: dict[str, Any]) -> Any:

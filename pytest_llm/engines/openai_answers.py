@@ -55,13 +55,6 @@ def chat(response: Any) -> Answer:
     return _answer(response, found)
 
 
-def cut(sequence: dict[str, Any], stop: Sequence[str]) -> None:
-    """End an answer before the first stop string, where the service left that in."""
-    places = [at for at in map(sequence["text"].find, stop) if at >= 0]
-    if places:
-        sequence.update(text=sequence["text"][: min(places)], finish_reason="stop")
-
-
 def echo(response: Any, text: str) -> Echo | None:
     """Return ``text`` as the service read it; ``None`` where it did not say its prompt again with logprobs."""
     (choice,) = response.choices

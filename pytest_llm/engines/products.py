@@ -6,9 +6,10 @@ gives. oneDNN, which torch has too, asks the CPU what it can do. Neither copies 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -60,6 +61,17 @@ def use_onednn(model: Any, use: bool) -> None:
         # Of weights that are a part of others, oneDNN's product takes a thousand times as long.
         if type(layer) in classes and layer.weight.dtype == torch.float32 and layer.weight.is_contiguous():
             layer.__class__ = classes[type(layer)]
+
+
+@contextlib.contextmanager
+def multiplying(model: Any, onednn: bool) -> Iterator[None]:
+    """Let ``model`` multiply with oneDNN, or as torch's own layers do, inside the block."""
+    own = uses_onednn(model)
+    use_onednn(model, onednn)
+    try:
+        yield
+    finally:
+        use_onednn(model, own)
 
 
 def uses_onednn(model: Any) -> bool:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.engines import buckets
+from pytest_llm.engines import buckets, head
 from pytest_llm.engines.batching import in_batches, share_prefixes
 from pytest_llm.engines.kvcache import cache_argument, expand_cache, prefix_cache
 from pytest_llm.engines.loading import quiet
@@ -132,8 +132,9 @@ def forward(
         rows, columns, targets = index.unbind(1)
         parts = None if top_k or bucket else engine.head.parts(inputs, rows, columns)
         if parts is not None:
-            for part in parts:
-                scored += _score_parts(part, targets[len(scored) :])
+            wanted = targets.split(head.TILE[0])  # type: ignore[no-untyped-call]
+            for logits, these in zip(parts, wanted, strict=True):
+                scored += _score_parts(logits, these)
         else:
             for logits in engine.head.logits(inputs, rows, columns, apart=bool(bucket)):
                 scored += _score(logits, targets[len(scored) : len(scored) + len(logits)], top_k)
@@ -161,19 +162,16 @@ def _score(logits: Any, targets: Any, top_k: int) -> list[Scored]:
 
 
 def _score_parts(parts: Iterable[Any], targets: Any) -> list[Scored]:
-    """Score the first n of ``targets`` by logits [n, v] of a vocabulary in parts, which are overwritten.
+    """Score ``targets`` [n] by logits [n, v] of a vocabulary in parts, which are overwritten.
 
     The logsumexp is kept up from part to part (Milakov and Gimelshein 2018, arXiv:1805.02867).
     """
     import torch
 
-    highest = total = chosen = torch.zeros(0)
+    highest = torch.full(targets.shape, -torch.inf, device=targets.device)
+    total, chosen = torch.zeros_like(highest), torch.zeros_like(highest)
     start = 0
     for logits in parts:
-        if not start:
-            targets = targets[: len(logits)]
-            highest = logits.new_full(targets.shape, -torch.inf)
-            total, chosen = torch.zeros_like(highest), torch.zeros_like(highest)
         width = logits.shape[1]
         before, highest = highest, torch.maximum(highest, logits.amax(-1))
         here = (targets >= start) & (targets < start + width)

@@ -25,7 +25,7 @@ import torch
 from pytest_llm.baselines.baseline import Baseline
 from pytest_llm.engines.harmless import harmless_changes
 from pytest_llm.engines.local import LocalEngine
-from pytest_llm.engines.products import use_onednn, uses_onednn
+from pytest_llm.engines.products import multiplying
 from pytest_llm.golden.snapshot import Snapshot
 from pytest_llm.loader import ModelLoader
 from pytest_llm.location import Location
@@ -168,14 +168,10 @@ def quantized(engine: LocalEngine) -> Any:
 
     from torch.ao.quantization import quantize_dynamic
 
-    own = uses_onednn(engine.model)
-    use_onednn(engine.model, False)  # layers of exactly this class are quantised
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return quantize_dynamic(engine.model, {torch.nn.Linear}, dtype=torch.qint8)
-    finally:
-        use_onednn(engine.model, own)
+    # Layers of exactly torch's class are quantised.
+    with multiplying(engine.model, onednn=False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return quantize_dynamic(engine.model, {torch.nn.Linear}, dtype=torch.qint8)
 
 
 def rows(bench: Bench) -> list[Row]:

@@ -12,6 +12,11 @@ from pytest_llm.engines.local import LocalEngine
 from pytest_llm.requests import Embed, Generate, Logprobs
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64  # of five, one of 16 connections made at once can come a second later, into another test
+
+
 class Service:
     """Serves ``engine`` under the name ``name`` at ``url``.
 
@@ -26,8 +31,7 @@ class Service:
         self.fingerprint = "fp_1"
         self.pause = 0.0
         self._lock, self._model_lock = threading.Lock(), threading.Lock()
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 

@@ -94,7 +94,7 @@ def test_it_is_so_with_any_number_of_threads(tiny_gpt2, threads):
         torch.set_num_threads(own)
 
 
-def test_where_fused_attention_rounds_by_the_row_the_plain_one_serves(tiny_gpt2, monkeypatch):
+def test_where_fused_attention_rounds_by_the_row_the_plain_one_serves(tiny_gpt2):
     engine = engine_for(tiny_gpt2, exact=True)
     fused = []
 

@@ -7,7 +7,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from pytest_llm.engines import head as head_module
-from pytest_llm.engines.products import use_onednn
+from pytest_llm.engines.products import multiplying
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.requests import Logprobs, Loss, Score, Tokenize
 from tests.engines.conftest import answers, engine_for
@@ -45,15 +45,14 @@ def test_loss_equals_the_direct_computation(smol):
     assert mean(answer["token_logprobs"] for answer in found) == pytest.approx(mean(expected), abs=1e-5)
 
 
-def test_loss_of_one_text_alone_is_exact_in_float32(smollm2):
+def test_loss_of_one_text_alone_is_exact_in_float32(smol):
     # One pass of the same shape by the same library: what is left is the log-softmax, where torch's own float32 one
     # is 1e-5 off.
-    smol = engine_for(smollm2)
-    use_onednn(smol.model, False)
-    for text in TEXTS:
-        (answer,) = answers(smol, [Loss(text)])
-        expected = direct(smol, smol.tokenizer(text)["input_ids"]).tolist()
-        assert mean([answer["token_logprobs"]]) == pytest.approx(mean([expected]), abs=3e-6)
+    with multiplying(smol.model, onednn=False):
+        for text in TEXTS:
+            (answer,) = answers(smol, [Loss(text)])
+            expected = direct(smol, smol.tokenizer(text)["input_ids"]).tolist()
+            assert mean([answer["token_logprobs"]]) == pytest.approx(mean([expected]), abs=3e-6)
 
 
 @pytest.mark.parametrize(("window", "stride"), [(16, 8), (16, 16), (10, 3), (0, 0), (0, 50)])

@@ -114,7 +114,7 @@ def test_noise_of_a_hundredth_of_a_layer_drifts(project, model, damaged, part):
         project.snapshot().check_distribution(model(damaged(part)), TEXTS)
 
 
-def test_a_failure_shows_every_figure_its_interval_its_floor_and_where(project, model, damaged, run):
+def test_a_failure_shows_every_figure_its_interval_its_floor_and_where(project, model, damaged, harmless, run):
     create(project, model())
     snapshot = project.snapshot()
     with pytest.raises(AssertionError):
@@ -134,7 +134,9 @@ def test_a_failure_shows_every_figure_its_interval_its_floor_and_where(project, 
     token = model().logprobs(TEXTS[number])[place].token
     assert f"token {place} {token!r}: KL" in words
     assert "lower bound" in text
-    assert f"noise floor: attention sdpa → eager, batch {project.settings().batch_size} → 1, " in text
+    assert (
+        f"noise floor: attention sdpa → eager, batch {project.settings().batch_size} → 1, {sorted(harmless)[2]}" in text
+    )
     assert "another model made the golden: digest" in text
     (series,) = snapshot.verdict.evidence.series
     assert max(series.values) == pytest.approx(snapshot.verdict.figures["KL max"])
