@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm import options
-from pytest_llm.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from pytest_llm.loader import ModelLoader
@@ -181,9 +180,20 @@ def marked(item: pytest.Item) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for marker in item.iter_markers("llm"):
         if marker.args:
+            from pytest_llm.errors import InvalidInputError
+
             raise InvalidInputError("@pytest.mark.llm takes named arguments: @pytest.mark.llm(model='org/name')")
         fields = {**marker.kwargs, **fields}
     return fields
+
+
+def keeps_files(folder: str) -> bool:
+    """Whether a folder of this name holds goldens or baselines."""
+    if not folder.startswith("__llm_"):
+        return False
+    from pytest_llm import baselines, golden
+
+    return folder in (golden.FOLDER, baselines.FOLDER)
 
 
 def group(config: pytest.Config, items: list[pytest.Item]) -> None:

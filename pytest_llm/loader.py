@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import json
 import time
@@ -155,8 +154,7 @@ class ModelLoader:
         if "model" in forced:
             given = {name: value for name, value in given.items() if name not in ("revision", "adapter")}
         if "model" in given:
-            settings = dataclasses.replace(
-                settings,
+            settings = settings.replace(
                 revision=settings.revision if "revision" in forced else None,
                 adapter=settings.adapter if "adapter" in forced else None,
             )

@@ -10,13 +10,13 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     import pytest
 
 
-# Start-up makes both of these classes: what dataclasses would write into them and nobody calls costs time there.
+# Start-up makes this class: what dataclasses would write into it and nobody calls costs time there.
 @dataclasses.dataclass(eq=False, repr=False)
 class Option:
     """One setting: its name everywhere, its type, its default, and its help."""
@@ -70,13 +70,17 @@ OPTIONS = (
 )  # fmt: skip
 
 #: Statuses whose level may be set, with their defaults.
-DRIFT_LEVELS = {"near-tie": "pass", "format-only": "fail", "close": "pass", "drifted": "fail"}
+DRIFT_LEVELS: Mapping[str, str] = {"near-tie": "pass", "format-only": "fail", "close": "pass", "drifted": "fail"}
 
 
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Settings:
     """The resolved options of a run, plus where the user's project is rooted, whether it runs on CI, and which
-    options were ``given`` for this run (a flag or the environment) rather than configured.
+    options were ``given`` for this run (a flag or the environment) rather than configured. They do not change.
+
+    A class written by hand: a frozen dataclass of so many fields was a fifth of all that start-up costs.
+
+    Raises:
+        TypeError: a value that is no setting.
     """
 
     model: str | None = None
@@ -96,7 +100,7 @@ class Settings:
     exact: bool = False
     memory_limit: int = 8 << 30
     logprob_margin: float = 0.05
-    drift_levels: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(DRIFT_LEVELS))
+    drift_levels: Mapping[str, str] = DRIFT_LEVELS
     alpha: float = 0.05
     power: float = 0.8
     correction: str = "holm"
@@ -111,6 +115,19 @@ class Settings:
     root: Path = Path()
     ci: bool = False
     given: frozenset[str] = frozenset()
+
+    def __init__(self, **values: Any) -> None:
+        unknown = values.keys() - Settings.__annotations__.keys()
+        if unknown:
+            raise TypeError(f"Settings has no {', '.join(sorted(unknown))}")
+        self.__dict__.update(values)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"settings do not change: {name}")
+
+    def replace(self, **values: Any) -> Settings:
+        """Return these settings with some of them replaced."""
+        return Settings(**{**self.__dict__, **values})
 
 
 def add_options(parser: pytest.Parser) -> None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm import baselines, golden, lifecycle, options
-from pytest_llm.errors import measured
+from pytest_llm import lifecycle, options
 from pytest_llm.fixtures import llm, llm_baseline, llm_loader, llm_snapshot
 
 __all__ = ["llm", "llm_baseline", "llm_loader", "llm_snapshot"]
 
-__tracebackhide__ = measured
-
-_FOLDERS = (golden.FOLDER, baselines.FOLDER)
+# Names of this module cost start-up: pytest looks at each for hooks and for fixtures.
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+    from typing import Any
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,7 +41,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Keep pytest out of the folders of goldens and baselines: it would look at each of a thousand files for tests."""
-    return True if collection_path.name in _FOLDERS else None
+    return lifecycle.keeps_files(collection_path.name) or None
 
 
 @pytest.hookimpl(tryfirst=True)

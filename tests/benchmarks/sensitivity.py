@@ -91,7 +91,7 @@ class Bench:
 
     def check(self, llm: LanguageModel, update: str = "none") -> dict[str, Verdict]:
         """Run the four checks, as one test would."""
-        settings = dataclasses.replace(self.settings, update=update)
+        settings = self.settings.replace(update=update)
         snapshot, baseline = Snapshot(self.place, settings), Baseline(self.place, settings)
         return {
             "text": said(lambda: snapshot(name="text").check(llm.chat(QUESTIONS, max_new_tokens=16)), snapshot),

@@ -93,6 +93,21 @@ def pytest_run(folder: Path, *arguments: str, python: Path | None = None, **envi
     return taken
 
 
+def made(name: str, *packages: str) -> Path:
+    """Return the Python of an environment of its own, made with ``packages`` where it is missing."""
+    home = WORK / name
+    python = home / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", home], check=True)
+        install(python, *packages)
+    return python
+
+
+def install(python: Path, *arguments: str) -> None:
+    """Install with pip into the environment of ``python``."""
+    subprocess.run([python, "-m", "pip", "install", "-q", *arguments], check=True)
+
+
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return this process's variables without any of ours, without a hub, and with ``more``."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "CI", "GITHUB_"))}

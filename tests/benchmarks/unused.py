@@ -1,10 +1,14 @@
-"""The plugin installed and not used, against pytest without it: 1,000 trivial tests."""
+"""The plugin installed and not used, against pytest without it: 1,000 trivial tests.
+
+Each has an environment of its own, with pytest alone and with the plugin's wheel beside it: pytest reads the list of
+files of a plugin that is installed, also with ``-p no:``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.benchmarks.timing import WORK, Figure, pytest_run, side_by_side
+from tests.benchmarks.timing import ROOT, WORK, Figure, install, made, pytest_run, side_by_side
 
 
 def run(runs: int) -> Iterator[Figure]:
@@ -13,9 +17,12 @@ def run(runs: int) -> Iterator[Figure]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "test_trivial.py").write_text("".join(f"def test_{i}():\n    pass\n\n\n" for i in range(1000)))
-    pytest_run(folder)  # writes bytecode
+    without, with_it = made("pytest-alone", "pytest==9.*"), made("pytest-and-ours", "pytest==9.*")
+    install(with_it, "--no-deps", "--force-reinstall", str(ROOT))
+    for python in (without, with_it):
+        pytest_run(folder, python=python)  # writes bytecode
     ours, theirs, ratio = side_by_side(
-        lambda: pytest_run(folder), lambda: pytest_run(folder, "-p", "no:pytest_llm"), runs
+        lambda: pytest_run(folder, python=with_it), lambda: pytest_run(folder, python=without), runs
     )
     note = f"{ours * 1e3:.0f} ms with, {theirs * 1e3:.0f} ms without"
     yield Figure(

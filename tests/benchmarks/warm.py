@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.benchmarks.timing import WORK, Figure, pytest_run, side_by_side
+from tests.benchmarks.timing import WORK, Figure, made, pytest_run, side_by_side
 
 _N = 1000
 _TEXT = "\n".join(f"Line {i} of an answer that a model gave, with words in it." for i in range(4))
@@ -15,7 +13,7 @@ _TEXT = "\n".join(f"Line {i} of an answer that a model gave, with words in it." 
 
 def run(runs: int) -> Iterator[Figure]:
     """Yield the ratio of what each adds to bare pytest."""
-    python = _peer()
+    python = made("syrupy", "pytest==9.*", "syrupy")
     ours, theirs, bare = (
         _suite(name, fixture) for name, fixture in (("ours", "llm_snapshot"), ("syrupy", "snapshot"), ("bare", ""))
     )
@@ -46,11 +44,3 @@ def _suite(name: str, fixture: str) -> Path:
         f"def test_it(i{', ' + fixture if fixture else ''}):\n    text = f'{{i}} ' + {_TEXT!r}\n    assert {check}\n"
     )
     return folder
-
-
-def _peer() -> Path:
-    python = WORK / "syrupy" / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", WORK / "syrupy"], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "pytest==9.*", "syrupy"], check=True)
-    return python
