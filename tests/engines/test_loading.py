@@ -164,7 +164,10 @@ def test_pickled_weights_need_leave(tiny_gpt2, tmp_path, gpt2):
     with pytest.raises(ModelNotFoundError, match="set llm_trust_pickle"):
         answers(engine_for(folder), [Generate("the")])
     request = Generate("the red", max_new_tokens=4)
-    assert answers(engine_for(folder, trust_pickle=True), [request]) == answers(gpt2, [request])
+    found, expected = (first(answers(engine, [request])[0]) for engine in (engine_for(folder, trust_pickle=True), gpt2))
+    assert found["token_ids"] == expected["token_ids"]
+    # Weights lie elsewhere in memory than those of a mapped file, and kernels may round by that.
+    assert found["logprobs"] == pytest.approx(expected["logprobs"], abs=1e-5)
 
 
 def test_a_model_that_answers_nan_is_an_error(tiny_gpt2, tmp_path):
