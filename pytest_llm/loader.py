@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.asking import Asker
     from pytest_llm.engines.protocol import Engine
+    from pytest_llm.engines.ray import Cluster
     from pytest_llm.options import Settings
     from pytest_llm.weights.pool import Pool
 
@@ -89,6 +90,8 @@ class ModelLoader:
         """Free the loaded models and close the store."""
         if "pool" in self.__dict__:
             self.pool.clear()
+        if "cluster" in self.__dict__:
+            self.cluster.close()
         self.store.close()
 
     def resolve(self, spec: ModelSpec) -> Weights:
@@ -110,6 +113,13 @@ class ModelLoader:
 
         return Pool(self.settings.memory_limit)
 
+    @functools.cached_property
+    def cluster(self) -> Cluster:
+        """The Ray cluster that computes, with ``--llm-ray``."""
+        from pytest_llm.engines.ray import Cluster
+
+        return Cluster(self.settings)
+
     @contextlib.contextmanager
     def engine(self, model: Asker, total: int) -> Iterator[tuple[Engine, Callable[[], None]]]:
         """Give the engine of ``model``, and what advances its progress bar of ``total`` answers."""
@@ -130,13 +140,17 @@ class ModelLoader:
     def load_seconds(self, model: Asker, engine: Engine) -> float:
         """Return what loading took, the conversion of a GGUF included; 0 while no weights are loaded."""
         loading = float(engine.describe()["load_seconds"])
-        return loading + self._preparing[model.digest, model.spec] if loading else 0.0
+        return loading + self._preparing.get((model.digest, model.spec), 0.0) if loading else 0.0
 
     def _load(self, model: Asker) -> tuple[Engine, int]:
         if model.spec.base_url is not None:
             from pytest_llm.engines.openai import OpenAIEngine
 
             return OpenAIEngine(model.weights.service, model.spec.base_url, batch_size=self.settings.batch_size), 0
+        if self.settings.ray:
+            from pytest_llm.engines.ray import RayEngine
+
+            return RayEngine(self.cluster, model), 0
         from pytest_llm.engines.local import LocalEngine
 
         start = time.perf_counter()

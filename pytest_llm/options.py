@@ -38,6 +38,8 @@ OPTIONS = (
     Option("device", str, "auto", "device the model runs on: auto, cpu, cuda, cuda:1, mps"),
     Option("adapter", str, None, "LoRA adapter put on the model (a PEFT folder; needs the extra 'peft')"),
     Option("attn_implementation", str, "sdpa", "attention implementation, as in transformers"),
+    Option("ray", str, "", "compute on a Ray cluster, in a process for each of its GPUs, or machines: its address, or "
+           "local for this machine (needs the extra 'ray')"),
     Option("update", str, None, "goldens and baselines: write none (default), the missing ones (new), or all",
            ("none", "new", "all")),
     Option("variant", str, "", "write goldens and baselines of this kind of environment only, beside the plain ones: "
@@ -90,6 +92,7 @@ class Settings:
     device: str = "auto"
     adapter: str | None = None
     attn_implementation: str = "sdpa"
+    ray: str = ""
     update: str = "none"
     variant: tuple[str, ...] = ()
     cache: str = "use"
@@ -224,6 +227,8 @@ def _check_calibration(values: dict[str, Any]) -> None:
     for name, still in (("update", "none"), ("offline", False)):
         if values[name] != still:
             raise _usage(f"llm_calibrate computes answers anew and writes no goldens: do not give llm_{name} with it")
+    if values["ray"]:
+        raise _usage("llm_calibrate changes how this process computes: do not give llm_ray with it")
     values["cache"] = "off"
 
 

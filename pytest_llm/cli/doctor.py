@@ -19,7 +19,7 @@ from pytest_llm.reports.text import visible
 
 _DISTRIBUTIONS = (
     "pytest-llm-regression", "pytest", "pytest-xdist", "torch", "transformers", "evaluate", "numpy", "gguf",
-    "accelerate", "sacrebleu", "rouge-score", "scipy", "peft",
+    "accelerate", "sacrebleu", "rouge-score", "scipy", "peft", "ray",
 )  # fmt: skip
 
 
