@@ -99,10 +99,9 @@ class Asker:
         repeat = run.repeat if run is not None and any(request.sampled for request in requests) else 0
         answers = self._stored(digests, repeat)
         missing = {d: r for d, r in zip(digests, requests, strict=True) if d not in answers}
-        use = self._use()
-        use.asked += len(set(digests))
         if missing:
             answers.update(self._computed(missing, repeat))
+        self._use().asked += len(set(digests))
         if run is not None:
             if not repeat:
                 for digest, request in zip(digests, requests, strict=True):

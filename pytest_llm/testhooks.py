@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from pytest_llm.reports.publish import note_phase
 
 #: pytest cuts an assertion's explanation to eight lines or 640 characters; the last line says where the rest is.
 _EXPLANATION = 7, 500
+_PACKAGE = Path(__file__).parent
 
 
 @pytest.hookimpl(wrapper=True)
@@ -19,6 +21,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Tell "could not measure" from "measured a regression", and add what an assertion had no room for."""
+    if call.excinfo is not None and call.excinfo.errisinstance(LLMError) and not item.config.option.fulltrace:
+        _keep_to_the_test(call.excinfo, item.path)
     report = yield
     run = item.config.stash[lifecycle.RECORD]
     if report.when == "call" and report.passed:
@@ -36,6 +40,18 @@ def pytest_runtest_makereport(
 
         report.user_properties.extend(properties(verdicts))
     return report
+
+
+def _keep_to_the_test(excinfo: pytest.ExceptionInfo[BaseException], test: Path) -> None:
+    """Show the test's own lines, and neither ours below them nor what an error comes from: its message says that."""
+    entry, own = excinfo.tb, False
+    while entry.tb_next is not None:
+        own = own or Path(entry.tb_frame.f_code.co_filename) == test
+        if own and _PACKAGE in Path(entry.tb_next.tb_frame.f_code.co_filename).parents:
+            entry.tb_next = None
+            break
+        entry = entry.tb_next
+    excinfo.value.__cause__, excinfo.value.__suppress_context__ = None, True
 
 
 def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:

@@ -204,3 +204,28 @@ def test_a_progress_bar_shows_on_a_terminal_only(pytester, cache_dir, tiny_gpt2)
     terminal = subprocess.run(script, cwd=pytester.path, capture_output=True, text=True, check=True)
     assert "━" in terminal.stdout
     assert "2/2" in terminal.stdout
+
+
+def test_an_error_shows_the_tests_own_line_and_what_is_wrong(pytester):
+    folder = pytester.path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    (folder / "model.safetensors").write_bytes(b"no tensors at all")
+    pytester.makepyfile(
+        """
+        def ask(llm):
+            return llm.loss(["a text"])
+
+        def test_a(llm):
+            ask(llm)
+        """
+    )
+    result = pytester.runpytest_subprocess(f"--llm-model={folder}")
+    result.assert_outcomes(errors=1)
+    shown = result.stdout.str().partition("ERRORS")[2].partition("short test summary")[0]
+    assert "    return llm.loss" in shown
+    assert "ModelNotFoundError: " in shown
+    assert "The above exception" not in shown
+    assert "pytest_llm/" not in shown
+    whole = pytester.runpytest_subprocess(f"--llm-model={folder}", "--full-trace").stdout.str()
+    assert "pytest_llm/weights" in whole
