@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 _BATCHES = 4
 #: Seconds to wait for a replica while the cluster has none for us.
 ROOM = 600
-#: Seconds in which a machine of the cluster must be reached.
-_REACH = 20
+#: Seconds in which a machine of the cluster must be reached, and how often that is tried.
+_REACH, _TRIES = 20, 2
 #: How many replicas may die of one part.
 _DEATHS = 2
 #: The device of a replica, and what Ray calls it.
@@ -54,7 +54,6 @@ class Cluster:
     Raises:
         InvalidInputError: this is one of several pytest-xdist workers: each would want the whole cluster.
         MissingExtraError: the package ``ray`` is not installed.
-        ServiceError: no cluster answers at the address.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -70,35 +69,53 @@ class Cluster:
         self.ray: Any = ray
         self.settings = settings
         self._replicas: dict[str, list[Any]] = {}
-        self._own = not ray.is_initialized()
-        if self._own:
-            self._connect()
+        self._own = self._connected = False
+        self._failures: list[str] = []
 
     def __str__(self) -> str:
         return f"Ray at {self.settings.ray}"
 
-    def _connect(self) -> None:
-        if self.settings.ray == "local":  # it is ours alone: no page to look at it, and no politeness to other work
+    def connect(self) -> None:
+        """Connect, where that is not done. What failed twice is not tried again: each time may take half a minute.
+
+        Raises:
+            ServiceError: no cluster answers at the address.
+        """
+        if self._connected:
+            return
+        if len(self._failures) < _TRIES:
+            try:
+                self._own = not self.ray.is_initialized()
+                if self._own:
+                    self._init(self.settings.ray)
+                self._connected = True
+                return
+            except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+                self._failures.append(_said(error))
+        raise ServiceError(
+            f"{self}: no connection ({self._failures[-1]}): is the cluster up, and is --llm-ray its address: HOST:6379 "
+            "on one of its machines, ray://HOST:10001 from elsewhere, or local for this machine alone? If it wants a "
+            "token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+        )
+
+    def _init(self, address: str) -> None:
+        if address == "local":  # it is ours alone: no page to look at it, and no politeness to other work
             arguments = {"include_dashboard": False, "_system_config": {"worker_niceness": 0}}
         else:  # its machines need torch and transformers; this package comes from here
             arguments = {"runtime_env": {"py_modules": [str(Path(__file__).parents[1])]}}
-        host, _, port = self.settings.ray.removeprefix("ray://").rpartition(":")
-        try:
+            host, _, port = address.removeprefix("ray://").rpartition(":")
             if host and port.isdigit():  # Ray would try for minutes
                 socket.create_connection((host, int(port)), _REACH).close()
-            self.ray.init(self.settings.ray, log_to_driver=False, logging_level=logging.ERROR, **arguments)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise ServiceError(
-                f"{self}: no connection ({_said(error)}): is the cluster up, and is --llm-ray its address: "
-                "HOST:6379 on one of its machines, ray://HOST:10001 from elsewhere, or local for this machine alone?"
-            ) from error
+        self.ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **arguments)
 
     def replicas(self, device: str) -> list[Any]:
         """Return the replicas for ``device``, started if there are none. They may wait for room.
 
         Raises:
             InvalidInputError: a device that is no kind of device Ray knows, or that the cluster has none of.
+            ServiceError: no cluster answers at the address.
         """
+        self.connect()
         if not self._replicas.get(device):
             if device not in _RESOURCES:
                 raise InvalidInputError(
@@ -141,7 +158,7 @@ class Cluster:
                 with contextlib.suppress(Exception):  # the cluster may be gone
                     self.ray.kill(replica)
         self._replicas.clear()
-        if self._own:
+        if self._own and self._connected:
             self.ray.shutdown()
 
 

@@ -192,15 +192,18 @@ def test_a_session_has_a_cluster_of_its_own_and_needs_none_when_warm(pytester, m
 
 
 @pytest.mark.parametrize("where", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "nonsense"])
-def test_an_address_where_no_cluster_is(where, pytester):
+def test_an_address_where_no_cluster_is(where, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    code = (
-        "from pytest_llm.engines.ray import Cluster; from pytest_llm.options import Settings; "
-        f"Cluster(Settings(ray={where.format(port=port)!r}))"
-    )
-    result = pytester.run(sys.executable, "-c", code)
-    result.stderr.fnmatch_lines([f"*ServiceError: Ray at {where.split('{')[0]}*no connection (*): is the cluster up*"])
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # as in a session of its own
+    cluster = Cluster(Settings(ray=where.format(port=port)))
+    for _ in range(2):
+        with pytest.raises(ServiceError, match=r"no connection \(.*\): is the cluster up"):
+            cluster.connect()
+    monkeypatch.setattr(ray, "init", lambda *arguments, **further: pytest.fail("tried a third time"))
+    with pytest.raises(ServiceError, match=r"no connection \(.*\): is the cluster up"):
+        cluster.connect()
+    cluster.close()
 
 
 def test_the_extra_is_named(monkeypatch):
