@@ -1,6 +1,6 @@
 import pytest
 
-from pytest_llm.options import OPTIONS, settings_from
+from pytest_llm.options import OPTIONS, Settings, settings_from
 
 
 def resolve(tmp_path, flags=None, environ=None, ini=None):
@@ -84,3 +84,15 @@ def test_a_path_after_a_space_is_refused_as_pytest_would_take_it_for_its_root(py
         ).ret
         == 0
     )
+
+
+def test_settings_do_not_change_and_know_their_names():
+    settings = Settings(model="m")
+    assert (settings.model, settings.dtype) == ("m", "float32")
+    other = settings.replace(dtype="float64")
+    assert (other.model, other.dtype, settings.dtype) == ("m", "float64", "float32")
+    with pytest.raises(AttributeError, match="do not change: model"):
+        settings.model = "other"
+    with pytest.raises(TypeError, match="Settings has no modle"):
+        Settings(modle="m")
+    assert {option.name for option in OPTIONS} < set(Settings.__annotations__)

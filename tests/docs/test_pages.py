@@ -15,6 +15,8 @@ NOT_RUN = [
     ("README.md", "there is no checkpoint here"),
     ("README.md", "make demo shows it"),
     ("README.md", "make demo shows it"),
+    ("cluster.md", "it installs packages"),
+    ("cluster.md", "it needs a cluster"),
     ("drift.md", "it takes four minutes"),
     ("history.md", "a history of weeks"),
     ("history.md", "a history of weeks"),

@@ -125,7 +125,7 @@ def test_a_request_that_cannot_be_answered_stops_no_other(project):
     retrain(project)
     second = project.runpytest()
     second.assert_outcomes(passed=3, errors=1)
-    assert counts(second) == {"model": (4, 3, 3)}
+    assert counts(second) == {"model": (3, 3, 3)}
     second.stdout.fnmatch_lines(["*ERROR at call of test_word*"])
 
 

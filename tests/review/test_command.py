@@ -21,6 +21,11 @@ def suite(pytester, cache_dir):
     return pytester
 
 
+def _heed_ctrl_c():
+    """What a shell starts in its background ignores Ctrl-C, and so does all that this starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def started(suite):
     """Start the command; give the process and the address it prints."""
@@ -29,7 +34,7 @@ def started(suite):
     def start(*flags, env=None):
         process = subprocess.Popen(
             [COMMAND, "review", "--web", *flags], cwd=suite.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, env=env,
+            text=True, env=env, preexec_fn=_heed_ctrl_c,
         )  # fmt: skip
         running.append(process)
         found = re.fullmatch(r"review    (http://127\.0\.0\.1:\d+/[\w-]{43}/)(#\w+)?\n", process.stdout.readline())
