@@ -224,11 +224,11 @@ def _check_calibration(values: dict[str, Any]) -> None:
     """Leave the store alone, as every answer is to be computed anew."""
     if values["calibrate"] < 2:
         raise _usage("llm_calibrate counts runs: it takes at least 2 to see any noise, and about 20 to trust it")
-    for name, still in (("update", "none"), ("offline", False)):
+    for name, still in (("update", "none"), ("offline", False), ("ray", "")):
         if values[name] != still:
-            raise _usage(f"llm_calibrate computes answers anew and writes no goldens: do not give llm_{name} with it")
-    if values["ray"]:
-        raise _usage("llm_calibrate changes how this process computes: do not give llm_ray with it")
+            raise _usage(
+                f"llm_calibrate computes answers anew, here, and writes no goldens: do not give llm_{name} with it"
+            )
     values["cache"] = "off"
 
 

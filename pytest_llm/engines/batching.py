@@ -10,6 +10,8 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+#: Batches in one part of work that processes share: large enough to sort by length in, small enough to share out.
+PART = 4
 #: Tokens two prompts must share at their start before the start is computed once for both.
 SHARED_TOKENS = 32
 

@@ -1,8 +1,8 @@
 """The engine for a Ray cluster: the local engine in many processes, one a GPU, or one a machine where CPUs compute.
 
-A process on the cluster is a `Replica`. It finds the weights by the name and the place they have here, and answers only
-where their content and its environment are what the store's key says. Requests are shared out in parts; a replica that
-has answered one takes the next.
+A process on the cluster is a replica (`pytest_llm.engines.replica`). It finds the weights by the name and the place
+they have here, and answers only where their content and its environment are what the store's key says. Requests are
+shared out in parts; a replica that has answered one takes the next.
 """
 
 from __future__ import annotations
@@ -20,22 +20,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import environment
-from pytest_llm.errors import InvalidInputError, LLMError, MissingExtraError, ModelNotFoundError, ServiceError
-from pytest_llm.options import cache_folder
+from pytest_llm.engines import threads
+from pytest_llm.engines.batching import PART
+from pytest_llm.errors import InvalidInputError, LLMError, MissingExtraError, ServiceError
 from pytest_llm.reports.text import shorten, visible
 from pytest_llm.requests import Request
 
 if TYPE_CHECKING:
     from pytest_llm.asking import Asker
     from pytest_llm.engines.protocol import Answer
-    from pytest_llm.model import LanguageModel
     from pytest_llm.options import Settings
-    from pytest_llm.weights.spec import ModelSpec
 
     Part = list[tuple[int, Request]]
 
-#: Batches in one part: large enough to sort by length in, small enough to share out.
-_BATCHES = 4
 #: Seconds to wait for a replica while the cluster has none for us.
 ROOM = 600
 #: Seconds in which a machine of the cluster must be reached, and how often that is tried.
@@ -64,7 +61,7 @@ class Cluster:
             import ray
         except ImportError:
             raise MissingExtraError("ray is not installed: pip install 'pytest-llm-regression[ray]'") from None
-        if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT") or 1) > 1:
+        if threads.workers() > 1:
             raise InvalidInputError("--llm-ray shares the work out itself: run pytest without -n, or with -n 0")
         self.ray: Any = ray
         self.settings = settings
@@ -85,10 +82,10 @@ class Cluster:
             return
         if len(self._failures) < _TRIES:
             try:
-                self._own = not self.ray.is_initialized()
-                if self._own:
+                own = not self.ray.is_initialized()
+                if own:
                     self._init(self.settings.ray)
-                self._connected = True
+                self._own, self._connected = own, True
                 return
             except (ConnectionError, RuntimeError, ValueError, OSError) as error:
                 self._failures.append(_said(error))
@@ -124,6 +121,8 @@ class Cluster:
             places = self._places(_RESOURCES[device])
             if not places:
                 raise InvalidInputError(f"{self}: none of its machines has a {_RESOURCES[device]}")
+            from pytest_llm.engines.replica import Replica
+
             replica = self.ray.remote(Replica)
             self._replicas[device] = [
                 replica.options(**place, max_restarts=_DEATHS).remote(self.settings, socket.gethostname())
@@ -158,7 +157,7 @@ class Cluster:
                 with contextlib.suppress(Exception):  # the cluster may be gone
                     self.ray.kill(replica)
         self._replicas.clear()
-        if self._own and self._connected:
+        if self._own:
             self.ray.shutdown()
 
 
@@ -247,73 +246,9 @@ class RayEngine:
         )
 
     def _parts(self, requests: Sequence[Request], replicas: int) -> list[Part]:
-        size = min(_BATCHES * self.cluster.settings.batch_size, math.ceil(len(requests) / replicas))
+        size = min(PART * self.cluster.settings.batch_size, math.ceil(len(requests) / replicas))
         every = list(enumerate(requests))
         return [every[start : start + size] for start in range(0, len(every), size)]
-
-
-class Replica:
-    """A process on the cluster that holds models, as many as its memory has room for, and answers with them."""
-
-    def __init__(self, settings: Settings, home: str) -> None:
-        from pytest_llm.loader import ModelLoader
-
-        self.host = socket.gethostname()
-        if self.host != home:
-            settings = settings.replace(cache_dir=cache_folder(os.environ.get("PYTEST_LLM_CACHE_DIR"), os.environ))
-        self._loader = ModelLoader(settings.replace(ray=""))
-        self._models: dict[tuple[ModelSpec, str], LanguageModel] = {}
-
-    def ready(self) -> None:
-        """Say that this process is there."""
-
-    def answer(
-        self, model: tuple[ModelSpec, str, dict[str, Any]], requests: list[Request]
-    ) -> tuple[list[Answer], dict[str, Any]]:
-        """Return the answers in order, and what the engine says of the model.
-
-        Raises:
-            ModelNotFoundError: the weights here are missing, or others.
-            ServiceError: torch, transformers or the device are others here.
-            LLMError: as `LocalEngine` does.
-        """
-        try:
-            here = self._model(*model)
-            with self._loader.engine(here, len(requests)) as (engine, _):
-                answers = dict(engine.answer(requests))
-                said = {**engine.describe(), "load_seconds": self._loader.load_seconds(here, engine)}
-        except LLMError as error:
-            raise type(error)(f"on {self.host}: {error}") from None
-        return [answers[index] for index in range(len(requests))], said
-
-    def _model(self, spec: ModelSpec, digest: str, identity: dict[str, Any]) -> LanguageModel:
-        from pytest_llm.model import LanguageModel
-
-        if (spec, digest) not in self._models:
-            found = LanguageModel(spec, self._loader)
-            if found.digest != digest:
-                raise ModelNotFoundError(
-                    f"the weights of {spec.source} are others here: their digest is {found.digest[:12]}, not "
-                    f"{digest[:12]}; put the same files at one path on every machine"
-                )
-            self._models[spec, digest] = found
-        here = self._models[spec, digest]
-        others = [
-            f"{name} {_public(here.identity[name])}, not {_public(value)}"
-            for name, value in identity.items()
-            if _public(here.identity[name]) != _public(value)
-        ]
-        if others:
-            raise ServiceError(
-                f"answers are kept under the environment of the machine that asks, and this one has "
-                f"{'; '.join(others)}: install the same versions on every machine"
-            )
-        return here
-
-
-def _public(version: Any) -> Any:
-    """Return a version without its build: ``2.13.0+cu128`` is ``2.13.0``; anything else as it is."""
-    return version.partition("+")[0] if isinstance(version, str) else version
 
 
 def _said(error: BaseException) -> str:

@@ -15,15 +15,14 @@ def share_cores() -> None:
     Threads of several workers on one core wait for one another longer than they compute.
     """
     global _own, _models
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT") or 1)
-    if workers < 2:
+    if workers() < 2:
         return
     import torch
 
     _models += 1
     if _models == 1:
         _own = torch.get_num_threads()
-        torch.set_num_threads(max(1, min(_own, cores() // workers)))
+        torch.set_num_threads(max(1, min(_own, cores() // workers())))
 
 
 def give_back() -> None:
@@ -35,6 +34,11 @@ def give_back() -> None:
             import torch
 
             torch.set_num_threads(_own)
+
+
+def workers() -> int:
+    """Return how many pytest-xdist workers the session has; 1 without."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT") or 1)
 
 
 def cores() -> int:

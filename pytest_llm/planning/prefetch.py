@@ -6,6 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from pytest_llm import lifecycle
+from pytest_llm.engines.batching import PART
 from pytest_llm.planning.plan import make_plan
 
 if TYPE_CHECKING:
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
 
     from pytest_llm.model import LanguageModel
     from pytest_llm.requests import Request
-
-#: Batches in one claim of a pytest-xdist worker: small enough to share out, large enough to sort by length in.
-_BATCHES = 4
 
 
 def prefetch(session: pytest.Session) -> None:
@@ -29,7 +27,7 @@ def prefetch(session: pytest.Session) -> None:
     loader = lifecycle.loader(session.config)
     workers = int(getattr(session.config, "workerinput", {}).get("workercount", 1))
     for model, missing in make_plan(session.items, loader).items():
-        size = len(missing) if workers == 1 else _BATCHES * loader.settings.batch_size
+        size = len(missing) if workers == 1 else PART * loader.settings.batch_size
         for part in _parts(missing, size):
             _answer(model, part)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.timing import WORK, Figure, environment, seconds, side_by_side, smollm2
+from tests.benchmarks.timing import WORK, Figure, environment, made, seconds, side_by_side, smollm2
 
 _REQUESTS = 500
 _PEER = """
@@ -100,13 +99,6 @@ def _by_tokens(engine: Any, pairs: list[tuple[str, str]]) -> float:
 
 def _peer() -> Path:
     """Return the python of the peer's environment; it takes torch and transformers, the same ones, from this one."""
-    home = WORK / "lm-eval"
-    python = home / "bin" / "python"
-    if not python.exists():
-        import torch
+    import torch
 
-        subprocess.run([sys.executable, "-m", "venv", home], check=True)
-        site = next(home.glob("lib/python*/site-packages"))
-        (site / "base.pth").write_text(f"{Path(torch.__file__).parents[1]}\n")
-        subprocess.run([python, "-m", "pip", "install", "-q", "lm-eval[hf]"], check=True)
-    return python
+    return made("lm-eval", "lm-eval[hf]", beside=Path(torch.__file__).parents[1])

@@ -93,12 +93,17 @@ def pytest_run(folder: Path, *arguments: str, python: Path | None = None, **envi
     return taken
 
 
-def made(name: str, *packages: str) -> Path:
-    """Return the Python of an environment of its own, made with ``packages`` where it is missing."""
+def made(name: str, *packages: str, beside: Path | None = None) -> Path:
+    """Return the Python of an environment of its own, made with ``packages`` where it is missing.
+
+    It takes what it does not have from ``beside``, another one's folder of packages.
+    """
     home = WORK / name
     python = home / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", home], check=True)
+        if beside is not None:
+            (next(home.glob("lib/python*/site-packages")) / "base.pth").write_text(f"{beside}\n")
         install(python, *packages)
     return python
 

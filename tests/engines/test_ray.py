@@ -15,11 +15,14 @@ from safetensors.torch import load_file, save_file
 
 from pytest_llm.engines import ray as engines
 from pytest_llm.engines.ray import Cluster, RayEngine
+from pytest_llm.engines.replica import _public
+from pytest_llm.environment import version
 from pytest_llm.errors import InvalidInputError, LLMError, MissingExtraError, ModelNotFoundError, ServiceError
 from pytest_llm.loader import ModelLoader
 from pytest_llm.options import Settings
 from pytest_llm.requests import Embed, FillMask, Generate, Loss
 from tests.conftest import MINILM
+from tests.engines.conftest import answers
 
 TEXTS = [f"the {a} {b} sees the {c}." for a in ("red", "small") for b in ("cat", "dog", "fox") for c in ("cow", "cat")]
 ASKED = [*(Generate(text[:-5], max_new_tokens=4) for text in TEXTS), *map(Loss, TEXTS), Embed(TEXTS[0])]
@@ -67,18 +70,13 @@ def on(replica, ask):
     return ray.get(replica.__ray_call__.remote(ask))
 
 
-def asked(engine, requests):
-    found = dict(engine.answer(requests))
-    return [found[index] for index in range(len(requests))]
-
-
 def test_machines_share_the_work_and_answer_as_this_process_does(cluster, loader, gpt2):
     engine = RayEngine(cluster, loader())
-    found = asked(engine, ASKED)
-    expected = asked(gpt2, ASKED)
+    found = answers(engine, ASKED)
+    expected = answers(gpt2, ASKED)
     for index, text in enumerate(TEXTS):
         assert found[index]["sequences"][0]["text"] == expected[index]["sequences"][0]["text"]
-        losses = (answers[len(TEXTS) + index]["token_logprobs"] for answers in (found, expected))
+        losses = (those[len(TEXTS) + index]["token_logprobs"] for those in (found, expected))
         assert next(losses) == pytest.approx(next(losses), abs=1e-5), text
     assert found[-1]["vector"] == pytest.approx(expected[-1]["vector"], abs=1e-5)
     assert engine.describe() == {**gpt2.describe(), "load_seconds": pytest.approx(5, abs=5)}
@@ -88,10 +86,10 @@ def test_machines_share_the_work_and_answer_as_this_process_does(cluster, loader
 
 def test_a_part_whose_replica_died_goes_to_another(cluster, loader):
     engine = RayEngine(cluster, loader())
-    before = asked(engine, ASKED[:4])
+    before = answers(engine, ASKED[:4])
     victim = on(cluster.replicas("cpu")[0], lambda self: os.getpid())
     os.kill(victim, signal.SIGKILL)
-    after = asked(engine, ASKED[:4])
+    after = answers(engine, ASKED[:4])
     assert [a["sequences"][0]["text"] for a in after] == [b["sequences"][0]["text"] for b in before]
 
 
@@ -106,7 +104,7 @@ def test_requests_that_kill_replicas_are_given_up(cluster, loader):
     engine = RayEngine(cluster, loader())
     with pytest.raises(ServiceError, match=r"2 replicas died of 1 requests of kind loss.*lower --llm-batch-size"):
         list(engine.answer([Loss(TEXTS[0]), Deadly(TEXTS[1])]))
-    assert asked(engine, [Loss(TEXTS[0])])
+    assert answers(engine, [Loss(TEXTS[0])])
 
 
 def test_what_a_replica_says_names_its_machine(cluster, loader):
@@ -136,8 +134,8 @@ def test_another_environment_does_not_answer(cluster, loader):
     model.identity["torch"] = "1.0.0+cu128"
     with pytest.raises(ServiceError, match=r"this one has torch [\d.]+, not 1\.0\.0: install the same versions"):
         list(RayEngine(cluster, model).answer([Loss("the cat")]))
-    model.identity["torch"] = f"{engines._public(engines.environment.version('torch'))}+cu128"
-    assert asked(RayEngine(cluster, model), [Loss("the cat")])
+    model.identity["torch"] = f"{_public(version('torch'))}+cu128"
+    assert answers(RayEngine(cluster, model), [Loss("the cat")])
 
 
 def test_each_gpu_has_a_replica(cluster, loader):
@@ -156,7 +154,7 @@ def test_devices_that_are_not_there(cluster, loader, monkeypatch):
 
 
 def test_a_cluster_without_room_is_given_up(cluster, loader, settings, monkeypatch):
-    asked(RayEngine(cluster, loader()), [Loss("the cat")])
+    answers(RayEngine(cluster, loader()), [Loss("the cat")])
     monkeypatch.setattr(engines, "ROOM", 2)
     other = Cluster(settings)  # on the same connection
     try:
@@ -164,7 +162,7 @@ def test_a_cluster_without_room_is_given_up(cluster, loader, settings, monkeypat
             list(RayEngine(other, loader()).answer([Loss("the cat")]))
     finally:
         other.close()
-    assert asked(RayEngine(cluster, loader()), [Loss("the cat")]), "a connection of others was closed"
+    assert answers(RayEngine(cluster, loader()), [Loss("the cat")]), "a connection of others was closed"
 
 
 SUITE = """
