@@ -1,8 +1,7 @@
-"""The life of one pytest session: settings, record, the test that runs, what workers send, the end."""
+"""The life of one pytest session: settings, record, the test that runs. How it ends is in `endhooks`."""
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +24,8 @@ _SETTINGS = pytest.StashKey[options.Settings]()
 RECORD: pytest.StashKey[RunRecord] = pytest.StashKey()
 #: Whether tests were deselected.
 _FILTERED = pytest.StashKey[bool]()
-_STARTED = pytest.StashKey[float]()
-#: The run record as data, and lines on the reports made of it.
-_PUBLISHED = pytest.StashKey[tuple[dict[str, Any], list[str]]]()
-#: What lets GitHub's runner take commands again.
-_RESUME = pytest.StashKey[str]()
-_LOADER = pytest.StashKey["ModelLoader"]()
-#: The key under which a pytest-xdist worker sends its record.
-_WORKER_OUTPUT = "pytest_llm"
+STARTED = pytest.StashKey[float]()
+LOADER = pytest.StashKey["ModelLoader"]()
 #: Whoever asks for one of these may use this plugin.
 _FIXTURES = frozenset({"llm", "llm_loader", "llm_snapshot", "llm_baseline"})
 #: Records of the sessions under way in this process, innermost last (pytester runs sessions inside sessions). They
@@ -51,7 +44,7 @@ def start(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     config.stash[_SETTINGS] = options.resolve(config)
-    config.stash[_STARTED] = time.time()
+    config.stash[STARTED] = time.time()
     config.stash[_OUTER] = _at
 
 
@@ -60,29 +53,28 @@ def stop(config: pytest.Config) -> None:
     global _at
     if _at is None or _at.config is config:
         _at = config.stash.get(_OUTER, None)
-    if _LOADER in config.stash:
-        config.stash[_LOADER].close()
+    if LOADER in config.stash:
+        config.stash[LOADER].close()
     if RECORD in config.stash:
         from pytest_llm import record
 
         record.end(config.stash[RECORD])
         # From here on pytest goes through all objects there are, several times, for what was not closed.
         del config.stash[RECORD]
-        if _PUBLISHED in config.stash:
-            del config.stash[_PUBLISHED]
 
 
 def attend(config: pytest.Config) -> None:
-    """Begin the session's record, and from here on hook into each test.
+    """Begin the session's record, and from here on hook into each test, and into the end.
 
     A suite that does not use this plugin is never attended to, and pays for one hook that notes which test runs.
     """
     if RECORD in config.stash:
         return
-    from pytest_llm import record, testhooks
+    from pytest_llm import endhooks, record, testhooks
 
     config.stash[RECORD] = record.begin(filtered=config.stash.get(_FILTERED, False))
     config.pluginmanager.register(testhooks, "pytest_llm.testhooks")
+    config.pluginmanager.register(endhooks, "pytest_llm.endhooks")
     if config.getoption("xmlpath", None):
         from pytest_llm.reports.junit import ErrorMarker
 
@@ -137,11 +129,11 @@ def settings(config: pytest.Config) -> options.Settings:
 def loader(config: pytest.Config) -> ModelLoader:
     """Return the loader of this session, made on first use."""
     use(config)
-    if _LOADER not in config.stash:
+    if LOADER not in config.stash:
         from pytest_llm.loader import ModelLoader
 
-        config.stash[_LOADER] = ModelLoader(settings(config), config)
-    return config.stash[_LOADER]
+        config.stash[LOADER] = ModelLoader(settings(config), config)
+    return config.stash[LOADER]
 
 
 def prefetch(session: pytest.Session) -> None:
@@ -244,67 +236,13 @@ def _enter(item: pytest.Item) -> None:
     run.before = len(run.verdicts)
 
 
+def leave(config: pytest.Config) -> None:
+    """Note that the session's last test is over."""
+    global _at
+    if _at is not None and _at.config is config:
+        _at, config.stash[RECORD].nodeid = None, ""
+
+
 def here() -> tuple[Location, options.Settings] | None:
     """Return where the test under way stands, and the settings; ``None`` outside a test."""
     return place() if _at is not None else None
-
-
-def finish(session: pytest.Session) -> None:
-    """Hand a worker's record to the controller; there, or in a run of one process, write what the run leaves."""
-    global _at
-    if RECORD not in session.config.stash:
-        return
-    run = session.config.stash[RECORD]
-    if _at is not None and _at.config is session.config:  # its last test is over
-        _at, run.nodeid = None, ""
-    if _LOADER in session.config.stash and settings(session.config).cache != "off":
-        loader(session.config).log.flush(run.passed)
-    output = getattr(session.config, "workeroutput", None)
-    if output is not None:
-        output[_WORKER_OUTPUT] = json.dumps(run.to_json())  # as ASCII: execnet takes no lone surrogates
-        return
-    if settings(session.config).calibrate:
-        from pytest_llm.calibration.proposals import conclude
-
-        conclude(run, settings(session.config))
-    elif run.used:
-        from pytest_llm.golden.housekeeping import note_obsolete
-
-        note_obsolete(session, run, settings(session.config))
-    if run.used or any(test.outcome == "unmeasured" for test in run.tests.values()):
-        from pytest_llm.reports.publish import publish, silence
-
-        config = session.config
-        config.stash[_PUBLISHED] = publish(
-            run, settings(config), config.invocation_params.dir, started=config.stash[_STARTED],
-            exit_status=int(session.exitstatus),
-        )  # fmt: skip
-        config.stash[_RESUME] = silence(config.pluginmanager.get_plugin("terminalreporter"), settings(config))
-
-
-def receive(config: pytest.Config, output: dict[str, Any]) -> None:
-    """Add a worker's record to the controller's."""
-    if _WORKER_OUTPUT in output:
-        config.stash[RECORD].merge(json.loads(output[_WORKER_OUTPUT]))
-
-
-def summarize(reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show the summary, unless nothing of this plugin was used."""
-    if RECORD not in config.stash:
-        return
-    run = config.stash[RECORD]
-    if run.used:
-        from pytest_llm.reports.terminal import write_summary
-
-        write_summary(reporter, run, settings(config))
-    if settings(config).calibrate:
-        from pytest_llm.calibration.table import write_table
-
-        write_table(reporter, run, settings(config))
-    if _PUBLISHED in config.stash:
-        from pytest_llm.reports.publish import commands
-
-        data, lines = config.stash[_PUBLISHED]
-        resume = [config.stash[_RESUME]] if config.stash[_RESUME] else []
-        for line in (*lines, *resume, *commands(data, settings(config))):
-            reporter.write_line(line)

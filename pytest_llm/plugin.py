@@ -15,7 +15,6 @@ __all__ = ["llm", "llm_baseline", "llm_loader", "llm_snapshot"]
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
-    from typing import Any
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -72,19 +71,3 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Note which test runs, before a plugin that runs tests itself. All else around a test is in `testhooks`."""
     lifecycle.at(item)
     return (yield)
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Send a worker's record to the controller, which looks for obsolete goldens."""
-    lifecycle.finish(session)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any, error: object) -> None:
-    """Take over what a pytest-xdist worker recorded."""
-    lifecycle.receive(node.config, getattr(node, "workeroutput", None) or {})
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Show the summary of a run that used a model, a golden or a gate."""
-    lifecycle.summarize(terminalreporter, config)

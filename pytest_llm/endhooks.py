@@ -1,0 +1,80 @@
+"""The hooks at the end of a session, registered when it has a test that may use this plugin (`lifecycle.attend`)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pytest_llm import lifecycle
+
+#: The key under which a pytest-xdist worker sends its record.
+_WORKER_OUTPUT = "pytest_llm"
+#: The run record as data, and lines on the reports made of it.
+_PUBLISHED = pytest.StashKey[tuple[dict[str, Any], list[str]]]()
+#: What lets GitHub's runner take commands again.
+_RESUME = pytest.StashKey[str]()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand a worker's record to the controller; there, or in a run of one process, write what the run leaves."""
+    config = session.config
+    run, settings = config.stash[lifecycle.RECORD], lifecycle.settings(config)
+    lifecycle.leave(config)
+    if lifecycle.LOADER in config.stash and settings.cache != "off":
+        lifecycle.loader(config).log.flush(run.passed)
+    output = getattr(config, "workeroutput", None)
+    if output is not None:
+        output[_WORKER_OUTPUT] = json.dumps(run.to_json())  # as ASCII: execnet takes no lone surrogates
+        return
+    if settings.calibrate:
+        from pytest_llm.calibration.proposals import conclude
+
+        conclude(run, settings)
+    elif run.used:
+        from pytest_llm.golden.housekeeping import note_obsolete
+
+        note_obsolete(session, run, settings)
+    if run.used or any(test.outcome == "unmeasured" for test in run.tests.values()):
+        from pytest_llm.reports.publish import publish, silence
+
+        config.stash[_PUBLISHED] = publish(
+            run, settings, config.invocation_params.dir, started=config.stash[lifecycle.STARTED],
+            exit_status=int(session.exitstatus),
+        )  # fmt: skip
+        config.stash[_RESUME] = silence(config.pluginmanager.get_plugin("terminalreporter"), settings)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Add what a pytest-xdist worker recorded to the controller's record."""
+    output = getattr(node, "workeroutput", None) or {}
+    if _WORKER_OUTPUT in output:
+        node.config.stash[lifecycle.RECORD].merge(json.loads(output[_WORKER_OUTPUT]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show the summary of a run that used a model, a golden or a gate."""
+    run, settings = config.stash[lifecycle.RECORD], lifecycle.settings(config)
+    if run.used:
+        from pytest_llm.reports.terminal import write_summary
+
+        write_summary(terminalreporter, run, settings)
+    if settings.calibrate:
+        from pytest_llm.calibration.table import write_table
+
+        write_table(terminalreporter, run, settings)
+    if _PUBLISHED in config.stash:
+        from pytest_llm.reports.publish import commands
+
+        data, lines = config.stash[_PUBLISHED]
+        resume = [config.stash[_RESUME]] if config.stash[_RESUME] else []
+        for line in (*lines, *resume, *commands(data, settings)):
+            terminalreporter.write_line(line)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let go of the record: see `lifecycle.stop`."""
+    if _PUBLISHED in config.stash:
+        del config.stash[_PUBLISHED]
