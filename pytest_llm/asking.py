@@ -94,6 +94,10 @@ class Asker:
 
     def _ask(self, requests: Sequence[Request], result: Callable[[Answer, Origin], T]) -> list[T]:
         """Answer from the store what it has, compute and keep the rest, and make results in order."""
+        with self._loader.asking:
+            return self._ask_alone(requests, result)
+
+    def _ask_alone(self, requests: Sequence[Request], result: Callable[[Answer, Origin], T]) -> list[T]:
         digests = [request.digest for request in requests]
         run = record.current()
         repeat = run.repeat if run is not None and any(request.sampled for request in requests) else 0

@@ -213,10 +213,14 @@ def _may_use(item: pytest.Item) -> bool:
 
 
 def _select(session: pytest.Session) -> None:
-    """Note the tests that were selected."""
+    """Note the tests that were selected, and whether files or tests were named for it."""
     from pytest_llm.location import plain_nodeid
 
-    session.config.stash[RECORD].collected.update(plain_nodeid(item) for item in session.items)
+    config, start = session.config, session.config.invocation_params.dir
+    named = config.args_source is config.ArgsSource.ARGS
+    if named and not all((start / argument).is_dir() for argument in config.args):
+        config.stash[RECORD].filtered = True
+    config.stash[RECORD].collected.update((plain_nodeid(item), str(item.path)) for item in session.items)
 
 
 def deselected(items: list[pytest.Item]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,8 @@ class ModelLoader:
         #: Keys answered anew in this session, under ``--llm-cache=refresh``.
         self.refreshed: set[str] = set()
         self._under_test: dict[ModelSpec, LanguageModel] = {}
+        #: Held while a question is answered: several threads of a test ask in turn. A list is answered in batches.
+        self.asking = threading.RLock()
 
     def __call__(self, model: str | None = None, **fields: Any) -> LanguageModel:
         """Return a model: the one named, else the session's.

@@ -24,8 +24,9 @@ class Location(NamedTuple):
 
 
 def qualname_of(nodeid: str) -> str:
-    """Return the qualified name in a node id."""
-    return nodeid.partition("::")[2].replace("::", ".")
+    """Return the qualified name in a node id. Parameters stay as they are: two that differ belong to two tests."""
+    name, bracket, parameters = nodeid.partition("::")[2].partition("[")
+    return name.replace("::", ".") + bracket + parameters
 
 
 def plain_nodeid(item: pytest.Item) -> str:

@@ -151,7 +151,23 @@ def add_options(parser: pytest.Parser) -> None:
                 metavar=None if option.choices else option.type.__name__.upper(),
                 help=text,
             )
-        parser.addini(f"llm_{option.name}", option.help, type="string", default=None)
+        parser.addini(f"llm_{option.name}", option.help, type=_ini_type(option), default=None)
+
+
+def _ini_type(option: Option) -> Any:
+    """Return what pytest calls the option's type: in ``pytest.toml`` a number is a number, and no string."""
+    import pytest
+
+    known = option.type is bool or pytest.version_tuple >= (8, 4)
+    return option.type.__name__ if known and option.type is not str else "string"
+
+
+def _ini(config: pytest.Config, option: Option) -> Any:
+    try:
+        value = config.getini(f"llm_{option.name}")
+    except (TypeError, ValueError) as error:
+        raise _usage(f"llm_{option.name} (ini) is not a {option.type.__name__}: {error}") from None
+    return None if value == "" else value
 
 
 def resolve(config: pytest.Config) -> Settings:
@@ -164,7 +180,7 @@ def resolve(config: pytest.Config) -> Settings:
     return settings_from(
         {option.name: config.getoption(f"llm_{option.name}", None) for option in OPTIONS},
         os.environ,
-        {option.name: config.getini(f"llm_{option.name}") for option in OPTIONS},
+        {option.name: _ini(config, option) for option in OPTIONS},
         root=config.rootpath,
     )
 
@@ -192,7 +208,7 @@ def settings_from(
         for where, raw in (
             ("--llm-" + option.name.replace("_", "-"), flags.get(option.name)),
             (variable, environ.get(variable) or None),
-            (f"llm_{option.name} (ini)", ini.get(option.name) or None),
+            (f"llm_{option.name} (ini)", ini.get(option.name)),
         ):
             if raw is not None:
                 values[option.name] = _parse(option, raw, where)

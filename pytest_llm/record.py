@@ -79,11 +79,12 @@ class RunRecord:
     """What one process (a pytest-xdist worker, or the whole run) saw.
 
     ``goldens`` maps a golden's path to the node id of the test that used it. ``passed`` holds the node ids of
-    tests that passed, ``collected`` of those that were selected; ``filtered`` says that others were not.
-    ``asked`` holds what models were asked, ``tests`` how each test came out. ``obsolete`` are goldens that a complete
-    run did not use, ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test that runs
-    now, ``before`` the number of verdicts before it, ``details`` what its failing assertion had no room for.
-    ``repeat`` counts the runs of that test's body from 0, of which ``ahead`` more will come if all goes well.
+    tests that passed, ``collected`` the modules of those that were selected, by node id; ``filtered`` says that others
+    were not, or that files or tests were named. ``asked`` holds what models were asked, ``tests`` how each test came
+    out. ``obsolete`` are goldens that a complete run did not use, ``obsolete_baselines`` counts entries of baselines.
+    ``nodeid`` is the test that runs now, ``before`` the number of verdicts before it, ``details`` what its failing
+    assertion had no room for; the verdicts from ``told`` on are in no report yet, and pytest is ``explaining`` a failed
+    assertion. ``repeat`` counts the runs of that test's body from 0, of which ``ahead`` more come if all goes well.
     ``watch`` takes what its checks measure while it is being calibrated; ``observations`` are what it took, as data.
     """
 
@@ -91,7 +92,7 @@ class RunRecord:
     models: dict[str, ModelUse] = dataclasses.field(default_factory=dict)
     goldens: dict[str, str] = dataclasses.field(default_factory=dict)
     passed: set[str] = dataclasses.field(default_factory=set)
-    collected: set[str] = dataclasses.field(default_factory=set)
+    collected: dict[str, str] = dataclasses.field(default_factory=dict)
     filtered: bool = False
     asked: list[Asked] = dataclasses.field(default_factory=list)
     tests: dict[str, TestResult] = dataclasses.field(default_factory=dict)
@@ -104,6 +105,8 @@ class RunRecord:
     watch: Watch | None = None
     observations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     details: list[str] = dataclasses.field(default_factory=list)
+    told: int = 0
+    explaining: bool = False
 
     @property
     def used(self) -> bool:
@@ -124,7 +127,7 @@ class RunRecord:
             "models": {key: dataclasses.asdict(use) for key, use in self.models.items()},
             "goldens": dict(self.goldens),
             "passed": sorted(self.passed),
-            "collected": sorted(self.collected),
+            "collected": dict(self.collected),
             "filtered": self.filtered,
             "observations": list(self.observations),
             "asked": [vars(one) for one in self.asked],

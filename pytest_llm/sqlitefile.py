@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class SqliteFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection: sqlite3.Connection | None = None
+        self._lock = threading.RLock()  # a test may ask from several threads
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -34,12 +36,13 @@ class SqliteFile:
         Raises:
             LLMError: it cannot be opened or used; the message says what to do.
         """
-        try:
-            if self._connection is None:
-                self._connection = self._connect()
-            yield self._connection
-        except (sqlite3.Error, OSError) as error:
-            raise LLMError(f"the {self.WHAT} {self.path} cannot be used: {error}. {self.CURE}") from error
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = self._connect()
+                yield self._connection
+            except (sqlite3.Error, OSError) as error:
+                raise LLMError(f"the {self.WHAT} {self.path} cannot be used: {error}. {self.CURE}") from error
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -57,7 +60,7 @@ class SqliteFile:
 
     def _connect(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self.path, timeout=60.0)
+        db = sqlite3.connect(self.path, timeout=60.0, check_same_thread=False)
         try:
             (schema,) = db.execute("PRAGMA user_version").fetchone()
             if schema > self.SCHEMA:

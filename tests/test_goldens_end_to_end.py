@@ -272,3 +272,124 @@ def test_a_golden_belongs_to_its_test_however_the_run_is_spread(pytester, cache_
     result.stdout.fnmatch_lines(["goldens   1 identical"])
     assert "is obsolete" not in result.stdout.str()
     assert len(goldens(pytester)) == 1
+
+
+def test_two_parameters_that_differ_have_goldens_of_their_own(pytester, cache_dir):
+    pytester.makepyfile("""
+        import pytest
+        @pytest.mark.parametrize("p", ["std::vec", "std.vec"])
+        def test_it(llm_snapshot, p): assert p == llm_snapshot
+    """)
+    pytester.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    assert len(goldens(pytester)) == 2
+    pytester.runpytest().assert_outcomes(passed=2)
+
+
+def test_pytest_explains_a_list_without_asking_a_golden_again(pytester, cache_dir):
+    pytester.makepyfile("def test_it(llm_snapshot): assert [1] == [llm_snapshot]")
+    pytester.runpytest("--llm-update=new").assert_outcomes(passed=1)
+    pytester.makepyfile("""
+        def test_it(llm_snapshot):
+            assert [5, 2] == [llm_snapshot, llm_snapshot]
+
+        def test_named(llm_snapshot):
+            assert {"a": 5, "b": 2} == {"a": llm_snapshot(name="a"), "b": llm_snapshot(name="b")}
+    """)
+    result = pytester.runpytest("--llm-update=new")
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(
+        ["E*At index 0 diff: 5 != <llm_snapshot*", "*model regression*", "golden '1': drifted from 1 to 5"]
+    )
+    result.stdout.fnmatch_lines(["goldens   1 drifted, 2 created"])
+    assert [name.rpartition("/")[2] for name in goldens(pytester)] == [
+        "test_it--1.json", "test_named--a.json", "test_named--b.json",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["assert all([5 == llm_snapshot])", "same = 5 == llm_snapshot\n    assert same", "assert 5 == llm_snapshot"],
+    ids=["all", "a name", "plain"],
+)
+def test_a_drift_is_shown_however_it_is_asserted(pytester, cache_dir, body):
+    plain = ["--assert=plain"] if body == "assert 5 == llm_snapshot" else []
+    module = pytester.makepyfile(f"def test_it(llm_snapshot):\n    {body.replace('5', '1')}")
+    pytester.runpytest("--llm-update=new", *plain).assert_outcomes(passed=1)
+    module.write_text(module.read_text().replace("1 ==", "5 =="))
+    result = pytester.runpytest_subprocess(*plain)
+    result.stdout.fnmatch_lines(["*model regression*", "golden '1': drifted from 1 to 5"])
+    assert result.stdout.str().count("drifted from 1 to 5") == 1
+
+
+def test_a_drift_that_is_explained_is_not_shown_twice(suite):
+    suite.runpytest("--llm-update=new")
+    edit(suite, "[1, 2.5", "[1, 3.5")
+    shown = suite.runpytest("-rN").stdout.str()
+    assert shown.count("golden 'list': [1]: drifted from 2.5 to 3.5") == 1
+
+
+def test_a_change_of_type_is_told_apart(pytester, cache_dir):
+    module = pytester.makepyfile('def test_it(llm_snapshot): assert "1" == llm_snapshot')
+    pytester.runpytest("--llm-update=new")
+    module.write_text(module.read_text().replace('"1"', "1"))
+    pytester.runpytest().stdout.fnmatch_lines(["E*drifted from '1' to 1"])
+
+
+def test_what_an_attempt_measured_that_a_plugin_repeats_is_forgotten(pytester, cache_dir):
+    """As pytest-rerunfailures runs a test again."""
+    pytester.makeconftest("""
+        from _pytest.runner import runtestprotocol
+        def pytest_runtest_protocol(item, nextitem):
+            reports = runtestprotocol(item, nextitem=nextitem, log=False)
+            if any(report.failed for report in reports):
+                item._initrequest()
+                reports = runtestprotocol(item, nextitem=nextitem, log=False)
+            for report in reports:
+                item.ihook.pytest_runtest_logreport(report=report)
+            return True
+    """)
+    pytester.makepyfile("""
+        from pytest_llm import assert_contains
+        attempts = []
+        def test_flaky(llm_snapshot):
+            attempts.append(1)
+            assert_contains(["no" if len(attempts) == 1 else "yes"], ["yes"], at_least=1)
+            assert "x" == llm_snapshot
+    """)
+    result = pytester.runpytest("--llm-update=new", "--junitxml=j.xml")
+    result.assert_outcomes(passed=1)
+    gates = [line for line in result.stdout.lines if "contains " in line]
+    assert len(gates) == 1
+    assert "pass" in gates[0]
+    assert "fail" not in (pytester.path / "j.xml").read_text().replace("failures=", "")
+
+
+def test_what_was_expected_to_fail_is_no_error_when_it_could_not_measure(pytester, cache_dir):
+    pytester.makepyfile("""
+        import pytest
+        @pytest.mark.xfail
+        def test_it(llm_snapshot): assert float("nan") == llm_snapshot
+    """)
+    result = pytester.runpytest("--llm-update=new")
+    result.assert_outcomes(xfailed=1, errors=0)
+    assert "ERROR" not in result.stdout.str()
+
+
+def test_a_drift_that_only_warns_waits_for_review_too(suite):
+    suite.runpytest("--llm-update=new")
+    edit(suite, "is Paris", "is Lyon")
+    result = suite.runpytest("--llm-drift-levels=drifted=warn")
+    result.stdout.fnmatch_lines(["next      1 candidate waits for you: pytest-llm review"])
+
+
+def test_ctrl_c_at_the_prompt_of_review_ends_it_as_the_end_of_input_does(suite):
+    import pexpect
+
+    suite.runpytest()
+    child = pexpect.spawn(COMMAND, ["review"], cwd=str(suite.path), encoding="utf-8", timeout=30)
+    child.expect(r"\[a\]ccept")
+    child.sendintr()
+    said = child.read()
+    child.close()
+    assert "Traceback" not in said
+    assert child.exitstatus == 1

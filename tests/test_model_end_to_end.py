@@ -229,3 +229,18 @@ def test_an_error_shows_the_tests_own_line_and_what_is_wrong(pytester):
     assert "pytest_llm/" not in shown
     whole = pytester.runpytest_subprocess(f"--llm-model={folder}", "--full-trace").stdout.str()
     assert "pytest_llm/weights" in whole
+
+
+def test_threads_of_a_test_ask_in_turn(pytester, cache_dir, tiny_gpt2):
+    pytester.makepyfile("""
+        from concurrent.futures import ThreadPoolExecutor
+
+        PROMPTS = ["the red fox", "the cat", "a small cow", "the dog sees"]
+
+        def test_a(llm):
+            with ThreadPoolExecutor(4) as pool:
+                apart = list(pool.map(lambda prompt: llm.generate(prompt, max_new_tokens=3), PROMPTS))
+            assert apart == llm.generate(PROMPTS, max_new_tokens=3)
+    """)
+    for _ in range(2):  # computed, then from the store
+        pytester.runpytest(f"--llm-model={tiny_gpt2}", "--llm-prefetch=off").assert_outcomes(passed=1)

@@ -96,3 +96,35 @@ def test_settings_do_not_change_and_know_their_names():
     with pytest.raises(TypeError, match="Settings has no modle"):
         Settings(modle="m")
     assert {option.name for option in OPTIONS} < set(Settings.__annotations__)
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="pytest.toml came with pytest 9")
+def test_a_number_in_pytest_toml_is_a_number(pytester):
+    pytester.path.joinpath("pytest.toml").write_text(
+        '[pytest]\nllm_batch_size = 8\nllm_offline = true\nllm_alpha = 0.1\nllm_model = "m"\n'
+    )
+    pytester.makepyfile("""
+        from pytest_llm import lifecycle
+        def test_it(pytestconfig):
+            found = lifecycle.settings(pytestconfig)
+            assert (found.batch_size, found.offline, found.alpha, found.model) == (8, True, 0.1, "m")
+    """)
+    pytester.runpytest().assert_outcomes(passed=1)
+    pytester.path.joinpath("pytest.toml").write_text('[pytest]\nllm_batch_size = "eight"\n')
+    result = pytester.runpytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*llm_batch_size* expects an int, got str*"])
+
+
+@pytest.mark.parametrize(
+    "text", ["llm_batch_size = 8\nllm_offline = true", 'llm_batch_size = "8"\nllm_offline = "yes"']
+)
+def test_pyproject_takes_both_spellings(pytester, text):
+    pytester.makepyprojecttoml(f"[tool.pytest.ini_options]\n{text}\n")
+    pytester.makepyfile("""
+        from pytest_llm import lifecycle
+        def test_it(pytestconfig):
+            found = lifecycle.settings(pytestconfig)
+            assert (found.batch_size, found.offline) == (8, True)
+    """)
+    pytester.runpytest().assert_outcomes(passed=1)

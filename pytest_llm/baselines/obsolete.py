@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,25 +37,28 @@ class ObsoleteEntry(NamedTuple):
 
 
 def find_obsolete(
-    root: Path, collected: Collection[str], passed: Collection[str], checked: Collection[tuple[str, str]]
+    collected: Mapping[str, str],
+    passed: Collection[str],
+    checked: Collection[tuple[str, str]],
+    folders: Iterable[Path] = (),
 ) -> list[ObsoleteEntry]:
-    """Return the entries beside the collected modules that a complete, unfiltered run did not use.
+    """Return the entries beside the collected modules, and in ``folders``, that a complete, unfiltered run did not use.
 
     An entry is obsolete when its test is gone, or passed without checking that metric; every variant of it then is.
     The file of a module that stands there and was not collected is kept, and one that cannot be read.
 
     Args:
-        root: the folder node ids are relative to.
-        collected: node ids of all tests.
+        collected: the module of each test, by node id.
         passed: of those that passed.
         checked: ``(node id, metric)`` of every baseline that was checked.
+        folders: further folders the run went through, where no module may be left.
     """
     modules: dict[Path, dict[str, str]] = {}
-    file_of = functools.cache(lambda module: _file_of(root / module))
-    for nodeid in collected:
-        modules.setdefault(file_of(nodeid.partition("::")[0]), {})[qualname_of(nodeid)] = nodeid
+    file_of = functools.cache(lambda module: _file_of(Path(module)))
+    for nodeid, module in collected.items():
+        modules.setdefault(file_of(module), {})[qualname_of(nodeid)] = nodeid
     found: list[ObsoleteEntry] = []
-    for folder in sorted({path.parent for path in modules}):
+    for folder in sorted({*(path.parent for path in modules), *(folder / FOLDER for folder in folders)}):
         if not folder.is_dir():
             continue
         living = {_file_of(module) for module in folder.parent.iterdir() if module.is_file()}

@@ -36,13 +36,16 @@ def command_line() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code: 0 done, 1 something is left to do, 2 could not be done."""
+    """Run the command; return its exit code: 0 done, 1 something is left to do, 2 could not be done, 130 stopped."""
     arguments = command_line().parse_args(argv)
     try:
         return int(arguments.run(arguments))
     except (LLMError, pytest.UsageError) as error:
         print(f"pytest-llm {arguments.command}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"pytest-llm {arguments.command}: stopped", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         # The reader of our output (head, less) has seen enough.
         sys.stderr.close()

@@ -47,11 +47,12 @@ def interactive() -> bool:
 
 
 def ask(question: str, choices: str) -> str:
-    """Ask until the answer is one of the letters in ``choices``; end of input is the last of them."""
+    """Ask until the answer is one of the letters in ``choices``; end of input, or Ctrl-C, is the last of them."""
     while True:
         try:
             answer = input(f"{question} ").strip().lower()[:1]
-        except EOFError:
+        except (EOFError, KeyboardInterrupt):
+            print()
             return choices[-1]
         if answer and answer in choices:
             return answer

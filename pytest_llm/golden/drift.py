@@ -165,7 +165,8 @@ def _walk(old: Any, new: Any, where: str, rules: Rules, found: list[_Difference]
             figures = {"golden": old, "new": new, "relative": relative, "rtol": rules.rtol, "atol": rules.atol}
             found.append(_Difference(where, "drifted", f"drifted from {old!r} to {new!r}", figures))
     elif type(old) is not type(new) or old != new:
-        found.append(_Difference(where, "drifted", f"drifted from {_brief(old)} to {_brief(new)}", {}))
+        words = (repr(str(x)) if isinstance(x, str) else _brief(x) for x in (old, new))  # "1" is not 1
+        found.append(_Difference(where, "drifted", "drifted from {} to {}".format(*words), {}))
 
 
 def _text(old: str, new: str, where: str, rules: Rules) -> _Difference:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
+import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llm import variants
+from pytest_llm import golden, variants
 from pytest_llm.baselines import FOLDER
 from pytest_llm.golden.listing import write_list
 from pytest_llm.golden.obsolete import find_obsolete, read_obsolete, write_obsolete
@@ -20,16 +23,17 @@ if TYPE_CHECKING:
 def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -> None:
     """List the goldens and baselines a complete run did not use, for the summary and for ``pytest-llm prune``.
 
-    A run of chosen files or tests, a filtered one, or one that could not collect or finish, says nothing about what
-    it did not use; it only takes what it did use off an earlier list.
+    A filtered run (of chosen files or tests), or one that could not collect or finish, says nothing about what it
+    did not use; it only takes what it did use off an earlier list.
     """
     if _complete(session) and not run.filtered:
-        modules = {settings.root / file for file in {nodeid.partition("::")[0] for nodeid in run.collected}}
-        found = find_obsolete(run.goldens, modules, run.collected - run.passed)
+        modules = {Path(module) for module in set(run.collected.values())}
+        folders = {module.parent for module in modules} | set(_left_alone(session))
+        found = find_obsolete(run.goldens, modules, run.collected.keys() - run.passed, folders)
         run.obsolete = [str(one.path) for one in found]
         write_obsolete(settings.cache_dir, settings.root, found)
-        if any((folder / FOLDER).is_dir() for folder in {module.parent for module in modules}):
-            _note_obsolete_baselines(run, settings)
+        if any((folder / FOLDER).is_dir() for folder in folders):
+            _note_obsolete_baselines(run, settings, folders)
         else:
             write_list(settings.cache_dir, settings.root, "baselines", ())
         return
@@ -40,20 +44,29 @@ def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -
         write_obsolete(settings.cache_dir, settings.root, left)
 
 
-def _note_obsolete_baselines(run: RunRecord, settings: Settings) -> None:
+def _left_alone(session: pytest.Session) -> Iterator[Path]:
+    """Yield the folders the run went through that hold goldens or baselines: no module need be left beside them."""
+    skipped = session.config.getini("norecursedirs")
+    for argument in session.config.args:
+        for folder, names, files in os.walk(session.config.invocation_params.dir / argument):
+            if "pyvenv.cfg" in files:
+                names.clear()
+            if golden.FOLDER in names or FOLDER in names:
+                yield Path(folder)
+            names[:] = [name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in skipped)]
+
+
+def _note_obsolete_baselines(run: RunRecord, settings: Settings, folders: Collection[Path]) -> None:
     from pytest_llm.baselines import obsolete
 
     checked = {(verdict.nodeid, verdict.name) for verdict in run.verdicts if verdict.kind == "baseline"}
-    entries = obsolete.find_obsolete(settings.root, run.collected, run.passed, checked)
+    entries = obsolete.find_obsolete(run.collected, run.passed, checked, folders)
     run.obsolete_baselines = len(entries)
     obsolete.write_obsolete(settings.cache_dir, settings.root, entries)
 
 
 def _complete(session: pytest.Session) -> bool:
     if int(session.exitstatus) not in (0, 1):  # an interrupt, a usage error, an error in collecting
-        return False
-    start = session.config.invocation_params.dir
-    if not all((start / argument).is_dir() for argument in session.config.args):
         return False
     # With --continue-on-collection-errors the exit status does not tell.
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")

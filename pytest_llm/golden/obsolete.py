@@ -49,8 +49,10 @@ class Obsolete(NamedTuple):
         return True
 
 
-def find_obsolete(used: Mapping[str, str], modules: Iterable[Path], unfinished: Collection[str]) -> list[Obsolete]:
-    """Return the goldens beside ``modules`` that a complete, unfiltered run did not use, by path.
+def find_obsolete(
+    used: Mapping[str, str], modules: Iterable[Path], unfinished: Collection[str], folders: Iterable[Path] = ()
+) -> list[Obsolete]:
+    """Return the goldens beside ``modules``, and in ``folders``, that a complete, unfiltered run did not use, by path.
 
     Args:
         used: golden path to node id, as `pytest_llm.record.RunRecord.goldens`. It keeps every variant of that golden:
@@ -58,6 +60,7 @@ def find_obsolete(used: Mapping[str, str], modules: Iterable[Path], unfinished: 
         modules: the test modules that were collected.
         unfinished: node ids of tests that were collected and did not pass (skipped, failed, in error): what they
             would have used is not known, so their goldens are kept.
+        folders: further folders the run went through, where no module may be left.
 
     A file that cannot be read as a golden is kept: nothing is known about it.
     """
@@ -65,7 +68,7 @@ def find_obsolete(used: Mapping[str, str], modules: Iterable[Path], unfinished: 
     waiting = {nodeid.partition("::")[2] for nodeid in unfinished}
     found: list[Obsolete] = []
     collected = set(modules)
-    for snapshots in sorted({module.parent / FOLDER for module in collected}):
+    for snapshots in sorted({folder / FOLDER for folder in {*(module.parent for module in collected), *folders}}):
         if not snapshots.is_dir():
             continue
         living = {module_folder(file) for file in snapshots.parent.iterdir() if file.is_file()}

@@ -22,7 +22,7 @@ _LABEL = 10
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: Any) -> tuple[str, str, str] | None:
     """Count a test that could not measure as an error."""
-    return ("error", "E", "ERROR") if getattr(report, "llm_unmeasured", False) else None
+    return ("error", "E", "ERROR") if getattr(report, "llm_unmeasured", False) and report.failed else None
 
 
 def write_summary(reporter: pytest.TerminalReporter, run: RunRecord, settings: Settings) -> None:
@@ -64,7 +64,7 @@ def _model(use: ModelUse) -> str:
 def _next_steps(
     reporter: pytest.TerminalReporter, run: RunRecord, goldens: Iterable[Verdict], settings: Settings
 ) -> None:
-    waiting = sum(verdict.outcome == "fail" and verdict.status != "missing" for verdict in goldens)
+    waiting = sum(verdict.outcome in ("fail", "warn") and verdict.status != "missing" for verdict in goldens)
     missing = sum(verdict.status == "missing" for verdict in run.verdicts)
     if waiting:
         _line(reporter, "next", f"{_count(waiting, 'candidate waits', 'candidates wait')} for you: pytest-llm review")

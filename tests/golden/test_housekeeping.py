@@ -49,9 +49,13 @@ def test_a_run_of_some_tests_lists_nothing(suite, cache_dir, arguments):
     ["pytest.skip()", "pytest.xfail()", "assert False", "raise RuntimeError"],
     ids=["skip", "xfail", "fail", "error"],
 )
-def test_a_test_that_did_not_get_to_its_golden_keeps_it(suite, cache_dir, body):
+@pytest.mark.parametrize("before", ["", "with subtests.test('a'): pass"], ids=["", "after a subtest"])
+def test_a_test_that_did_not_get_to_its_golden_keeps_it(suite, cache_dir, body, before):
+    arguments = "llm_snapshot, subtests" if before else "llm_snapshot"
+    if before and pytest.version_tuple < (9,):
+        pytest.skip("subtests came with pytest 9")
     with (suite.path / "test_m.py").open("a") as module:
-        module.write(f"\ndef test_b(llm_snapshot): {body}\n")
+        module.write(f"\ndef test_b({arguments}):\n    {before}\n    {body}\n")
     result = suite.runpytest()
     assert "obsolete" not in result.stdout.str()
     assert obsolete(suite, cache_dir) == []
@@ -71,3 +75,50 @@ def test_a_golden_that_is_used_again_leaves_the_list(suite, cache_dir):
     assert obsolete(suite, cache_dir) == ["test_b--1.json"]
     suite.runpytest("test_m.py::test_b")
     assert obsolete(suite, cache_dir) == []
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
+def test_a_subtest_that_failed_before_its_golden_keeps_it(suite, cache_dir):
+    with (suite.path / "test_m.py").open("a") as module:
+        module.write("""
+def test_b(llm_snapshot, subtests):
+    with subtests.test("a"):
+        assert False
+        assert "b" == llm_snapshot
+""")
+    suite.runpytest()
+    assert obsolete(suite, cache_dir) == []
+
+
+def test_a_run_outside_the_root_says_nothing_about_a_module_of_the_same_name_in_it(suite, cache_dir):
+    inside = suite.mkdir("inside")
+    (inside / "pytest.ini").write_text("[pytest]")
+    for folder, name in ((inside, "here"), (suite.mkdir("outside"), "there")):
+        (folder / "test_o.py").write_text(f"def test_{name}(llm_snapshot): assert 'x' == llm_snapshot")
+    suite.runpytest("-c", "inside/pytest.ini", "inside", "--llm-update=new").assert_outcomes(passed=1)
+    suite.runpytest("-c", "inside/pytest.ini", "outside", "--llm-update=new").assert_outcomes(passed=1)
+    assert read_obsolete(cache_dir, inside) == []
+
+
+def test_goldens_and_baselines_of_a_folder_without_a_module_left_are_obsolete(suite, cache_dir):
+    from pytest_llm.baselines.obsolete import read_obsolete as read_baselines
+
+    module = suite.mkdir("unit") / "test_u.py"
+    module.write_text("""
+from pytest_llm import Score
+def test_u(llm_snapshot, llm_baseline):
+    assert "u" == llm_snapshot
+    llm_baseline.check("accuracy", Score(1.0, name="accuracy", n=3, per_example=[1.0, 1.0, 1.0]), margin=0.1)
+""")
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    module.unlink()
+    for ignored in ("node_modules", ".tox"):
+        (suite.mkdir(ignored) / "__llm_snapshots__" / "test_x").mkdir(parents=True)
+    suite.runpytest().assert_outcomes(passed=1)
+    found = read_obsolete(cache_dir, suite.path)
+    assert [(one.path.name, one.reason) for one in found] == [
+        ("test_b--1.json", "no test uses it"), ("test_u--1.json", "its test module is gone"),
+    ]  # fmt: skip
+    assert [(one.test, one.reason) for one in read_baselines(cache_dir, suite.path)] == [
+        ("test_u", "its test module is gone")
+    ]
