@@ -396,3 +396,15 @@ def test_ctrl_c_at_the_prompt_of_review_ends_it_as_the_end_of_input_does(suite):
     child.close()
     assert "Traceback" not in said
     assert child.exitstatus == 1
+
+
+def test_a_candidate_shows_its_figures_in_the_order_of_the_run_and_says_where_the_rest_is(pytester, cache_dir):
+    module = pytester.makepyfile("def test_it(llm_snapshot): assert [1.5, 2.5, 3.5, 4.5, 5.5] == llm_snapshot")
+    pytester.runpytest("--llm-update=new")
+    module.write_text(module.read_text().replace(".5", ".75"))
+    shown = pytester.runpytest().stdout.str()
+    said = pytester.run(COMMAND, "review", "show", "1").stdout.str()
+    figures = "parts that differ 5   golden 1.5   new 1.75"
+    assert figures in shown
+    assert figures in said
+    assert said.rstrip().endswith("all of it: pytest-llm review --web")

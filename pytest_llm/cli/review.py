@@ -112,6 +112,8 @@ def _walk(candidates: Sequence[Candidate]) -> int:
 
 def _show(candidate: Candidate) -> None:
     print(f"{_title(candidate)}\n{visible(relative(candidate.path))}\n{render(candidate.verdict)}")
+    if any(row.startswith("… (+") for row in candidate.verdict.diff):
+        print("  all of it: pytest-llm review --web")
 
 
 def _settle(candidate: Candidate, action: str) -> bool:

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import functools
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +88,7 @@ def save_candidate(
         "sidecar": None if sidecar is None else base64.b64encode(sidecar).decode(),
     }
     with golden_lock(cache_dir, path):  # not while somebody settles an older one
-        write_atomic(_candidate_file(cache_dir, root, path), jsontext.dump(data))
+        write_atomic(_candidate_file(cache_dir, root, path), json.dumps(data, allow_nan=False))
 
 
 def discard_candidate(cache_dir: Path, root: Path, path: Path) -> None:

@@ -107,6 +107,26 @@ def test_gates_are_drawn_and_described(report, open_page):
     assert bound.get_attribute("aria-label") == "value 1; at least 0.5 is asked"
 
 
+@pytest.mark.parametrize(
+    ("expected", "before", "titles"),
+    [
+        ("Paris", "It is Paris.", ["Expected", "Now", "Before", "Now"]),
+        ("", "It is Paris.", ["Before", "Now"]),
+        ("Paris", "It is Lyon.", ["Expected", "Now"]),
+        ("", "", ["Now"]),
+    ],
+)
+def test_an_example_of_a_gate_shows_what_was_expected_and_what_was_before(
+    run_record, tmp_path, open_page, expected, before, titles
+):
+    verdict = next(v for v in run_record["verdicts"] if v["nodeid"].endswith("test_gate"))
+    verdict["examples"] = [{"id": "0", "expected": expected, "actual": "It is Lyon.", "before": before, "value": 0.0}]
+    (tmp_path / "r.html").write_text(html(run_record), "utf-8")
+    row = opened(open_page((tmp_path / "r.html").as_uri()), "test_gate")
+    assert row.locator(".pair h4").all_inner_texts() == titles
+    assert row.locator("del").all_inner_texts().count("Paris") == (before == "It is Paris.") + (expected == "Paris")
+
+
 def test_curves_are_drawn(run_record, tmp_path, open_page):
     verdict = next(v for v in run_record["verdicts"] if v["nodeid"].endswith("test_drifted"))
     verdict["evidence"]["series"] = [

@@ -248,8 +248,11 @@ function verdictView(verdict) {
   for (const example of verdict.examples || []) {
     const side = (text) => ({text, start: 0, length: text.length, tokens: []});
     const value = example.value === null || example.value === undefined ? "" : `, ${number(example.value)}`;
-    const shown = {where: "", prompt: [], golden: example.expected ? side(example.expected) : null, actual: side(example.actual || "")};
-    view.append(make("h4", {}, `Example ${example.id}${value}`), pairView(shown, ["Expected", "Now"]));
+    const before = example.before !== example.actual && example.before;
+    view.append(make("h4", {}, `Example ${example.id}${value}`));
+    for (const [title, text] of [["Expected", example.expected], ["Before", before]])
+      if (text || (title === "Expected" && !before))
+        view.append(pairView({where: "", prompt: [], golden: text ? side(text) : null, actual: side(example.actual || "")}, [title, "Now"]));
   }
   return view;
 }
