@@ -25,7 +25,8 @@ def gate_rows(
 ) -> Iterator[tuple[str, Verdict | None]]:
     """Give the lines of the section and the verdict each is about, for its colour; notes wrap to ``width`` columns."""
     adjusted = {id(one.verdict): one for one in adjust(gates, settings.correction, settings.alpha)}  # type: ignore[arg-type]
-    passing = [verdict for verdict in gates if verdict.outcome == "pass"]
+    # What was written, or improved, comes before what is as it was.
+    passing = sorted((gate for gate in gates if gate.outcome == "pass"), key=lambda gate: gate.status == "pass")
     shown = [verdict for verdict in gates if verdict.outcome != "pass"]
     shown += passing if everything else passing[:PASSING_SHOWN]
     rows = [
@@ -40,7 +41,8 @@ def gate_rows(
             for line in _wrapped(visible(note), width):
                 yield line, gate
     if len(gates) > len(shown):
-        yield f"and {len(gates) - len(shown)} more that passed (-v lists them)", None
+        what = "that passed" if passing[PASSING_SHOWN].status == "pass" else "that did not fail"
+        yield f"and {len(gates) - len(shown)} more {what} (-v lists them)", None
     elsewhere = Counter(gate.figures["environment"] for gate in passing if "environment" in gate.figures)
     for moved, count in elsewhere.items():
         what = "1 gate passed" if count == 1 else f"{count} gates passed"
