@@ -123,6 +123,27 @@ def test_an_answer_both_liked_and_disliked_under_two_spellings_passes():
     case((PARIS, 2, 0), (PARIS.upper(), 0, 1)).check(PARIS)
 
 
+@pytest.mark.parametrize(
+    ("rejected", "corrected", "options"),
+    [
+        ("I like it alot.", "I like it a lot.", {}),
+        ("paris", "Paris", {}),
+        ("5", "$5", {"metric": "rougeL", "at_least": 0.5}),
+        ("1.5", "15", {"metric": "f1", "at_least": 0.5}),
+        ("The cat!", "A cat.", {"metric": "exact_match", "at_least": 1.0}),
+    ],
+)
+def test_what_was_turned_down_fails_though_the_metric_cannot_tell_it_from_its_correction(rejected, corrected, options):
+    one = case((rejected, 0, 1), corrections=[(corrected, 1)])
+    for output in (rejected, f" {rejected}\n"):
+        with pytest.raises(AssertionError, match="^feedback: an output that was turned down came back\n"):
+            one.check(output, **options)
+    for output in (corrected, f" {corrected}\n"):
+        assert one.check(output, **options).ok
+    pinned = case((rejected, 0, 1), pinned=rejected)
+    assert pinned.check(rejected, **options).ok  # a reviewer overrules
+
+
 class ByLength:
     def embed(self, texts):
         return [[float(len(text)), 10.0] for text in texts]
