@@ -17,13 +17,15 @@ from pytest_llm.files import canonical_json
 from pytest_llm.location import Location
 from pytest_llm.metrics.score import Score
 from pytest_llm.options import Settings
-from pytest_llm.stats.gate import aligned, check_score, gate
+from pytest_llm.stats.gate import gate
 from pytest_llm.stats.paired import Method
+from pytest_llm.stats.pairs import aligned, check_score
 from pytest_llm.verdicts import Verdict
 
 __tracebackhide__ = measured
 
-#: Relative differences of an example's value up to this are float32 rounding over batch shapes and threads.
+#: Relative differences of an example's value up to this are float32 rounding over batch shapes and threads, or that of
+#: the file (`pytest_llm.baselines.entry.DIGITS`).
 RESOLUTION = 1e-6
 
 
@@ -148,10 +150,9 @@ class Baseline:
             return _placed(judgement.stale(metric, now, before, stale, terms, self._command("all")), place)
         changes.check_comparable(score.name, now, before)
         old = aligned(before.score(score.name, score.aggregate), new.ids)
-        scale = max(map(abs, old.per_example), default=0.0)
         found = gate(
             new, old, margin=terms.margin, alpha=terms.alpha, power=terms.power, groups=terms.groups,
-            method=terms.method, resolution=RESOLUTION * scale,
+            method=terms.method, resolution=RESOLUTION,
         )  # fmt: skip
         verdict = judgement.judged(metric, score, new, old, before, found, terms, self._command("all"))
         verdict = _placed(judgement.with_length(verdict, now, before, terms), place)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
+import statistics
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics.score import Score
 from pytest_llm.stats.paired import Comparison, Design, Method, compare_binary, compare_corpus, compare_means
+from pytest_llm.stats.pairs import aligned, check_score
 
 Status = Literal["pass", "fail", "inconclusive"]
 
@@ -76,7 +77,7 @@ def gate(
 
     In this order, with d the difference turned so that a drop is negative:
 
-    1. no example differs (by more than ``resolution``): pass, identical;
+    1. no example differs (by more than the share ``resolution`` of its value): pass, identical;
     2. the lower bound of d is above ``-margin``: pass;
     3. d is significantly below 0, and below ``-margin``: fail;
     4. inconclusive: the examples are too few, or too noisy, to tell.
@@ -226,7 +227,11 @@ def _explains(score: Score, kind: str) -> bool:
 def _identical(new: Score, base: Score, resolution: float) -> bool:
     if new.statistics and base.statistics:
         return new.statistics == base.statistics
-    same = all(abs(x - y) <= resolution for x, y in zip(new.per_example, base.per_example, strict=True))
+    # Near 0 rounding does not shrink with the value, as log-probabilities are differences of logits. So a floor: that
+    # of a typical example, and of a value of 1 (a nat, a share) at most, lest large examples hide what the others do.
+    floor = resolution * min(1.0, statistics.median(map(abs, base.per_example))) if base.per_example else 0.0
+    pairs = zip(new.per_example, base.per_example, strict=True)
+    same = all(math.isclose(x, y, rel_tol=resolution, abs_tol=floor) for x, y in pairs)
     return same and new.weights == base.weights
 
 
@@ -234,34 +239,6 @@ def _worst(cost: Any) -> tuple[int, ...]:
     import numpy as np
 
     return tuple(int(i) for i in np.argsort(cost, kind="stable") if cost[i] < 0)
-
-
-def aligned(base: Score, ids: tuple[str, ...]) -> Score:
-    """Return ``base`` with its examples in the order of ``ids``.
-
-    Raises:
-        InvalidInputError: they are not the same examples.
-    """
-    if base.ids == ids:
-        return base
-    if sorted(base.ids) != sorted(ids):
-        raise InvalidInputError("the score and its baseline are not of the same examples: their ids differ")
-    place = {id: i for i, id in enumerate(base.ids)}
-    order = [place[id] for id in ids]
-
-    def moved(rows: Sequence[Any]) -> list[Any]:
-        return [rows[i] for i in order] if rows else []
-
-    return Score(
-        float(base),
-        name=base.name,
-        n=base.n,
-        higher_is_better=base.higher_is_better,
-        ids=ids,
-        per_example=moved(base.per_example),
-        weights=moved(base.weights),
-        statistics=moved(base.statistics),
-    )
 
 
 def _check(
@@ -278,23 +255,3 @@ def _check(
             raise InvalidInputError(problem)
     check_score(new, "the score")
     check_score(base, "the baseline")
-
-
-def check_score(score: Score, what: str) -> None:
-    """Refuse a score that measures nothing.
-
-    Raises:
-        InvalidInputError: it, or part of its evidence, is not finite; no examples; repeated ids. Says ``what`` it is.
-    """
-    problems = (
-        (score.n > 0, "has no examples"),
-        (len(set(score.ids)) == score.n, "has example ids that are repeated"),
-        (math.isfinite(score), f"is {float(score)}: nothing was measured"),
-        (all(map(math.isfinite, score.per_example)), "has examples whose value is not finite"),
-        (all(map(math.isfinite, itertools.chain(*score.statistics))), "has statistics that are not finite"),
-        (all(w >= 0 and math.isfinite(w) for w in score.weights), "has weights that are not finite"),
-        (not score.weights or sum(score.weights) > 0, "has weights that add up to nothing"),
-    )
-    for ok, problem in problems:
-        if not ok:
-            raise InvalidInputError(f"{what} {problem}")

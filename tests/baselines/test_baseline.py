@@ -315,6 +315,17 @@ def test_loss_gate(project):
     assert "\n    [doc17] " in str(caught.value)
 
 
+@pytest.mark.parametrize("large", [1, 60])
+def test_examples_of_large_values_hide_no_change_of_the_others(project, large):
+    def size(small):
+        return graded([1e6] * large + [small] * (100 - large), higher_is_better=False)
+
+    project.create("quality", size(0.1))
+    assert project.run().check("quality", size(0.1 + 2e-8), margin=0.0).figures["method"] == "every example"
+    with pytest.raises(AssertionError, match="is worse than its baseline"):
+        project.run().check("quality", size(0.9), margin=0.1)
+
+
 def test_a_metric_is_checked_once_a_test(project):
     project.create("accuracy", accuracy(RIGHT))
     baseline = project.run()

@@ -37,6 +37,13 @@ def test_rounding_below_the_resolution_is_no_difference():
     assert gate(mean_score(base - 1e-8), mean_score(base), margin=0.0, resolution=1e-6).status == "pass"
 
 
+def test_rounding_of_an_example_near_zero_is_that_of_the_others():
+    base = np.array([2e-7, 0.5, 2.0, 3.0])
+    assert gate(mean_score(base + 3e-7), mean_score(base), margin=0.0, resolution=1e-6).method == "every example"
+    tiny = gate(mean_score(base[::-1] * 1e-9), mean_score(base * 1e-9), margin=0.0, resolution=1e-6)
+    assert tiny.method != "every example"
+
+
 def test_the_four_ways_out(rng):
     base = rng.normal(0, 1, size=200)
     noise = rng.normal(0, 0.5, size=200)

@@ -1,0 +1,59 @@
+"""Two scores made ready for a comparison: something was measured, on the same examples, in the same order."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_llm.errors import InvalidInputError
+from pytest_llm.metrics.score import Score
+
+
+def aligned(base: Score, ids: tuple[str, ...]) -> Score:
+    """Return ``base`` with its examples in the order of ``ids``.
+
+    Raises:
+        InvalidInputError: they are not the same examples.
+    """
+    if base.ids == ids:
+        return base
+    if sorted(base.ids) != sorted(ids):
+        raise InvalidInputError("the score and its baseline are not of the same examples: their ids differ")
+    place = {id: i for i, id in enumerate(base.ids)}
+    order = [place[id] for id in ids]
+
+    def moved(rows: Sequence[Any]) -> list[Any]:
+        return [rows[i] for i in order] if rows else []
+
+    return Score(
+        float(base),
+        name=base.name,
+        n=base.n,
+        higher_is_better=base.higher_is_better,
+        ids=ids,
+        per_example=moved(base.per_example),
+        weights=moved(base.weights),
+        statistics=moved(base.statistics),
+    )
+
+
+def check_score(score: Score, what: str) -> None:
+    """Refuse a score that measures nothing.
+
+    Raises:
+        InvalidInputError: it, or part of its evidence, is not finite; no examples; repeated ids. Says ``what`` it is.
+    """
+    problems = (
+        (score.n > 0, "has no examples"),
+        (len(set(score.ids)) == score.n, "has example ids that are repeated"),
+        (math.isfinite(score), f"is {float(score)}: nothing was measured"),
+        (all(map(math.isfinite, score.per_example)), "has examples whose value is not finite"),
+        (all(map(math.isfinite, itertools.chain(*score.statistics))), "has statistics that are not finite"),
+        (all(w >= 0 and math.isfinite(w) for w in score.weights), "has weights that are not finite"),
+        (not score.weights or sum(score.weights) > 0, "has weights that add up to nothing"),
+    )
+    for ok, problem in problems:
+        if not ok:
+            raise InvalidInputError(f"{what} {problem}")
