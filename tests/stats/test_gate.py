@@ -109,6 +109,37 @@ def test_too_few_flips_cannot_fail():
     assert found.mde is None
 
 
+@pytest.mark.parametrize(("n", "status"), [(2, "inconclusive"), (4, "inconclusive"), (5, "fail")])
+@pytest.mark.parametrize("start", [3, 3.1, 10 / 3])
+def test_a_few_examples_that_fell_alike_are_no_certainty(n, status, start):
+    base = [round(start + i % 2, 6) for i in range(n)]
+    found = gate(mean_score([x - 1 for x in base]), mean_score(base), margin=0.05)
+    assert found.status == status
+    assert found.low < -1 < found.high
+    assert 0 < found.p < 0.2
+    up = gate(mean_score(base), mean_score([x - 1 for x in base]), margin=0.05)
+    assert up.improved == (n == 5)
+    grouped = gate(
+        mean_score([x - 1 for x in base * 2]), mean_score(base * 2), margin=0.05, groups=[*range(n), *range(n)]
+    )
+    assert grouped.status == status
+
+
+def test_a_few_sentences_that_fell_alike_are_no_certainty():
+    damaged = bleu(["the cat sat on a mat"] * 3, ["the cat sat on the mat"] * 3)
+    same = bleu(["the cat sat on the mat"] * 3, ["the cat sat on the mat"] * 3)
+    assert gate(damaged, same, margin=1.0).status == "inconclusive"
+
+
+def test_ratings_that_move_by_chance_fail_no_more_often_than_alpha(rng):
+    def fails(n, runs=400):
+        pairs = [(rng.integers(2, 5, n), rng.choice([-1, 1], n)) for _ in range(runs)]
+        found = [gate(mean_score(base + d), mean_score(base), margin=0.05) for base, d in pairs]
+        return sum(one.status == "fail" for one in found) / runs
+
+    assert [fails(n) <= 0.05 for n in (2, 3, 4, 5)] == [True] * 4
+
+
 def test_groups_make_a_gate_more_careful(rng):
     groups = np.repeat(np.arange(10), 20)
     d = np.linspace(-1, 1, 10)[groups] - 0.25 + rng.normal(0, 0.1, size=200)
