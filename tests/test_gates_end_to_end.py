@@ -204,6 +204,23 @@ def test_a_failure_that_would_not_survive_the_correction_is_labelled(committed):
     assert "would not survive" not in result.stdout.str()
 
 
+def test_nothing_is_said_of_the_correction_where_it_is_not_p_that_failed(committed):
+    module = committed.path / "test_life.py"
+    source = module.read_text()
+    module.write_text(source.replace("margin=0.05)", "margin=0.05, max_broken=0)"))
+    now(committed, figures(wrong=[1]))
+    result = committed.runpytest()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*accuracy: 1 example broke (0 may): 1", "gates     accuracy * p 0.5, Holm 1  fail *"])
+    assert "would not survive" not in result.stdout.str()
+    module.write_text(source.replace("margin=0.05)", "margin=0.01, alpha=0.2)"))
+    now(committed, figures(wrong=range(3)))
+    result = committed.runpytest("-k", "accuracy")
+    result.assert_outcomes(failed=1, deselected=1)
+    result.stdout.fnmatch_lines(["gates     accuracy * p 0.12  fail *"])
+    assert "would not survive" not in result.stdout.str()
+
+
 def test_workers_write_one_file_and_report_one_table(suite):
     result = suite.runpytest("-n2", "--llm-update=new")
     result.assert_outcomes(passed=2)

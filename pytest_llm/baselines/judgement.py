@@ -176,7 +176,7 @@ def _figures(new: Score, old: Score, found: GateResult, terms: Terms) -> dict[st
     }
     if not math.isnan(found.p):
         figures["interval"] = [_rounded(found.low), _rounded(found.high)]
-        figures["confidence"] = _rounded(1 - 2 * found.alpha)
+        figures["confidence"] = round(1 - 2 * found.alpha, 12)
         figures["p"] = _rounded(found.p)
     figures["n"] = found.n
     if found.mde is not None:

@@ -24,7 +24,7 @@ def gate_rows(
     gates: Sequence[Verdict], settings: Settings, *, everything: bool, width: int
 ) -> Iterator[tuple[str, Verdict | None]]:
     """Give the lines of the section and the verdict each is about, for its colour; notes wrap to ``width`` columns."""
-    adjusted = {id(one.verdict): one for one in adjust(gates, settings.correction, settings.alpha)}  # type: ignore[arg-type]
+    adjusted = {id(one.verdict): one for one in adjust(gates, settings.correction)}  # type: ignore[arg-type]
     # What was written, or improved, comes before what is as it was.
     passing = sorted((gate for gate in gates if gate.outcome == "pass"), key=lambda gate: gate.status == "pass")
     shown = [verdict for verdict in gates if verdict.outcome != "pass"]

@@ -20,7 +20,8 @@ Correction = Literal["holm", "bh", "none"]
 class Adjusted:
     """A gate's verdict with its p as it stands and as corrected over the run.
 
-    ``survives`` says whether a failed gate still fails at ``alpha`` after the correction; ``None`` if it did not fail.
+    ``survives`` says whether a comparison that failed still would at its own alpha after the correction. It is ``None``
+    where the comparison did not fail, whatever else did (broken examples, the answers' length).
     """
 
     verdict: Verdict
@@ -50,11 +51,23 @@ def adjust_p(p_values: Sequence[float], method: Correction = "holm") -> list[flo
     return adjusted
 
 
-def adjust(verdicts: Iterable[Verdict], method: Correction = "holm", alpha: float = 0.05) -> list[Adjusted]:
+def adjust(verdicts: Iterable[Verdict], method: Correction = "holm") -> list[Adjusted]:
     """Correct over all verdicts of a run that carry a ``p`` figure (gates with an interval); the rest are left out."""
     gates = [v for v in verdicts if v.kind == "baseline" and isinstance(v.figures.get("p"), (int, float))]
     p_values = [float(v.figures["p"]) for v in gates]
     return [
-        Adjusted(v, p, adjusted, adjusted <= alpha if v.status == "fail" else None)
+        Adjusted(v, p, adjusted, adjusted <= _alpha(v) if _worse(v) else None)
         for v, p, adjusted in zip(gates, p_values, adjust_p(p_values, method), strict=True)
     ]
+
+
+def _worse(gate: Verdict) -> bool:
+    """Whether the comparison itself failed: significantly, and by more than the margin."""
+    figures = gate.figures
+    beyond = abs(figures["value"] - figures["baseline"]) > figures["margin"]  # for the worse, where p is that small
+    return gate.status == "fail" and beyond and figures["p"] <= _alpha(gate)
+
+
+def _alpha(gate: Verdict) -> float:
+    """Return the gate's own alpha, of which its interval has one at each end."""
+    return round((1 - float(gate.figures["confidence"])) / 2, 12)

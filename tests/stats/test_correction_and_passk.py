@@ -25,10 +25,13 @@ def test_no_correction_and_an_unknown_one():
         adjust_p([0.1], "bonferoni")
 
 
-def test_a_run_says_which_failures_survive():
-    def verdict(name, status, **figures):
-        return Verdict("baseline", name, status, "fail" if status == "fail" else "pass", name, figures)
+def verdict(name, status, p=None, alpha=0.05, value=0.8):
+    figures = {"value": value, "baseline": 0.9, "margin": 0.05}
+    figures |= {"confidence": 1 - 2 * alpha, "p": p} if p is not None else {}
+    return Verdict("baseline", name, status, "fail" if status == "fail" else "pass", name, figures)
 
+
+def test_a_run_says_which_failures_survive():
     run = [
         verdict("clear", "fail", p=0.001),
         verdict("thin", "fail", p=0.04),
@@ -39,6 +42,23 @@ def test_a_run_says_which_failures_survive():
     found = {a.verdict.name: (a.p_adjusted, a.survives) for a in adjust(run)}
     assert found == {"clear": (0.003, True), "thin": (0.08, False), "fine": (0.6, None)}
     assert {a.verdict.name: a.survives for a in adjust(run, "none")} == {"clear": True, "thin": True, "fine": None}
+
+
+def test_a_failure_survives_at_its_own_alpha():
+    run = [verdict("lenient", "fail", p=0.08, alpha=0.2), verdict("strict", "fail", p=0.009, alpha=0.01)]
+    assert [a.survives for a in adjust(run)] == [True, False]
+    assert [a.survives for a in adjust(run[:1])] == [True]
+    assert adjust([verdict("just", "fail", p=0.05)])[0].survives
+    assert adjust([verdict("tiny", "fail", p=1e-5, alpha=1e-5)])[0].survives
+
+
+def test_no_correction_is_said_to_undo_a_failure_that_was_not_for_p():
+    run = [
+        verdict("broken examples", "fail", p=0.9, value=0.95),
+        verdict("length", "fail", p=0.03, value=0.88),
+        verdict("too few", "fail", p=0.3),
+    ]
+    assert [a.survives for a in adjust(run)] == [None] * 3
 
 
 @pytest.mark.parametrize(("n", "c"), [(6, 0), (6, 1), (6, 3), (6, 6)])
