@@ -82,8 +82,10 @@ def gate(
     3. d is significantly below 0, and below ``-margin``: fail;
     4. inconclusive: the examples are too few, or too noisy, to tell.
 
-    So with no true change a gate fails with probability at most ``alpha``, and with a true drop of the margin it
-    passes with probability at most ``alpha``. ``margin=0`` passes only what is identical or significantly better.
+    So with no true change a gate fails with probability about ``alpha``, and with a true drop of the margin it passes
+    with probability about ``alpha``, once it has examples enough for step 1: where a share q of all answers breaks, n
+    examples show none of it with probability (1 - q)^n, and ask for about 3 / margin of them. ``margin=0`` passes only
+    what is identical or significantly better.
 
     The comparison is chosen by what the scores hold. Statistics with an aggregate (corpus metrics): paired
     bootstrap. Values that are right or wrong: exact McNemar, Tango's bounds. Other means, weighted or not: paired

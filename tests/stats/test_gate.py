@@ -109,6 +109,13 @@ def test_too_few_flips_cannot_fail():
     assert found.mde is None
 
 
+@pytest.mark.parametrize(("n", "least", "most"), [(10, 0.55, 0.65), (30, 0.17, 0.26), (60, 0.02, 0.075)])
+def test_how_often_a_drop_of_the_margin_passes_by_the_size_of_the_suite(rng, n, least, most):
+    # docs/gates.md gives these rates: 60 % at 10 examples, 21 % at 30, the promised 5 % from 3 / margin on.
+    runs = [gate(accuracy(rng.random(n) >= 0.05), accuracy([1] * n), margin=0.05) for _ in range(600)]
+    assert least <= sum(found.status == "pass" for found in runs) / 600 <= most
+
+
 @pytest.mark.parametrize(("n", "status"), [(2, "inconclusive"), (4, "inconclusive"), (5, "fail")])
 @pytest.mark.parametrize("start", [3, 3.1, 10 / 3])
 def test_a_few_examples_that_fell_alike_are_no_certainty(n, status, start):
