@@ -242,6 +242,11 @@ def test_false_alarms_stay_within_the_stated_rate(noise, n):
     assert above / simulations <= 1 / (n + 1) + slack  # no more often than a new record
 
 
+def test_success_counts_of_many_trials():
+    assert margins.success_count(21, 21, 20, 0.05) == 18
+    assert margins.success_count(1000, 1030, 1030, 0.05) == 986  # as scipy.stats.betabinom(1030, 1000.5, 30.5) has it
+
+
 @pytest.mark.parametrize("rate", [0.5, 0.8, 0.95])
 def test_success_counts_keep_the_stated_rate(rate):
     rng, simulations, alarms = random.Random(3), 2000, 0

@@ -44,7 +44,9 @@ def success_count(successes: int, seen: int, n: int, alpha: float) -> int:
     a, b = successes + 0.5, seen - successes + 0.5
     below = 0.0
     for count in range(n + 1):
-        below += math.comb(n, count) * math.exp(_log_beta(count + a, n - count + b) - _log_beta(a, b))
+        # n over count is 1 / ((n + 1) B(count + 1, n - count + 1)): as a logarithm, since it outgrows a float
+        log_ways = -_log_beta(count + 1, n - count + 1)
+        below += math.exp(log_ways + _log_beta(count + a, n - count + b) - _log_beta(a, b)) / (n + 1)
         if below > alpha:
             return count
     return n
