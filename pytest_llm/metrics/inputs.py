@@ -52,8 +52,14 @@ class Examples:
 
 
 def mean(values: Sequence[float]) -> float:
-    """Return the mean, summed without rounding error: nine of ten is 0.9 in whatever order."""
-    return math.fsum(values) / len(values)
+    """Return the mean, summed without rounding error: nine of ten is 0.9 in whatever order.
+
+    It is infinite where the sum is more than a float holds, and no verdict is made of it.
+    """
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:
+        return math.inf
 
 
 def read(

@@ -49,7 +49,8 @@ def _weighted(pairs: list[tuple[float, float]]) -> tuple[float, float]:
     if n < FEWEST or not total > 0:
         return math.nan, math.nan
     center = math.fsum(w * x for w, x in pairs) / total
-    return center, math.sqrt(n / (n - 1) * math.fsum((w * (x - center)) ** 2 for w, x in pairs)) / total
+    spread = math.hypot(*(w * (x - center) for w, x in pairs))  # which no large value makes overflow
+    return center, math.sqrt(n / (n - 1)) * spread / total
 
 
 def _finite(error: float) -> float | None:

@@ -25,6 +25,7 @@ from pytest_llm.assertions import (
 )
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics import Score, bleu
+from pytest_llm.metrics.uncertainty import standard_error
 
 PREDICTIONS = ["the cat sat on the mat", "a dog ran away now", "hello big world again"]
 REFERENCES = ["the cat sat on the mat", ["a dog ran away then", "the dog ran"], "hello small world again"]
@@ -333,3 +334,14 @@ def test_every_assertion_is_documented_and_takes_its_bound_by_keyword():
             bounds = [p for p in inspect.signature(function).parameters.values() if p.name in ("at_least", "at_most")]
             assert bounds
             assert {p.kind for p in bounds} == {inspect.Parameter.KEYWORD_ONLY}
+
+
+@pytest.mark.parametrize("huge", [1e308, -1e308])
+def test_values_whose_sum_is_more_than_a_float_holds_are_invalid(huge):
+    with pytest.raises(InvalidInputError, match="(?s)is inf.*nothing was measured, so this is an error"):
+        assert_metric(lambda texts: [huge] * len(texts), ["a", "b", "c"], at_least=1)
+
+
+def test_values_whose_squares_are_more_than_a_float_holds_are_judged():
+    score = assert_metric(lambda texts: [i * 1e200 for i in range(len(texts))], ["a"] * 20, at_least=1)
+    assert standard_error(score) == pytest.approx(1.3229e200, rel=1e-4)
