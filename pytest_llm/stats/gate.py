@@ -206,7 +206,7 @@ def _kind(new: Score, base: Score) -> str:
         import numpy as np
 
         sums = np.array([np.sum(new.statistics, axis=0), np.sum(base.statistics, axis=0)])
-        if np.allclose(new.aggregate(sums), [new, base], rtol=_ROUNDING, atol=_ROUNDING):
+        if np.allclose(new.aggregate(sums), [new, base], rtol=0, atol=_ROUNDING * max(abs(new), abs(base))):
             return "corpus"
     if not (new.per_example and base.per_example):
         return "plain"
@@ -223,7 +223,9 @@ def _explains(score: Score, kind: str) -> bool:
         values = [math.log(x) for x in values]
     weights = score.weights or (1.0,) * score.n
     mean = math.fsum(w * x for w, x in zip(weights, values, strict=True)) / math.fsum(weights)
-    return math.isclose(mean, goal, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+    # of values that cancel out, the mean is as exact as they are; a logarithm's rounding is that of 1
+    scale = 1.0 if kind in _LOG_KINDS else max(map(abs, values))
+    return math.isclose(mean, goal, rel_tol=_ROUNDING, abs_tol=_ROUNDING * scale)
 
 
 def _identical(new: Score, base: Score, resolution: float) -> bool:

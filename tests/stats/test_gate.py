@@ -268,6 +268,17 @@ def test_where_nothing_can_be_inferred_the_margin_decides_and_says_so(new, base,
     assert math.isnan(found.low)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+def test_the_largest_of_small_values_is_not_judged_by_their_mean(scale):
+    def largest(values):
+        return Score(max(values) * scale, name="x", n=len(values), per_example=[v * scale for v in values])
+
+    found = gate(largest([0.5, 0.1, 0.1, 0.2]), largest([0.9, 0.1, 0.1, 0.2]), margin=0.1 * scale)
+    assert (found.status, found.method) == ("fail", "plain comparison, no interval")
+    mean = gate(*(mean_score([v * scale for v in x]) for x in ([1, -1, 2, -2.1], [1, -1, 2, -2])), margin=scale)
+    assert mean.method == "paired t"
+
+
 def test_one_group_is_one_observation():
     found = gate(mean_score([0.1, 0.2, 0.3]), mean_score([0.2, 0.3, 0.5]), margin=0.5, groups=["a"] * 3)
     assert found.status == "pass"
