@@ -101,6 +101,8 @@ def judged(
     metric: str, score: Score, new: Score, old: Score, before: Entry, found: GateResult, terms: Terms, command: str
 ) -> Verdict:
     """Return the verdict on comparing ``new`` with ``old``, which are ``score`` and ``before`` as a gate takes them."""
+    if found.mde is not None and found.mde > _room(old):
+        found = dataclasses.replace(found, mde=None)
     sign = 1 if new.higher_is_better else -1
     inferred = not math.isnan(found.p)
     status: str = found.status
@@ -201,6 +203,17 @@ def _undecided(new: Score, found: GateResult, terms: Terms) -> list[str]:
         if n > found.n:
             notes.append(f"about {n} examples would show a {drop} of twice the margin as reliably")
     return notes
+
+
+def _room(old: Score) -> float:
+    """Return how much worse than ``old`` a value of its metric can be: no drop is larger."""
+    from pytest_llm.metrics.registry import of
+
+    metric = of(old)
+    low, high = (metric.lowest, metric.highest) if metric else (-math.inf, math.inf)
+    if old.per_example and {*old.per_example} <= {0, 1}:
+        low, high = 0.0, 1.0
+    return old - low if old.higher_is_better else high - old
 
 
 def _flips(found: GateResult) -> list[str]:

@@ -98,6 +98,19 @@ def test_inconclusive_warns_or_fails_when_strict(project):
     assert wide.figures["detectable drop"] < verdict.figures["detectable drop"]
 
 
+@pytest.mark.parametrize("name", ["accuracy", "my own"])
+def test_no_gate_sees_a_drop_that_cannot_be(project, name):
+    def score(values):
+        return Score(sum(values) / 6, name=name, n=6, per_example=values)
+
+    project.create(name, score([1, 1, 1, 0, 1, 1]))
+    groups = ["a", "b", "c"] * 2
+    verdict = project.run().check(name, score([1, 1, 0, 1, 1, 0]), margin=0.05, groups=groups)
+    assert verdict.status == "inconclusive"
+    assert "detectable drop" not in verdict.figures
+    assert verdict.notes[0] == "these are too few examples to see any drop"
+
+
 def test_accuracy_names_what_flipped(project):
     ids = [f"q{i}" for i in range(40)]
     project.create("accuracy", accuracy(RIGHT, ids=ids))
