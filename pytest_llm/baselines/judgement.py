@@ -12,8 +12,9 @@ from pytest_llm.baselines.entry import Entry
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.evidence import Evidence
 from pytest_llm.metrics.score import Score
+from pytest_llm.reports.text import apart
 from pytest_llm.stats import power
-from pytest_llm.stats.gate import GateResult
+from pytest_llm.stats.gate import GateResult, beyond
 from pytest_llm.stats.paired import Method
 from pytest_llm.verdicts import Outcome, Verdict
 
@@ -106,7 +107,7 @@ def judged(
     sign = 1 if new.higher_is_better else -1
     inferred = not math.isnan(found.p)
     status: str = found.status
-    if status == "pass" and sign * found.delta > terms.margin and (found.improved or not inferred):
+    if status == "pass" and beyond(-sign * found.delta, terms.margin) and (found.improved or not inferred):
         status = "improved"
     outcome: Outcome = "fail" if status == "fail" else "pass"
     if status == "inconclusive":
@@ -154,9 +155,9 @@ def with_length(verdict: Verdict, now: Entry, before: Entry, terms: Terms) -> Ve
 
 
 def _headline(metric: str, new: Score, old: Score, found: GateResult, terms: Terms, status: str) -> str:
-    value, base, delta = _apart(new, old)
+    value, base, delta = _apart(new, old, terms.margin if status in ("fail", "improved") else None)
     delta += f" {new.unit}" if new.unit else ""
-    margin = f"margin {_short(terms.margin)}"
+    margin = f"margin {float(f'{terms.margin:.10g}')}"
     if status == "fail":
         return f"{metric} {value} is worse than its baseline {base} by {delta} ({margin})"
     if status == "improved":
@@ -170,10 +171,11 @@ def _headline(metric: str, new: Score, old: Score, found: GateResult, terms: Ter
 
 
 def _figures(new: Score, old: Score, found: GateResult, terms: Terms) -> dict[str, Any]:
+    limit = math.copysign(terms.margin, found.delta)
     figures: dict[str, Any] = {
         "value": float(new),
         "baseline": float(old),
-        "delta": _rounded(found.delta),
+        "delta": float(apart((".4g", ".9g", ".17g"), (found.delta, limit))[0][0]),
         "margin": terms.margin,
     }
     if not math.isnan(found.p):
@@ -237,12 +239,20 @@ def _broken(new: Score, old: Score, terms: Terms) -> list[str]:
     return [id for id, x, y in pairs if sign * (x - y) < -limit]
 
 
-def _apart(value: float, base: float) -> tuple[str, str, str]:
-    """Return value, baseline and their distance with the decimals it takes to see the distance in two digits."""
+def _apart(value: float, base: float, margin: float | None = None) -> tuple[str, str, str]:
+    """Return value, baseline and their distance with the decimals it takes to see the distance in two digits.
+
+    There are more where it takes them to tell the distance from the ``margin`` that it was held against.
+    """
     distance = abs(value - base)
     least = 1 if max(abs(value), abs(base)) >= 10 else 2
-    decimals = min(max(1 - math.floor(math.log10(distance)), least), 9) if distance > 0 else 3
-    return f"{value:.{decimals}f}", f"{base:.{decimals}f}", f"{distance:.{decimals}f}"
+    decimals = max(1 - math.floor(math.log10(distance)), least) if distance > 0 else 3
+    fixed = [f".{more}f" for more in range(decimals, 17)]
+    held = distance if margin is None else margin
+    (new, old), (apart_by, _) = apart(
+        fixed if decimals <= 9 else (".4g", ".9g", ".17g"), (value, base), (distance, held)
+    )
+    return new, old, apart_by
 
 
 def _short(x: float | None) -> str:

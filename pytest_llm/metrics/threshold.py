@@ -12,6 +12,7 @@ from pytest_llm.evidence import Example, PerExample
 from pytest_llm.metrics.registry import Metric, of
 from pytest_llm.metrics.score import Score
 from pytest_llm.metrics.uncertainty import standard_error
+from pytest_llm.reports.text import apart
 from pytest_llm.verdicts import Outcome, Verdict
 
 __tracebackhide__ = measured
@@ -159,11 +160,8 @@ def _weight(score: Score, i: int) -> float:
 
 def _apart(value: float, limit: float, unit: str) -> tuple[str, str]:
     """Return both as text, with as many digits as it takes to show the limit as it is and the two apart."""
-    for form in (".1f", ".3f", ".9g", ".17g") if unit == "points" else (".3g", ".6g", ".9g", ".17g"):
-        a, b = format(value, form), format(limit, form)
-        if float(b) == limit and (a != b or value == limit):
-            break
-    return a, b
+    forms = (".1f", ".3f", ".9g", ".17g") if unit == "points" else (".3g", ".6g", ".9g", ".17g")
+    return apart((form for form in forms if float(format(limit, form)) == limit), (value, limit))[0]
 
 
 def _word(upward: bool) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_llm.reports.text import number, visible
+from pytest_llm.reports.text import figure, number, visible
 from pytest_llm.stats.correction import Adjusted, adjust
 from pytest_llm.verdicts import Verdict
 
@@ -52,14 +52,14 @@ def gate_rows(
 def _bound(gate: Verdict) -> tuple[str, str]:
     """Return a gate's value, and what it was held against."""
     figures = gate.figures
-    value = number(figures.get("value", ""))
+    value = figure(figures, "value") if "value" in figures else ""
     if "at_least" in figures:
-        return value, f">= {number(figures['at_least'])}"
+        return value, f">= {figure(figures, 'at_least')}"
     if "at_most" in figures:
-        return value, f"<= {number(figures['at_most'])}"
+        return value, f"<= {figure(figures, 'at_most')}"
     if "baseline" in figures:
         variant = f" {figures['variant']}" if "variant" in figures else ""
-        return value, f"baseline {number(figures['baseline'])}{variant}, margin {number(figures.get('margin', 0))}"
+        return value, f"baseline {figure(figures, 'baseline')}{variant}, margin {number(figures.get('margin', 0))}"
     return value, ""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, entries, in_words
-from pytest_llm.reports.text import number, shorten, visible
+from pytest_llm.reports.text import figure, shorten, visible
 
 #: GitHub refuses a comment of more than 65,536 characters.
 LIMIT = 60_000
@@ -76,8 +76,9 @@ def _gates(data: dict[str, Any]) -> str:
     rows = []
     for gate in gates:
         figures = gate["figures"]
-        against = [f"{name} {number(figures[name])}" for name in ("at_least", "at_most", "baseline") if name in figures]
-        cells = [gate["name"], number(figures.get("value", "")), ", ".join(against), gate["status"], gate["nodeid"]]
+        value = figure(figures, "value") if "value" in figures else ""
+        against = [f"{name} {figure(figures, name)}" for name in ("at_least", "at_most", "baseline") if name in figures]
+        cells = [gate["name"], value, ", ".join(against), gate["status"], gate["nodeid"]]
         rows.append("| " + " | ".join(map(literal, cells)) + " |")
     return _table("Gate | Value | Against | Verdict | Test", rows)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import textwrap
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Characters of an example's text shown on a failure; the rest is counted.
 EXAMPLE_WIDTH = 300
+#: Figures that are held against one another.
+_COMPARED = ("value", "at_least", "at_most", "baseline")
 
 
 def render(verdict: Verdict) -> str:
@@ -22,7 +25,7 @@ def render(verdict: Verdict) -> str:
     """
     lines = [visible(verdict.headline)]
     if verdict.figures:
-        lines.append("  " + "   ".join(f"{name} {number(value)}" for name, value in verdict.figures.items()))
+        lines.append("  " + "   ".join(f"{name} {figure(verdict.figures, name)}" for name in verdict.figures))
     lines += ["  " + visible(line) for line in verdict.diff]
     if verdict.examples:
         lines.append(f"  worst {len(verdict.examples)}:" if len(verdict.examples) > 1 else "  worst:")
@@ -38,13 +41,39 @@ def render(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def number(value: Any) -> str:
-    """Return a figure as people read it: six significant digits, no trailing zeros."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+def number(value: Any, *others: Any) -> str:
+    """Return a figure as people read it: six significant digits, no trailing zeros; more to tell it from ``others``."""
+    if not _is_number(value):
         return visible(str(value))
-    if isinstance(value, float) and not math.isfinite(value):
+    if not math.isfinite(value):
         return str(float(value))
-    return f"{float(value):.6g}"
+    pairs = [(float(value), float(other)) for other in others if _is_number(other)]
+    return apart((".6g", ".9g", ".17g"), *pairs)[0][0] if pairs else f"{float(value):.6g}"
+
+
+def figure(figures: Mapping[str, Any], name: str) -> str:
+    """Return the figure called ``name`` with the digits it takes to tell it from what it was held against."""
+    others = [figures[other] for other in _COMPARED if other in figures] if name in _COMPARED else []
+    return number(figures[name], *others)
+
+
+def apart(forms: Iterable[str], *pairs: tuple[float, float]) -> list[tuple[str, str]]:
+    """Return the pairs in the first of ``forms`` that tells the two of each apart, the last where none does.
+
+    A text that shows a value and its bound as equal contradicts a verdict that they are not. Numbers that differ by
+    rounding alone are shown as equal.
+    """
+    shown: list[tuple[str, str]] = []
+    for form in forms:
+        shown = [(format(a, form), format(b, form)) for a, b in pairs]
+        told = (x != y for x, y in shown)
+        if all(ok or math.isclose(a, b, rel_tol=1e-9) for ok, (a, b) in zip(told, pairs, strict=True)):
+            break
+    return shown
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def visible(text: str) -> str:

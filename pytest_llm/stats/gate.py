@@ -146,11 +146,16 @@ def gate(
     )
 
 
+def beyond(delta: float, margin: float) -> bool:
+    """Whether a (turned) difference is a drop of more than the margin; 0.85 - 0.9 is one of 0.05, and no more."""
+    return delta < -margin and not math.isclose(delta, -margin, rel_tol=1e-9)
+
+
 def _decide(delta: float, found: Comparison, margin: float, alpha: float) -> tuple[Status, str]:
     worse = found.p <= alpha and delta < 0
     if found.low > -margin:
         return "pass", "significantly lower, but within the margin" if worse else "not worse by more than the margin"
-    if worse and delta < -margin:
+    if worse and beyond(delta, margin):
         return "fail", "significantly worse, and by more than the margin"
     if worse:
         return "inconclusive", "significantly worse; whether by more than the margin cannot be told"
@@ -164,9 +169,9 @@ def _plain(delta: float, margin: float, kind: str, facts: dict[str, Any]) -> Gat
         else "one example (or one group) says nothing about the rest"
     )
     return GateResult(
-        "pass" if delta >= -margin else "fail",
+        "fail" if beyond(delta, margin) else "pass",
         method="plain comparison, no interval",
-        reason=f"{'within' if delta >= -margin else 'beyond'} the margin; {why}",
+        reason=f"{'beyond' if beyond(delta, margin) else 'within'} the margin; {why}",
         **facts,
     )
 

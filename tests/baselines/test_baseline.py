@@ -306,6 +306,36 @@ def test_plain_numbers_are_compared_by_the_margin(project):
         project.run().check("my own", 0.5, margin=0.1)
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0.8996, "plain 0.8996 is worse than its baseline 0.9500 by 0.0504 (margin 0.05)"),
+        (0.8999996, "plain 0.8999996 is worse than its baseline 0.9500000 by 0.0500004 (margin 0.05)"),
+        (0.95 - 0.2, "plain 0.75 is worse than its baseline 0.95 by 0.20 (margin 0.05)"),
+    ],
+)
+def test_a_drop_is_shown_apart_from_the_margin_it_exceeds(project, value, said):
+    project.create("plain", 0.95, higher_is_better=True)
+    with pytest.raises(AssertionError) as caught:
+        project.run().check("plain", value, higher_is_better=True, margin=0.05)
+    assert str(caught.value).startswith(said + "\n")
+    assert "delta -0.05 " not in str(caught.value)
+
+
+def test_a_tiny_drop_is_shown(project):
+    project.create("plain", 2e-12, higher_is_better=True)
+    with pytest.raises(AssertionError, match="plain 1e-12 is worse than its baseline 2e-12 by 1e-12"):
+        project.run().check("plain", 1e-12, higher_is_better=True, margin=0.0)
+
+
+def test_a_drop_of_the_margin_is_within_it_whatever_the_rounding(project):
+    project.create("plain", 0.9, higher_is_better=True)
+    assert 0.85 - 0.9 < -0.05
+    assert project.run().check("plain", 0.85, higher_is_better=True, margin=0.05).status == "pass"
+    project.create("quality", 0.85, higher_is_better=True)
+    assert project.run().check("quality", 0.9, higher_is_better=True, margin=0.05).status == "pass"
+
+
 def test_loss_gate(project):
     rng = np.random.default_rng(3)
     tokens, base = rng.integers(20, 90, 50), rng.normal(3, 0.4, 50)

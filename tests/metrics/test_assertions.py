@@ -26,6 +26,7 @@ from pytest_llm.assertions import (
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics import Score, bleu
 from pytest_llm.metrics.uncertainty import standard_error
+from pytest_llm.reports.text import number
 
 PREDICTIONS = ["the cat sat on the mat", "a dog ran away now", "hello big world again"]
 REFERENCES = ["the cat sat on the mat", ["a dog ran away then", "the dog ran"], "hello small world again"]
@@ -256,6 +257,16 @@ def test_close_calls_show_enough_digits():
         assert_metric(Score(27.996, name="bleu", n=1, unit="points"), at_least=28)
     with pytest.raises(AssertionError, match="loss 3.20001 is above 3.2\n"):
         assert_loss(3.20001, at_most=3.2)
+
+
+def test_no_text_shows_a_value_as_equal_to_the_bound_it_missed():
+    with pytest.raises(AssertionError) as caught:
+        assert_metric(Score(0.8999999, name="accuracy", n=1), at_least=0.9)
+    assert str(caught.value).splitlines()[:2] == [
+        "accuracy 0.8999999 is below 0.9", "  value 0.8999999   at_least 0.9   n 1"
+    ]  # fmt: skip
+    assert number(100.00000000000004, 100) == "100"  # rounding
+    assert number(2 / 3) == "0.666667"
 
 
 def test_a_score_of_an_unknown_metric_and_a_name_taken_twice():
