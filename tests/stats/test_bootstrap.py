@@ -86,3 +86,17 @@ def test_bleu_p_equals_sacrebleu_paired_bootstrap(rng, noise):
     assert found.low < found.delta < found.high
     # The gate's own p is one-sided and expanded for small samples: the same evidence, a little more careful.
     assert found.p == pytest.approx(np.mean(differences >= 0), abs=0.01)
+
+
+def test_the_default_is_the_wider_of_percentiles_and_t_on_the_example_of_the_docs():
+    # docs/gates.md and docs/statistics.md: five of 32 sentences said "sleepy old" for "lazy"
+    words = ["red", "blue", "green", "white", "black", "brown", "grey", "pink"]
+    texts = [f"the quick {a} fox jumps over the lazy {b} dog" for a in words[:4] for b in words]
+    base = bleu(texts, texts)
+    new = bleu([text.replace("lazy", "sleepy old") if i < 5 else text for i, text in enumerate(texts)], texts)
+    found, percentiles = (gate(new, base, margin=1.0, method=method) for method in ("auto", "percentile"))
+    half = stats.t.ppf(0.95, 31) * found.se
+    assert (found.delta - half, found.delta + half) == pytest.approx((-10.50, -1.85), abs=0.005)
+    assert (percentiles.low, percentiles.high, percentiles.p) == pytest.approx((-10.98, -2.49, 0.0086), abs=0.005)
+    assert (found.low, found.high) == pytest.approx((percentiles.low, found.delta + half))
+    assert found.p == pytest.approx(stats.t.cdf(found.delta / found.se, 31)) == pytest.approx(0.01077, abs=5e-6)
