@@ -38,6 +38,15 @@ def test_psi_by_hand():
     assert statistics.psi([30, 70], [0, 50]) == pytest.approx(by_hand)
 
 
+@pytest.mark.parametrize(("reference", "by_chance"), [(30, 0.7), (300, 0.34), (3000, 0.32)])
+def test_the_psi_of_thirty_outputs_by_chance(reference, by_chance):
+    # docs/monitoring.md: about 0.7 against thirty, about 0.3 against hundreds or thousands
+    rng = np.random.default_rng(0)
+    lengths = ((rng.lognormal(5, 0.5, 30).round(), rng.lognormal(5, 0.5, reference).round()) for _ in range(200))
+    found = [numbers("length", new, old, Dealing(19, i)).statistic for i, (new, old) in enumerate(lengths)]
+    assert np.mean(found) == pytest.approx(by_chance, rel=0.12)
+
+
 def test_psi_and_jensen_shannon_take_many_rows_at_once():
     a, b = np.array([[1, 2, 3], [4, 0, 6]]), np.array([[3, 2, 1], [1, 5, 4]])
     for statistic in (statistics.psi, statistics.jensen_shannon):
