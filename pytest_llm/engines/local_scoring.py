@@ -35,6 +35,13 @@ def loss(engine: LocalEngine, group: list[tuple[int, Loss]]) -> Iterator[tuple[i
     rows: list[Row] = []
     for index, request in group:
         require_text(request.text, index)
+        if request.source is not None and engine.family != "encoder-decoder":
+            hint = "; to score text after a prompt use score()" if engine.family == "decoder" else ""
+            raise InvalidInputError(f"request {index}: a source is for encoder-decoders{hint}")
+        if (request.window or request.stride) and engine.family != "decoder":
+            raise InvalidInputError(
+                f"request {index}: window and stride are for decoders: this {engine.family} model reads a text whole"
+            )
         make = {"decoder": _windows, "encoder-decoder": _target, "masked": _masked}[engine.family]
         made = make(engine, index, request)
         if not any(row.targets for row in made):
@@ -55,10 +62,6 @@ def loss(engine: LocalEngine, group: list[tuple[int, Loss]]) -> Iterator[tuple[i
 
 
 def _windows(engine: LocalEngine, index: int, request: Loss) -> list[Row]:
-    if request.source is not None:
-        raise InvalidInputError(
-            f"request {index}: a source is for encoder-decoders; to score text after a prompt use score()"
-        )
     ids = encode(engine.tokenizer, request.text, special=True)
     check_length(engine, request.window, index)
     window = request.window or engine.context_length or len(ids)

@@ -280,3 +280,15 @@ def test_what_cannot_be_measured(gpt2, requests, message):
 def test_an_encoder_decoder_needs_a_source(t5):
     with pytest.raises(InvalidInputError, match="needs the source"):
         answers(t5, [Loss("the black cat")])
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        (Loss("the red cat", source="le chat"), "request 0: a source is for encoder-decoders$"),
+        (Loss("the red cat", window=4), "request 0: window and stride are for decoders: this masked model"),
+    ],
+)
+def test_a_masked_model_ignores_no_argument_of_loss(bert, question, message):
+    with pytest.raises(InvalidInputError, match=message):
+        answers(bert, [question])
