@@ -28,6 +28,7 @@ from pytest_llm.results import (
     LayerStates,
     MaskFill,
     Origin,
+    Parts,
     TokenLogprob,
     TokenLoss,
     joint_origin,
@@ -182,10 +183,8 @@ class LanguageModel(Asker):
         request = ScoreRequest(as_prompt(prompt), tuple(continuations), template=template)
 
         def result(answer: Answer, origin: Origin) -> list[ContinuationScore]:
-            return [
-                ContinuationScore(text=text, **one)
-                for text, one in zip(request.continuations, answer["scores"], strict=True)
-            ]
+            found = zip(request.continuations, answer["scores"], strict=True)
+            return Parts((ContinuationScore(text=text, **one) for text, one in found), origin)
 
         return self._ask([request], result)[0]
 
@@ -238,7 +237,7 @@ class LanguageModel(Asker):
         return self._each(
             texts,
             lambda t: Tokenize(t, add_special_tokens=add_special_tokens),
-            lambda answer, origin: list(answer["token_ids"]),
+            lambda answer, origin: Parts(answer["token_ids"], origin),
         )
 
     def _generate(self, prompts: list[Prompt], single: bool, arguments: Mapping[str, Any]) -> Any:
@@ -289,12 +288,13 @@ def _exp(value: float) -> float:
 
 
 def _token_logprobs(answer: Answer, origin: Origin) -> list[TokenLogprob]:
-    return [
+    tokens = (
         TokenLogprob(one["token_id"], one["token"], one["logprob"], tuple((i, t, p) for i, t, p in one["top"]))
         for one in answer["positions"]
-    ]
+    )
+    return Parts(tokens, origin)
 
 
 def _mask_fills(answer: Answer, origin: Origin) -> Any:
-    masks = [[MaskFill(**candidate) for candidate in mask] for mask in answer["masks"]]
-    return masks[0] if len(masks) == 1 else masks
+    masks = [Parts((MaskFill(**candidate) for candidate in mask), origin) for mask in answer["masks"]]
+    return masks[0] if len(masks) == 1 else Parts(masks, origin)

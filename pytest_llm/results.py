@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, SupportsIndex, TypeVar, overload
 
 from pytest_llm.files import digest_of
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +141,24 @@ class TokenLoss(float):
         self.token_texts = tuple(data.get("tokens", ()))
         self.origin, self.text = origin, origin.request.get("text", "")
         return self
+
+
+class Parts(list[T]):
+    """An answer that is a list, with its ``origin``. A slice has it too; what else is made of it is a plain list."""
+
+    origin: Origin
+
+    def __init__(self, parts: Iterable[T], origin: Origin) -> None:
+        super().__init__(parts)
+        self.origin = origin
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> Parts[T]: ...
+    def __getitem__(self, place: Any) -> Any:
+        found = super().__getitem__(place)
+        return Parts(found, self.origin) if isinstance(place, slice) else found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -134,8 +134,7 @@ def test_what_an_assertion_has_no_room_for_stands_in_a_section(suite):
     ("content", "message"),
     [
         ("{ not json", "*test_a--1.json*"),
-        ("<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> other\n", "*merge*conflict*"),
-        ('{"schema": 99}', "*schema*99*"),
+        ("        ('{"schema": 99}', "*schema*99*"),
         ("{}", "*test_a--1.json*"),
     ],
     ids=["corrupt", "conflict", "newer", "empty"],
@@ -274,6 +273,7 @@ def test_a_golden_belongs_to_its_test_however_the_run_is_spread(pytester, cache_
     assert len(goldens(pytester)) == 1
 
 
+<<<<<<< HEAD
 def test_two_parameters_that_differ_have_goldens_of_their_own(pytester, cache_dir):
     pytester.makepyfile("""
         import pytest
@@ -408,3 +408,66 @@ def test_a_candidate_shows_its_figures_in_the_order_of_the_run_and_says_where_th
     assert figures in shown
     assert figures in said
     assert said.rstrip().endswith("all of it: pytest-llm review --web")
+
+
+LISTS = """
+    import os
+    import pytest
+
+    COUNTRY = os.environ.get("COUNTRY", "peru")
+    mask = pytest.mark.llm(model="bert")
+
+    def test_score(llm, llm_snapshot):
+        assert llm.score(f"the capital of {COUNTRY} is", [" lima", " rome"]) == llm_snapshot
+
+    def test_logprobs(llm, llm_snapshot):
+        assert llm.logprobs(f"the capital of {COUNTRY} is")[1:] == llm_snapshot
+
+    def test_tokenize(llm, llm_snapshot):
+        assert llm.tokenize([f"the capital of {COUNTRY} is", "the red cat"]) == llm_snapshot
+
+    @mask
+    def test_fill_mask(llm, llm_snapshot):
+        assert llm.fill_mask(f"the [MASK] of {COUNTRY} is [MASK].") == llm_snapshot
+"""
+
+
+@pytest.fixture
+def lists(pytester, cache_dir, tiny_gpt2, tiny_bert):
+    (pytester.path / "gpt2").symlink_to(tiny_gpt2)
+    (pytester.path / "bert").symlink_to(tiny_bert)
+    pytester.makeini("[pytest]\nllm_model = gpt2\n")
+    pytester.makepyfile(test_lists=LISTS)
+    pytester.runpytest("--llm-update=new").assert_outcomes(passed=4)
+    return pytester
+
+
+def test_an_answer_that_is_a_list_has_its_question_model_and_environment_in_its_golden(lists, monkeypatch):
+    paths = {path.name.partition("-")[0]: path for path in lists.path.rglob("__llm_snapshots__/**/*.json")}
+    golden = {name: json.loads(path.read_text()) for name, path in paths.items()}
+    assert {name: one["request"]["kind"] for name, one in golden.items()} == {
+        "test_score": "score", "test_logprobs": "logprobs", "test_tokenize": "tokenize", "test_fill_mask": "fill_mask",
+    }  # fmt: skip
+    assert golden["test_logprobs"]["request"]["text"] == "the capital of peru is"
+    texts = [one["text"] for one in golden["test_tokenize"]["request"]["each"]]
+    assert texts == ["the capital of peru is", "the red cat"]
+    assert golden["test_score"]["environment"]["dtype"] == "float32"
+    assert golden["test_score"]["model"]["source"] == "gpt2"
+    assert golden["test_fill_mask"]["model"]["source"] == "bert"
+
+    lists.runpytest("--llm-dtype=bfloat16").stdout.fnmatch_lines_random(
+        [f"E*in another environment (dtype float32 → bfloat16), *{place}*" for place in ("logprob", "probability")]
+    )
+    monkeypatch.setenv("COUNTRY", "cuba")
+    result = lists.runpytest()
+    result.assert_outcomes(failed=4)
+    result.stdout.fnmatch_lines(["goldens   4 stale"])
+
+
+def test_a_golden_that_names_no_question_or_model_still_passes(lists):
+    for path in lists.path.rglob("__llm_snapshots__/**/*.json"):
+        data = json.loads(path.read_text())
+        path.write_text(json.dumps({**data, "request": {}, "model": {}, "environment": {}}))
+    result = lists.runpytest()
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(["goldens   4 identical"])

@@ -108,16 +108,16 @@ def _is_score(value: Any) -> bool:
 
 
 def _origins(value: Any) -> Iterator[Origin]:
-    if isinstance(value, (list, tuple)):
+    origin = getattr(value, "origin", None)
+    if isinstance(origin, Origin):
+        if origin.request:
+            yield origin
+    elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _origins(item)
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from _origins(item)
-    else:
-        origin = getattr(value, "origin", None)
-        if isinstance(origin, Origin) and origin.request:
-            yield origin
 
 
 def _fold(parts: list[dict[str, Any]]) -> dict[str, Any]:
