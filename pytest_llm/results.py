@@ -46,7 +46,7 @@ class Generation(str):
 
     Attributes:
         token_ids: the generated ids, with the end token when there was one. Length T.
-        tokens: each id decoded by itself. Length T.
+        tokens: the text of each id, its leading space included. Length T.
         logprobs: natural log of each chosen token's probability under the model's raw distribution (before
             temperature, penalties and truncation). Length T.
         runner_ups: id of the most probable *other* token at each step. Length T.

@@ -16,6 +16,7 @@ from pytest_llm.requests import Request, Tokenize
 if TYPE_CHECKING:
     from pytest_llm.engines.head import Head
     from pytest_llm.engines.protocol import Answer
+    from pytest_llm.engines.token_texts import TokenTexts
     from pytest_llm.weights.spec import ModelSpec
 
 #: Tokens that fill a CPU: more are no faster (SmolLM2: 2,048 to 8,192 lose 1 % to 12 %), and take more memory.
@@ -66,6 +67,13 @@ class LocalEngine:
     def tokenizer(self) -> Any:
         """The model's tokenizer."""
         return loading.load_tokenizer(self.folder, self.spec)
+
+    @functools.cached_property
+    def token_texts(self) -> TokenTexts:
+        """The text of each token."""
+        from pytest_llm.engines.token_texts import TokenTexts
+
+        return TokenTexts(self.tokenizer)
 
     @functools.cached_property
     def model(self) -> Any:
@@ -168,7 +176,7 @@ class LocalEngine:
         loaded = "model" in vars(self)
         if loaded and not self.exact:
             threads.give_back()
-        for name in ("model", "head", "tokenizer", "context_length"):
+        for name in ("model", "head", "tokenizer", "token_texts", "context_length"):
             vars(self).pop(name, None)
         if loaded:
             memory.give_back()

@@ -54,7 +54,7 @@ def loss(engine: LocalEngine, group: list[tuple[int, Loss]]) -> Iterator[tuple[i
         ids = [token for row, _ in parts for _, token in row.targets]
         return {
             "token_ids": ids,
-            "tokens": [engine.tokenizer.decode([token]) for token in ids],
+            "tokens": [engine.token_texts[token] for token in ids],
             "token_logprobs": [one.logprob for _, scored in parts for one in scored],
         }
 
@@ -117,14 +117,14 @@ def logprobs(engine: LocalEngine, group: list[tuple[int, Logprobs]]) -> Iterator
         ids = encode(engine.tokenizer, request.text, special=True)
         check_length(engine, len(ids), index)
         rows.append(Row(index, ids, list(enumerate(ids[1:])), key=request.top_k))
-    decode = engine.tokenizer.decode
+    texts = engine.token_texts
 
     def finish(index: int, parts: list[tuple[Row, list[Scored]]]) -> Answer:
         (row, scored), *_ = parts
-        positions = [{"token_id": row.ids[0], "token": decode([row.ids[0]]), "logprob": None, "top": []}]
+        positions = [{"token_id": row.ids[0], "token": texts[row.ids[0]], "logprob": None, "top": []}]
         for (_, token), one in zip(row.targets, scored, strict=True):
-            top = [[other, decode([other]), value] for other, value in one.top[: row.key]]
-            positions.append({"token_id": token, "token": decode([token]), "logprob": one.logprob, "top": top})
+            top = [[other, texts[other], value] for other, value in one.top[: row.key]]
+            positions.append({"token_id": token, "token": texts[token], "logprob": one.logprob, "top": top})
         return {"positions": positions}
 
     return collect(engine, rows, finish, top_k=max((request.top_k for _, request in group), default=0))

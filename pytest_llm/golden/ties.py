@@ -35,6 +35,8 @@ def parting(golden: Generation, new: Generation, bound: float) -> Parting | None
         return None
     k = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
     old_token, new_token = _token(golden, k), _token(new, k)
+    if old_token == new_token:  # two bytes that are each a part of a character, say
+        old_token, new_token = (f"{token} (id {ids[k]})" for token, ids in ((old_token, a), (new_token, b)))
     figures: dict[str, Any] = {"token": k, "golden token": old_token, "new token": new_token}
     for label, side in (("golden", golden), ("new", new)):
         if k < len(side.logprobs):

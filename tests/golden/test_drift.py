@@ -65,6 +65,12 @@ def test_without_a_tie_on_both_sides_it_drifted_and_says_why(sides, reason):
     assert found.figures["token"] == 1
 
 
+def test_two_tokens_of_one_text_are_told_apart_by_their_ids():
+    golden, new = answer("a \ufffd", ids=[7, 12]), answer("a \ufffd", ids=[7, 15])
+    found = drift(golden, Generation("b", token_ids=new.token_ids, tokens=new.tokens, origin=new.origin))
+    assert found.headline == "drifted at token 1: ' \ufffd' (id 12) → ' \ufffd' (id 15)"
+
+
 def test_the_bound_of_a_tie_is_the_checks():
     sides = parted(golden_margin=0.2, new_margin=0.2)
     assert drift(*sides).status == "drifted"
