@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from pytest_llm.argument_rules import listed
 from pytest_llm.asking import Asker
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.metrics.score import Score
@@ -74,8 +75,8 @@ class LanguageModel(Asker):
         Returns:
             A `Generation` a prompt; a list of them a prompt when ``num_return_sequences`` is above 1.
         """
-        single = isinstance(prompt, str)
-        return self._generate([as_prompt(p) for p in _listed(prompt, single, "prompt")], single, arguments)
+        prompts = [as_prompt(one) for one in listed(prompt, "prompt")]
+        return self._generate(prompts, isinstance(prompt, str), arguments)
 
     @overload
     def chat(self, messages: str, *, system: str | None = None, **arguments: Any) -> Generation: ...
@@ -94,10 +95,10 @@ class LanguageModel(Asker):
             isinstance(messages, (list, tuple)) and bool(messages) and isinstance(messages[0], Mapping)
         )
         head = [{"role": "system", "content": system}] if system is not None else []
-        prompts = []
-        for one in _listed(messages, single, "conversation"):
-            turns = [{"role": "user", "content": one}] if isinstance(one, str) else list(one)
-            prompts.append(as_prompt([*head, *turns]))
+        prompts: list[Prompt] = []
+        for one in [messages] if single else listed(messages, "conversation"):
+            turns = as_prompt([{"role": "user", "content": one}] if isinstance(one, str) else one)
+            prompts.append((*head, *turns))
         return self._generate(prompts, single, arguments)
 
     def loss(
@@ -178,9 +179,9 @@ class LanguageModel(Asker):
         self, prompt: str | Sequence[Mapping[str, Any]], continuations: Sequence[str], **template: Any
     ) -> list[ContinuationScore]:
         """Return the logprob of each continuation after ``prompt`` (text, or chat messages)."""
-        if isinstance(continuations, str) or not continuations:
-            raise InvalidInputError("score() needs a non-empty list of continuations")
-        request = ScoreRequest(as_prompt(prompt), tuple(continuations), template=template)
+        if isinstance(continuations, str):
+            raise InvalidInputError("score() needs a list of continuations")
+        request = ScoreRequest(as_prompt(prompt), tuple(listed(continuations, "continuation")), template=template)
 
         def result(answer: Answer, origin: Origin) -> list[ContinuationScore]:
             found = zip(request.continuations, answer["scores"], strict=True)
@@ -251,8 +252,8 @@ class LanguageModel(Asker):
         return results[0] if single else results
 
     def _with_sources(self, method: str, texts: Texts, sources: Texts | None) -> tuple[list[Any], list[Any]]:
-        items = _listed(texts, isinstance(texts, str), "text")
-        given = [None] * len(items) if sources is None else _listed(sources, isinstance(sources, str), "source")
+        items = listed(texts, "text")
+        given = [None] * len(items) if sources is None else listed(sources, "source")
         if len(given) != len(items):
             raise InvalidInputError(
                 f"{method}() got {len(items)} texts and {len(given)} sources: one source a text is needed"
@@ -260,24 +261,8 @@ class LanguageModel(Asker):
         return items, given
 
     def _each(self, texts: Any, request: Callable[[str], Request], result: Callable[[Answer, Origin], Any]) -> Any:
-        single = isinstance(texts, str)
-        results = self._ask([request(text) for text in _listed(texts, single, "text")], result)
-        return results[0] if single else results
-
-
-def _listed(value: Any, single: bool, what: str) -> list[Any]:
-    """Return the inputs as a list; an empty batch or one that is no sequence is refused."""
-    if single:
-        return [value]
-    if not isinstance(value, Sequence) and not hasattr(value, "__iter__"):
-        raise InvalidInputError(f"a {what} or a list of them is needed, not {value!r}")
-    items = list(value)
-    if not items:
-        raise InvalidInputError(f"the list of {what}s is empty: there is nothing to ask")
-    for index, item in enumerate(items):
-        if what in ("text", "source") and not isinstance(item, str):
-            raise InvalidInputError(f"{what} {index} is not a string but {type(item).__name__}: {item!r:.80}")
-    return items
+        results = self._ask([request(text) for text in listed(texts, "text")], result)
+        return results[0] if isinstance(texts, str) else results
 
 
 def _exp(value: float) -> float:

@@ -12,9 +12,9 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from pytest_llm.argument_rules import check_generate
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import canonical_json, digest_of
-from pytest_llm.generation_rules import check_generate
 
 #: Further fields of transformers' GenerationConfig that decide output, passed through as they are.
 EXTRA_OPTIONS = frozenset(

@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.argument_rules import listed
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.evidence import Series
 from pytest_llm.golden import noise
 from pytest_llm.golden.drift import Drift
-from pytest_llm.golden.recorded import Recorded, listed
+from pytest_llm.golden.recorded import Recorded
 from pytest_llm.golden.values import Array, Recording
 from pytest_llm.requests import Activations
 
@@ -38,8 +39,8 @@ class LayerStatesCheck(Recorded):
         sources: str | Sequence[str] | None,
         max_error: float,
     ) -> None:
-        items = listed(texts, "check_activations")
-        given = [None] * len(items) if sources is None else listed(sources, "check_activations")
+        items = listed(texts, "text")
+        given = [None] * len(items) if sources is None else listed(sources, "source")
         if len(given) != len(items):
             raise InvalidInputError(f"check_activations() got {len(items)} texts and {len(given)} sources")
         if isinstance(max_error, bool) or not isinstance(max_error, (int, float)) or not max_error >= 0:

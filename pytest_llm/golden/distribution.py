@@ -6,13 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.argument_rules import listed
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.evidence import Series
 from pytest_llm.golden import noise
 from pytest_llm.golden.bounds import BOUNDS, Bound, checked, table
 from pytest_llm.golden.divergence import Estimate, dtype, figures, positions
 from pytest_llm.golden.drift import Drift
-from pytest_llm.golden.recorded import Recorded, listed
+from pytest_llm.golden.recorded import Recorded
 from pytest_llm.golden.values import Array, Recording
 from pytest_llm.requests import Logprobs
 
@@ -35,7 +36,7 @@ class Distribution(Recorded):
         self.bounds = checked(bounds)
         if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
             raise InvalidInputError(f"top_k is a number of tokens, at least 1, not {top_k!r}")
-        super().__init__(model, [Logprobs(text, top_k=top_k) for text in listed(texts, "check_distribution")])
+        super().__init__(model, [Logprobs(text, top_k=top_k) for text in listed(texts, "text")])
         self._parts = [positions(answer) for answer in self.answers]
         if not sum(map(len, self._parts)):
             raise InvalidInputError("check_distribution(): every text is one token, which nothing before it predicts")

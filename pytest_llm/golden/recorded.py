@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pytest_llm.errors import GoldenError, InvalidInputError
+from pytest_llm.errors import GoldenError
 from pytest_llm.evidence import Evidence, Series
 from pytest_llm.golden import noise
 from pytest_llm.golden.drift import Drift, another_question, with_surroundings
@@ -88,18 +88,6 @@ class Recorded(abc.ABC):
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise GoldenError(f"this golden does not hold what it should of {self.kind}: {error!r}") from error
         return with_surroundings(Drift("stale", f"stale: {what}", notes=(note,)), golden, new) if what else None
-
-
-def listed(texts: str | Sequence[str] | None, method: str) -> list[str]:
-    """Return ``texts`` as a list.
-
-    Raises:
-        InvalidInputError: it is empty, or holds what is no text.
-    """
-    items = [texts] if isinstance(texts, str) else list(texts or ())
-    if not items or not all(isinstance(item, str) for item in items):
-        raise InvalidInputError(f"{method}() needs a text, or a non-empty list of texts")
-    return items
 
 
 def _around(golden: Golden, new: Golden) -> Evidence:

@@ -1,14 +1,37 @@
-"""What the arguments of a generation may be."""
+"""What the arguments of a question may be."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from pytest_llm.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from pytest_llm.requests import Generate
+
+
+def listed(value: Any, what: str) -> list[Any]:
+    """Return one input, or many, as a list. Each has to be text, but for a ``what`` of "prompt" or "conversation".
+
+    Raises:
+        InvalidInputError: there is none, it is no text where it must be, or many of them have no order.
+    """
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, (Mapping, set, frozenset)):
+        hint = ": put one message in a list" if isinstance(value, Mapping) and "role" in value else ""
+        raise InvalidInputError(f"a {what} or a list of them is needed, not a {type(value).__name__}{hint}")
+    if not isinstance(value, Iterable):
+        raise InvalidInputError(f"a {what} or a list of them is needed, not {value!r}")
+    items = list(value)
+    if not items:
+        raise InvalidInputError(f"the list of {what}s is empty: there is nothing to ask")
+    for index, item in enumerate(items):
+        if what not in ("prompt", "conversation") and not isinstance(item, str):
+            raise InvalidInputError(f"{what} {index} is not a string but {type(item).__name__}: {item!r:.80}")
+    return items
 
 
 def check_generate(r: Generate) -> None:
