@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from pytest_llm.requests import Generate
+    from pytest_llm.requests import Generate, Request
+
+
+#: Half of a surrogate pair: what is left in a ``str`` of bytes or JSON cut in the middle of a character.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def listed(value: Any, what: str) -> list[Any]:
@@ -34,50 +40,88 @@ def listed(value: Any, what: str) -> list[Any]:
     return items
 
 
+def check_fields(request: Request) -> None:
+    """Check that every field holds what its annotation says; integers become floats where those are declared.
+
+    Raises:
+        InvalidInputError: one does not, or it holds what no request can (no JSON, half a surrogate pair).
+    """
+    for field in dataclasses.fields(request):
+        name, value = field.name, getattr(request, field.name)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if field.type == "int":
+            need(request, number and isinstance(value, int), f"{name} must be an integer, not {value!r}")
+            need(request, value >= 0, f"{name} cannot be negative ({value})")
+        elif field.type == "float":
+            need(request, number and math.isfinite(value), f"{name} must be a finite number, not {value!r}")
+            object.__setattr__(request, name, float(value))
+        elif field.type == "bool":
+            need(request, isinstance(value, bool), f"{name} must be True or False, not {value!r}")
+        elif field.type == "tuple[str, ...]":
+            texts = isinstance(value, tuple) and all(isinstance(one, str) for one in value)
+            need(request, texts, f"{name} must be text, or a list of texts, not {value!r}")
+        elif field.type == "dict[str, Any]":
+            need(request, isinstance(value, dict), f"{name} must be a dict, not {value!r}")
+        _check_json(request, name, value)
+
+
+def need(request: Request, ok: bool, what: str) -> None:
+    """Refuse ``request`` unless ``ok``.
+
+    Raises:
+        InvalidInputError: ``what`` is wrong.
+    """
+    if not ok:
+        raise InvalidInputError(f"{request.kind}(): {what}")
+
+
+def _check_json(request: Request, name: str, value: Any) -> None:
+    if isinstance(value, str):
+        half = _SURROGATE.search(value)
+        need(
+            request,
+            half is None,
+            f"{name} holds {half and half[0]!r}, half of a surrogate pair, which is no text: decode the bytes it came "
+            'from as UTF-8, with errors="replace" if they are damaged',
+        )
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            need(request, isinstance(key, str), f"{name} has the key {key!r}: the keys of a dict are text here")
+            _check_json(request, name, one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            _check_json(request, name, one)
+    else:
+        finite = value is None or isinstance(value, int) or isinstance(value, float) and math.isfinite(value)
+        need(request, finite, f"{name} holds {value!r}, which is no text, finite number, list or dict of them")
+
+
 def check_generate(r: Generate) -> None:
-    """Check every argument of a request.
+    """Check the ranges of a request's arguments, and that they go together.
 
     Raises:
         InvalidInputError: one is out of range, or two do not go together.
     """
-
-    def need(ok: bool, what: str) -> None:
-        if not ok:
-            raise InvalidInputError(f"generate(): {what}")
-
-    for name in ("temperature", "top_p", "min_p", "repetition_penalty", "length_penalty"):
-        value = getattr(r, name)
-        need(
-            isinstance(value, (int, float)) and math.isfinite(value),
-            f"{name} must be a finite number, not {value!r}",
-        )
-        object.__setattr__(r, name, float(value))
-    for name in (
-        "max_new_tokens", "min_new_tokens", "top_k", "no_repeat_ngram_size", "num_beams", "num_return_sequences",
-        "seed",
-    ):  # fmt: skip
-        value = getattr(r, name)
-        need(
-            isinstance(value, int) and not isinstance(value, bool),
-            f"{name} must be an integer, not {value!r}",
-        )
-        need(value >= 0, f"{name} cannot be negative ({value})")
-    need(r.max_new_tokens > 0, "max_new_tokens must be at least 1")
-    need(r.min_new_tokens <= r.max_new_tokens, "min_new_tokens is larger than max_new_tokens")
-    need(r.temperature > 0, "temperature must be above 0; for greedy decoding leave do_sample=False")
-    need(0 < r.top_p <= 1, f"top_p must lie in (0, 1], not {r.top_p}")
-    need(0 <= r.min_p <= 1, f"min_p must lie in [0, 1], not {r.min_p}")
-    need(r.repetition_penalty > 0, "repetition_penalty must be above 0")
-    need(r.num_beams >= 1 and r.num_return_sequences >= 1, "num_beams and num_return_sequences start at 1")
-    need(all(isinstance(s, str) and s for s in r.stop), "stop strings must be non-empty text")
+    need(r, r.max_new_tokens > 0, "max_new_tokens must be at least 1")
+    need(r, r.min_new_tokens <= r.max_new_tokens, "min_new_tokens is larger than max_new_tokens")
+    need(r, r.temperature > 0, "temperature must be above 0; for greedy decoding leave do_sample=False")
+    need(r, 0 < r.top_p <= 1, f"top_p must lie in (0, 1], not {r.top_p}")
+    need(r, 0 <= r.min_p <= 1, f"min_p must lie in [0, 1], not {r.min_p}")
+    need(r, r.repetition_penalty > 0, "repetition_penalty must be above 0")
+    need(r, r.num_beams >= 1 and r.num_return_sequences >= 1, "num_beams and num_return_sequences start at 1")
+    need(r, all(r.stop), "stop strings must be non-empty text")
+    early = isinstance(r.early_stopping, bool) or r.early_stopping == "never"
+    need(r, early, f"early_stopping must be True, False or 'never', not {r.early_stopping!r}")
     if r.num_beams > 1:
-        need(not r.do_sample, "beam sampling is not supported: use num_beams=1 to sample, or do_sample=False")
+        need(r, not r.do_sample, "beam sampling is not supported: use num_beams=1 to sample, or do_sample=False")
         need(
+            r,
             r.num_return_sequences <= r.num_beams,
             f"num_return_sequences={r.num_return_sequences} needs at least as many num_beams ({r.num_beams})",
         )
     elif not r.do_sample:
         need(
+            r,
             r.num_return_sequences == 1,
             f"greedy decoding has one answer: num_return_sequences={r.num_return_sequences} needs "
             "do_sample=True or num_beams",

@@ -94,6 +94,8 @@ class LanguageModel(Asker):
         single = isinstance(messages, str) or (
             isinstance(messages, (list, tuple)) and bool(messages) and isinstance(messages[0], Mapping)
         )
+        if system is not None and not isinstance(system, str):
+            raise InvalidInputError(f"chat(): system must be text, not {system!r}")
         head = [{"role": "system", "content": system}] if system is not None else []
         prompts: list[Prompt] = []
         for one in [messages] if single else listed(messages, "conversation"):

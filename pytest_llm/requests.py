@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from pytest_llm.argument_rules import check_generate
+from pytest_llm.argument_rules import check_fields, check_generate
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import canonical_json, digest_of
 
@@ -41,6 +41,9 @@ class Request:
     """Base of all requests. ``kind`` names the question."""
 
     kind: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return the request as JSON data; equal requests give equal data."""
@@ -86,7 +89,7 @@ class Generate(Request):
     no_repeat_ngram_size: int = 0
     num_beams: int = 1
     length_penalty: float = 1.0
-    early_stopping: bool = False
+    early_stopping: bool | str = False
     num_return_sequences: int = 1
     stop: tuple[str, ...] = ()
     seed: int = 0
@@ -95,6 +98,7 @@ class Generate(Request):
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_generate(self)
 
     @property
@@ -271,6 +275,6 @@ def generate_request(prompt: Prompt, arguments: Mapping[str, Any]) -> Generate:
             close = difflib.get_close_matches(name, sorted(known | EXTRA_OPTIONS), n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise InvalidInputError(f"generate() does not know the argument {name!r}{hint}")
-    stop = values.get("stop", ())
-    values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    stop = values.get("stop") or ()
+    values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, list) else stop
     return Generate(prompt=prompt, options=options, **values)

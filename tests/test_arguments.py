@@ -43,3 +43,55 @@ MESSAGE = {"role": "user", "content": "Hello"}
 def test_what_is_no_list_of_questions(llm, ask, message):
     with pytest.raises(InvalidInputError, match=message):
         ask(llm)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda llm: llm.generate("x", stop=5), r"generate\(\): stop must be text, or a list of texts, not 5"),
+        (lambda llm: llm.generate("x", stop=["a", 5]), r"stop must be text, or a list of texts, not \('a', 5\)"),
+        (lambda llm: llm.generate("x", do_sample="no"), "do_sample must be True or False, not 'no'"),
+        (lambda llm: llm.generate("x", add_special_tokens=0), "add_special_tokens must be True or False, not 0"),
+        (
+            lambda llm: llm.generate("x", early_stopping="yes"),
+            "early_stopping must be True, False or 'never', not 'yes'",
+        ),
+        (lambda llm: llm.generate("x", temperature=True), "temperature must be a finite number, not True"),
+        (lambda llm: llm.generate("x", max_new_tokens=2.0), "max_new_tokens must be an integer, not 2.0"),
+        (lambda llm: llm.generate("x", typical_p=float("nan")), "options holds nan, which is no text, finite number"),
+        (lambda llm: llm.generate("x", sequence_bias={(1,): 2.0}), r"options has the key \(1,\): the keys of a dict"),
+        (lambda llm: llm.chat("x", template=5), "template must be a dict, not 5"),
+        (lambda llm: llm.chat("x", system=5), r"chat\(\): system must be text, not 5"),
+        (lambda llm: llm.chat([{"role": "user", "content": {1}}]), r"prompt holds \{1\}, which is no text"),
+        (lambda llm: llm.logprobs("x", top_k=-1), r"logprobs\(\): top_k cannot be negative \(-1\)"),
+        (lambda llm: llm.logprobs("x", top_k=2.5), "top_k must be an integer, not 2.5"),
+        (lambda llm: llm.fill_mask("x", top_k=-1), r"fill_mask\(\): top_k cannot be negative"),
+        (lambda llm: llm.fill_mask("x", top_k=True), "top_k must be an integer, not True"),
+        (lambda llm: llm.loss("x", window=-8), r"loss\(\): window cannot be negative \(-8\)"),
+        (lambda llm: llm.loss("x", stride="8"), "stride must be an integer, not '8'"),
+        (lambda llm: llm.embed("x", normalize="no"), r"embed\(\): normalize must be True or False, not 'no'"),
+        (lambda llm: llm.tokenize("x", add_special_tokens="no"), "add_special_tokens must be True or False, not 'no'"),
+        (lambda llm: llm.score("x", ["y"], name=object()), r"template holds <object .*>, which is no text"),
+    ],
+)
+def test_a_wrong_argument_is_named(llm, ask, message):
+    with pytest.raises(InvalidInputError, match=message):
+        ask(llm)
+
+
+@pytest.mark.parametrize(
+    ("ask", "where"),
+    [
+        (lambda llm, text: llm.generate(["x", text]), r"generate\(\): prompt"),
+        (lambda llm, text: llm.generate("x", stop=text), r"generate\(\): stop"),
+        (lambda llm, text: llm.chat(text), r"generate\(\): prompt"),
+        (lambda llm, text: llm.loss("x", sources=text), r"loss\(\): source"),
+        (lambda llm, text: llm.score("x", [text]), r"score\(\): continuations"),
+        (lambda llm, text: llm.tokenize(text), r"tokenize\(\): text"),
+    ],
+)
+def test_half_a_surrogate_pair_is_no_text(llm, ask, where):
+    with pytest.raises(
+        InvalidInputError, match=where + r" holds '\\ud800', half of a surrogate pair.*decode the bytes"
+    ):
+        ask(llm, "a\ud800b")

@@ -1,8 +1,10 @@
 """What the selected tests will ask is computed at once, before the first of them."""
 
+import contextlib
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -70,6 +72,17 @@ def test_the_request_log_knows_what_each_test_asked(project):
     second.assert_outcomes(passed=8)
     assert counts(second) == {"model": (7, 7, 7), "other": (1, 1, 1)}
     assert counts(project.runpytest()) == {"model": (7, 0, 0), "other": (1, 0, 0)}
+
+
+def test_a_question_that_this_version_refuses_is_left_out_of_the_plan(project, cache_dir):
+    project.runpytest("--llm-update=new")
+    retrain(project)
+    with contextlib.closing(sqlite3.connect(cache_dir / "answers.sqlite")) as db, db:
+        refused = 'UPDATE questions SET data = replace(data, \'"seed": 0\', \'"seed": "no"\')'
+        assert db.execute(f"{refused} WHERE data LIKE '%\"her\"%'").rowcount == 1
+    second = project.runpytest("--llm-update=all")
+    second.assert_outcomes(passed=8)
+    assert counts(second)["model"] == (7, 7, 6)
 
 
 def test_only_what_is_selected_is_computed(project):
