@@ -221,7 +221,7 @@ def test_other_questions_tokens_and_layers_are_stale(project, model, tiny_gpt2, 
 
 def test_what_cannot_be_measured(project, model, tiny_t5):
     for folder, texts, arguments, message in (
-        (None, [], {}, "needs a text"),
+        (None, [], {}, "the list of texts is empty"),
         (None, TEXTS, {"max_error": -1}, "max_error=-1 is no bound"),
         (None, TEXTS, {"sources": FRENCH}, "3 texts and 2 sources"),
         (None, TEXTS[:1], {"sources": FRENCH[:1]}, "a source is for encoder-decoders"),

@@ -221,8 +221,8 @@ def test_other_texts_and_other_tokens_are_stale(project, model, tiny_gpt2, tmp_p
 def test_what_cannot_be_measured(project, model, tiny_bert):
     llm = model()
     for texts, bounds, message in (
-        ([], {}, "needs a text"),
-        ([1], {}, "needs a text"),
+        ([], {}, "the list of texts is empty"),
+        ([1], {}, "text 0 is not a string but int: 1"),
         (["the"], {}, "every text is one token"),
         (TEXTS, {"top_k": 0}, "top_k is a number of tokens"),
         (TEXTS, {"max_mean_k": 1}, "no bound 'max_mean_k'; did you mean 'max_mean_kl'"),
