@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_llm import environment, record
-from pytest_llm.errors import StoreMissError, measured
+from pytest_llm.errors import LLMError, StoreMissError, measured
 from pytest_llm.files import digest_of
 from pytest_llm.requests import Request
 from pytest_llm.results import Origin
@@ -16,7 +17,7 @@ from pytest_llm.store import claims
 from pytest_llm.store.key import answer_key, identity
 
 if TYPE_CHECKING:
-    from pytest_llm.engines.protocol import Answer
+    from pytest_llm.engines.protocol import Answer, Engine
     from pytest_llm.loader import ModelLoader
     from pytest_llm.weights.spec import ModelSpec, Weights
 
@@ -103,9 +104,12 @@ class Asker:
         repeat = run.repeat if run is not None and any(request.sampled for request in requests) else 0
         answers = self._stored(digests, repeat)
         missing = {d: r for d, r in zip(digests, requests, strict=True) if d not in answers}
-        if missing:
-            answers.update(self._computed(missing, repeat))
-        self._use().asked += len(set(digests))
+        try:
+            if missing:
+                self._compute(missing, repeat, answers)
+        finally:
+            if answers:  # where one failed, what was there before
+                self._use().asked += len(answers)
         if run is not None:
             if not repeat:
                 for digest, request in zip(digests, requests, strict=True):
@@ -130,10 +134,14 @@ class Asker:
 
     def prefetch(self, missing: Mapping[str, Request]) -> None:
         """Compute and keep answers before a test asks for them, those that no other process is computing."""
-        self._use().ahead += len(self._claimed(missing, 0))
+        before = self._use().computed
+        try:
+            self._claim(missing, 0, {})
+        finally:
+            self._use().ahead += self._use().computed - before
 
-    def _computed(self, missing: Mapping[str, Request], repeat: int) -> dict[str, Answer]:
-        """Compute answers, or take those that another process computes at this moment."""
+    def _compute(self, missing: Mapping[str, Request], repeat: int, answers: dict[str, Answer]) -> None:
+        """Fill ``answers`` by computing, or with those that another process computes at this moment."""
         settings = self._loader.settings
         if settings.offline:
             digest, request = next(iter(missing.items()))
@@ -143,49 +151,57 @@ class Asker:
                 f"({self._loader.store.path}); the first is {request.kind}: {why}"
             )
         if settings.cache != "use":
-            return self._engine_answers(missing, repeat)
-        answers = self._claimed(missing, repeat)
-        while len(answers) < len(missing):
+            self._run_engine(missing, repeat, answers)
+            return
+        self._claim(missing, repeat, answers)
+        while rest := {digest: request for digest, request in missing.items() if digest not in answers}:
             time.sleep(_WAIT)
-            answers.update(self._stored([digest for digest in missing if digest not in answers], repeat))
+            answers.update(self._stored(list(rest), repeat))
             # Whoever had claimed the rest may have failed or died: then it is ours.
-            rest = {digest: request for digest, request in missing.items() if digest not in answers}
-            answers.update(self._claimed(rest, repeat))
-        return answers
+            self._claim({digest: rest[digest] for digest in rest if digest not in answers}, repeat, answers)
 
-    def _claimed(self, missing: Mapping[str, Request], repeat: int) -> dict[str, Answer]:
-        """Compute those answers that nobody else is computing."""
+    def _claim(self, missing: Mapping[str, Request], repeat: int, answers: dict[str, Answer]) -> None:
+        """Fill ``answers`` with those that nobody else is computing."""
         store = self._loader.store
         keys = {answer_key(self.identity_digest, digest, repeat): digest for digest in missing}
         mine = claims.take(store, list(keys)) if keys else []
         if not mine:
-            return {}
+            return
         try:
             # Somebody may have answered between the look into the store and the claim.
-            answers = self._stored([keys[key] for key in mine], repeat)
+            answers.update(self._stored([keys[key] for key in mine], repeat))
             rest = {keys[key]: missing[keys[key]] for key in mine if keys[key] not in answers}
-            return {**answers, **(self._engine_answers(rest, repeat) if rest else {})}
+            if rest:
+                self._run_engine(rest, repeat, answers)
         finally:
             claims.release(store, mine)
 
-    def _engine_answers(self, missing: Mapping[str, Request], repeat: int) -> dict[str, Answer]:
+    def _run_engine(self, missing: Mapping[str, Request], repeat: int, answers: dict[str, Answer]) -> None:
         places = [(digest, repeat) for digest in missing]
         places += self._ahead(missing, repeat)
         requests = [missing[digest].repeated(number) for digest, number in places]
-        answers: dict[str, Answer] = {}
-        with self._loader.engine(self, len(requests)) as (engine, advance):
+        use = self._use()
+        with self._loader.engine(self, len(requests)) as (engine, advance), self.noting_load(engine):
             for index, answer in engine.answer(requests):
                 advance()
                 digest, number = places[index]
-                if number == repeat:
-                    answers[digest] = answer
                 if self._loader.settings.cache != "off":
                     self._loader.store.put(self.identity, self.weights.source, [(digest, answer)], number)
-            self._use().load_seconds = self._loader.load_seconds(self, engine)
-        self._use().computed += len(places)
-        self._use().ahead += len(places) - len(answers)
-        self._loader.refreshed.update(self._mark(digest, repeat) for digest in answers)
-        return answers
+                use.computed += 1
+                if number == repeat:
+                    answers[digest] = answer
+                    self._loader.refreshed.add(self._mark(digest, repeat))
+                else:
+                    use.ahead += 1
+
+    @contextlib.contextmanager
+    def noting_load(self, engine: Engine) -> Iterator[None]:
+        """Put down what loading took, also where an answer fails."""
+        try:
+            yield
+        finally:
+            with contextlib.suppress(LLMError):  # a model that cannot even be described: its own error says so
+                self._use().load_seconds = self._loader.load_seconds(self, engine)
 
     def _ahead(self, missing: Mapping[str, Request], repeat: int) -> list[tuple[str, int]]:
         """Return digests and repeats to compute along with ``repeat``: those that the running test will come to.

@@ -177,10 +177,9 @@ def _requests(name: str, prompts: Any, arguments: Mapping[str, Any]) -> list[Gen
 def _engine(llm: LanguageModel, total: int) -> Iterator[tuple[Engine, Any]]:
     if llm._loader.settings.offline:
         raise StoreMissError("--llm-offline: a probe computes answers anew, whatever the store has")
-    with llm._loader.engine(llm, total) as (engine, advance):
+    with llm._loader.engine(llm, total) as (engine, advance), llm.noting_load(engine):
         yield engine, advance
         use = llm._use()
-        use.load_seconds = llm._loader.load_seconds(llm, engine)
         use.asked += total
         use.computed += total
 

@@ -100,6 +100,51 @@ def test_a_renamed_folder_hits_and_a_retrained_one_misses(pytester, cache_dir, t
     assert answers("two") == "0 from the store, 1 computed (1 ahead); loaded in N s"
 
 
+def test_where_an_answer_fails_the_others_and_the_loading_are_counted_as_they_were(pytester, cache_dir, tiny_gpt2):
+    folder = Path(shutil.copytree(tiny_gpt2, pytester.path / "model"))
+    pytester.makeini("[pytest]\nllm_model = model\nllm_batch_size = 1\n")
+    pytester.makepyfile(
+        """
+        def test_good(llm):
+            llm.loss("the red cat sees the dog.")
+
+        def test_bad(llm):
+            llm.loss("the owl sees")
+
+        def test_both(llm):
+            llm.loss(["the black fox likes the cow.", "the hen sees"])
+        """
+    )
+
+    def counts(*arguments):
+        (line,) = re.findall(r"model     .* answers?: (.*)", pytester.runpytest(*arguments).stdout.str())
+        return re.sub(r"in [\d.]+ s", "in N s", line)
+
+    assert counts() == "0 from the store, 4 computed; loaded in N s"
+    _break(folder, " owl", " hen")
+    assert counts("-k", "not both") == "0 from the store, 1 computed (1 ahead); loaded in N s"
+    assert counts("-k", "not both") == "1 from the store, 0 computed; loaded in N s"
+    assert counts("-k", "both", "--llm-prefetch=off") == "0 from the store, 1 computed; loaded in N s"
+
+
+def _break(folder: Path, *words: str) -> None:
+    """A model that reads NaN where one of these words stands."""
+    import json
+
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoTokenizer
+
+    tensors = load_file(folder / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["transformer.wte.weight"].clone()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": False}))
+    for word in words:
+        (token,) = AutoTokenizer.from_pretrained(folder)(word)["input_ids"]
+        tensors["transformer.wte.weight"][token] = float("nan")
+    (folder / "model.safetensors").unlink()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 def _retrain(file: Path) -> None:
     """Other weights at the same path, of the same size."""
     from safetensors.torch import load_file, save_file
