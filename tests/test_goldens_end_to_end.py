@@ -134,7 +134,8 @@ def test_what_an_assertion_has_no_room_for_stands_in_a_section(suite):
     ("content", "message"),
     [
         ("{ not json", "*test_a--1.json*"),
-        ("        ('{"schema": 99}', "*schema*99*"),
+        ("<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> other\n", "*merge*conflict*"),
+        ('{"schema": 99}', "*schema*99*"),
         ("{}", "*test_a--1.json*"),
     ],
     ids=["corrupt", "conflict", "newer", "empty"],
@@ -273,7 +274,6 @@ def test_a_golden_belongs_to_its_test_however_the_run_is_spread(pytester, cache_
     assert len(goldens(pytester)) == 1
 
 
-<<<<<<< HEAD
 def test_two_parameters_that_differ_have_goldens_of_their_own(pytester, cache_dir):
     pytester.makepyfile("""
         import pytest
