@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_llm import environment, record
@@ -25,8 +26,8 @@ __tracebackhide__ = measured
 
 T = TypeVar("T")
 
-#: Seconds between two looks for an answer that another process is computing.
-_WAIT = 0.05
+#: Seconds between two looks for an answer that another process is computing, and until the terminal says so.
+_WAIT, _PATIENCE = 0.05, 10.0
 
 
 class Asker:
@@ -154,27 +155,39 @@ class Asker:
             self._run_engine(missing, repeat, answers)
             return
         self._claim(missing, repeat, answers)
+        patience = time.monotonic() + _PATIENCE
         while rest := {digest: request for digest, request in missing.items() if digest not in answers}:
             time.sleep(_WAIT)
             answers.update(self._stored(list(rest), repeat))
             # Whoever had claimed the rest may have failed or died: then it is ours.
-            self._claim({digest: rest[digest] for digest in rest if digest not in answers}, repeat, answers)
+            rest = {digest: request for digest, request in rest.items() if digest not in answers}
+            self._claim(rest, repeat, answers)
+            if time.monotonic() > patience:
+                patience = math.inf
+                self._say_who_computes([digest for digest in rest if digest not in answers], repeat)
+
+    def _say_who_computes(self, waiting: Sequence[str], repeat: int) -> None:
+        owners = claims.owners(self._loader.store, list(self._keys(waiting, repeat)))
+        if owners:
+            what = f"{len(waiting)} answer{'s' * (len(waiting) != 1)} of {self.spec.source}"
+            self._loader.tell(
+                f"pytest_llm: {', '.join(owners)} is computing {what}; waiting for it to finish or to end"
+            )
 
     def _claim(self, missing: Mapping[str, Request], repeat: int, answers: dict[str, Answer]) -> None:
         """Fill ``answers`` with those that nobody else is computing."""
-        store = self._loader.store
-        keys = {answer_key(self.identity_digest, digest, repeat): digest for digest in missing}
-        mine = claims.take(store, list(keys)) if keys else []
-        if not mine:
+        if not missing:
             return
-        try:
+        keys = self._keys(missing, repeat)
+        with claims.held(self._loader.store, list(keys)) as mine:
             # Somebody may have answered between the look into the store and the claim.
             answers.update(self._stored([keys[key] for key in mine], repeat))
             rest = {keys[key]: missing[keys[key]] for key in mine if keys[key] not in answers}
             if rest:
                 self._run_engine(rest, repeat, answers)
-        finally:
-            claims.release(store, mine)
+
+    def _keys(self, digests: Iterable[str], repeat: int) -> dict[bytes, str]:
+        return {answer_key(self.identity_digest, digest, repeat): digest for digest in digests}
 
     def _run_engine(self, missing: Mapping[str, Request], repeat: int, answers: dict[str, Answer]) -> None:
         places = [(digest, repeat) for digest in missing]

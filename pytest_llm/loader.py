@@ -134,6 +134,13 @@ class ModelLoader:
             with watch.perturbed(engine) if watch is not None else contextlib.nullcontext(engine) as engine:
                 yield engine, advance
 
+    def tell(self, line: str) -> None:
+        """Show ``line`` on the terminal at once; what a model is called in it may be anything."""
+        from pytest_llm.reports.progress import tell
+        from pytest_llm.reports.text import visible
+
+        tell(self._config, visible(line))
+
     def prepare(self, model: Asker) -> Path:
         """Return a folder of ``model``'s weights as safetensors in its dtype, converted once if need be."""
         from pytest_llm.weights.convert import prepare

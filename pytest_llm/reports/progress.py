@@ -1,8 +1,9 @@
-"""A progress bar for loading and long generation, on a terminal only."""
+"""What a run says while it computes: a progress bar, on a terminal only, and a line where it has to wait."""
 
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,26 @@ def progress(config: pytest.Config | None, label: str, total: int) -> Iterator[C
 
     from pytest_llm.reports.text import shorten, visible
 
-    assert config is not None
-    capture = config.pluginmanager.get_plugin("capturemanager")
-    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+    with _uncaptured(config):
         columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
         with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(shorten(visible(label), 60), total=total)
             yield lambda: bar.advance(task)
+
+
+def tell(config: pytest.Config | None, line: str) -> None:
+    """Show ``line`` at once, also in the midst of a test; a pytest-xdist worker has no terminal but its stderr."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter") if config is not None else None
+    with _uncaptured(config):
+        if reporter is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            reporter.ensure_newline()
+            reporter.write_line(line)
+            reporter.flush()
+
+
+def _uncaptured(config: pytest.Config | None) -> contextlib.AbstractContextManager[None]:
+    """Let what is written reach the terminal, where pytest captures it."""
+    capture = config.pluginmanager.get_plugin("capturemanager") if config is not None else None
+    return capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -186,27 +187,63 @@ def test_two_tests_that_ask_the_same_in_two_workers_compute_it_once(project):
 KEYS = [answer_key("identity", Generate(str(i)).digest) for i in range(3)]
 
 
-def test_a_claim_holds_while_its_process_lives(tmp_path):
-    store = OutputStore(tmp_path)
+@contextlib.contextmanager
+def claiming(folder, keys, before=""):
+    """Another process that claims ``keys`` of the store in ``folder`` and then computes for ever."""
     code = (
-        "import sys, time; from pathlib import Path; from pytest_llm.store import claims\n"
+        f"import sys, time; from pathlib import Path; from pytest_llm.store import claims; {before}\n"
         "from pytest_llm.store.database import OutputStore\n"
-        "store = OutputStore(Path(sys.argv[1]))\n"
-        "print(len(claims.take(store, [bytes.fromhex(key) for key in sys.argv[2:]])), flush=True)\n"
-        "time.sleep(120)\n"
+        "with claims.held(OutputStore(Path(sys.argv[1])), [bytes.fromhex(key) for key in sys.argv[2:]]) as mine:\n"
+        "    print(len(mine), flush=True)\n"
+        "    time.sleep(120)\n"
     )
-    command = [sys.executable, "-c", code, str(tmp_path), *(key.hex() for key in KEYS[:2])]
-    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert other.stdout.readline() == "2\n"
-        assert claims.take(store, KEYS) == KEYS[2:]
-    finally:
-        other.kill()
-        other.wait()
-    assert claims.take(store, KEYS) == KEYS
-    claims.release(store, KEYS)
+    command = [sys.executable, "-c", code, str(folder), *(key.hex() for key in keys)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout.readline() == f"{len(keys)}\n"
+            yield other
+        finally:
+            other.kill()
+
+
+@pytest.mark.parametrize("host", ["here", "another"])
+def test_a_claim_holds_while_its_process_lives(tmp_path, host):
+    store = OutputStore(tmp_path)
+    before = "" if host == "here" else "import socket; socket.gethostname = lambda: 'another'"
+    with claiming(tmp_path, KEYS[:2], before):
+        with claims.held(store, KEYS) as mine:
+            assert mine == KEYS[2:]
+    with claims.held(store, KEYS) as mine:
+        assert mine == KEYS
     with store.reading() as db:
         assert db.execute("SELECT COUNT(*) FROM claims").fetchone() == (0,)
+    assert list((tmp_path / "claims").iterdir()) == []
+
+
+def test_a_claim_whose_number_another_process_has_by_now_is_void(tmp_path):
+    store = OutputStore(tmp_path)
+    with store.writing() as db:
+        rows = [(KEYS[0], f"{socket.gethostname()}:1"), (KEYS[1], "other-container:1:0123"), (KEYS[2], "ci:7")]
+        db.executemany("INSERT INTO claims VALUES (?, ?)", rows)
+    with claims.held(store, KEYS) as mine:
+        assert mine == KEYS
+
+
+def test_a_run_that_waits_says_for_whom_and_goes_on_when_it_is_killed(project, cache_dir, monkeypatch):
+    project.makepyfile(test_suite="def test_a(llm):\n    llm.generate('the', max_new_tokens=3)\n")
+    project.makeconftest("import pytest_llm.asking; pytest_llm.asking._PATIENCE = 0.2")
+    project.runpytest("--llm-cache-dir=first")
+    with OutputStore(project.path / "first").reading() as db:
+        ((key,),) = db.execute("SELECT key FROM answers").fetchall()
+    command = [sys.executable, "-m", "pytest", "--llm-prefetch=off"]
+    with claiming(cache_dir, [key]) as other:
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=project.path)
+        line = next((line for line in run.stdout if "pytest_llm: " in line), "")
+        assert line == (
+            f"pytest_llm: process {other.pid} on {socket.gethostname()} is computing 1 answer of model; waiting for it "
+            "to finish or to end\n"
+        )
+    assert "1 passed" in run.communicate(timeout=60)[0]
 
 
 def test_a_test_that_failed_early_forgets_nothing(project):
