@@ -16,10 +16,14 @@ from typing import Any
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Replace ``path`` by ``content``: a reader sees the old file or the new one, never a part.
 
-    The file gets the permissions the umask gives (``mkstemp`` alone would leave 0600, which locks
-    colleagues out of a shared cache).
+    A symbolic link stays one: the file it leads to is replaced. A device or a pipe is written to. The file gets the
+    permissions the umask gives (``mkstemp`` alone would leave 0600, which locks colleagues out of a shared cache).
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_bytes(data)
+        return
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".tmp")
     try:

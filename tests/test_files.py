@@ -1,0 +1,41 @@
+"""Writing files: a target that is there may be a link, a device or a pipe."""
+
+import os
+import threading
+from pathlib import Path
+
+from pytest_llm.files import write_atomic
+
+
+def test_a_link_stays_one_and_its_file_is_replaced(tmp_path):
+    (tmp_path / "reports").mkdir()
+    target, link, chain = tmp_path / "reports/real.md", tmp_path / "link.md", tmp_path / "chain.md"
+    target.write_text("old")
+    link.symlink_to(Path("reports/real.md"))
+    chain.symlink_to(link)
+    reader = target.open()
+    write_atomic(chain, "new")
+    assert chain.is_symlink()
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert reader.read() == "old"  # whoever had it open keeps a whole file
+    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == ["real.md"]
+
+
+def test_a_link_to_nothing_makes_what_it_names(tmp_path):
+    link = tmp_path / "link.md"
+    link.symlink_to(tmp_path / "later" / "real.md")
+    write_atomic(link, "new")
+    assert link.is_symlink()
+    assert (tmp_path / "later" / "real.md").read_text() == "new"
+
+
+def test_a_pipe_is_written_to(tmp_path):
+    pipe, read = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    reader.start()
+    write_atomic(pipe, "through it")
+    reader.join(20)
+    assert read == ["through it"]
+    assert pipe.is_fifo()
