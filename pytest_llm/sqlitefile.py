@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -58,9 +59,24 @@ class SqliteFile:
             self._connection.close()
             self._connection = None
 
+    def remove(self) -> None:
+        """Remove the file, whatever is in it, and what SQLite keeps beside it.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        self.close()
+        for end in ("", "-wal", "-shm"):
+            Path(f"{self.path}{end}").unlink(missing_ok=True)
+
     def _connect(self) -> sqlite3.Connection:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self.path, timeout=60.0, check_same_thread=False)
+        # WAL needs files beside the database, even to read it. Where none can be made, and no writer has left any, all
+        # is in the database itself, which is read as it lies there.
+        log = Path(f"{self.path}-wal")
+        still = not os.access(self.path.parent, os.W_OK) and self.path.is_file() and not log.exists()
+        place = f"{self.path.absolute().as_uri()}?immutable=1" if still else self.path
+        db = sqlite3.connect(place, uri=still, timeout=60.0, check_same_thread=False)
         try:
             (schema,) = db.execute("PRAGMA user_version").fetchone()
             if schema > self.SCHEMA:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
 
 from pytest_llm.cli.common import project_settings, size
+from pytest_llm.errors import LLMError
 from pytest_llm.reports.text import visible
 from pytest_llm.store.database import OutputStore
 
@@ -55,8 +57,7 @@ def _clear(arguments: argparse.Namespace) -> int:
     both = not arguments.answers and not arguments.weights
     store = OutputStore(folder)
     if (arguments.answers or both) and store.path.exists():
-        before = None if arguments.older_than is None else time.time() - arguments.older_than * 86400
-        print(f"removed {store.clear(before=before)} answers")
+        print(f"removed {_cleared(store, arguments.older_than)}")
     if arguments.weights or (both and arguments.older_than is None):
         converted = _folders(folder / "converted")
         freed = sum(map(_bytes, converted))
@@ -64,6 +65,21 @@ def _clear(arguments: argparse.Namespace) -> int:
             shutil.rmtree(one)
         print(f"removed {len(converted)} converted models, {size(freed)}")
     return 0
+
+
+def _cleared(store: OutputStore, days: float | None) -> str:
+    """Remove answers; where all are to go and the store cannot be used, the store."""
+    try:
+        count = store.clear(before=None if days is None else time.time() - days * 86400)
+    except LLMError as error:
+        if days is not None or isinstance(error.__cause__, sqlite3.Error) and "locked" in str(error.__cause__):
+            raise
+        try:
+            store.remove()
+        except OSError as failure:
+            raise LLMError(f"the output store {store.path} cannot be removed: {failure}") from None
+        return f"the output store, which could not be used: {error.__cause__}"
+    return f"{count} answers"
 
 
 def _days(text: str) -> float:

@@ -1,15 +1,20 @@
 import json
 import multiprocessing
+import os
 import sqlite3
+import tempfile
+from pathlib import Path
 
 import pytest
 
+from pytest_llm.cli import main
 from pytest_llm.errors import LLMError
 from pytest_llm.files import digest_of
 from pytest_llm.requests import Generate, Loss
 from pytest_llm.store.database import OutputStore
 from pytest_llm.store.key import answer_key, identity
 from pytest_llm.weights.spec import ModelSpec
+from tests.conftest import COMMAND
 
 FACTS = identity("a" * 64, ModelSpec("org/name"))
 IDENTITY = digest_of(FACTS)
@@ -103,6 +108,65 @@ def test_a_newer_schema_is_left_alone(tmp_path):
         db.execute("PRAGMA user_version=99")
     with pytest.raises(LLMError, match="newer pytest_llm wrote it"):
         OutputStore(tmp_path).get(IDENTITY, [ONE])
+
+
+@pytest.fixture
+def open_folder():
+    """A folder whose parents are open to everybody, as those of ``tmp_path`` are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_a_store_that_cannot_be_written_is_read(open_folder):
+    store = OutputStore(open_folder)
+    store.put(FACTS, "m", [(ONE, {"text": "kept"})])
+    store.close()
+    open_folder.chmod(0o555)
+    root = os.getuid() == 0  # who may write anywhere
+    if root:
+        os.setresuid(65534, 65534, 0)
+    try:
+        store = OutputStore(open_folder)
+        assert store.get(IDENTITY, [ONE, TWO]) == {ONE: {"text": "kept"}}
+        with pytest.raises(LLMError, match="readonly"):
+            store.put(FACTS, "m", [(TWO, {})])
+        store.close()
+    finally:
+        if root:
+            os.setresuid(0, 0, 0)
+        open_folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("damage", ["newer", "damaged"])
+def test_clearing_the_cache_cures_a_store_that_cannot_be_used(pytester, cache_dir, damage):
+    path = cache_dir / "answers.sqlite"
+    if damage == "newer":
+        with sqlite3.connect(path) as db:
+            db.execute("PRAGMA user_version=99")
+    else:
+        path.write_bytes(b"not a database, by any means" * 100)
+    kept = pytester.run(COMMAND, "cache", "clear", "--older-than=3")
+    assert kept.ret == 2
+    kept.stderr.fnmatch_lines(["*answers.sqlite cannot be used: *'pytest-llm cache clear'"])
+    cleared = pytester.run(COMMAND, "cache", "clear", "--answers")
+    assert cleared.ret == 0
+    cleared.stdout.fnmatch_lines(["removed the output store, which could not be used: *"])
+    assert not path.exists()
+    assert OutputStore(cache_dir).get(IDENTITY, [ONE]) == {}
+
+
+def test_a_store_that_another_process_writes_is_not_removed(pytester, cache_dir, monkeypatch, capsys):
+    store = OutputStore(cache_dir)
+    store.put(FACTS, "m", [(ONE, {})])
+
+    def busy(self, **which):
+        with self.reading():
+            raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(OutputStore, "clear", busy)
+    assert main(["cache", "clear", "--answers"]) == 2
+    assert "database is locked" in capsys.readouterr().err
+    assert store.has(IDENTITY, [ONE])
 
 
 def _write(folder, worker):
