@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from pytest_llm import lifecycle
+from pytest_llm.errors import LLMError
+from pytest_llm.reports.progress import tell
+from pytest_llm.reports.text import visible
 
 #: The key under which a pytest-xdist worker sends its record.
 _WORKER_OUTPUT = "pytest_llm"
@@ -23,7 +27,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     run, settings = config.stash[lifecycle.RECORD], lifecycle.settings(config)
     lifecycle.leave(config)
     if lifecycle.LOADER in config.stash and settings.cache != "off":
-        lifecycle.loader(config).log.flush(run.passed)
+        _tried(config, "requests", lambda: lifecycle.loader(config).log.flush(run.passed))
     output = getattr(config, "workeroutput", None)
     if output is not None:
         output[_WORKER_OUTPUT] = json.dumps(run.to_json())  # as ASCII: execnet takes no lone surrogates
@@ -31,11 +35,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if settings.calibrate:
         from pytest_llm.calibration.proposals import conclude
 
-        conclude(run, settings)
+        _tried(config, "proposals", lambda: conclude(run, settings))
     elif run.used:
         from pytest_llm.golden.housekeeping import note_obsolete
 
-        note_obsolete(session, run, settings)
+        _tried(config, "obsolete", lambda: note_obsolete(session, run, settings))
     if run.used or any(test.outcome == "unmeasured" for test in run.tests.values()):
         from pytest_llm.reports.publish import publish, silence
 
@@ -44,6 +48,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             exit_status=int(session.exitstatus),
         )  # fmt: skip
         config.stash[_RESUME] = silence(config.pluginmanager.get_plugin("terminalreporter"), settings)
+
+
+def _tried(config: pytest.Config, name: str, write: Callable[[], None]) -> None:
+    """Write; where that cannot be done, say so in a line: what the tests found is worth more."""
+    try:
+        write()
+    except (LLMError, OSError) as error:
+        tell(config, visible(f"{name:<10}could not be written: {error}"))
 
 
 @pytest.hookimpl(optionalhook=True)

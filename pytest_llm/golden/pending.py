@@ -95,7 +95,7 @@ def discard_candidate(cache_dir: Path, root: Path, path: Path) -> None:
     """Forget the candidate of a golden that now passes."""
     if not os.path.isdir(_candidate_folder(cache_dir, root)):  # noqa: PTH112 (once for each golden that passes)
         return
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    with contextlib.suppress(OSError):  # there is none; in a cache that cannot be written it stays
         _candidate_file(cache_dir, root, path).unlink()
 
 
@@ -120,9 +120,16 @@ def digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def golden_lock(cache_dir: Path, path: Path) -> Iterator[None]:
-    """Hold a golden against other workers and against ``pytest-llm review``."""
-    with locked(cache_dir / "locks" / f"golden-{path_tag(path)}.lock"):
-        yield
+    """Hold a golden against other workers and against ``pytest-llm review``.
+
+    Raises:
+        GoldenError: the file system refused, the lock or what is done under it.
+    """
+    try:
+        with locked(cache_dir / "locks" / f"golden-{path_tag(path)}.lock"):
+            yield
+    except OSError as error:
+        raise GoldenError(f"{path}: the file system refused: {error}") from error
 
 
 def _candidate_file(cache_dir: Path, root: Path, path: Path) -> Path:

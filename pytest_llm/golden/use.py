@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm import variants
+from pytest_llm.errors import GoldenError
 from pytest_llm.files import shown_path
 from pytest_llm.golden import file
 from pytest_llm.golden.drift import Drift
@@ -139,7 +141,11 @@ class Use(NamedTuple):
     def _wait(self, drift: Drift, outcome: Outcome, golden: Golden | None) -> Verdict:
         verdict = self.verdict(drift, outcome, golden)
         content = file.encode(self.finish(self.new, golden), self.place.target)
-        save_candidate(self.settings.cache_dir, self.settings.root, self.place.target, verdict, *content)
+        try:
+            save_candidate(self.settings.cache_dir, self.settings.root, self.place.target, verdict, *content)
+        except GoldenError as error:  # what was measured stands all the same
+            note = f"this answer is not kept for pytest-llm review: {error}"
+            return dataclasses.replace(verdict, notes=(*verdict.notes, note))
         return verdict
 
     def _forget(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from pytest_llm import lifecycle
 from pytest_llm.engines.batching import PART
-from pytest_llm.planning.plan import make_plan
+from pytest_llm.errors import LLMError
+from pytest_llm.planning.plan import Plan, make_plan
 
 if TYPE_CHECKING:
     import pytest
@@ -22,11 +24,15 @@ def prefetch(session: pytest.Session) -> None:
     Requests of one model go to the engine together, which groups them by settings and sorts them by length. Several
     workers share them out by claims; none waits for another here.
 
-    A request that cannot be answered (too long, no model) is left to its test, which reports it.
+    A request that cannot be answered (too long, no model), and a store that cannot be used, are left to the tests: they
+    report it.
     """
     loader = lifecycle.loader(session.config)
     workers = int(getattr(session.config, "workerinput", {}).get("workercount", 1))
-    for model, missing in make_plan(session.items, loader).items():
+    plan: Plan = {}
+    with contextlib.suppress(LLMError):
+        plan = make_plan(session.items, loader)
+    for model, missing in plan.items():
         size = len(missing) if workers == 1 else PART * loader.settings.batch_size
         for part in _parts(missing, size):
             _answer(model, part)

@@ -22,22 +22,22 @@ class RequestLog:
     def __init__(self, store: OutputStore, root: str) -> None:
         """Open the log of one project; ``root`` tells projects that share a cache apart."""
         self._store = store
-        self._root = root
+        self._root = _plain(root)
         self._noted: dict[str, dict[Question, Request]] = {}
 
     def note(self, test: str, model: str, digest: str, request: Request) -> None:
         """Note that ``test`` asked ``request`` of ``model``."""
-        self._noted.setdefault(test, {})[model, digest] = request
+        self._noted.setdefault(_plain(test), {})[_plain(model), digest] = request
 
     def recall(self, tests: Iterable[str]) -> dict[str, set[Question]]:
         """Return what each of ``tests`` asked when it last ran; a test that is not in the log is left out."""
-        wanted = set(tests)
+        wanted = {_plain(test): test for test in tests}
         known: dict[str, set[Question]] = {}
         with self._store.reading() as db:
             rows = db.execute("SELECT test, model, request FROM asked WHERE root = ?", (self._root,))
             for test, model, digest in rows:
                 if test in wanted:
-                    known.setdefault(test, set()).add((model, digest))
+                    known.setdefault(wanted[test], set()).add((model, digest))
         return known
 
     def read(self, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -55,10 +55,11 @@ class RequestLog:
         if not self._noted:
             return
         known = self.recall(self._noted)
+        whole = set(map(_plain, passed))
         changed = {}
         for test, questions in self._noted.items():
             before = known.get(test, set())
-            gone = before - set(questions) if test in passed else set()
+            gone = before - set(questions) if test in whole else set()
             new = {question: request for question, request in questions.items() if question not in before}
             if gone or new:
                 changed[test] = gone, new
@@ -83,3 +84,8 @@ class RequestLog:
 def _spelled(request: Request) -> str:
     # Escaped, as a prompt may hold half a surrogate pair, which SQLite cannot.
     return json.dumps(json.loads(canonical_json(request.to_json())))
+
+
+def _plain(name: str) -> str:
+    """Return a name as SQLite can hold it: a file's may have bytes that are not UTF-8, half a surrogate pair here."""
+    return name.encode("utf-8", "backslashreplace").decode()

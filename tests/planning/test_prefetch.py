@@ -13,6 +13,7 @@ import time
 import pytest
 
 from pytest_llm.files import digest_of
+from pytest_llm.planning.requestlog import RequestLog
 from pytest_llm.requests import Generate
 from pytest_llm.store import claims
 from pytest_llm.store.database import OutputStore
@@ -265,6 +266,61 @@ def test_a_test_that_failed_early_forgets_nothing(project):
         del os.environ["FAIL"]
     retrain(project)
     assert counts(project.runpytest()) == {"model": (2, 2, 2)}
+
+
+def test_a_store_that_cannot_be_used_is_what_each_test_says_and_the_summary_is_there(project):
+    project.makepyfile(
+        test_suite="""
+        def test_a(llm):
+            llm.generate("the", max_new_tokens=3)
+
+        def test_b(llm_snapshot):
+            assert "not kept" == llm_snapshot
+        """
+    )
+    (project.path / "file").touch()
+    result = project.runpytest("--llm-cache-dir=file")
+    result.assert_outcomes(errors=1, failed=1)
+    result.stdout.fnmatch_lines(["E * the output store *answers.sqlite cannot be used: *--llm-cache-dir*"])
+    result.stdout.fnmatch_lines(["*note: this answer is not kept for pytest-llm review:"])
+    result.stdout.fnmatch_lines(["obsolete  could not be written: *Not a directory*", "*= model regression =*"])
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+
+
+def test_a_log_that_cannot_be_written_is_one_line_above_the_summary(project):
+    project.makeconftest(
+        """
+        import sqlite3
+        from pytest_llm.planning.requestlog import RequestLog
+
+        def full(self, passed):
+            with self._store.writing():
+                raise sqlite3.OperationalError("database or disk is full")
+
+        RequestLog.flush = full
+        """
+    )
+    result = project.runpytest_subprocess("-k", "other")
+    result.assert_outcomes(passed=1, deselected=7)
+    result.stdout.fnmatch_lines(
+        ["requests  could not be written: the output store * cannot be used: database or disk is full. *",
+         "*= model regression =*", "model *"]
+    )  # fmt: skip
+
+
+def test_a_file_name_that_is_not_utf8_is_logged(tmp_path):
+    store = OutputStore(tmp_path)
+    request, test = Generate("the"), "test_\udcff.py::test_a"
+    for _ in range(2):  # the second finds what the first has logged
+        log = RequestLog(store, "/project-\udcff")
+        log.note(test, "a \udcff model", request.digest, request)
+        log.flush({test})
+        ((model, digest),) = log.recall([test])[test]
+        assert (model, digest) == ("a \\udcff model", request.digest)
+    log = RequestLog(store, "/project-\udcff")
+    log.note(test, "", request.digest, request)
+    log.flush({test})
+    assert log.recall([test]) == {test: {("", request.digest)}}
 
 
 def test_the_log_is_written_only_when_questions_change(project, cache_dir):
