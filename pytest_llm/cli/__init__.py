@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from pytest_llm.cli.streams import patient
 from pytest_llm.errors import LLMError
 
 
@@ -38,15 +39,14 @@ def command_line() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0 done, 1 something is left to do, 2 could not be done, 130 stopped."""
     arguments = command_line().parse_args(argv)
-    try:
-        return int(arguments.run(arguments))
-    except (LLMError, pytest.UsageError) as error:
-        print(f"pytest-llm {arguments.command}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"pytest-llm {arguments.command}: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # The reader of our output (head, less) has seen enough.
-        sys.stderr.close()
-        return 0
+    with patient():
+        try:
+            code = int(arguments.run(arguments))
+            sys.stdout.flush()
+        except (LLMError, pytest.UsageError) as error:
+            print(f"pytest-llm {arguments.command}: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print(f"pytest-llm {arguments.command}: stopped", file=sys.stderr)
+            return 130
+        return code

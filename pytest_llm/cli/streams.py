@@ -1,0 +1,68 @@
+"""The standard streams of a command: neither a reader that leaves early nor a narrow encoding ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from pytest_llm.errors import LLMError
+
+
+class _Patient(io.RawIOBase):
+    """Output whose reader (head, less) may have seen enough: what comes after that is dropped.
+
+    The command goes on, as its exit code says what it found.
+    """
+
+    def __init__(self, raw: Any) -> None:
+        self._raw, self._over = raw, False
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return int(self._raw.fileno())
+
+    def isatty(self) -> bool:
+        return bool(self._raw.isatty())
+
+    def write(self, data: Any) -> int | None:
+        """Write as `io.RawIOBase` does.
+
+        Raises:
+            LLMError: it cannot be written, as on a full disk.
+        """
+        if not self._over:
+            try:
+                return self._raw.write(data)  # type: ignore[no-any-return]
+            except OSError as error:
+                self._over = True
+                if not isinstance(error, BrokenPipeError):
+                    raise LLMError(f"the output cannot be written: {error}") from None
+        return len(data)
+
+
+@contextlib.contextmanager
+def patient() -> Iterator[None]:
+    """Make the standard streams so, where they are the process's own."""
+    kept = sys.stdout, sys.stderr
+    if kept[0] is sys.__stdout__ and kept[0] is not None:
+        sys.stdout = _wrapped(kept[0])
+    if kept[1] is sys.__stderr__ and kept[1] is not None:
+        sys.stderr = _wrapped(kept[1])
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(LLMError):
+                stream.flush()
+        sys.stdout, sys.stderr = kept
+
+
+def _wrapped(stream: Any) -> io.TextIOWrapper:
+    stream.flush()
+    writer = io.BufferedWriter(_Patient(getattr(stream.buffer, "raw", stream.buffer)))
+    return io.TextIOWrapper(writer, stream.encoding, "backslashreplace", line_buffering=stream.isatty())
