@@ -21,6 +21,9 @@ LOSSES = ("loss", "perplexity")
 #: Significant digits kept. A float32 has seven: more would record noise, and every update would touch every line.
 DIGITS = 7
 
+#: No figure that is larger can be summed up and squared.
+LARGEST = 1e100
+
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
@@ -201,7 +204,7 @@ def _lists(value: Any) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _need(ok: bool, what: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +52,9 @@ def write(path: Path, test: str, metric: str, entry: Entry, locks: Path) -> None
     ``locks`` is the folder for lock files.
 
     Raises:
-        GoldenError: what is there already cannot be read.
+        GoldenError: what is there already cannot be read, or the file system refused.
     """
-    with _locked(path, locks):
+    with _changing(path, locks):
         _, tests = _load(path)
         tests.setdefault(test, {})[metric] = entry.to_json()
         write_atomic(path, dumps({"schema": SCHEMA, "tests": tests}))
@@ -71,9 +70,9 @@ def remove(path: Path, test: str, metric: str, digest: str, locks: Path) -> bool
     """Remove the entry whose content has ``digest``, and the file with the last one; ``False`` when there is none.
 
     Raises:
-        GoldenError: it has another content by now, or the file cannot be read.
+        GoldenError: it has another content by now, the file cannot be read, or the file system refused.
     """
-    with _locked(path, locks):
+    with _changing(path, locks):
         _, tests = _load(path)
         if metric not in tests.get(test, {}):
             return False
@@ -98,8 +97,13 @@ def dumps(value: Any) -> str:
 _ADVICE = "restore it from version control, or delete it and run with --llm-update=new"
 
 
-def _locked(path: Path, locks: Path) -> AbstractContextManager[None]:
-    return locked(locks / f"{path_tag(path.resolve())}.lock")
+@contextlib.contextmanager
+def _changing(path: Path, locks: Path) -> Iterator[None]:
+    try:
+        with locked(locks / f"{path_tag(path.resolve())}.lock"):
+            yield
+    except OSError as error:
+        raise GoldenError(f"{path}: the baseline could not be written: {error}") from error
 
 
 def _load(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
@@ -119,6 +123,8 @@ def _load(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
         data = json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         raise GoldenError(f"{path}:{error.lineno}: not valid JSON ({error.msg}); {_ADVICE}") from None
+    except (ValueError, RecursionError):
+        raise GoldenError(f"{path}:1: nested too deep, or a number of too many digits; {_ADVICE}") from None
     except _RepeatedKeyError as error:
         name = json.dumps(str(error), ensure_ascii=False)
         raise GoldenError(f"{path}:{_line_of(text, str(error), last=True)}: {name} occurs twice; {_ADVICE}") from None

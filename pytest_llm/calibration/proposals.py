@@ -104,7 +104,7 @@ def save(path: Path, proposals: Iterable[Proposal], alpha: float) -> None:
     """Write proposals to ``path``, in place of those there for the same tests; other tests keep theirs.
 
     Raises:
-        GoldenError: there is a file and it cannot be read.
+        GoldenError: there is a file and it cannot be read, or it cannot be written.
     """
     tests = _read(path)
     fresh: dict[str, Any] = {}
@@ -113,7 +113,10 @@ def save(path: Path, proposals: Iterable[Proposal], alpha: float) -> None:
         fresh.setdefault(one.nodeid, {})[_key(one.check, one.argument)] = {**row, "false_alarms": alpha}
     content = {"schema": _SCHEMA, "tests": {**tests, **fresh}}
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomic(path, text)
+    try:
+        write_atomic(path, text)
+    except OSError as error:
+        raise GoldenError(f"{path}: the proposals could not be written: {error}") from error
 
 
 def margin_of(path: Path, nodeid: str, metric: str) -> float:

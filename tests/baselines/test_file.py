@@ -143,6 +143,12 @@ def test_a_text_without_scored_tokens_has_no_value_and_needs_none():
         ('{"tests": {}}', 1, "not a baseline file"),
         ('{"schema": 1, "tests": {"t": 3}}', 1, "not a baseline file"),
         ('{"schema": 1, "tests": {\n"t": {},\n"t": {}}}', 3, '"t" occurs twice'),
+        ("[" * 100_000, 1, "nested too deep"),
+        (
+            f'{{"schema": 1, "tests": {{"t": {{"x": {"9" * 5000}}}}}}}',
+            1,
+            "nested too deep, or a number of too many digits",
+        ),
     ],
 )
 def test_what_cannot_be_read_says_where_and_what_to_do(tmp_path, text, line, message):
@@ -165,6 +171,8 @@ def test_what_cannot_be_read_says_where_and_what_to_do(tmp_path, text, line, mes
         ({"n": 0}, "n must be a positive integer"),
         ({"n": 11}, "must hold one entry an example (11)"),
         ({"per_example": [1, "2"] * 6}, "per_example must hold finite numbers"),
+        ({"per_example": [1e308, -1e308] * 6}, "per_example must hold finite numbers"),
+        ({"value": 10**400}, "value must be a finite number"),
         ({"ids": ["a"] * 12}, "ids must be texts, each once"),
         ({"statistics": [[1, 2]] * 11 + [[1]]}, "rows of finite numbers, equally long"),
         ({"higher_is_better": "yes"}, "higher_is_better must be true or false"),
@@ -181,6 +189,21 @@ def test_an_entry_that_does_not_hold_together(tmp_path, change, message):
         file.read(path, "t", "f1")
     assert f"{path}:5: f1 of t: " in str(caught.value)
     assert message in str(caught.value)
+
+
+def test_a_file_system_that_refuses_is_no_regression(tmp_path):
+    path, entry = tmp_path / "b.json", Entry.of(SCORE)
+    file.write(path, "t", "f1", entry, tmp_path / "locks")
+    (digest,) = file.digests(path).values()
+    (tmp_path / "not-a-folder").touch()
+    for refused, locks in (
+        (tmp_path / "not-a-folder" / "b.json", tmp_path / "locks"),
+        (path, tmp_path / "not-a-folder" / "locks"),
+    ):
+        with pytest.raises(GoldenError, match=f"{refused}: .*Not a directory"):
+            file.write(refused, "t", "f1", entry, locks)
+    with pytest.raises(GoldenError, match="could not be written: .*Not a directory"):
+        file.remove(path, "t", "f1", digest, tmp_path / "not-a-folder" / "locks")
 
 
 def test_bytes_that_are_no_text(tmp_path):
