@@ -57,7 +57,7 @@ def chat(response: Any) -> Answer:
 
 def echo(response: Any, text: str) -> Echo | None:
     """Return ``text`` as the service read it; ``None`` where it did not say its prompt again with logprobs."""
-    (choice,) = response.choices
+    (choice,) = _listed(response, "choices")
     tokens = _tokens(choice.logprobs)
     if not tokens:
         return None
@@ -114,14 +114,29 @@ def continuation(text: Echo, start: int) -> dict[str, Any]:
 
 def embedding(response: Any, *, normalize: bool) -> Answer:
     """Return the one vector of a response, divided by its Euclidean norm where asked."""
-    (one,) = response.data
+    (one,) = _listed(response, "data")
     vector = [float(x) for x in one.embedding]
     norm = math.sqrt(math.fsum(x * x for x in vector)) if normalize else 1.0
     return {"vector": [x / (norm or 1.0) for x in vector]}
 
 
 def _choices(response: Any) -> list[Any]:
-    return sorted(response.choices, key=lambda choice: int(choice.index))
+    return sorted(_listed(response, "choices"), key=lambda choice: int(choice.index))
+
+
+def _listed(response: Any, name: str) -> list[Any]:
+    """Return a list of the response.
+
+    Raises:
+        ValueError: it has none, as gateways answer errors with a status of 200; the message has what it said.
+    """
+    found = getattr(response, name, None)
+    if isinstance(found, list):
+        return found
+    said = getattr(response, "error", None) or response
+    if isinstance(said, Mapping):
+        said = said.get("message", said)
+    raise ValueError(f"no {name}, but {said!s}")
 
 
 def _answer(response: Any, sequences: list[dict[str, Any]]) -> Answer:
@@ -133,6 +148,8 @@ def _answer(response: Any, sequences: list[dict[str, Any]]) -> Answer:
 
 
 def _sequence(text: str, tokens: Sequence[Token], finish_reason: str | None) -> dict[str, Any]:
+    if not all(isinstance(token.logprob, (int, float)) and not math.isinf(token.logprob) for token in tokens):
+        tokens = []  # no evidence, as from a service without logprobs; a NaN is evidence, of a broken model
     others = [next((one for one in token.top if one[0] != token.id), None) for token in tokens]
     known = [(token, other) for token, other in zip(tokens, others, strict=True) if other is not None]
     if not isinstance(text, str):
@@ -161,7 +178,7 @@ def _tokens(given: Any) -> list[Token]:
 
 
 def _best(candidates: Iterable[tuple[int, str, float]]) -> list[tuple[int, str, float]]:
-    return sorted(candidates, key=lambda one: -one[2])
+    return sorted((one for one in candidates if one[2] is not None), key=lambda one: -one[2])
 
 
 def _id(text: str, raw: Sequence[int] | None = None) -> int:

@@ -29,6 +29,7 @@ class Service:
         self.asked, self.headers, self.most, self.under_way = [], [], 0, 0
         self.before = lambda path, body: None
         self.fingerprint = "fp_1"
+        self.content_type = "application/json"
         self.pause = 0.0
         self._lock, self._model_lock = threading.Lock(), threading.Lock()
         self._server = _Server(("127.0.0.1", 0), self._handler())
@@ -75,7 +76,7 @@ class Service:
                 raw = data if isinstance(data, bytes) else json.dumps(data).encode()
                 with contextlib.suppress(ConnectionError):
                     self.send_response(status)
-                    self.send_header("Content-Type", "application/json")
+                    self.send_header("Content-Type", service.content_type)
                     self.send_header("Content-Length", str(len(raw)))
                     self.end_headers()
                     self.wfile.write(raw)

@@ -182,6 +182,41 @@ def test_alternatives_that_are_missing_leave_margins_out(engine, service):
     assert first(found)["runner_ups"] == first(found)["margins"] == []
 
 
+@pytest.mark.parametrize("bad", [None, float("-inf")])
+def test_a_logprob_that_is_no_number_leaves_the_evidence_out(engine, service, bad):
+    logprobs = {"tokens": ["x", "y"], "token_logprobs": [-1.0, bad], "top_logprobs": None}
+    body = {"choices": [{"index": 0, "text": "xy", "finish_reason": "stop", "logprobs": logprobs}]}
+    service.before = lambda path, asked: (200, body)
+    found = first(*answers(engine, [Generate("a")]))
+    assert found["text"] == "xy"
+    assert [found[name] for name in ("tokens", "token_ids", "logprobs", "margins")] == [[], [], [], []]
+
+
+def test_a_logprob_that_is_nan_is_kept_for_the_check_that_names_it(engine, service):
+    logprobs = {"tokens": ["x"], "token_logprobs": [float("nan")], "top_logprobs": [{"x": None, "y": -1.0}]}
+    body = {"choices": [{"index": 0, "text": "x", "finish_reason": "stop", "logprobs": logprobs}]}
+    service.before = lambda path, asked: (200, body)
+    (kept,) = first(*answers(engine, [Generate("a")]))["logprobs"]
+    assert math.isnan(kept)
+
+
+@pytest.mark.parametrize("request_", [Generate("a"), Generate(CHAT), Loss("a b"), Embed("a")])
+@pytest.mark.parametrize(
+    "said", [{"error": {"message": "model overloaded", "code": 529}}, {"error": "model overloaded"}]
+)
+def test_an_error_with_the_status_of_success_is_said(engine, service, request_, said):
+    service.before = lambda path, asked: (200, said)
+    with pytest.raises(ServiceError, match=r"what it answered to \w+ cannot be read: no \w+, but model overloaded"):
+        answers(engine, [request_])
+
+
+def test_a_page_in_place_of_an_answer_is_said(engine, service, monkeypatch):
+    monkeypatch.setattr(service, "content_type", "text/html")
+    service.before = lambda path, asked: (200, b"<html>Please sign in</html>")
+    with pytest.raises(ServiceError, match="no choices, but <html>Please sign in</html>"):
+        answers(engine, [Generate("a")])
+
+
 def test_a_refusal_is_an_answer(engine, service):
     message = {"role": "assistant", "content": None, "refusal": "I cannot help."}
     service.before = lambda path, body: (
