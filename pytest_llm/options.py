@@ -5,6 +5,7 @@ Precedence: command line, then environment ``PYTEST_LLM_<NAME>``, then ini or py
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -282,15 +283,14 @@ def _parse(option: Option, raw: Any, where: str) -> Any:
 
 
 def _memory(text: str) -> int:
-    try:
-        if text.endswith("%"):
-            total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-            return int(total * float(text[:-1]) / 100)
-        units = {"KB": 10, "MB": 20, "GB": 30, "TB": 40}
-        unit = text[-2:].upper()
-        return int(float(text[:-2]) * 2 ** units[unit]) if unit in units else int(text)
-    except (ValueError, KeyError):
-        raise _usage(f"llm_memory_limit: {text!r} is not a size such as 8GB, 512MB or 50%") from None
+    units: dict[str, float] = {"KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+    units["%"] = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 100
+    unit = next((unit for unit in units if text.upper().endswith(unit)), "")
+    with contextlib.suppress(ValueError, OverflowError):
+        size = int(float(text.upper().removesuffix(unit)) * units.get(unit, 1))
+        if size > 0:
+            return size
+    raise _usage(f"llm_memory_limit: {text!r} is not a size such as 8GB, 512MB or 50%")
 
 
 def _variant(values: Mapping[str, Any]) -> tuple[str, ...]:

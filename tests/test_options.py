@@ -37,6 +37,10 @@ def test_a_flag_given_as_false_still_beats_the_ini_file(tmp_path):
         ("logprob_margin", "nan", "PYTEST_LLM_LOGPROB_MARGIN: 'nan' is not a finite number"),
         ("logprob_margin", "-1", "llm_logprob_margin is a distance in nats: it cannot be negative"),
         ("memory_limit", "lots", "llm_memory_limit: 'lots' is not a size such as 8GB, 512MB or 50%"),
+        *(
+            ("memory_limit", size, f"{size!r} is not a size")
+            for size in ("inf%", "infGB", "nan%", "-5GB", "0", "0%", "1e999")
+        ),
         ("drift_levels", "drifted", "llm_drift_levels: 'drifted' is not STATUS=LEVEL"),
         ("drift_levels", "drifted=ignore", "llm_drift_levels: 'drifted=ignore' is not STATUS=LEVEL"),
     ],
@@ -50,6 +54,7 @@ def test_a_bad_value_says_where_it_was_set_and_what_would_do(tmp_path, name, val
 def test_memory_limits(tmp_path):
     assert resolve(tmp_path, {"memory_limit": "8GB"}).memory_limit == 8 << 30
     assert resolve(tmp_path, {"memory_limit": "1.5MB"}).memory_limit == 3 << 19
+    assert resolve(tmp_path, {"memory_limit": "2000000"}).memory_limit == 2_000_000
     assert resolve(tmp_path, {"memory_limit": "100%"}).memory_limit == 2 * resolve(tmp_path).memory_limit
 
 
