@@ -28,7 +28,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--refusal-pattern", action="append", default=[], metavar="REGEX", help="what refusals begin with, beside ours"
     )
-    parser.add_argument("--min-outputs", type=int, default=30, metavar="N", help="too few below it [%(default)s]")
+    parser.add_argument("--min-outputs", type=_count, default=30, metavar="N", help="too few below it [%(default)s]")
     parser.add_argument("--html", type=Path, metavar="PATH", help="write the page")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures")
     parser.set_defaults(run=_run)
@@ -43,7 +43,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from pytest_llm.monitoring.terminal import show
     from pytest_llm.monitoring.window import has_field, read
 
-    minimum, by = max(2, arguments.min_outputs), arguments.by
+    minimum, by = arguments.min_outputs, arguments.by
     # A field called "language" is preferred to the language that is found in the output.
     field_by = "" if by == LANGUAGE and not has_field(arguments.reference, by) else by
     reference, current = (
@@ -67,3 +67,9 @@ def _run(arguments: argparse.Namespace) -> int:
     # Last: whoever reads may stop reading.
     show(found, Console(highlight=False, soft_wrap=False))
     return 1 if found.drifted else 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of outputs (2 or more)")
+    return int(text)

@@ -24,6 +24,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from pytest_llm.history.rows import of_record
     from pytest_llm.history.runfile import latest, read
     from pytest_llm.reports.html import html
     from pytest_llm.reports.markdown import markdown
@@ -35,6 +36,7 @@ def _run(arguments: argparse.Namespace) -> int:
         if path is None:
             raise InvalidInputError(f"there is no run record of {settings.root}: run pytest first, or name a record")
     data = read(path)
+    of_record(data)  # a record from elsewhere may hold anything
     write(arguments.html, lambda: html(data))
     write(arguments.markdown, lambda: markdown(data))
     if not (arguments.html or arguments.markdown):

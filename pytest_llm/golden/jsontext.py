@@ -54,6 +54,10 @@ def load(text: str) -> Any:
         raise NotGoldenJSON(f"not JSON: {error.msg} at column {error.colno}", error.lineno) from None
     except RecursionError:
         raise NotGoldenJSON("not a golden: nested too deep") from None
+    except NotGoldenJSON:
+        raise
+    except ValueError:
+        raise NotGoldenJSON("not a golden: a number of too many digits") from None
 
 
 def _node(value: Any, indent: str) -> str:

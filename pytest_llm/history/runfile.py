@@ -121,7 +121,7 @@ def read(path: Path) -> dict[str, Any]:
         schema = data["schema"]
         if not isinstance(schema, int) or not data.keys() >= _FIELDS:
             raise TypeError("not the fields of a run record")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidInputError(f"{path}: this is no run record ({error!r})") from None
     if schema > SCHEMA:
         raise InvalidInputError(f"{path}: a newer pytest_llm wrote this record (schema {schema}): upgrade")

@@ -73,7 +73,7 @@ def read(path: Path, *, field: str = "output", by: str = "", minimum: int = 1) -
                 else:
                     texts.append(_SURROGATE.sub("\ufffd", text))
                     tokens.append(
-                        next((row[n] for n in ("completion_tokens", "tokens") if type(row.get(n)) is int), None)
+                        next((row[n] for n in ("completion_tokens", "tokens") if _is_count(row.get(n))), None)
                     )
                     cut.append(row.get("finish_reason"))
     except OSError as error:
@@ -90,6 +90,10 @@ def read(path: Path, *, field: str = "output", by: str = "", minimum: int = 1) -
         tuple(tokens) if all(count is not None for count in tokens) else (),  # type: ignore[arg-type]
         tuple(reason == "length" for reason in cut) if all(isinstance(reason, str) for reason in cut) else (),
     )
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53  # a float has it exactly
 
 
 def _segment(row: Any, by: str) -> str:

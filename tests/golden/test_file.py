@@ -284,6 +284,7 @@ def test_modules_of_one_stem_do_not_share_a_folder(tmp_path):
         (b'{"schema": "1"}', "no schema number"),
         (b'{"schema": 1}', "'output' is missing"),
         (b"[" * 100_000, "nested too deep"),
+        (b'{"schema": 1, "output": {"value": ' + b"9" * 5000 + b"}}", "a number of too many digits"),
         (b'{"schema": 1, "output": {"lines": ["a"]}, "request": {}, "model": {}, "nodeid": "t"}', "'environment' is missing"),
         (b'{"schema": 1, "output": {"lines": 3}, "request": {}, "model": {}, "environment": {}, "nodeid": "t"}', "does not hold what it should"),
         (b'{"schema": 1, "output": [], "request": {}, "model": {}, "environment": {}, "nodeid": "t"}', "does not hold what it should|missing"),

@@ -117,6 +117,15 @@ def test_finish_reasons_and_token_counts_where_every_line_has_them(monitor, writ
     assert "ends midway" not in checks
 
 
+@pytest.mark.parametrize("count", ["1" + "0" * 400, "-3", "true"])
+def test_a_count_of_tokens_that_is_none_is_as_if_it_were_not_there(monitor, tmp_path, reference, count):
+    rows = [f'{{"output": {json.dumps(text)}, "tokens": {count}}}' for text in good(40, 3)]
+    (tmp_path / "now.jsonl").write_text("\n".join(rows))
+    code, _, err = monitor("now.jsonl", "--reference=now.jsonl", "--json=out.json")
+    assert (code, err) == (0, "")
+    assert "tokens" not in {check["name"] for check in json.loads((tmp_path / "out.json").read_text("utf-8"))["checks"]}
+
+
 def test_a_sure_shift_of_little_size_is_small():
     random = np.random.default_rng(0)
     then, now = (["x" * int(n) for n in random.normal(mean, 60, 6000).clip(1)] for mean in (300, 312))
@@ -188,6 +197,9 @@ def test_files_and_arguments_that_are_not_there(monitor, reference, write):
     assert monitor(now, f"--reference={reference}", "--alpha=2")[2] == (
         "pytest-llm monitor: alpha is a probability between 0 and 1, not 2.0\n"
     )
+    for few in ("-3", "1", "many"):
+        with pytest.raises(SystemExit):
+            monitor(now, f"--reference={reference}", f"--min-outputs={few}")
     assert "the report could not be written" in monitor(now, f"--reference={reference}", "--html=.")[2]
 
 

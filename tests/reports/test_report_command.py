@@ -33,6 +33,18 @@ def test_it_says_what_it_cannot_do(pytester, cache_dir):
     other.stderr.fnmatch_lines(["pytest-llm report: x.json: this is no run record*"])
 
 
+def test_a_damaged_record_is_said(suite):
+    suite.runpytest("--llm-record=ci.json")
+    data = json.loads((suite.path / "ci.json").read_text("utf-8"))
+    (suite.path / "ci.json").write_text(json.dumps({**data, "tests": 5}))
+    (suite.path / "deep.json").write_text("[" * 100_000)
+    for name in ("ci.json", "deep.json"):
+        said = suite.run(COMMAND, "report", name)
+        assert said.ret == 2
+        said.stderr.fnmatch_lines(["pytest-llm report: *this is no run record*"])
+        said.stderr.no_fnmatch_line("Traceback*")
+
+
 def test_the_pre_commit_hook_refuses_while_candidates_wait(suite):
     yaml = pytest.importorskip("yaml")
     (hook,) = yaml.safe_load(HOOKS.read_text())
