@@ -8,8 +8,9 @@ import shutil
 import pytest
 import scipy.stats
 
-from pytest_llm.calibration import margins, plan
+from pytest_llm.calibration import margins, plan, proposals
 from pytest_llm.calibration.noise import changes
+from pytest_llm.errors import GoldenError
 from pytest_llm.golden.drift import Rules
 from pytest_llm.results import Generation, Origin
 
@@ -217,6 +218,12 @@ def test_the_bounds_are_those_of_the_textbook():
 )
 def test_proposals_are_rounded_to_the_safe_side(x, width, expected):
     assert margins.rounded_up(x, width) == expected >= x
+
+
+def test_proposals_that_cannot_be_written_are_an_error_that_says_so(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(GoldenError, match=r"llm_calibration\.json: the proposals could not be written: "):
+        proposals.save(tmp_path / "file" / "llm_calibration.json", [], 0.05)
 
 
 @pytest.mark.parametrize("noise", ["normal", "uniform", "expovariate", "binary"])

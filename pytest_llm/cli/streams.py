@@ -65,4 +65,5 @@ def patient() -> Iterator[None]:
 def _wrapped(stream: Any) -> io.TextIOWrapper:
     stream.flush()
     writer = io.BufferedWriter(_Patient(getattr(stream.buffer, "raw", stream.buffer)))
-    return io.TextIOWrapper(writer, stream.encoding, "backslashreplace", line_buffering=stream.isatty())
+    lines = stream.line_buffering or stream.write_through
+    return io.TextIOWrapper(writer, stream.encoding, "backslashreplace", line_buffering=lines)
