@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import record
+from pytest_llm.argument_rules import listed
 from pytest_llm.errors import InvalidInputError, StoreMissError, measured
 from pytest_llm.golden.ties import parting
 from pytest_llm.requests import Generate, Prompt, as_prompt, generate_request
@@ -165,12 +166,10 @@ def _verdict(name: str, how: str, found: Sequence[_Deviation], atol: float, n: i
 
 
 def _requests(name: str, prompts: Any, arguments: Mapping[str, Any]) -> list[Generate]:
-    listed = [prompts] if isinstance(prompts, str) else list(prompts)
-    if not listed:
-        raise InvalidInputError(f"{name}: there are no prompts")
-    if isinstance(listed[0], Mapping):
+    items = listed(prompts, "prompt")
+    if isinstance(items[0], Mapping):
         raise InvalidInputError(f"{name} takes a list of prompts: put the conversation into a list")
-    return [generate_request(as_prompt(prompt), arguments) for prompt in listed]
+    return [generate_request(as_prompt(prompt), arguments) for prompt in items]
 
 
 @contextlib.contextmanager

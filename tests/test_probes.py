@@ -150,7 +150,8 @@ def test_a_tie_is_told_from_a_preference(run):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ("assert_deterministic(llm, [])", "assert_deterministic: there are no prompts"),
+        ("assert_deterministic(llm, [])", "the list of prompts is empty*"),
+        ("assert_deterministic(llm, {'role': 'user', 'content': 'a'})", "*not a dict: put one message in a list"),
         ("assert_deterministic(llm, PROMPTS, times=1)", "assert_deterministic: times must be at least 2, not 1"),
         ("assert_deterministic(llm, PROMPTS, max_tokens=1)", "generate() does not know the argument 'max_tokens'*"),
         ("assert_deterministic(llm, [{'role': 'user', 'content': 'a'}])", "*put the conversation into a list"),
