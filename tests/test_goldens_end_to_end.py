@@ -388,9 +388,9 @@ def test_ctrl_c_at_the_prompt_of_review_ends_it_as_the_end_of_input_does(suite):
     suite.runpytest()
     child = pexpect.spawn(COMMAND, ["review"], cwd=str(suite.path), encoding="utf-8", timeout=30)
     child.expect(r"\[q\]uit")
-    for _ in range(10):  # readline drops what is typed while it takes the terminal over
+    for _ in range(5):  # readline drops what is typed while it takes the terminal over
         child.sendintr()
-        if child.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=2) == 0:
+        if child.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=10) == 0:
             break
     said = child.before
     child.close()

@@ -46,14 +46,14 @@ def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -
 
 def _left_alone(session: pytest.Session) -> Iterator[Path]:
     """Yield the folders the run went through that hold goldens or baselines: no module need be left beside them."""
-    skipped = session.config.getini("norecursedirs")
+    skipped = [*session.config.getini("norecursedirs"), "__llm_*", "__pycache__"]
     for argument in session.config.args:
         for folder, names, files in os.walk(session.config.invocation_params.dir / argument):
             if "pyvenv.cfg" in files:
                 names.clear()
             if golden.FOLDER in names or FOLDER in names:
                 yield Path(folder)
-            names[:] = [name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in skipped)]
+            names[:] = [name for name in names if not any(fnmatch.fnmatch(name, one) for one in skipped)]
 
 
 def _note_obsolete_baselines(run: RunRecord, settings: Settings, folders: Collection[Path]) -> None:

@@ -66,7 +66,8 @@ def story(project):
 @pytest.fixture
 def several(story):
     """Three drifted tests, one of them hostile, one of three answers."""
-    story.differ("test_hostile", answer("calm", prompt=HOSTILE), answer(HOSTILE + "x" * 1_000_000, prompt=HOSTILE))
+    asked = HOSTILE.replace("\ud800", "")  # half a surrogate pair may be answered, but not asked
+    story.differ("test_hostile", answer("calm", prompt=asked), answer(HOSTILE + "x" * 1_000_000, prompt=asked))
     prompts = [f"Name colour {i}" for i in range(3)]
     story.differ(
         "test_many",
