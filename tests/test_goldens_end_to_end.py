@@ -393,6 +393,7 @@ def test_ctrl_c_at_the_prompt_of_review_ends_it_as_the_end_of_input_does(suite):
         if child.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=10) == 0:
             break
     said = child.before
+    child.wait()  # close() would kill what has not come to its end yet
     child.close()
     assert "Traceback" not in said
     assert child.exitstatus == 1
