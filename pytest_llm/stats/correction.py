@@ -64,8 +64,11 @@ def adjust(verdicts: Iterable[Verdict], method: Correction = "holm") -> list[Adj
 def _worse(gate: Verdict) -> bool:
     """Whether the comparison itself failed: significantly, and by more than the margin."""
     figures = gate.figures
-    beyond = abs(figures["value"] - figures["baseline"]) > figures["margin"]  # for the worse, where p is that small
-    return gate.status == "fail" and beyond and figures["p"] <= _alpha(gate)
+    if gate.status != "fail" or figures["p"] > _alpha(gate):
+        return False
+    from pytest_llm.stats.gate import beyond
+
+    return beyond(-abs(figures["value"] - figures["baseline"]), figures["margin"])  # the worse way, where p is small
 
 
 def _alpha(gate: Verdict) -> float:

@@ -20,6 +20,14 @@ STORY = "The cat sat on the mat and looked at the rain."
 NEW_STORY = "The cat sat on the roof and looked at the stars."
 
 
+def drifted(pytester, golden, now):
+    """A suite of one test, ``test_a.py``, whose answer is no longer its golden."""
+    for text, flags, outcome in ((golden, ["--llm-update=new"], "passed"), (now, [], "failed")):
+        pytester.makepyfile(test_a=f"def test_a(llm_snapshot): assert {text!r} == llm_snapshot")
+        pytester.runpytest(*flags).assert_outcomes(**{outcome: 1})
+    return pytester
+
+
 class Reviewed(Project):
     """A `Project` with candidates of several tests, and pages on it."""
 

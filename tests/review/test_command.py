@@ -11,14 +11,12 @@ import pytest
 
 from tests.conftest import COMMAND
 
+from .conftest import drifted
+
 
 @pytest.fixture
 def suite(pytester, cache_dir):
-    pytester.makepyfile(test_a="def test_a(llm_snapshot): assert 'the cat' == llm_snapshot")
-    pytester.runpytest("--llm-update=new")
-    pytester.makepyfile(test_a="def test_a(llm_snapshot): assert 'the dog' == llm_snapshot")
-    pytester.runpytest().assert_outcomes(failed=1)
-    return pytester
+    return drifted(pytester, "the cat", "the dog")
 
 
 def _heed_ctrl_c():

@@ -8,6 +8,8 @@ import pytest
 
 from tests.conftest import COMMAND
 
+from .conftest import drifted
+
 
 def run(folder, *arguments, stdout, **env):
     return subprocess.run(
@@ -26,11 +28,7 @@ def gone():
 
 @pytest.fixture
 def candidate(pytester, cache_dir):
-    pytester.makepyfile(test_a="def test_a(llm_snapshot): assert 'the cat \u2192' == llm_snapshot")
-    pytester.runpytest("--llm-update=new")
-    pytester.makepyfile(test_a="def test_a(llm_snapshot): assert 'the dog \u2192' == llm_snapshot")
-    pytester.runpytest().assert_outcomes(failed=1)
-    return pytester.path
+    return drifted(pytester, "the cat \u2192", "the dog \u2192").path
 
 
 def test_the_exit_code_does_not_depend_on_who_reads(candidate, gone):
