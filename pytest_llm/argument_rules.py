@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.files import SURROGATE
 
 if TYPE_CHECKING:
     from pytest_llm.requests import Generate, Request
-
-
-#: Half of a surrogate pair: what is left in a ``str`` of bytes or JSON cut in the middle of a character.
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def listed(value: Any, what: str) -> list[Any]:
@@ -77,7 +73,7 @@ def need(request: Request, ok: bool, what: str) -> None:
 
 def _check_json(request: Request, name: str, value: Any) -> None:
     if isinstance(value, str):
-        half = _SURROGATE.search(value)
+        half = SURROGATE.search(value)
         need(
             request,
             half is None,

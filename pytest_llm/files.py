@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+#: Half of a surrogate pair: what is left in a ``str`` of bytes or JSON cut in the middle of a character. No UTF-8.
+SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Replace ``path`` by ``content``: a reader sees the old file or the new one, never a part.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm import environment
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.files import path_tag, shown_path, write_atomic
+from pytest_llm.files import SURROGATE, path_tag, shown_path, write_atomic
 from pytest_llm.history import git
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ _FIELDS = frozenset({"id", "started", "git", "environment", "settings", "models"
 _SETTINGS = ("update", "cache", "offline", "logprob_margin", "alpha", "power", "correction", "strict_gates")
 _VERSIONS = ("pytest-llm-regression", "pytest", "torch", "transformers", "evaluate", "sacrebleu")
 _OURS = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{8}\.json")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def document(run: RunRecord, settings: Settings, *, started: float, exit_status: int) -> dict[str, Any]:
@@ -102,7 +101,7 @@ def write(data: dict[str, Any], path: Path) -> None:
     try:
         raw = text.encode("utf-8")
     except UnicodeEncodeError:
-        raw = _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode("utf-8")
+        raw = SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode("utf-8")
     write_atomic(path, raw)
 
 

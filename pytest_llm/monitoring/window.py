@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.files import SURROGATE
 
 #: Bad lines named in an error; the rest is counted.
 _NAMED = 5
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +70,7 @@ def read(path: Path, *, field: str = "output", by: str = "", minimum: int = 1) -
                 except (ValueError, RecursionError) as error:
                     wrong.append(f"line {number}: {error}")
                 else:
-                    texts.append(_SURROGATE.sub("\ufffd", text))
+                    texts.append(SURROGATE.sub("\ufffd", text))
                     tokens.append(
                         next((row[n] for n in ("completion_tokens", "tokens") if _is_count(row.get(n))), None)
                     )
@@ -100,7 +99,7 @@ def _segment(row: Any, by: str) -> str:
     value = _get(row, by)
     if isinstance(value, (dict, list)):
         raise ValueError(f"{by} is {json.dumps(value)[:40]}, not one value")
-    return _SURROGATE.sub("\ufffd", value if isinstance(value, str) else json.dumps(value))
+    return SURROGATE.sub("\ufffd", value if isinstance(value, str) else json.dumps(value))
 
 
 def _get(row: Any, path: str) -> Any:
