@@ -86,11 +86,10 @@ class LocalEngine:
         if not self.exact:  # another number of threads rounds otherwise: exact answers keep torch's own
             threads.share_cores()
         if model.device.type == "cpu":
-            memory.keep_freed()
-            if not self.exact:  # timing is no ground for exact answers
-                from pytest_llm.engines import products
+            from pytest_llm.engines import products
 
-                products.use_onednn(model, products.onednn_is_faster())
+            memory.keep_freed()
+            products.use_onednn(model, products.onednn_is_faster())
         return model
 
     @functools.cached_property
