@@ -74,7 +74,7 @@ def test_it_measures_without_judging_and_proposes_margins(project, cache_dir):
             "success rate * 10 * succeed * min_success=*  *::test_repeated",
             "baseline cats * 0.01 * 0.* margin=*  *::test_sampled",
             "1 + 5 runs a test. Each proposal raises a false alarm in 0.05 of comparisons, if noise is normal;",
-            "whatever the noise, a margin does in at most 0.29 of them. Written to llm_calibration.json*",
+            "whatever the noise, a margin does in at most 0.29 of them. Proposals go to llm_calibration.json, which",
         ]
     )
     assert "sampled" not in [line.split()[1] for line in result.stdout.lines if line.startswith("golden ")]

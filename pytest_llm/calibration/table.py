@@ -33,8 +33,8 @@ def write_table(reporter: pytest.TerminalReporter, run: RunRecord, settings: Set
         reporter.write_line(text, yellow=tight, bold=index == 0)
     reporter.write_line(
         f"\n1 + {runs} runs a test. Each proposal raises a false alarm in {alpha:.3g} of comparisons, if noise is "
-        f"normal;\nwhatever the noise, a margin does in at most {margins.guaranteed(runs + 1):.2g} of them. Written to "
-        f'{FILE}: a proposal, which only\nmargin="calibrated" reads.'
+        f"normal;\nwhatever the noise, a margin does in at most {margins.guaranteed(runs + 1):.2g} of them. Proposals go "
+        f'to {FILE}, which\nonly margin="calibrated" reads.'
     )
 
 

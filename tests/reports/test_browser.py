@@ -108,6 +108,19 @@ def test_gates_are_drawn_and_described(report, open_page):
 
 
 @pytest.mark.parametrize(
+    ("value", "bound", "shown"),
+    [(0.8999996, 0.9, ["0.8999996", "0.9"]), (0.9 - 1e-12, 0.9, ["0.9", "0.9"]), (0.123456789, 0.9, ["0.123457", "0.9"])],
+)
+def test_a_figure_that_fails_is_told_from_its_bound(run_record, tmp_path, open_page, value, bound, shown):
+    verdict = next(v for v in run_record["verdicts"] if v["nodeid"].endswith("test_threshold"))
+    verdict["figures"] = {"value": value, "at_least": bound}
+    (tmp_path / "r.html").write_text(html(run_record), "utf-8")
+    row = opened(open_page((tmp_path / "r.html").as_uri()), "test_threshold")
+    assert row.locator(".facts dd").all_inner_texts() == shown
+    assert row.get_by_role("img").get_attribute("aria-label") == f"value {shown[0]}; at least {shown[1]} is asked"
+
+
+@pytest.mark.parametrize(
     ("expected", "before", "titles"),
     [
         ("Paris", "It is Paris.", ["Expected", "Now", "Before", "Now"]),

@@ -30,10 +30,20 @@ function put(node, text) {
   return node;
 }
 
-function number(value) {
-  if (Array.isArray(value)) return value.map(number).join(" to ");
+// Six digits; more where it takes them to tell a number from others.
+function number(value, ...others) {
+  if (Array.isArray(value)) return value.map((one) => number(one)).join(" to ");
   if (typeof value !== "number") return typeof value === "object" ? JSON.stringify(value) : String(value);
-  return String(Number(value.toPrecision(6)));
+  const near = (other) => Math.abs(other - value) <= 1e-9 * Math.max(Math.abs(other), Math.abs(value));
+  const digits = [6, 9].find((d) => others.every((other) => near(other) || other.toPrecision(d) !== value.toPrecision(d)));
+  return String(Number(value.toPrecision(digits || 17)));
+}
+
+// A figure, told from what it was held against.
+function figure(figures, name) {
+  const compared = ["value", "at_least", "at_most", "baseline"];
+  const others = compared.includes(name) ? compared.map((other) => figures[other]) : [];
+  return number(figures[name], ...others.filter((other) => typeof other === "number"));
 }
 
 // Which entries of two sequences are not in their longest common subsequence.
@@ -174,8 +184,8 @@ function gateView(verdict) {
   } else if (typeof f.value === "number" && typeof (f.at_least ?? f.at_most) === "number") {
     const spread = 2 * (f["standard error"] || 0);
     [point, low, high, bound] = [f.value, f.value - spread, f.value + spread, f.at_least ?? f.at_most];
-    said = `value ${number(point)}` + (spread ? `, two standard errors ${number(low)} to ${number(high)}` : "")
-      + `; ${f.at_least === undefined ? "at most" : "at least"} ${number(bound)} is asked`;
+    said = `value ${number(point, bound)}` + (spread ? `, two standard errors ${number(low)} to ${number(high)}` : "")
+      + `; ${f.at_least === undefined ? "at most" : "at least"} ${number(bound, point)} is asked`;
   } else return null;
   if (![point, low, high, bound].every((x) => typeof x === "number")) return null;
   const failsBelow = zero === 0 ? up : f.at_least !== undefined;
@@ -195,8 +205,8 @@ function gateView(verdict) {
     const at = x(value), anchor = at < 90 ? "start" : at > 310 ? "end" : "middle";
     svg.append(draw("text", {x: anchor === "start" ? Math.max(0, at - 24) : anchor === "end" ? Math.min(400, at + 24) : at, y, "text-anchor": anchor, class: soft ? "soft" : ""}, text));
   };
-  label(point, 12, zero === 0 ? `change ${number(point)}` : `value ${number(point)}`);
-  label(bound, 76, zero === 0 ? `margin ${number(bound)}` : `${f.at_least === undefined ? "at most" : "at least"} ${number(bound)}`, true);
+  label(point, 12, zero === 0 ? `change ${number(point)}` : `value ${number(point, bound)}`);
+  label(bound, 76, zero === 0 ? `margin ${number(bound)}` : `${f.at_least === undefined ? "at most" : "at least"} ${number(bound, point)}`, true);
   if (zero === 0 && Math.abs(edge - x(0)) > 110) label(0, 76, "baseline", true);
   return svg;
 }
@@ -229,11 +239,11 @@ function verdictView(verdict) {
   const status = OUTCOMES[verdict.outcome], evidence = verdict.evidence || {};
   const view = make("section", {class: `verdict ${status}`});
   view.append(make("h3", {}, make("span", {class: `badge ${status}`}, verdict.status), verdict.headline));
-  const figures = Object.entries(verdict.figures || {});
-  if (figures.length) {
+  const figures = verdict.figures || {};
+  if (Object.keys(figures).length) {
     const facts = make("dl", {class: "facts"});
-    for (const [name, value] of figures)
-      facts.append(make("div", {}, make("dt", {}, name), make("dd", {}, number(value))));
+    for (const name of Object.keys(figures))
+      facts.append(make("div", {}, make("dt", {}, name), make("dd", {}, figure(figures, name))));
     view.append(facts);
   }
   const gate = gateView(verdict);
