@@ -31,10 +31,11 @@ def write_table(reporter: pytest.TerminalReporter, run: RunRecord, settings: Set
         text = "  ".join([*(visible(c).ljust(w) for c, w in zip(line[:4], widths, strict=True)), visible(line[4])])
         tight = index > 0 and _tight(rows[index - 1])
         reporter.write_line(text, yellow=tight, bold=index == 0)
+    bound = margins.guaranteed(runs + 1)
     reporter.write_line(
         f"\n1 + {runs} runs a test. Each proposal raises a false alarm in {alpha:.3g} of comparisons, if noise is "
-        f"normal;\nwhatever the noise, a margin does in at most {margins.guaranteed(runs + 1):.2g} of them. Proposals go "
-        f'to {FILE}, which\nonly margin="calibrated" reads.'
+        f"normal;\nwhatever the noise, a margin does in at most {bound:.2g} of them. Proposals go to {FILE}, which\n"
+        'only margin="calibrated" reads.'
     )
 
 

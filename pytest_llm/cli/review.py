@@ -47,7 +47,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _web(settings, arguments)
     candidates = list_pending(settings.cache_dir, settings.root)
     if not candidates:
-        print("no candidates: every golden matched when it was last compared, or was reviewed")
+        print("no candidates wait here")
         return 0
     action = arguments.action or ("walk" if interactive() else "list")
     if action == "list":

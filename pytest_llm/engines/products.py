@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -92,8 +92,9 @@ def onednn_is_faster() -> bool:
 
     With AVX-512 it is twice as fast, with AVX2 from 3 % slower to a tenth faster (`docs/speed.md`).
     """
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not tell
-    return str(capabilities.get("cpu_name")).startswith("AMD") and torch.backends.mkl.is_available() and onednn_works()
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not tell
+    mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    return str(capabilities.get("cpu_name")).startswith("AMD") and mkl and onednn_works()
 
 
 def plain_product(layer: Any) -> Product | None:

@@ -46,10 +46,11 @@ class Rules:
 
     def __post_init__(self) -> None:
         for name in ("logprob_margin", "rtol", "atol"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise InvalidInputError(f"{name} is a distance: it cannot be {getattr(self, name)}")
-        if self.similarity is not None and not 0 < self.similarity <= 1:
-            raise InvalidInputError(f"similarity lies in (0, 1], not {self.similarity}")
+            value = getattr(self, name)
+            if not (hasattr(value, "__float__") and math.isfinite(value) and value >= 0):
+                raise InvalidInputError(f"{name} is a distance: it cannot be {value!r}")
+        if self.similarity is not None and not (hasattr(self.similarity, "__float__") and 0 < self.similarity <= 1):
+            raise InvalidInputError(f"similarity lies in (0, 1], not {self.similarity!r}")
         if self.encoder is not None and self.similarity is None:
             raise InvalidInputError("encoder= measures a similarity: give its bound too, as similarity=0.9")
 

@@ -62,8 +62,9 @@ class Golden(NamedTuple):
         Raises:
             InvalidInputError: nothing a golden can hold.
         """
+        plain = normalise(value)
         request, model, environment = provenance(value)
-        return cls(nodeid.replace("\\", "/"), normalise(value), request, model, environment)
+        return cls(nodeid.replace("\\", "/"), plain, request, model, environment)
 
 
 @functools.lru_cache(maxsize=256)

@@ -122,14 +122,23 @@ def digest(path: Path) -> str:
 def golden_lock(cache_dir: Path, path: Path) -> Iterator[None]:
     """Hold a golden against other workers and against ``pytest-llm review``.
 
+    Without a lock where the cache cannot be written: nobody can hold it there.
+
     Raises:
-        GoldenError: the file system refused, the lock or what is done under it.
+        GoldenError: another process does not let go of it, or the file system refused what is done under it.
     """
-    try:
-        with locked(cache_dir / "locks" / f"golden-{path_tag(path)}.lock"):
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(cache_dir / "locks" / f"golden-{path_tag(path)}.lock"))
+        except TimeoutError as error:
+            raise GoldenError(f"{path}: another process holds this golden: {error}") from error
+        except OSError as error:
+            if os.access(cache_dir, os.W_OK):
+                raise GoldenError(f"{path}: it cannot be locked: {error}") from error
+        try:
             yield
-    except OSError as error:
-        raise GoldenError(f"{path}: the file system refused: {error}") from error
+        except OSError as error:
+            raise GoldenError(f"{path}: the file system refused: {error}") from error
 
 
 def _candidate_file(cache_dir: Path, root: Path, path: Path) -> Path:

@@ -213,7 +213,7 @@ class Snapshot:
 
     def _use(self, new: Golden, compare: Callable[[Golden, Golden], Drift], levels: Mapping[str, str]) -> Use:
         own = cast("Mapping[str, Outcome]", self.settings.drift_levels)  # checked when the options were read
-        checked = _levels({**own, **levels}) if levels else own
+        checked = {**own, **_levels(levels)} if levels else own
         name = self._claim()
         plain = file.golden_path(self.location, name)
         run = record.current()
@@ -230,6 +230,8 @@ def _usual(margin: float) -> Rules:
 
 def _levels(levels: Mapping[str, str]) -> dict[str, Outcome]:
     checked: dict[str, Outcome] = {}
+    if not isinstance(levels, Mapping):
+        raise InvalidInputError(f'levels: a dict is needed, as {{"format-only": "warn"}}, not {levels!r}')
     for status, level in levels.items():
         if status not in DRIFT_LEVELS or level not in _LEVELS:
             raise InvalidInputError(

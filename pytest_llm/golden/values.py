@@ -12,6 +12,9 @@ from pytest_llm.environment import device_type
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.results import Generation, Origin
 
+#: Numbers of an array inside another value, which are written as text one by one; bits of an integer, likewise.
+_NESTED, _BITS = 10_000, 10_000
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Array:
@@ -33,29 +36,42 @@ class Recording:
 def normalise(value: Any) -> Any:
     """Return ``value`` as text (a `Generation` keeps its evidence), number, bool, None, list, dict or `Array`.
 
-    Tuples become lists, dataclasses dicts, numpy and torch scalars numbers, a list of equal-shaped arrays one array.
+    Tuples become lists, dataclasses dicts, numpy and torch scalars numbers, a list of equal-shaped arrays one array,
+    arrays beside anything else lists.
 
     Raises:
         InvalidInputError: nothing a golden can hold, or a dict with keys that are not text.
     """
+    try:
+        return _normalise(value)
+    except RecursionError:
+        raise InvalidInputError("a golden holds no value that contains itself, or is nested this deeply") from None
+
+
+def _normalise(value: Any) -> Any:
     if isinstance(value, str):
         return value if isinstance(value, Generation) else str(value)
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, (int, float)):
-        return int(value) if isinstance(value, int) else float(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, int):
+        if value.bit_length() > _BITS:
+            raise InvalidInputError(f"a golden holds no integer of {value.bit_length()} bits")
+        return int(value)
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
                 raise InvalidInputError(f"a golden is JSON: its keys are text, not {key!r}")
-        return {str(key): normalise(item) for key, item in value.items()}
+        return {str(key): _listed(_normalise(item)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        items = [normalise(item) for item in value]
-        return _stack(items) if items and all(isinstance(item, Array) for item in items) else items
+        items = [_normalise(item) for item in value]
+        arrays = items and all(isinstance(item, Array) for item in items)
+        return _stack(items) if arrays else [_listed(item) for item in items]
     if hasattr(value, "__array__"):
         return _array(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: normalise(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: _listed(_normalise(getattr(value, field.name))) for field in dataclasses.fields(value)}
     raise InvalidInputError(
         f"a golden holds text, numbers, lists, dicts and arrays, not {type(value).__name__}: compare its text or fields"
     )
@@ -148,8 +164,19 @@ def _array(value: Any) -> Any:
     if data.dtype.kind not in "biufc":
         raise InvalidInputError(f"a golden holds arrays of numbers, not of dtype {data.dtype}")
     if data.ndim == 0 and data.dtype.kind != "c":
-        return normalise(data.item())
+        return _normalise(data.item())
     return Array(np.ascontiguousarray(data.astype(data.dtype.newbyteorder("="), copy=False)), dtype or str(data.dtype))
+
+
+def _listed(item: Any) -> Any:
+    """Return an array that stands inside another value as lists."""
+    if not isinstance(item, Array):
+        return item
+    if item.data.dtype.kind == "c" or item.data.size > _NESTED:
+        raise InvalidInputError(
+            f"an array of {item.data.size} numbers ({item.dtype}) inside a dict or list: give it a golden of its own"
+        )
+    return item.data.tolist()
 
 
 def _stack(items: list[Array]) -> Array:

@@ -1,5 +1,6 @@
 """The golden file: where it is, what it looks like, that it holds anything exactly, and what a broken one says."""
 
+import dataclasses
 import json
 import re
 
@@ -145,8 +146,26 @@ def test_a_loss_keeps_its_request(project):
     assert data["output"] == {"value": 1.5}
 
 
+def endless():
+    value = []
+    value.append(value)
+    return value
+
+
 @pytest.mark.parametrize(
-    "value", [{1: "a"}, object(), b"bytes", {"a", "b"}, np.array(["text"]), [np.zeros(2), np.zeros(3)]]
+    "value",
+    [
+        {1: "a"},
+        object(),
+        b"bytes",
+        {"a", "b"},
+        np.array(["text"]),
+        [np.zeros(2), np.zeros(3)],
+        {"a": np.zeros(10_001)},
+        {"a": np.array([1j])},
+        10**4000,
+        endless(),
+    ],  # fmt: skip
 )
 def test_what_a_golden_cannot_hold_is_refused(project, value):
     with pytest.raises(InvalidInputError, match="golden"):
@@ -194,6 +213,23 @@ def test_numpy_scalars_are_numbers_and_equal_arrays_stack(project):
     stacked = normalise([np.zeros(2), np.ones(2)])
     assert isinstance(stacked, Array)
     assert stacked.data.tolist() == [[0, 0], [1, 1]]
+
+
+def test_arrays_beside_other_values_are_lists(project):
+    import torch
+
+    @dataclasses.dataclass
+    class Seen:
+        states: object
+
+    value = {"v": np.arange(3), "w": [torch.ones(2), "x"], "s": Seen([np.zeros(1), np.ones(1)])}
+    path = project.commit(value)
+    expected = {"v": [0, 1, 2], "w": [[1.0, 1.0], "x"], "s": {"states": [[0.0], [1.0]]}}
+    assert json.loads(path.read_text())["output"] == {"value": expected}
+    value["v"] = np.array([0, 1, 2 + 1e-6])
+    assert value == project.snapshot()
+    value["v"] = np.array([0, 1, 2.1])
+    assert value != project.snapshot()
 
 
 def test_an_infinite_entry_is_kept_beside(project):

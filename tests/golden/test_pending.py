@@ -141,3 +141,13 @@ def test_a_candidate_that_nobody_saw_is_neither_accepted_nor_rejected(project, a
     assert read(path).value == "a"
     project.pending()[0].accept()
     assert read(path).value == "c"
+
+
+def test_a_cache_that_cannot_be_written_does_not_keep_a_golden_from_being_written(project):
+    project.cache.parent.joinpath("file").write_text("")
+    project.cache = project.cache.parent / "file" / "cache"
+    path = project.commit("the cat")
+    assert project.snapshot("all") == "the dog"
+    assert read(path).value == "the dog"
+    assert project.snapshot() != "the cow"
+    assert project.pending() == []

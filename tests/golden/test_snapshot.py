@@ -138,7 +138,19 @@ def test_a_similar_text_passes_only_where_the_check_says_so(project):
     assert other != project.snapshot()
 
 
-@pytest.mark.parametrize("levels", [{"formal": "warn"}, {"format-only": "ignore"}, {"stale": "pass"}])
+@pytest.mark.parametrize(
+    "rules",
+    [{"rtol": "0.1"}, {"atol": None}, {"logprob_margin": float("nan")}, {"similarity": "0.9"}, {"similarity": 2}],
+)
+def test_a_tolerance_that_is_no_number_in_range_is_refused(project, rules):
+    project.commit(1.0)
+    with pytest.raises(InvalidInputError, match=next(iter(rules))):
+        project.snapshot().check(1.0, **rules)
+
+
+@pytest.mark.parametrize(
+    "levels", [{"formal": "warn"}, {"format-only": "ignore"}, {"stale": "pass"}, "warn", ["stale"]]
+)
 def test_an_unknown_level_is_refused(project, levels):
     project.commit("x")
     with pytest.raises(InvalidInputError, match="levels"):

@@ -109,7 +109,11 @@ def test_gates_are_drawn_and_described(report, open_page):
 
 @pytest.mark.parametrize(
     ("value", "bound", "shown"),
-    [(0.8999996, 0.9, ["0.8999996", "0.9"]), (0.9 - 1e-12, 0.9, ["0.9", "0.9"]), (0.123456789, 0.9, ["0.123457", "0.9"])],
+    [
+        (0.8999996, 0.9, ["0.8999996", "0.9"]),
+        (0.9 - 1e-12, 0.9, ["0.9", "0.9"]),
+        (0.123456789, 0.9, ["0.123457", "0.9"]),
+    ],
 )
 def test_a_figure_that_fails_is_told_from_its_bound(run_record, tmp_path, open_page, value, bound, shown):
     verdict = next(v for v in run_record["verdicts"] if v["nodeid"].endswith("test_threshold"))
