@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
@@ -199,18 +200,24 @@ class LanguageModel(Asker):
         """Return the ``top_k`` candidates for the mask in a text, best first; a list a mask when there are several."""
         return self._each(text, lambda t: FillMask(t, top_k=top_k), _mask_fills)
 
-    def embed(self, texts: Texts, *, pooling: str = "mean", normalize: bool = True) -> np.ndarray[Any, Any]:
+    def embed(self, texts: Texts, *, pooling: str | None = None, normalize: bool = True) -> np.ndarray[Any, Any]:
         """Return one vector a text: shape [d] for one text, [n, d] for a list; float32, L2-normalised by default.
 
         Args:
             texts: one text or several.
-            pooling: ``mean`` over the text's tokens, the ``cls`` (first) or the ``last`` token.
+            pooling: ``mean`` over the text's tokens, the ``cls`` (first) or the ``last`` token. By default a
+                sentence-transformers model's own, by its ``modules.json``, and ``mean`` for any other.
             normalize: divide each vector by its Euclidean norm.
+
+        Raises:
+            InvalidInputError: no such pooling, or none is given and the model's own is none of these.
         """
         import numpy as np
 
         from pytest_llm.vectors import Vectors
 
+        if pooling is None:
+            pooling = self._own_pooling
         if pooling not in ("mean", "cls", "last"):
             raise InvalidInputError(f"embed(): pooling is 'mean', 'cls' or 'last', not {pooling!r}")
         origins: list[Origin] = []
@@ -221,6 +228,12 @@ class LanguageModel(Asker):
 
         vectors = self._each(texts, lambda t: Embed(t, pooling=pooling, normalize=normalize), result)
         return Vectors.of(np.asarray(vectors, dtype=np.float32), origins)
+
+    @functools.cached_property
+    def _own_pooling(self) -> str:
+        from pytest_llm.weights.listing import own_pooling
+
+        return "mean" if self.weights.service else own_pooling(self.weights.folder)
 
     def activations(self, texts: Texts, *, sources: Texts | None = None) -> list[LayerStates]:
         """Return a small projection of the hidden states after every layer, one `LayerStates` a text.
@@ -257,9 +270,7 @@ class LanguageModel(Asker):
         items = listed(texts, "text")
         given = [None] * len(items) if sources is None else listed(sources, "source")
         if len(given) != len(items):
-            raise InvalidInputError(
-                f"{method}() got {len(items)} texts and {len(given)} sources: one source a text is needed"
-            )
+            raise InvalidInputError(f"{method}() needs one source a text: it got {len(given)} for {len(items)}")
         return items, given
 
     def _each(self, texts: Any, request: Callable[[str], Request], result: Callable[[Answer, Origin], Any]) -> Any:

@@ -1,5 +1,6 @@
 """The whole path on SmolLM2, as a user runs it: separate pytest processes over one cache."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -289,3 +290,24 @@ def test_threads_of_a_test_ask_in_turn(pytester, cache_dir, tiny_gpt2):
     """)
     for _ in range(2):  # computed, then from the store
         pytester.runpytest(f"--llm-model={tiny_gpt2}", "--llm-prefetch=off").assert_outcomes(passed=1)
+
+
+def test_a_sentence_encoder_is_embedded_in_its_own_way(pytester, cache_dir, tiny_bert):
+    shutil.copytree(tiny_bert, pytester.path / "encoder")
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    text = json.dumps([{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in modules])
+    (pytester.path / "encoder" / "modules.json").write_text(text)
+    (pytester.path / "encoder" / "1_Pooling").mkdir()
+    (pytester.path / "encoder" / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    pytester.makepyfile("""
+        from pytest_llm.metrics import similarity
+
+        A, B = ["the red cat"], ["the blue owl sees"]
+
+        def test_a(llm):
+            assert (llm.embed(A) == llm.embed(A, pooling="cls")).all()
+            assert not (llm.embed(A) == llm.embed(A, pooling="mean")).all()
+            own, cls = similarity(A, B, encoder=llm), (llm.embed(A, pooling="cls") @ llm.embed(B, pooling="cls").T)
+            assert abs(own - float(cls[0, 0])) < 1e-6
+    """)
+    pytester.runpytest("--llm-model=encoder").assert_outcomes(passed=1)

@@ -166,6 +166,16 @@ def test_wrong_arguments_are_errors(run, call, message):
     result.stdout.fnmatch_lines([f"E*InvalidInputError: {message.replace('[', '[[]')}"])
 
 
+@pytest.mark.parametrize(("words", "padded"), [(30, True), (80, True), (125, False)])
+def test_prompts_that_fill_the_context_are_put_beside_a_neighbour_that_fits(run, words, padded):
+    result = run(f"""
+    def test_a(llm):
+        verdict = assert_batch_invariant(llm, ["the " * {words}, "the red cat"], max_new_tokens=2)
+        assert bool(verdict.notes) is {not padded}
+    """)
+    result.assert_outcomes(passed=1)
+
+
 def test_offline_nothing_can_be_probed(run):
     result = run("\n    def test_a(llm): assert_deterministic(llm, PROMPTS)\n", "--llm-offline")
     result.assert_outcomes(errors=1)

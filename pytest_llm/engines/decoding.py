@@ -103,8 +103,9 @@ class Rules:
         if processors:
             ids = torch.tensor([self._start + token_ids], device=self._device)
             scores = scores.clone()
-            for processor in processors:
-                scores = processor(ids, scores)
+            with refusing_options():  # some look at their options only now
+                for processor in processors:
+                    scores = processor(ids, scores)
         return scores
 
 

@@ -64,6 +64,8 @@ def loss(engine: LocalEngine, group: list[tuple[int, Loss]]) -> Iterator[tuple[i
 def _windows(engine: LocalEngine, index: int, request: Loss) -> list[Row]:
     ids = encode(engine.tokenizer, request.text, special=True)
     check_length(engine, request.window, index)
+    if request.window == 1:
+        raise InvalidInputError(f"request {index}: window must be at least 2: a token is predicted from one before it")
     window = request.window or engine.context_length or len(ids)
     stride = request.stride or max(1, window // 2)
     if stride > window:

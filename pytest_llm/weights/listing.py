@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pytest_llm.errors import ModelNotFoundError
+from pytest_llm.errors import InvalidInputError, ModelNotFoundError
 
 #: Root files that configure a model or its tokenizer. Vocabularies have many names (``vocab.txt``, ``spiece.model``,
 #: ``source.spm``, ``qwen.tiktoken``, ``bpe.codes``), so they are taken by suffix: a file too many costs a
@@ -14,6 +14,12 @@ from pytest_llm.errors import ModelNotFoundError
 _SIDE_SUFFIXES = {".json", ".jinja", ".txt", ".model", ".spm", ".tiktoken", ".vocab", ".bpe", ".codes", ".py"}
 #: Left behind by trainers and authors; nothing reads them to answer.
 _IGNORED = ("readme", "license", "requirements", "trainer_state", "all_results", "train_results", "eval_results")
+
+#: How a sentence-transformers model says that it pools, as ``embed()`` calls it.
+_POOLING = {
+    **{"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last"},
+    **{"mean": "mean", "cls": "cls", "lasttoken": "last"},
+}
 
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
@@ -77,21 +83,50 @@ def side_files(folder: Path) -> list[str]:
         if entry.suffix in _SIDE_SUFFIXES and not entry.name.lower().startswith(_IGNORED) and entry.is_file()
     ]
     parts = ["additional_chat_templates"]
-    if "modules.json" in names:
-        try:
-            modules = json.loads((folder / "modules.json").read_text("utf-8"))
-            parts += [module["path"] for module in modules if module.get("path")]
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise ModelNotFoundError(f"{folder / 'modules.json'} cannot be read: {error!r}.") from error
+    parts += [module["path"] for module in _modules(folder) if module.get("path")]
     for part in parts:
         if (folder / part).is_dir():
             names += [f"{part}/{entry.name}" for entry in (folder / part).iterdir() if entry.is_file()]
     return sorted(names)
 
 
+def own_pooling(folder: Path) -> str:
+    """Return how a sentence-transformers model makes one vector of a text's; ``mean`` for any other model.
+
+    Raises:
+        ModelNotFoundError: what the folder says of it cannot be read.
+        InvalidInputError: it is made by layers or ways that ``embed()`` does not have.
+    """
+    own = "mean"
+    for module in _modules(folder):
+        kind = str(module.get("type", "")).rpartition(".")[2]
+        if kind == "Pooling":
+            config = read_json(folder / module.get("path", "") / "config.json")
+            ways = [name for name, value in config.items() if name.startswith("pooling_mode_") and value is True]
+            own = _POOLING.get(ways[0] if len(ways) == 1 else str(config.get("pooling_mode")), "")
+        if kind not in ("Transformer", "Pooling", "Normalize", "Dropout") or not own:
+            raise InvalidInputError(
+                f"{folder.name}: its embeddings are made with {kind!r} in a way that embed() cannot: "
+                "choose pooling='mean', 'cls' or 'last', to be told of changes of the layers before"
+            )
+    return own
+
+
 def adapter_files(folder: Path) -> list[str]:
     """Return the files of a LoRA adapter: its configuration and its weights (safetensors preferred)."""
     return ["adapter_config.json", *[name for name in ADAPTER_WEIGHTS if (folder / name).is_file()][:1]]
+
+
+def _modules(folder: Path) -> list[dict[str, Any]]:
+    """Return the parts of a sentence-transformers model; none of any other."""
+    path = folder / "modules.json"
+    if not path.is_file():
+        return []
+    try:
+        modules = json.loads(path.read_text("utf-8"))
+        return [{**module} for module in modules]
+    except (ValueError, TypeError) as error:
+        raise ModelNotFoundError(f"{path} cannot be read: {error!r}.") from error
 
 
 def _explicit(folder: Path) -> str:

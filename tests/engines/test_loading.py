@@ -11,12 +11,13 @@ import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import RobertaConfig, RobertaForMaskedLM
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 from transformers.utils import logging
 
 from pytest_llm.engines.batching import in_batches
-from pytest_llm.errors import LLMError, MissingExtraError, ModelNotFoundError
-from pytest_llm.requests import Generate, Loss
+from pytest_llm.errors import InvalidInputError, LLMError, MissingExtraError, ModelNotFoundError
+from pytest_llm.requests import Embed, Generate, Loss
 from tests.engines.conftest import answers, engine_for, first
 
 PROMPTS = ["the red", "the capital of peru is"]
@@ -221,9 +222,19 @@ def test_padding_takes_its_rows_from_the_context_once_the_weights_are_there(tmp_
         max_position_embeddings=20, pad_token_id=1,
     )  # fmt: skip
     RobertaForMaskedLM(config).save_pretrained(tmp_path)
+    vocabulary = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<mask>", "a"])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="a"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", mask_token="<mask>").save_pretrained(
+        tmp_path
+    )
     engine = engine_for(tmp_path)
     assert engine.context_length == 20
     assert engine.model
     assert engine.context_length == 18
     engine.close()
     assert engine.context_length == 20
+    for tokens in (19, 20, 40):  # the first question of a process is told the same
+        with pytest.raises(InvalidInputError, match=f"{tokens} tokens, but the model's context is 18 tokens"):
+            answers(engine_for(tmp_path), [Embed("a"), Embed("a " * tokens)])
+    assert len(answers(engine_for(tmp_path), [Embed("a " * 18)])) == 1

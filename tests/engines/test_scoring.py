@@ -266,6 +266,7 @@ def test_tokenize_needs_no_weights(tiny_gpt2):
         ([Loss("the")], "request 0: 'the' is a single token"),
         ([Loss("the red", window=500)], "500 tokens, but the model's context is 128"),
         ([Loss("the red", window=4, stride=5)], "stride 5 is larger than window 4"),
+        ([Loss("the red", window=1)], "window must be at least 2"),
         ([Loss("the red", source="x")], "a source is for encoder-decoders"),
         ([Logprobs("the " * 200)], "201 tokens, but the model's context is 128"),
         ([Score("the", ())], "no continuations"),

@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save, save_file
 
-from pytest_llm.errors import ModelNotFoundError
+from pytest_llm.errors import InvalidInputError, ModelNotFoundError
 from pytest_llm.weights import fingerprint as module
 from pytest_llm.weights.fingerprint import fingerprint
+from pytest_llm.weights.listing import own_pooling
 from pytest_llm.weights.spec import Weights
 
 
@@ -111,6 +112,39 @@ def test_sentence_transformers_parts_enter_the_digest(tiny, cache):
     (tiny / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
 
     assert fingerprint(weights_of(tiny), cache) != before
+
+
+MEAN, CLS, LAST = ({f"pooling_mode_{way}": True} for way in ("mean_tokens", "cls_token", "lasttoken"))
+
+
+@pytest.mark.parametrize(
+    ("pooling", "own"),
+    [
+        (MEAN | {"pooling_mode_cls_token": False}, "mean"),
+        (CLS | {"include_prompt": True}, "cls"),
+        (LAST, "last"),
+        ({"pooling_mode": "cls"}, "cls"),
+        (MEAN | CLS, None),
+        ({"pooling_mode_max_tokens": True}, None),
+        ({}, None),
+    ],
+)
+def test_a_sentence_encoder_says_how_it_pools(tiny, pooling, own):
+    assert own_pooling(tiny) == "mean"
+    parts = [("", "sentence_transformers.models.Transformer"), ("1_Pooling", "sentence_transformers.models.Pooling"),
+             ("2_Normalize", "sentence_transformers.models.Normalize")]  # fmt: skip
+    (tiny / "modules.json").write_text(json.dumps([{"path": path, "type": kind} for path, kind in parts]))
+    (tiny / "1_Pooling").mkdir()
+    (tiny / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    if own:
+        assert own_pooling(tiny) == own
+    else:
+        with pytest.raises(InvalidInputError, match="'Pooling' in a way that embed"):
+            own_pooling(tiny)
+    parts.append(("3_Dense", "sentence_transformers.models.Dense"))
+    (tiny / "modules.json").write_text(json.dumps([{"path": path, "type": kind} for path, kind in parts]))
+    with pytest.raises(InvalidInputError, match="choose pooling="):
+        own_pooling(tiny)
 
 
 def test_shards_are_those_of_the_index(tiny, cache):
