@@ -45,8 +45,11 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.file, arguments.into, cache_dir=project_settings().cache_dir, fields=dict(arguments.field),
         clean=redact if arguments.redact else str,
     )  # fmt: skip
-    print(f"reports   {done.read} read, {done.known} of them known before")
-    print(f"cases     {len(done.cases)} in {visible(relative(arguments.into))}: {done.new} new, {done.touched} changed")
+    repeated = f", {done.repeated} left out as their user said more later" if done.repeated else ""
+    print(f"reports   {done.read} read, {done.known} of them known before{repeated}")
+    gone = f", {done.gone} gone" if done.gone else ""
+    into = visible(relative(arguments.into))
+    print(f"cases     {len(done.cases)} in {into}: {done.new} new, {done.touched} changed{gone}")
     for bad in done.bad[:_NAMED]:
         print(f"{visible(str(arguments.file))}:{bad.number}: {visible(bad.why)}", file=sys.stderr)
     if len(done.bad) > _NAMED:

@@ -5,7 +5,7 @@
      "tags": [...], "models": [...]}
 
 What is empty is left out. ``reference`` and ``ignored`` are a reviewer's to write. Two lines of one id, as a merge
-that keeps both sides gives, are read as one case.
+that keeps both sides gives, are read as one case, unless reviewers wrote different things.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def read(path: Path) -> dict[str, FeedbackCase] | None:
     """Return the cases of the file by id; ``None`` when there is no such file.
 
     Raises:
-        GoldenError: a line that is no case, or one that a newer version wrote.
+        GoldenError: a line that is no case, or one that a newer version wrote; two lines in which reviewers differ.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -41,11 +41,24 @@ def read(path: Path) -> dict[str, FeedbackCase] | None:
     except (OSError, UnicodeDecodeError) as error:
         raise GoldenError(f"{path}: the feedback cases cannot be read: {error}") from None
     cases: dict[str, FeedbackCase] = {}
+    written: dict[tuple[str, str], int] = {}  # the line of what a reviewer wrote
     # Not splitlines(): a text may hold U+2028, which JSON does not escape.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             case = _case(line, f"{path}:{number}")
-            cases[case.id] = cases[case.id].merged(case) if case.id in cases else case
+            before = cases.get(case.id, case)
+            for name, old, new in (
+                ("reference", before.pinned, case.pinned),
+                ("ignored", before.ignored, case.ignored),
+            ):
+                if new and old not in ("", new):
+                    raise GoldenError(
+                        f"{path}:{number}: the same case is in line {written[case.id, name]} with another {name}, "
+                        f"{old!r:.80} and here {new!r:.80}: keep one"
+                    )
+                if new:
+                    written.setdefault((case.id, name), number)
+            cases[case.id] = before.joined(case)
     return cases
 
 

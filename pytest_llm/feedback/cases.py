@@ -1,7 +1,8 @@
 """A feedback case: one question, the answers people judged, and what they would have liked to read.
 
-Every judgement is kept as the key of its report, so counts are the lengths of lists, and two copies of a case (two
-imports, two branches) merge by union without counting a report twice.
+Every judgement is kept as the key of its report, so two copies of a case (two imports, two branches) merge by union
+without counting a report twice. A key is a digest of the report and, where its user is known, after a hyphen, one of
+the user on this question: what counts is people.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError, measured
@@ -22,6 +23,9 @@ __tracebackhide__ = measured
 #: Hexadecimal digits of a prompt's digest in the id of its case: 40 bits.
 _ID_DIGITS = 10
 _SLUG = 40
+
+#: Between the two digests of a key.
+SEPARATOR = "-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Answer:
     @property
     def score(self) -> int:
         """Thumbs up minus thumbs down."""
-        return len(self.up) - len(self.down)
+        return people(self.up) - people(self.down)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +48,11 @@ class Correction:
 
     text: str
     reports: tuple[str, ...] = ()
+
+    @property
+    def score(self) -> int:
+        """How many people said so."""
+        return people(self.reports)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -82,17 +91,17 @@ class FeedbackCase:
 
     @property
     def reference(self) -> str | None:
-        """What should have been said: what a reviewer pinned, else the correction most reports gave."""
+        """What should have been said: what a reviewer pinned, else the correction most people gave."""
         if self.pinned:
             return self.pinned
-        best = min(self.corrections, key=lambda one: (-len(one.reports), one.text), default=None)
+        best = min(self.corrections, key=lambda one: (-one.score, one.text), default=None)
         return best.text if best else None
 
     @property
     def goldens(self) -> tuple[str, ...]:
         """The outputs with more thumbs up than down, best first."""
         liked = [answer for answer in self.answers if answer.score > 0]
-        return tuple(one.text for one in sorted(liked, key=lambda one: (-one.score, -len(one.up), one.text)))
+        return tuple(one.text for one in sorted(liked, key=lambda one: (-one.score, -people(one.up), one.text)))
 
     @property
     def golden(self) -> str | None:
@@ -115,7 +124,7 @@ class FeedbackCase:
     @property
     def votes(self) -> tuple[int, int]:
         """Thumbs up and thumbs down, over all outputs."""
-        return sum(len(one.up) for one in self.answers), sum(len(one.down) for one in self.answers)
+        return sum(people(one.up) for one in self.answers), sum(people(one.down) for one in self.answers)
 
     @property
     def reports(self) -> frozenset[str]:
@@ -129,31 +138,66 @@ class FeedbackCase:
         return assert_feedback(self, output, **options)
 
     def merged(self, newer: FeedbackCase) -> FeedbackCase:
-        """Return both as one case; a report that is in both counts as ``newer`` has it."""
-        known = newer.reports
-        answers = {one.text: (set(one.up) - known, set(one.down) - known) for one in self.answers}
-        for one in newer.answers:
-            up, down = answers.setdefault(one.text, (set(), set()))
-            up.update(one.up)
-            down.update(one.down)
-        corrections = {one.text: set(one.reports) - known for one in self.corrections}
-        for other in newer.corrections:
-            corrections.setdefault(other.text, set()).update(other.reports)
+        """Return both as one case. Of a report, or of a user on an output, that is in both, what ``newer`` says counts."""
+        again = set(map(report_of, newer.reports))
+        said = {(one.text, person(key)) for one in newer.answers for key in (*one.up, *one.down)}
+        stay = {
+            key
+            for one in self.answers
+            for key in (*one.up, *one.down)
+            if report_of(key) not in again and (one.text, person(key)) not in said
+        }
+        return self.keeping(stay).joined(newer)
+
+    def keeping(self, keys: Collection[str]) -> FeedbackCase:
+        """Return the case with the reports of these ``keys`` alone."""
+        answers = (Answer(one.text, _both(one.up, keys), _both(one.down, keys)) for one in self.answers)
+        corrections = (Correction(one.text, _both(one.reports, keys)) for one in self.corrections)
         return dataclasses.replace(
             self,
-            answers=tuple(
-                Answer(t, _sorted(up), _sorted(down)) for t, (up, down) in sorted(answers.items()) if up | down
-            ),
-            corrections=tuple(Correction(t, _sorted(keys)) for t, keys in sorted(corrections.items()) if keys),
-            models=_sorted({*self.models, *newer.models}),
-            tags=_sorted({*self.tags, *newer.tags}),
-            pinned=self.pinned or newer.pinned,
-            ignored=self.ignored or newer.ignored,
+            answers=tuple(one for one in answers if one.up or one.down),
+            corrections=tuple(one for one in corrections if one.reports),
+        )
+
+    def joined(self, other: FeedbackCase) -> FeedbackCase:
+        """Return all that is in either, whichever is first: a report that votes both ways in them counts both ways."""
+        answers: dict[str, tuple[set[str], set[str]]] = {}
+        corrections: dict[str, set[str]] = {}
+        for case in (self, other):
+            for answer in case.answers:
+                up, down = answers.setdefault(answer.text, (set(), set()))
+                up.update(answer.up)
+                down.update(answer.down)
+            for one in case.corrections:
+                corrections.setdefault(one.text, set()).update(one.reports)
+        return dataclasses.replace(
+            self,
+            answers=tuple(Answer(t, _sorted(up), _sorted(down)) for t, (up, down) in sorted(answers.items())),
+            corrections=tuple(Correction(t, _sorted(keys)) for t, keys in sorted(corrections.items())),
+            models=_sorted({*self.models, *other.models}),
+            tags=_sorted({*self.tags, *other.tags}),
+            pinned=self.pinned or other.pinned,
+            ignored=self.ignored or other.ignored,
         )
 
     def __repr__(self) -> str:
         up, down = self.votes
         return f"<FeedbackCase {self.id}: {up} up, {down} down>"
+
+
+def report_of(key: str) -> str:
+    """Return the part of a report's key that no edit of the report changes."""
+    return key.partition(SEPARATOR)[0]
+
+
+def person(key: str) -> str:
+    """Return the part of a key that tells people apart; where the user is unknown, each report is another's."""
+    return key.partition(SEPARATOR)[2] or key
+
+
+def people(keys: Iterable[str]) -> int:
+    """Return how many people reports are of."""
+    return len(set(map(person, keys)))
 
 
 def single(turns: tuple[dict[str, str], ...]) -> bool:
@@ -177,6 +221,10 @@ def case_id(turns: tuple[dict[str, str], ...]) -> str:
     slug = re.sub("[^a-z0-9]+", "-", plain).strip("-")
     cut = slug if len(slug) <= _SLUG else slug[: _SLUG + 1].rpartition("-")[0] or slug[:_SLUG]
     return f"{cut or 'case'}-{digest}"
+
+
+def _both(some: Iterable[str], keys: Collection[str]) -> tuple[str, ...]:
+    return tuple(key for key in some if key in keys)
 
 
 def _sorted(values: Iterable[str]) -> tuple[str, ...]:

@@ -89,7 +89,7 @@ def assert_feedback(
     if failed and again:
         headline = "an output that was turned down came back"
     up, down = case.votes
-    notes = [f"{up} thumbs up, {down} thumbs down, {sum(len(c.reports) for c in case.corrections)} corrected"]
+    notes = [f"{up} thumbs up, {down} thumbs down, {sum(c.score for c in case.corrections)} corrected"]
     notes += [f"turned down: {shorten(worst)}"] if worst else []
     new = Golden.of(output, "")
     return settle(

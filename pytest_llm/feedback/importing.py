@@ -7,21 +7,26 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from pytest_llm.feedback import casefile
-from pytest_llm.feedback.cases import Answer, Correction, FeedbackCase, case_id
+from pytest_llm.feedback.cases import Answer, Correction, FeedbackCase, case_id, person, report_of
 from pytest_llm.feedback.incoming import BadLine, Report, read_reports
 from pytest_llm.files import locked, path_tag
 
 
 @dataclasses.dataclass(frozen=True)
 class Imported:
-    """What an import did: reports ``read``, those that were ``known`` before, and the cases of the file after it."""
+    """What an import did: reports ``read``, those that were ``known`` before, and the cases of the file after it.
+
+    Of the reports read, ``repeated`` are of a user who says something of the same output in a later line.
+    """
 
     read: int
     known: int
+    repeated: int
     bad: tuple[BadLine, ...]
     cases: dict[str, FeedbackCase]
     new: int
     touched: int
+    gone: int
 
 
 def import_reports(
@@ -42,29 +47,67 @@ def import_reports(
     reports = [one for one in found if isinstance(one, Report)]
     with locked(cache_dir / "locks" / f"feedback-{path_tag(into)}.lock"):
         before = casefile.read(into) or {}
-        known = {key for case in before.values() for key in case.reports}
-        after = dict(before)
-        for case in gathered(reports):
+        known = {report_of(key) for case in before.values() for key in case.reports}
+        now = gathered(reports)
+        after = _moved(before, now)
+        for case in now:
             after[case.id] = after[case.id].merged(case) if case.id in after else case
-        if after:
+        if before or after:
             casefile.write(into, after.values())
-    keys = {report.key for report in reports}
+    keys = {report_of(report.key) for report in reports}
     return Imported(
         len(reports),
         len(reports) - len(keys - known),
+        len(keys) - sum(len(case.reports) for case in now),
         tuple(one for one in found if isinstance(one, BadLine)),
         after,
         new=len(after.keys() - before.keys()),
         touched=sum(case != before[name] for name, case in after.items() if name in before),
+        gone=len(before.keys() - after.keys()),
     )
 
 
 def gathered(reports: Iterable[Report]) -> list[FeedbackCase]:
-    """Return one case a question. Of two reports with one key (a vote that was changed) the last counts."""
-    groups: dict[str, dict[str, Report]] = {}
-    for report in reports:
-        groups.setdefault(case_id(report.turns), {})[report.key] = report
+    """Return one case a question. Of two reports with one key (a vote that was changed) the last counts.
+
+    So it does of two by one user on one output; a correction stays where the later one only repeats the vote.
+    """
+    last = {report_of(report.key): report for report in reports}
+    groups: dict[str, dict[tuple[str, str], Report]] = {}
+    for report in last.values():
+        group, place = groups.setdefault(case_id(report.turns), {}), (report.output, person(report.key))
+        before = group.get(place)
+        if before and before.vote == report.vote and not report.correction.strip():
+            report = dataclasses.replace(report, correction=before.correction)
+        group[place] = report
     return [_case(name, group.values()) for name, group in groups.items()]
+
+
+def _moved(before: Mapping[str, FeedbackCase], now: Iterable[FeedbackCase]) -> dict[str, FeedbackCase]:
+    """Return the cases of ``before`` without reports that ask something else ``now`` (edited, or with less in them).
+
+    A case without any left is gone. What a reviewer wrote there goes where its reports went, if nobody wrote there.
+    """
+    homes = {report_of(key): case.id for case in now for key in case.reports}
+    after = dict(before)
+    for name, case in before.items():
+        stay = {key for key in case.reports if homes.get(report_of(key), name) == name}
+        if stay == case.reports:
+            continue
+        heirs = {homes[report_of(key)] for key in case.reports - stay}
+        taken = [heir for heir in heirs if heir in after and (after[heir].pinned or after[heir].ignored)]
+        if stay or ((case.pinned or case.ignored) and taken):
+            after[name] = case.keeping(stay)
+            continue
+        del after[name]
+        if case.pinned or case.ignored:
+            for one in now:
+                if one.id in heirs:
+                    fresh = dataclasses.replace(
+                        one, answers=(), corrections=(), pinned=case.pinned, ignored=case.ignored
+                    )
+                    after[one.id] = after[one.id].joined(fresh) if one.id in after else fresh
+    return after
 
 
 def _case(name: str, reports: Iterable[Report]) -> FeedbackCase:

@@ -2,7 +2,10 @@
 
 Only what a test needs is kept: the question, the output, the vote, the correction, the model and the tags. A user's
 id is never kept, and neither is a report's own: they, and the time, go with the rest into a digest that tells reports
-apart.
+apart. Of a user there is a digest too, another for each question, so that one person's word counts once.
+
+A number may be a vote, or stars, of which 1 is the worst. It is a vote where all numbers of its field in the file are 1
+or -1, and -1 is among them or the field's name means thumbs.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.feedback.cases import SEPARATOR, case_id
 from pytest_llm.files import digest_of
 
 #: What a field may be called, the first that is there counts.
@@ -29,28 +33,17 @@ NAMES = {
     "time": ("time", "timestamp", "created_at"),
     "tags": ("tags", "tag"),
 }
-_UP = {"up", "1", "+1", "1.0", "true", "yes", "good", "like", "liked", "positive", "thumbs_up", "thumbs-up", "👍"}
-_DOWN = {
-    "down",
-    "-1",
-    "-1.0",
-    "false",
-    "no",
-    "bad",
-    "dislike",
-    "disliked",
-    "negative",
-    "thumbs_down",
-    "thumbs-down",
-    "👎",
-}
+#: Names of a vote that mean no stars: a 1 is thumbs up though no line has a -1.
+_THUMBS = ("vote", "thumbs")
+_UP = {"up", "+1", "true", "yes", "good", "like", "liked", "positive", "thumbs_up", "thumbs-up", "👍"}
+_DOWN = {"down", "false", "no", "bad", "dislike", "disliked", "negative", "thumbs_down", "thumbs-down", "👎"}
 
 Vote = Literal["up", "down"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """One person's word on one output. ``key`` tells it from every other report."""
+    """One person's word on one output. ``key`` tells it from every other report, and its user from others."""
 
     key: str
     turns: tuple[dict[str, str], ...]
@@ -86,42 +79,24 @@ def read_reports(
         InvalidInputError: the file cannot be read.
     """
     names = {**NAMES, **{ours: (theirs,) for ours, theirs in (fields or {}).items()}}
-    seen: Counter[str] = Counter()
     try:
-        with path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-                if text.strip():
-                    yield _report(text, number, names, clean, seen)
+        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
     except OSError as error:
         raise InvalidInputError(f"{path}: the reports cannot be read: {error.strerror}") from None
+    given = {number: _given(line, number, names) for number, line in enumerate(lines, 1) if line.strip()}
+    numbers: dict[str, set[float]] = {}
+    for one in given.values():
+        if not isinstance(one, BadLine) and _is_number(one["vote"]):
+            numbers.setdefault(one["called"], set()).add(float(one["vote"]))
+    seen: Counter[str] = Counter()
+    for number, one in given.items():
+        yield one if isinstance(one, BadLine) else _report(one, number, names, clean, seen, numbers)
 
 
-def _report(
-    line: bytes, number: int, names: Mapping[str, tuple[str, ...]], clean: Callable[[str], str], seen: Counter[str]
-) -> Report | BadLine:
+def _given(line: bytes, number: int, names: Mapping[str, tuple[str, ...]]) -> dict[str, Any] | BadLine:
+    """Return what a line says by our names of fields, and what its vote is ``called``."""
     try:
         data = json.loads(line.strip().decode("utf-8"))
-        if not isinstance(data, dict):
-            raise ValueError("a report is a JSON object")
-        given = {ours: _first(data, theirs) for ours, theirs in names.items()}
-        vote, correction = given["vote"], clean(_text(given, "correction"))
-        turns = _turns(given["prompt"], names["prompt"], clean)
-        if given["output"] is None:
-            raise ValueError(f"no output ({' or '.join(names['output'])})")
-        if vote is None and not correction:
-            raise ValueError(f"neither a vote ({' or '.join(names['vote'])}) nor a correction")
-        report = Report(
-            "",
-            turns,
-            clean(_text(given, "output")),
-            "down" if vote is None else _vote(vote),
-            correction,
-            _text(given, "model"),
-            _tags(given["tags"]),
-        )
-        if report.vote == "up" and not report.output.strip():
-            raise ValueError("thumbs up for an empty output")
     except UnicodeDecodeError as error:
         return BadLine(number, f"not UTF-8: {error.reason} at byte {error.start}")
     except json.JSONDecodeError as error:
@@ -130,17 +105,54 @@ def _report(
         return BadLine(number, "not JSON this can read: nested too deep")
     except ValueError as error:
         return BadLine(number, str(error))
+    if not isinstance(data, dict):
+        return BadLine(number, "a report is a JSON object")
+    called = {ours: next((name for name in theirs if data.get(name) is not None), "") for ours, theirs in names.items()}
+    return {**{ours: data.get(name) for ours, name in called.items()}, "called": called["vote"]}
+
+
+def _report(
+    given: dict[str, Any],
+    number: int,
+    names: Mapping[str, tuple[str, ...]],
+    clean: Callable[[str], str],
+    seen: Counter[str],
+    numbers: Mapping[str, set[float]],
+) -> Report | BadLine:
+    try:
+        vote, correction = given["vote"], _text(given, "correction")
+        turns = _turns(given["prompt"], names["prompt"])
+        if given["output"] is None:
+            raise ValueError(f"no output ({' or '.join(names['output'])})")
+        if vote is None and not correction:
+            raise ValueError(f"neither a vote ({' or '.join(names['vote'])}) nor a correction")
+        report = Report(
+            "",
+            turns,
+            _text(given, "output"),
+            "down" if vote is None else _vote(vote, given["called"], numbers),
+            correction,
+            _text(given, "model"),
+            _tags(given["tags"]),
+        )
+        if report.vote == "up" and not report.output.strip():
+            raise ValueError("thumbs up for an empty output")
+    except ValueError as error:
+        return BadLine(number, str(error))
+    user = "" if given["user"] is None else str(given["user"])
+    # Of the text before it is cleaned: an import that blots out more knows the reports of one that did not.
     if given["id"] is not None:
         key = digest_of({"id": str(given["id"])})[:16]
     else:
-        content = digest_of({**dataclasses.asdict(report), "user": str(given["user"]), "time": str(given["time"])})
+        content = digest_of({**dataclasses.asdict(report), "user": user, "time": str(given["time"])})
         seen[content] += 1
         key = digest_of([content, seen[content]])[:16]
-    return dataclasses.replace(report, key=key)
-
-
-def _first(data: dict[str, Any], names: tuple[str, ...]) -> Any:
-    return next((data[name] for name in names if data.get(name) is not None), None)
+    turns = tuple({**turn, "content": clean(turn["content"])} for turn in turns)
+    if user.strip():
+        key += SEPARATOR + digest_of({"user": user, "case": case_id(turns)})[:8]
+    return dataclasses.replace(
+        report, key=key, turns=turns, output=clean(report.output), correction=clean(report.correction)
+    )
 
 
 def _text(given: dict[str, Any], name: str) -> str:
@@ -150,7 +162,7 @@ def _text(given: dict[str, Any], name: str) -> str:
     return value or ""
 
 
-def _turns(prompt: Any, names: tuple[str, ...], clean: Callable[[str], str]) -> tuple[dict[str, str], ...]:
+def _turns(prompt: Any, names: tuple[str, ...]) -> tuple[dict[str, str], ...]:
     if prompt is None:
         raise ValueError(f"no question ({' or '.join(names)})")
     turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
@@ -161,7 +173,7 @@ def _turns(prompt: Any, names: tuple[str, ...], clean: Callable[[str], str]) -> 
         role, content = (turn.get("role"), turn.get("content")) if isinstance(turn, dict) else (None, None)
         if not isinstance(role, str) or not isinstance(content, str):
             raise ValueError(f"a chat message has a role and a content, both text: {turn!r:.60}")
-        asked.append({"role": role, "content": clean(content)})
+        asked.append({"role": role, "content": content})
     if asked[-1]["role"] == "assistant":
         raise ValueError("the last message is the assistant's: it belongs in output")
     if not asked[-1]["content"].strip():
@@ -169,12 +181,30 @@ def _turns(prompt: Any, names: tuple[str, ...], clean: Callable[[str], str]) -> 
     return tuple(asked)
 
 
-def _vote(value: Any) -> Vote:
+def _is_number(value: Any) -> bool:
+    """Whether ``value`` is a number, or text that spells one; +1 is a word, 👍."""
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return not isinstance(value, bool) and not str(value).strip().startswith("+")
+
+
+def _vote(value: Any, called: str, numbers: Mapping[str, set[float]]) -> Vote:
     spelled = str(value).strip().casefold()
     if spelled in _UP or spelled in _DOWN:
         return "up" if spelled in _UP else "down"
-    hint = ": it may mean no vote or thumbs down; write -1 for down" if spelled == "0" else ""
-    raise ValueError(f"{value!r:.60} is no vote (up/down, 1/-1, true/false, good/bad){hint}")
+    if not _is_number(value):
+        raise ValueError(f"{value!r:.60} is no vote (up/down, 1/-1, true/false, good/bad)")
+    found = numbers[called]
+    if found <= {1, -1} and (-1 in found or called in _THUMBS):
+        return "up" if float(value) == 1 else "down"
+    if found == {1}:
+        why = f"all are 1 here, which may be the worst of stars: write up or down, or call the field {_THUMBS[0]}"
+    else:
+        some = ", ".join(f"{x:g}" for x in sorted(found)[:6]) + (", ..." if len(found) > 6 else "")
+        why = f"these are {some}, which may be stars, or none: write up or down for each"
+    raise ValueError(f"{value!r:.60} may be no vote: numbers of {called!r} are votes where all are 1 or -1, and {why}")
 
 
 def _tags(value: Any) -> tuple[str, ...]:

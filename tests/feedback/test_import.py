@@ -12,9 +12,12 @@ from tests.feedback.conftest import REPORTS
 from tests.reports.conftest import HOSTILE
 
 
-def key(report_id):
-    digest = hashlib.sha256(json.dumps({"id": report_id}, separators=(",", ":")).encode()).hexdigest()
-    return digest[:16]
+def key(report_id, user="", case="what-is-the-capital-of-france-42a8b89ddb"):
+    def digest(data):
+        text = json.dumps(data, separators=(",", ":"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    return digest({"id": report_id})[:16] + (f"-{digest({'user': user, 'case': case})[:8]}" if user else "")
 
 
 def test_reports_of_one_question_are_one_case(feedback, lines):
@@ -34,10 +37,10 @@ def test_reports_of_one_question_are_one_case(feedback, lines):
             "schema": 1,
             "id": "what-is-the-capital-of-france-42a8b89ddb",
             "prompt": "What is the capital of France?",
-            "corrections": [{"text": "The capital of France is Paris.", "reports": [key("r1")]}],
+            "corrections": [{"text": "The capital of France is Paris.", "reports": [key("r1", "ann@example.org")]}],
             "answers": [
-                {"text": "Paris is the capital.", "up": sorted([key("r2"), key("r4")]), "down": [key("r3")]},
-                {"text": "The capital of France is Lyon.", "down": [key("r1")]},
+                {"text": "Paris is the capital.", "up": sorted([key("r2", "bob"), key("r4")]), "down": [key("r3")]},
+                {"text": "The capital of France is Lyon.", "down": [key("r1", "ann@example.org")]},
             ],
             "tags": ["geo"],
             "models": ["m1"],
@@ -92,6 +95,7 @@ def test_reports_without_ids_are_told_apart_by_all_they_say(feedback, lines):
     feedback([ann, bob, plain, plain])
     (votes,) = lines()[0]["answers"]
     assert len(votes["up"]) == 4
+    assert sorted(len(one) for one in votes["up"]) == [16, 16, 25, 25]  # of a user there is a digest too
     # A later export repeats them, and has one more of those that nothing tells apart.
     assert feedback([plain, ann, plain, plain, bob])[1][0] == "reports   5 read, 4 of them known before"
     assert len(lines()[0]["answers"][0]["up"]) == 5
@@ -132,18 +136,20 @@ def test_bad_lines_are_named_and_the_good_ones_imported(feedback, lines):
         '{"output": "y", "vote": 1}\n': "no question (prompt or messages or input or question)",
         '{"prompt": "x", "vote": 1}\n': "no output (output or response or completion or answer)",
         '{"prompt": "x", "output": "y"}\n': "neither a vote (vote or thumbs or feedback or rating) nor a correction",
-        '{"prompt": "x", "output": "y", "vote": 0}\n': "0 is no vote (up/down, 1/-1, true/false, good/bad): "
-        "it may mean no vote or thumbs down; write -1 for down",
-        '{"prompt": "x", "output": "y", "vote": 5}\n': "5 is no vote (up/down, 1/-1, true/false, good/bad)",
+        '{"prompt": "x", "output": "y", "vote": 0}\n': "0 may be no vote: numbers of 'vote' are votes where all "
+        "are 1 or -1, and these are 0, 1, 5, which may be stars, or none: write up or down for each",
+        '{"prompt": "x", "output": "y", "vote": "meh"}\n': "'meh' is no vote (up/down, 1/-1, true/false, good/bad)",
+        '{"prompt": "x", "output": "y", "vote": 5}\n': "5 may be no vote: numbers of 'vote' are votes where all "
+        "are 1 or -1, and these are 0, 1, 5, which may be stars, or none: write up or down for each",
         '{"prompt": 3, "output": "y", "vote": 1}\n': "a question is text or a list of chat messages, not 3",
         '{"prompt": " ", "output": "y", "vote": 1}\n': "the question is empty",
         '{"prompt": "x", "output": ["y"], "vote": 1}\n': "output is text, not ['y']",
-        '{"prompt": "x", "output": " ", "vote": 1}\n': "thumbs up for an empty output",
+        '{"prompt": "x", "output": " ", "vote": "up"}\n': "thumbs up for an empty output",
         '{"messages": [{"role": "user"}], "output": "y", "vote": 1}\n': "a chat message has a role and a content, "
         "both text: {'role': 'user'}",
         '{"messages": [{"role": "assistant", "content": "y"}], "output": "y", "vote": 1}\n': "the last message is the "
         "assistant's: it belongs in output",
-        '{"prompt": "x", "output": "y", "vote": 1, "tags": 3}\n': "tags are texts, not 3",
+        '{"prompt": "x", "output": "y", "vote": "up", "tags": 3}\n': "tags are texts, not 3",
         b'{"prompt": "\xff"}\n': "not UTF-8: invalid start byte at byte 12",
         "[" * 100_000 + "\n": "not JSON this can read: nested too deep",
     }
@@ -152,9 +158,106 @@ def test_bad_lines_are_named_and_the_good_ones_imported(feedback, lines):
     assert out[1] == "cases     2 in tests/feedback_cases.jsonl: 2 new, 0 changed"
     assert err == [
         *(f"reports.jsonl:{number}: {why}" for number, why in enumerate(wrong.values(), 3)),
-        "pytest-llm feedback: 16 lines were no report and left out",
+        "pytest-llm feedback: 17 lines were no report and left out",
     ]
     assert [one["prompt"] for one in lines()] == ["Bye", "Hi"]
+
+
+STARS = [{"prompt": f"Is it safe {i}?", "output": "Yes.", "rating": stars} for i, stars in enumerate((1, 1, 4, 5))]
+
+
+@pytest.mark.parametrize(
+    ("reports", "options", "left"),
+    [
+        (STARS, (), 0),
+        (STARS[:2], (), 0),  # nothing but the worst
+        ([{**one, "stars": str(one["rating"]), "rating": None} for one in STARS[:2]], ("--field=vote=stars",), 0),
+        ([{**STARS[0], "rating": 1.0}, {**STARS[0], "rating": 0}], (), 0),
+        ([{**STARS[0], "rating": float("nan")}, {**STARS[0], "rating": 1e300}], (), 0),
+        ([*STARS, {**STARS[0], "rating": "👎"}, {**STARS[1], "rating": None, "vote": 1}], (), 2),
+        ([STARS[0], {**STARS[1], "rating": -1}], (), 2),  # stars are no less than 0
+    ],
+)
+def test_stars_are_no_thumbs(feedback, tmp_path, reports, options, left):
+    code, out, err = feedback(reports, *options)
+    assert (code, out[1].split()[1]) == (2 if left < len(reports) else 0, str(left))
+    assert len(err) == (len(reports) - left + 1 if code else 0)
+    assert all("write up or down" in line for line in err[:-1])
+    assert (tmp_path / "tests/feedback_cases.jsonl").exists() == bool(left)
+
+
+FLAT = {"prompt": "Is the earth flat?", "output": "No."}
+YES, NO = {"vote": "down", "correction": "Yes."}, {"vote": "down", "correction": "A globe."}
+
+
+def expected(tmp_path, path="tests/feedback_cases.jsonl"):
+    from pytest_llm.feedback import casefile
+
+    return casefile.read(tmp_path / path)
+
+
+def test_one_user_is_one_voice(feedback, tmp_path):
+    often = [{**FLAT, **YES, "user": "cy", "time": i} for i in range(3)]
+    elsewhere = {**FLAT, **YES, "user": "cy", "output": "Nope."}
+    others = [{**FLAT, **NO, "user": user, "output": "Hm."} for user in ("ann", "bob")]
+    _, out, _ = feedback([*often, elsewhere, *others])
+    assert out[0] == "reports   6 read, 0 of them known before, 2 left out as their user said more later"
+    (case,) = expected(tmp_path).values()
+    assert (case.reference, case.votes) == ("A globe.", (0, 4))
+    feedback([{**one, "id": f"n{i}"} for i, one in enumerate(often)])  # a later export, of the same person
+    (case,) = expected(tmp_path).values()
+    assert (case.reference, case.votes) == ("A globe.", (0, 4))
+    feedback([{**one, "user": None} for one in often])  # by nobody known: each is another's
+    (case,) = expected(tmp_path).values()
+    assert (case.reference, case.votes) == ("Yes.", (0, 7))
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_user_who_changes_their_mind_counts_as_they_said_last(feedback, tmp_path, together):
+    said = [{**FLAT, "user": "ann", "vote": "up"}, {**FLAT, "user": "ann", "vote": "down"}]
+    for some in [said] if together else [[one] for one in said]:
+        feedback(some)
+    (case,) = expected(tmp_path).values()
+    assert (case.votes, case.goldens, case.rejected) == ((0, 1), (), ("No.",))
+
+
+def test_a_vote_after_a_correction_does_not_take_it_back(feedback, tmp_path):
+    feedback([{**FLAT, **NO, "user": "ann"}, {**FLAT, "vote": "down", "user": "ann"}])
+    (case,) = expected(tmp_path).values()
+    assert (case.votes, case.reference) == ((0, 1), "A globe.")
+
+
+@pytest.mark.parametrize("report_id", ["r9", None])
+def test_redaction_of_what_was_imported_before(feedback, lines, tmp_path, report_id):
+    private = {"id": report_id, "prompt": "Write to ann@example.org", "output": "Hi ann@example.org", "vote": -1}
+    feedback([private])
+    (before,) = lines()
+    assert feedback([private], "--redact")[1] == [
+        "reports   1 read, 1 of them known before",
+        "cases     1 in tests/feedback_cases.jsonl: 1 new, 0 changed, 1 gone",
+    ]
+    (case,) = lines()
+    assert (case["prompt"], case["answers"]) == (
+        "Write to [email]", [{"text": "Hi [email]", "down": before["answers"][0]["down"]}]
+    )  # fmt: skip
+    assert "example" not in (tmp_path / "tests/feedback_cases.jsonl").read_text()
+
+
+def test_a_report_whose_question_was_edited_moves_and_takes_a_reviewers_word_along(feedback, lines, tmp_path):
+    path = tmp_path / "tests/feedback_cases.jsonl"
+    feedback([{**FLAT, "id": "a", "vote": "down"}, {**FLAT, "id": "b", "vote": "down"}])
+    (case,) = lines()
+    path.write_text(json.dumps({**case, "reference": "A globe."}) + "\n")
+    edited = {**FLAT, "prompt": "Is it flat?", "vote": "down"}
+    feedback([{**edited, "id": "a"}])  # the other asks what it did
+    assert [(one["prompt"], one.get("reference")) for one in lines()] == [
+        ("Is it flat?", None),
+        ("Is the earth flat?", "A globe."),
+    ]
+    path.write_text(json.dumps({**case, "reference": "A globe."}) + "\n")
+    feedback([{**edited, "id": "a"}, {**edited, "id": "b"}])
+    (case,) = lines()
+    assert (case["prompt"], case["reference"], len(case["answers"][0]["down"])) == ("Is it flat?", "A globe.", 2)
 
 
 def test_a_file_that_is_not_there(feedback, capsys, tmp_path):
@@ -209,6 +312,31 @@ def test_both_sides_of_a_merge_are_one_case(feedback, lines, tmp_path):
     (tmp_path / "both.jsonl").write_text(both)
     feedback(REPORTS[:1], "--into=both.jsonl")
     assert lines("both.jsonl") == lines("whole.jsonl")
+
+
+def test_the_order_of_a_merge_decides_nothing(feedback, lines, tmp_path):
+    path = tmp_path / "tests/feedback_cases.jsonl"
+    sides = []
+    for vote in ("up", "down"):
+        feedback([{**FLAT, "id": "a", "vote": vote}])
+        sides.append(path.read_text())
+    for merged in (sides, sides[::-1]):
+        path.write_text("".join(merged))
+        (case,) = expected(tmp_path).values()
+        assert (case.votes, case.expected, case.rejected) == ((1, 1), (), ())  # until it is imported again
+        feedback([{**FLAT, "id": "a", "vote": "up"}])
+        assert "down" not in lines()[0]["answers"][0]
+    pinned = [json.dumps({**json.loads(sides[0]), "reference": text}) + "\n" for text in ("One.", "Two.", "One.")]
+    for merged, numbers, texts in (("01", "2 1", "One Two"), ("10", "2 1", "Two One"), ("021", "3 1", "One Two")):
+        path.write_text("".join(pinned[int(i)] for i in merged))
+        (here, there), (old, new) = numbers.split(), texts.split()
+        assert feedback(REPORTS)[2] == [
+            f"pytest-llm feedback: tests/feedback_cases.jsonl:{here}: the same case is in line {there} with another "
+            f"reference, '{old}.' and here '{new}.': keep one"
+        ]
+    path.write_text(pinned[0] + sides[1] + pinned[2])
+    (case,) = expected(tmp_path).values()
+    assert case.pinned == "One."
 
 
 def test_a_file_that_is_no_file_of_cases_is_left_alone(feedback, tmp_path):
