@@ -138,7 +138,7 @@ class FeedbackCase:
         return assert_feedback(self, output, **options)
 
     def merged(self, newer: FeedbackCase) -> FeedbackCase:
-        """Return both as one case. Of a report, or of a user on an output, that is in both, what ``newer`` says counts."""
+        """Return both as one case; what ``newer`` has of a report, or of a user on an output, counts."""
         again = set(map(report_of, newer.reports))
         said = {(one.text, person(key)) for one in newer.answers for key in (*one.up, *one.down)}
         stay = {

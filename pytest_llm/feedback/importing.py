@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_llm.feedback import casefile
@@ -49,7 +49,7 @@ def import_reports(
         before = casefile.read(into) or {}
         known = {report_of(key) for case in before.values() for key in case.reports}
         now = gathered(reports)
-        after = _moved(before, now)
+        after = _moved(before, reports, now)
         for case in now:
             after[case.id] = after[case.id].merged(case) if case.id in after else case
         if before or after:
@@ -83,30 +83,35 @@ def gathered(reports: Iterable[Report]) -> list[FeedbackCase]:
     return [_case(name, group.values()) for name, group in groups.items()]
 
 
-def _moved(before: Mapping[str, FeedbackCase], now: Iterable[FeedbackCase]) -> dict[str, FeedbackCase]:
-    """Return the cases of ``before`` without reports that ask something else ``now`` (edited, or with less in them).
+def _moved(
+    before: Mapping[str, FeedbackCase], reports: Iterable[Report], now: Sequence[FeedbackCase]
+) -> dict[str, FeedbackCase]:
+    """Return the cases of ``before`` without those ``reports`` that ask something else ``now``, or do not count.
 
     A case without any left is gone. What a reviewer wrote there goes where its reports went, if nobody wrote there.
     """
-    homes = {report_of(key): case.id for case in now for key in case.reports}
+    homes = {report_of(report.key): case_id(report.turns) for report in reports}
+    counted = {report_of(key) for case in now for key in case.reports}
     after = dict(before)
     for name, case in before.items():
-        stay = {key for key in case.reports if homes.get(report_of(key), name) == name}
+        stay = {
+            key
+            for key in case.reports
+            if homes.get(report_of(key), name) == name and (report_of(key) in counted or report_of(key) not in homes)
+        }
         if stay == case.reports:
             continue
         heirs = {homes[report_of(key)] for key in case.reports - stay}
-        taken = [heir for heir in heirs if heir in after and (after[heir].pinned or after[heir].ignored)]
-        if stay or ((case.pinned or case.ignored) and taken):
+        written = case.pinned or case.ignored
+        taken = any(after[heir].pinned or after[heir].ignored for heir in heirs & after.keys())
+        if stay or name in heirs or (written and taken):
             after[name] = case.keeping(stay)
             continue
         del after[name]
-        if case.pinned or case.ignored:
-            for one in now:
-                if one.id in heirs:
-                    fresh = dataclasses.replace(
-                        one, answers=(), corrections=(), pinned=case.pinned, ignored=case.ignored
-                    )
-                    after[one.id] = after[one.id].joined(fresh) if one.id in after else fresh
+        for one in now:
+            if written and one.id in heirs:
+                word = FeedbackCase(one.id, one.turns, pinned=case.pinned, ignored=case.ignored)
+                after[one.id] = after[one.id].joined(word) if one.id in after else word
     return after
 
 

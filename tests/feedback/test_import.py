@@ -243,6 +243,14 @@ def test_redaction_of_what_was_imported_before(feedback, lines, tmp_path, report
     assert "example" not in (tmp_path / "tests/feedback_cases.jsonl").read_text()
 
 
+def test_what_a_user_took_back_is_redacted_too(feedback, lines):
+    said = [{"prompt": "I am ann@example.org", "output": "Hi", "vote": vote, "user": "ann"} for vote in ("up", "down")]
+    feedback(said[:1])
+    feedback(said, "--redact")
+    (case,) = lines()
+    assert (case["prompt"], [*case["answers"][0]]) == ("I am [email]", ["text", "down"])
+
+
 def test_a_report_whose_question_was_edited_moves_and_takes_a_reviewers_word_along(feedback, lines, tmp_path):
     path = tmp_path / "tests/feedback_cases.jsonl"
     feedback([{**FLAT, "id": "a", "vote": "down"}, {**FLAT, "id": "b", "vote": "down"}])
