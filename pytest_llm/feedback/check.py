@@ -64,7 +64,9 @@ def assert_feedback(
     # turned down fails for what it is, unless it is the very text that people asked for (another spelling of one).
     asked_for = output.strip() in (text.strip() for text in case.expected)
     again = [] if asked_for else [text for text in case.rejected if normalised(text) == normalised(output)]
-    disliked = {text: known.highest if text in again else one for text, one in like(case.rejected).items()}
+    # Without a letter there is nothing to be like, and a metric may refuse it; said again, it is told above.
+    spoken = [text for text in case.rejected if any(map(str.isalnum, text))]
+    disliked = {**dict.fromkeys(case.rejected, 0.0), **like(spoken), **dict.fromkeys(again, known.highest)}
     liked = like(case.expected)
     best, value = max(liked.items(), key=lambda item: item[1], default=("", 0.0))
     worst, nearest = max(disliked.items(), key=lambda item: item[1], default=("", 0.0))

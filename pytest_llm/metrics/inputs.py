@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.metrics.score import Score
+from pytest_llm.reports.text import shorten
 from pytest_llm.results import joint_origin
 
 __tracebackhide__ = measured
@@ -34,6 +35,21 @@ class Examples:
     request: str
     origin: dict[str, Any]
     outputs: tuple[Any, ...]
+
+    def check_references(self, metric: str, fine: Callable[[str], bool], why: str) -> None:
+        """Refuse references that ``metric`` cannot be measured with, saying ``why``.
+
+        Raises:
+            InvalidInputError: naming the examples whose reference, or one of several, is not ``fine``.
+        """
+        wrong = [
+            (id, text) for id, some in zip(self.ids, self.references, strict=True) for text in some if not fine(text)
+        ]
+        if wrong:
+            named = ", ".join(f"[{id}] {shorten(text, 40)!r}" for id, text in wrong[:3]) + (
+                ", ..." if wrong[3:] else ""
+            )
+            raise InvalidInputError(f"{metric}: {_some(len(wrong), 'reference')} ({named}) {why}")
 
     def score(self, value: float | None = None, *, name: str, per_example: Sequence[float], **fields: Any) -> Score:
         """Return a `Score` of these examples; without ``value`` it is the mean of ``per_example``."""
@@ -146,6 +162,10 @@ def _check_one(metric: str, what: str, value: Any, labels: bool) -> None:
         )
     if not labels and not isinstance(value, str):
         raise InvalidInputError(f"{metric}: {what} is {_kind(value)}, not text")
+
+
+def _some(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
 def _kind(value: Any) -> str:

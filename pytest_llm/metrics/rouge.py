@@ -37,8 +37,9 @@ def rouge(
         tokenizer: an object with ``tokenize(text) -> list of str``. The default keeps ``a-z`` and ``0-9`` only.
 
     Raises:
-        InvalidInputError: unusable input (see `pytest_llm.metrics.inputs.read`), an unknown kind, or references
-            in which the tokenizer finds no token at all (another script than Latin).
+        InvalidInputError: unusable input (see `pytest_llm.metrics.inputs.read`), an unknown kind, or a reference
+            in which the tokenizer finds no token, or the default one less than half of the letters (another script
+            than Latin): of ``Москва, 1147`` the number alone would be compared.
     """
     if not re.fullmatch(r"rouge([1-9]|L|Lsum)", kind):
         raise InvalidInputError(f"rouge: kind {kind!r} is none of rouge1 ... rouge9, rougeL, rougeLsum")
@@ -46,12 +47,24 @@ def rouge(
     from rouge_score.rouge_scorer import RougeScorer
     from rouge_score.tokenizers import DefaultTokenizer
 
-    tokenizer = tokenizer or DefaultTokenizer(use_stemmer)
-    if not any(tokenizer.tokenize(reference) for some in examples.references for reference in some):
-        raise InvalidInputError(
-            f"{kind}: no reference has a token that ROUGE counts (its tokenizer keeps a-z and 0-9 only); give "
-            "tokenizer=, an object with tokenize(text), or use chrf"
+    default = tokenizer is None
+    tokenizer = DefaultTokenizer(use_stemmer) if default else tokenizer
+
+    def read_by_tokenizer(text: str) -> bool:
+        letters = sum(map(str.isalnum, text)) if default else 0
+        return bool(tokenizer.tokenize(text)) and len(re.findall("[a-z0-9]", text.lower())) >= letters / 2
+
+    examples.check_references(
+        kind,
+        read_by_tokenizer,
+        "cannot be read by "
+        + (
+            "ROUGE, whose tokenizer keeps a-z and 0-9 only"
+            if default
+            else f"{type(tokenizer).__name__}: no token is in it"
         )
+        + "; give tokenizer=, an object with tokenize(text), or use chrf",
+    )
     scorer = RougeScorer([kind], split_summaries=split_summaries, tokenizer=tokenizer)
     try:
         found = [

@@ -42,20 +42,35 @@ def bleu(
     then matched and total n-grams by order. The other arguments are those of ``sacrebleu.BLEU``.
 
     Raises:
-        InvalidInputError: input nothing can be measured with (see `read`), or options sacrebleu refuses.
+        InvalidInputError: input nothing can be measured with (see `read`), or options sacrebleu refuses; references all
+            too short, as the tokenizer counts, to hold an n-gram of the highest order, so that BLEU is 0 whatever was
+            said (a language without spaces, answers of a word or two).
     """
     options = {
         "tokenize": tokenize, "lowercase": lowercase, "smooth_method": smooth_method, "smooth_value": smooth_value,
         "max_ngram_order": max_ngram_order, "trg_lang": trg_lang, "force": force,
     }  # fmt: skip
     shape: dict[str, Any] = {"order": max_ngram_order, "method": smooth_method, "smooth": smooth_value}
+    examples = read("bleu", predictions, references, ids)
+    if not effective_order and smooth_method != "add-k":  # which need no n-gram of the highest order
+        _check_ngrams(examples, _sacrebleu("bleu", options), max_ngram_order)
     return _corpus(
         "bleu",
-        read("bleu", predictions, references, ids),
+        examples,
         {**options, "effective_order": effective_order},
         aggregate=functools.partial(bleu_from_statistics, **shape, effective=effective_order),
         sentence=functools.partial(bleu_from_statistics, **shape, effective=True),
     )
+
+
+def _check_ngrams(examples: Examples, metric: Any, order: int) -> None:
+    lengths = (len(metric._preprocess_segment(text).split()) for some in examples.references for text in some)
+    if not any(n >= order for n in lengths):
+        raise InvalidInputError(
+            f"bleu: no reference has {order} tokens under tokenize={metric.tokenizer.signature()!r}, so no {order}-gram"
+            " can match, and BLEU is 0 even of equal texts. Without spaces between words, give tokenize='zh', "
+            "'ja-mecab', 'ko-mecab' or 'char'; for short answers, effective_order=True; or use chrf"
+        )
 
 
 def sentence_bleu(

@@ -22,7 +22,13 @@ def exact_match(
 ) -> Score:
     """Return the fraction of predictions equal to one of their references, in [0, 1].
 
-    ``normalize`` applies `normalized` to both sides first; without it the texts must be equal as they are.
+    ``normalize`` applies `normalized` to both sides first; without it the texts must be equal as they are. It drops
+    signs and points too: ``-5`` equals ``5``, and ``3.5`` equals ``35``. For numbers, formulas and the letters of a
+    choice, give ``normalize=False``.
+
+    Raises:
+        InvalidInputError: unusable input (see `pytest_llm.metrics.inputs.read`), or a reference of which `normalized`
+            leaves nothing (the choice ``A`` is an article), so that any answer without a word would equal it.
     """
     prepare: Callable[[str], str] = normalized if normalize else str
     return _best("exact_match", lambda a, b: float(prepare(a) == prepare(b)), predictions, references, ids, normalize)
@@ -31,7 +37,10 @@ def exact_match(
 def f1(predictions: Texts, references: References, *, ids: Iterable[Any] | None = None) -> Score:
     """Return the mean F1 of the `normalized` tokens of each prediction and its best reference, in [0, 1].
 
-    As in the official script, two answers with no token left have F1 0.
+    As in the official script, two answers with no token left have F1 0. As for `exact_match`, ``-5`` is ``5``.
+
+    Raises:
+        InvalidInputError: as of `exact_match`.
     """
     return _best("f1", _token_f1, predictions, references, ids, True)
 
@@ -54,6 +63,13 @@ def _best(
     name: str, compare: Callable[[str, str], float], predictions: Any, references: Any, ids: Any, normalize: bool
 ) -> Score:
     examples = read(name, predictions, references, ids)
+    if normalize:
+        examples.check_references(
+            name,
+            lambda text: not text.strip() or bool(normalized(text)),
+            "would be nothing once articles and punctuation are dropped, as any answer without words is; compare the "
+            "texts as they are: exact_match with normalize=False",
+        )
     pairs = zip(examples.predictions, examples.references, strict=True)
     return examples.score(
         name=name,

@@ -144,6 +144,16 @@ def test_what_was_turned_down_fails_though_the_metric_cannot_tell_it_from_its_co
     assert pinned.check(rejected, **options).ok  # a reviewer overrules
 
 
+def test_a_metric_that_cannot_read_what_was_turned_down_says_so_but_of_no_word_at_all():
+    options = {"metric": "rougeL", "at_least": 0.5}
+    one = case(("...", 0, 1), corrections=[(PARIS, 1)])
+    assert one.check(PARIS, **options).ok
+    with pytest.raises(AssertionError, match="an output that was turned down came back"):
+        one.check("...", **options)
+    with pytest.raises(InvalidInputError, match="'Не знаю'.* cannot be read by ROUGE"):
+        case(("Не знаю", 0, 1), corrections=[(PARIS, 1)]).check(PARIS, **options)
+
+
 class ByLength:
     def embed(self, texts):
         return [[float(len(text)), 10.0] for text in texts]

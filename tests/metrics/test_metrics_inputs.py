@@ -60,19 +60,21 @@ def test_a_score_remembers_the_questions_and_the_model(metric):
         Origin(request={"kind": "generate", "prompt": p}, model={"digest": "abc"}, environment={"dtype": "float32"})
         for p in ("one", "two")
     ]
-    answers = [Generation(text, origin=origin) for text, origin in zip(("a cat", "a dog"), origins, strict=True)]
-    score = metric(answers, ["a cat", ["the dog", "a hound"]], ids=["first", 2])
+    answers = [
+        Generation(text, origin=origin) for text, origin in zip(("a cat sat there", "a dog"), origins, strict=True)
+    ]
+    score = metric(answers, ["a cat sat there", ["the dog", "a hound"]], ids=["first", 2])
     assert (score.request, score.origin) == joint_origin(answers)
     assert score.request
     assert score.ids == ("first", "2")
-    assert score.predictions == ("a cat", "a dog")
+    assert score.predictions == ("a cat sat there", "a dog")
     assert score.predictions[0] is answers[0], "an answer keeps its tokens, which a length band counts"
-    assert score.references == ("a cat", "the dog | a hound")
+    assert score.references == ("a cat sat there", "the dog | a hound")
     assert len(score.per_example) == score.n == 2
-    plain = metric(["a cat", answers[1]], ["a cat", "a dog"])
+    plain = metric(["a cat", answers[1]], ["a cat sat there", "a dog"])
     assert (plain.request, plain.origin) == ("", {})
 
 
 def test_any_iterable_is_read_once():
-    assert exact_match(iter(["a", "b"]), (r for r in ["a", "c"])) == 0.5
+    assert exact_match(iter(["x", "b"]), (r for r in ["x", "c"])) == 0.5
     assert contains((text for text in ["ab", "ac"]), "a") == 1.0

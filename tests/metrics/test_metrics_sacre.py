@@ -54,6 +54,8 @@ def test_bleu(corpus, draws, smoothing, tokenize, order, lowercase, effective):
         "max_ngram_order": order,
         "lowercase": lowercase,
     }
+    if not effective and smoothing[0] != "add-k":
+        corpus = [*corpus, ("the cat sat on the mat", ["the cat sat on a mat"])]  # one with 5-grams at least
     score = bleu([p for p, _ in corpus], [r for _, r in corpus], effective_order=effective, **options)
     metric = sacrebleu.BLEU(effective_order=effective, **options)
     check(score, metric, sacrebleu.BLEU(effective_order=True, **options), corpus, draws)
@@ -101,6 +103,34 @@ def test_sentence_bleu_is_the_mean_of_sentences():
 def test_one_text_and_its_references():
     assert bleu("the cat sat on the mat", ["a dog", "the cat sat on the mat"]) == pytest.approx(100)
     assert bleu("the cat sat on the mat", "the cat sat on the mat").n == 1
+
+
+JAPANESE = [f"東京は日本の首都です{'。' * i}" for i in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "said"),
+    [
+        (JAPANESE, {}, "no reference has 4 tokens under tokenize='13a', so no 4-gram can match"),
+        (["Paris 1", "Rome"], {}, "for short answers, effective_order=True; or use chrf"),
+        (["a b c"], {"max_ngram_order": 5, "tokenize": "none"}, "no reference has 5 tokens under tokenize='none'"),
+    ],
+)
+def test_bleu_where_no_reference_has_an_ngram_of_the_highest_order(texts, options, said):
+    with pytest.raises(InvalidInputError, match="^bleu: no reference has") as caught:
+        bleu(texts, texts, **options)
+    assert said in str(caught.value)
+    assert bleu(texts, texts, **{**options, "effective_order": True}) == pytest.approx(100)
+    assert (
+        bleu([*texts, "one two three four five"], [*texts, "one two three four five"], **options) > 0
+    )  # some are short
+    with pytest.raises(InvalidInputError, match="no 4-gram can match"):
+        bleu(["a long answer of many words"] * 3, ["Paris"] * 3)
+
+
+def test_bleu_of_a_language_without_spaces():
+    assert bleu(JAPANESE, JAPANESE, tokenize="char") == pytest.approx(100)
+    assert bleu("a b c", ["a", "a b c d e"]) >= 0  # the closest reference is not the only one
 
 
 @pytest.mark.parametrize(

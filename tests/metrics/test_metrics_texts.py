@@ -20,10 +20,16 @@ TEXTS = st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join) | st.text(max
 CORPORA = st.lists(st.tuples(TEXTS, st.lists(TEXTS, min_size=1, max_size=3)), min_size=1, max_size=5)
 
 
+def kept(reference):
+    """Whether ROUGE reads at least half of the letters, and one."""
+    letters = [c for c in reference.lower() if c in string.ascii_lowercase + string.digits]
+    return letters and 2 * len(letters) >= sum(map(str.isalnum, reference))
+
+
 @CASES
 @given(CORPORA, st.sampled_from(["rouge1", "rouge2", "rouge3", "rougeL", "rougeLsum"]), st.booleans())
 def test_rouge(corpus, kind, stem):
-    corpus = [*corpus, ("a cat", ["the cat"])]  # one reference at least has a token
+    corpus = [(p, [r if kept(r) else "the cat" for r in some]) for p, some in corpus]
     scorer = RougeScorer([kind], use_stemmer=stem)
     expected = [max(scorer.score(r, p)[kind].fmeasure for r in some) for p, some in corpus]
     score = rouge([p for p, _ in corpus], [r for _, r in corpus], kind=kind, use_stemmer=stem)
@@ -33,14 +39,24 @@ def test_rouge(corpus, kind, stem):
 
 
 def test_rouge_does_not_call_another_script_wrong():
-    with pytest.raises(InvalidInputError, match="rougeL: no reference has a token that ROUGE counts"):
-        rouge(["北京 是 首都"], ["北京 是 首都"])
+    for text in ("北京 是 首都", "Столица России - Москва, 1147", "...", ""):
+        with pytest.raises(InvalidInputError) as caught:
+            rouge(["It is Paris", text], ["It is Paris", text], ids=["fr", "x"])
+        assert str(caught.value) == (
+            f"rougeL: 1 reference ([x] {text!r}) cannot be read by ROUGE, whose tokenizer keeps a-z and 0-9 only; give "
+            "tokenizer=, an object with tokenize(text), or use chrf"
+        )
+    with pytest.raises(InvalidInputError, match=r"4 references \(\[0\] 'я', \[1\] 'я', \[1\] 'ты', \.\.\.\)"):
+        rouge(["a"] * 3, [["a", "я"], ["я", "ты"], "он"])
+    assert rouge("Größe: naïve", "Größe: naïve") == 1.0
 
     class Spaces:
         def tokenize(self, text):
             return text.split()
 
     assert rouge(["北京 是 首都"], ["北京 是 首都"], tokenizer=Spaces()) == 1.0
+    with pytest.raises(InvalidInputError, match="by Spaces: no token is in it; give tokenizer="):
+        rouge(["北京"], [" "], tokenizer=Spaces())
 
 
 def test_rouge_kinds():
@@ -81,6 +97,7 @@ def f1_score(prediction, ground_truth):
 @CASES
 @given(CORPORA)
 def test_squad(corpus):
+    corpus = [(p, [r if normalize_answer(r) or not r.strip() else "cat" for r in some]) for p, some in corpus]
     predictions, references = [p for p, _ in corpus], [r for _, r in corpus]
     exact = [max(normalize_answer(p) == normalize_answer(r) for r in some) for p, some in corpus]
     overlap = [max(f1_score(p, r) for r in some) for p, some in corpus]
@@ -90,6 +107,18 @@ def test_squad(corpus):
     assert f1(predictions, references) == pytest.approx(sum(overlap) / len(overlap), abs=1e-9)
     plain = exact_match(predictions, references, normalize=False)
     assert plain.per_example == tuple(p in some for p, some in corpus)
+
+
+@pytest.mark.parametrize("metric", [exact_match, f1])
+def test_a_reference_of_which_nothing_is_left_is_no_reference(metric):
+    with pytest.raises(InvalidInputError) as caught:
+        metric(["", "the", "..."], ["A", "B", ["-", "x"]])
+    assert str(caught.value) == (
+        f"{metric.__name__}: 2 references ([0] 'A', [2] '-') would be nothing once articles and punctuation are dropped, "
+        "as any answer without words is; compare the texts as they are: exact_match with normalize=False"
+    )
+    assert exact_match(["", "the", "A"], ["A", "A", "A"], normalize=False) == pytest.approx(1 / 3)
+    assert exact_match(["-5", "3.5", ""], ["5", "35", ""]) == 1  # as the official script has it
 
 
 @CASES
