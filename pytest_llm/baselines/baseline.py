@@ -64,7 +64,7 @@ class Baseline:
                 significantly better passes. ``"calibrated"`` takes it from ``llm_calibration.json``, which
                 ``--llm-calibrate`` writes.
             alpha: chance of a false alarm; by default ``llm_alpha``.
-            groups: a label an example, where examples are related (one document, one template).
+            groups: a label an example, where examples are related (one document, one template); by default the score's.
             higher_is_better: the direction of a plain number whose metric is not a known one.
             max_broken: how many examples may break, whatever the mean does: go from right to wrong, or get worse by
                 more than ``broken_by`` where values are graded.
@@ -151,7 +151,8 @@ class Baseline:
         changes.check_comparable(score.name, now, before)
         old = aligned(before.score(score.name, score.aggregate), new.ids)
         found = gate(
-            new, old, margin=terms.margin, alpha=terms.alpha, power=terms.power, groups=terms.groups,
+            new, old, margin=terms.margin, alpha=terms.alpha, power=terms.power,
+            groups=(score.groups or None) if terms.groups is None else terms.groups,
             method=terms.method, resolution=RESOLUTION,
         )  # fmt: skip
         verdict = judgement.judged(metric, score, new, old, before, found, terms, self._command("all"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pytest_llm import variants
 from pytest_llm.baselines.entry import LOSSES, Entry
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.reports.text import shorten
 
 
 def of_question(now: Entry, before: Entry) -> list[str]:
@@ -37,10 +38,15 @@ def of_environment(now: Entry, before: Entry) -> str:
 
 
 def around(now: Entry, before: Entry) -> list[str]:
-    """Return notes on the environment, to be read before the model is blamed, and on the model."""
+    """Return notes on the environment and the raters, to be read before the model is blamed, and on the model."""
     moved, notes = of_environment(now, before), []
     if moved:
         notes.append(f"the environment changed since the baseline, which may explain this: {moved}")
+    if now.raters and before.raters and not set(now.raters) & set(before.raters):
+        notes.append(
+            f"nobody rated both: the baseline is of {shorten(', '.join(before.raters), 60)}, this score of "
+            f"{shorten(', '.join(now.raters), 60)}; one person's 3 may be another's 4"
+        )
     if now.model and before.model and now.model != before.model:
         notes.append(f"the baseline was made by {_named(before)}, this score by {_named(now)}")
     return notes

@@ -34,6 +34,7 @@ class Entry:
         request, references: digests of the questions and of the reference texts, "" when unknown.
         predictions: the answers to the first examples, cut to `ANSWER` characters.
         token_nll: the NLL in nats of every token of the first documents, a row a document, rounded to two decimals.
+        raters: who gave the values, where people did.
         length, length_unit: mean length of the answers, in "tokens" or "words"; "" when there are no answers.
     """
 
@@ -50,6 +51,7 @@ class Entry:
     references: str = ""
     predictions: tuple[str, ...] = ()
     token_nll: tuple[tuple[float, ...], ...] = ()
+    raters: tuple[str, ...] = ()
     length: float = 0.0
     length_unit: str = ""
     model: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -74,6 +76,7 @@ class Entry:
             references=digest_of([str(text) for text in score.references]) if score.references else "",
             predictions=_kept_answers(score),
             token_nll=_kept_tokens(score),
+            raters=score.raters,
             length=_tidy(length),
             length_unit=unit,
             model=dict(score.origin.get("model", {})),
@@ -130,8 +133,9 @@ class Entry:
         for name in ("predictions", "token_nll"):
             rows = data.get(name, [])
             _need(isinstance(rows, list) and len(rows) <= n, f"{name} must hold one entry an example at most ({n})")
-        texts, tokens = data.get("predictions", []), data.get("token_nll", [])
+        texts, tokens, raters = data.get("predictions", []), data.get("token_nll", []), data.get("raters", [])
         _need(all(isinstance(text, str) for text in texts), "predictions must be texts")
+        _need(isinstance(raters, list) and all(isinstance(one, str) for one in raters), "raters must be texts")
         _need(
             all(isinstance(row, list) and all(map(_is_number, row)) for row in tokens),
             "token_nll must hold rows of finite numbers",
@@ -144,7 +148,9 @@ class Entry:
             all(isinstance(row, list) and len(row) == len(table[0]) and all(map(_is_number, row)) for row in table),
             "statistics must hold rows of finite numbers, equally long",
         )
-        sequences = {name: tuple(data.get(name, ())) for name in ("ids", "per_example", "weights", "predictions")}
+        sequences = {
+            name: tuple(data.get(name, ())) for name in ("ids", "per_example", "weights", "predictions", "raters")
+        }
         tables = {name: tuple(map(tuple, data.get(name, ()))) for name in ("statistics", "token_nll")}
         return cls(**{"unit": "", **data, **sequences, **tables})
 

@@ -44,16 +44,20 @@ def _block(one: Summary) -> list[str]:
     if one.rated:
         outputs = f"{one.rated} of {one.outputs}" if one.outputs else str(one.rated)
         who = shorten(", ".join(map(visible, one.raters)), 40)
-        rows.append(f"  rated      {outputs} outputs by {who}: mean {_figure(one.mean)}")
+        unsure = "" if one.outputs else " (of all ever rated: no golden says which texts there are now)"
+        rows.append(f"  rated      {outputs} outputs by {who}: mean {_figure(one.mean)}{unsure}")
     if one.alpha is not None:
         kappas = (
             f", kappa {_figure(one.kappa)}, weighted {_figure(one.kappa_quadratic)}" if one.kappa is not None else ""
         )
-        rows.append(f"  agreement  alpha {_figure(one.alpha, one.alpha_interval)}{kappas}")
+        twice = f"; {_some(one.rated_twice, 'output')} rated twice"
+        rows.append(f"  agreement  alpha {_figure(one.alpha, one.alpha_interval)}{kappas}{twice}")
     if one.compared or one.not_blind:
+        of = f"{_some(one.pairs, 'pair')}, {_some(one.judges, 'rater')}"
         said = [
-            f"new preferred {one.preferred} of {one.compared - one.tied}: {_figure(one.win_rate, one.win_interval)}",
-            f"{one.tied} {'tie' if one.tied == 1 else 'ties'}",
+            f"new preferred {one.preferred} of {one.compared - one.tied} ({of}): "
+            f"{_figure(one.win_rate, one.win_interval)}",
+            _some(one.tied, "tie"),
             f"{one.not_blind} not blind, left out",
         ]
         shown = (one.win_rate is not None, one.tied, one.not_blind)
@@ -61,6 +65,10 @@ def _block(one: Summary) -> list[str]:
     if one.earlier:
         rows.append(f"  left out   {one.earlier} of outputs that are in no golden now")
     return rows
+
+
+def _some(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
 def _figure(value: float | None, interval: tuple[float, float] | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal
@@ -71,6 +72,12 @@ def alpha_interval(
         return None
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def same_share(items: Sequence[Sequence[Any]]) -> float:
+    """Return the share of pairs of raters of an item who gave it the same rating; NaN without a pair."""
+    pairs = [a == b for item in items for a, b in itertools.combinations(item, 2)]
+    return sum(pairs) / len(pairs) if pairs else math.nan
 
 
 def _coincidences(items: Sequence[Sequence[Any]]) -> tuple[Any, list[Hashable]]:

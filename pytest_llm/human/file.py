@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,11 @@ class Rating:
             raise InvalidInputError(f"a rating's {(wrong or ['output'])[0]} is not the sha256 of anything")
 
     @property
+    def person(self) -> str:
+        """Who rated, however the name was typed: two of these are not ``Ann`` and ``ann``, nor half and full width."""
+        return " ".join(unicodedata.normalize("NFKC", self.rater).casefold().split())
+
+    @property
     def subject(self) -> tuple[str, str, str]:
         """What is rated: the output, what it answers (its test, where the prompt is unknown), and what against."""
         return self.output, self.prompt or self.test, self.against
@@ -126,7 +132,7 @@ def current(ratings: Iterable[Rating]) -> list[Rating]:
     """Return the ratings that hold: of each rater on each output (or pair of outputs), the last."""
     held: dict[Any, Rating] = {}
     for rating in ratings:
-        key = (rating.rater, *rating.subject)
+        key = (rating.person, *rating.subject)
         held.pop(key, None)
         held[key] = rating
     return list(held.values())

@@ -23,13 +23,15 @@ class Summary:
 
     Attributes:
         test: its node id.
-        raters: their names.
-        outputs: texts in its goldens, 0 without one; ``rated`` of them (of all rated, without a golden) have a rating.
+        raters: their names, as each was typed last.
+        outputs: texts in its goldens, 0 without one; ``rated`` of them (of all rated, without a golden: it is not known
+            which of those the test has now) have a rating, ``rated_twice`` of two people or more.
         mean: of the rated outputs' means, 1 to 5; ``None`` without ratings.
         alpha, alpha_interval: Krippendorff's, ordinal; a bootstrap over outputs at 95 %. ``None`` where undefined.
         kappa, kappa_quadratic: Cohen's, the mean over pairs of raters (Light 1971) with an output in common.
         preferred, tied, compared: blind comparisons won by the new output, undecided, all. ``not_blind`` are apart.
-        win_rate, win_interval: of the decided ones, and Wilson's 95 % interval.
+        pairs, judges: how many pairs of outputs the decided ones are of, and by how many people.
+        win_rate, win_interval: of the decided ones, and its 95 % interval; see `win_interval`.
         earlier: ratings of outputs that are in no golden of the test any more, which count for nothing above.
     """
 
@@ -37,6 +39,7 @@ class Summary:
     raters: tuple[str, ...]
     outputs: int
     rated: int
+    rated_twice: int = 0
     mean: float | None = None
     alpha: float | None = None
     alpha_interval: tuple[float, float] | None = None
@@ -46,6 +49,8 @@ class Summary:
     tied: int = 0
     compared: int = 0
     not_blind: int = 0
+    pairs: int = 0
+    judges: int = 0
     win_rate: float | None = None
     win_interval: tuple[float, float] | None = None
     earlier: int = 0
@@ -78,29 +83,53 @@ def summary(test: str, ratings: Sequence[Rating], outputs: Iterable[str] = ()) -
     stars: dict[tuple[str, str, str], dict[str, int]] = {}
     for one in held:
         if one.rating is not None:
-            stars.setdefault(one.subject, {})[one.rater] = one.rating
+            stars.setdefault(one.subject, {})[one.person] = one.rating
     items = [list(by_rater.values()) for by_rater in stars.values()]
     pairs = [one for one in held if one.preference]
-    blind = [one.preference for one in pairs if one.blind]
-    won, lost = blind.count("output"), blind.count("against")
+    blind = [one for one in pairs if one.blind]
+    decided = [one for one in blind if one.preference != "tie"]
+    votes: dict[tuple[str, str, str], list[bool]] = {}
+    for one in decided:
+        votes.setdefault(one.subject, []).append(one.preference == "output")
+    won = sum(map(sum, votes.values()))
     return Summary(
         test=test,
-        raters=tuple(sorted({one.rater for one in held})),
+        raters=tuple(sorted({one.person: one.rater for one in held}.values())),
         outputs=len(now),
         rated=len({output for output, _, _ in stars}),
+        rated_twice=sum(len(item) > 1 for item in items),
         mean=mean([mean(item) for item in items]) if items else None,
         alpha=_known(krippendorff_alpha(items)),
         alpha_interval=alpha_interval(items),
         kappa=_pairwise(stars, ""),
         kappa_quadratic=_pairwise(stars, "quadratic"),
         preferred=won,
-        tied=blind.count("tie"),
+        tied=len(blind) - len(decided),
         compared=len(blind),
         not_blind=len(pairs) - len(blind),
-        win_rate=won / (won + lost) if won + lost else None,
-        win_interval=wilson(won, won + lost) if won + lost else None,
+        pairs=len(votes),
+        judges=len({one.person for one in decided}),
+        win_rate=won / len(decided) if decided else None,
+        win_interval=win_interval(list(votes.values())) if decided else None,
         earlier=len(ratings) - len(held),
     )
+
+
+def win_interval(votes: Sequence[Sequence[bool]]) -> tuple[float, float]:
+    """Return the 95 % interval of a win rate over ``votes``, those of each pair of outputs.
+
+    Wilson's, of as many votes as these are worth: raters of one pair see the same texts and mostly agree. Their number
+    is divided by the design effect, the variance of the rate over pairs relative to that of independent votes (Rao and
+    Scott 1992), and is no less than if all raters of a pair always agreed (Kish 1965). One vote a pair gives Wilson's.
+    """
+    sizes, wins = [len(some) for some in votes], [sum(some) for some in votes]
+    n, k = sum(sizes), len(sizes)
+    rate = sum(wins) / n
+    least = n * n / sum(size * size for size in sizes)
+    spread = sum((won - rate * size) ** 2 for won, size in zip(wins, sizes, strict=True)) * k / (k - 1) if k > 1 else 0
+    effect = spread / (n * rate * (1 - rate)) if k > 1 and 0 < rate < 1 else math.inf
+    worth = min(n, max(least, n / effect if effect else n))
+    return wilson(rate * worth, worth)  # type: ignore[arg-type] # a share of a vote is as good
 
 
 def _pairwise(stars: dict[Any, dict[str, int]], weights: Any) -> float | None:

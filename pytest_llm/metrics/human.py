@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ __tracebackhide__ = measured
 
 NAME = "human_rating"
 COMMAND = "pytest-llm review --web"
+#: How far raters agree cannot be told from fewer outputs (of more) that two or more people rated.
+FEWEST = 5
+#: Share of ratings that differ from all others, or one, up to which agreement cannot be told from chance.
+RARE = 0.05
 
 
 def human_rating(
@@ -54,8 +59,15 @@ class Rated:
     ratings: tuple[tuple[Rating, ...], ...]
 
     def score(self) -> Score:
-        """Return the mean over answers."""
-        return self.examples.score(name=NAME, per_example=[mean(values) for values in self.values], references=())
+        """Return the mean over answers; a gate takes those with the same ratings for one."""
+        first = dict(zip(reversed(self._items), reversed(self.examples.ids), strict=True))
+        return self.examples.score(
+            name=NAME,
+            per_example=[mean(values) for values in self.values],
+            references=(),
+            groups=[first[item] for item in self._items] if len(first) < len(self._items) else (),
+            raters=self._raters,
+        )
 
     @property
     def values(self) -> list[list[int]]:
@@ -67,32 +79,46 @@ class Rated:
         """Krippendorff's ordinal alpha, NaN when undefined."""
         from pytest_llm.human.agreement import krippendorff_alpha
 
-        return krippendorff_alpha(list(dict(zip(self._items, self.values, strict=True)).values()))
+        return krippendorff_alpha(self._twice)
+
+    @property
+    def _raters(self) -> list[str]:
+        return sorted({one.person for some in self.ratings for one in some})
 
     @property
     def _items(self) -> list[tuple[str, str]]:
         # The same answer to the same prompt is one item, however often the test asked.
         return [(output.digest, output.question) for output in self.outputs]
 
+    @property
+    def _twice(self) -> list[list[int]]:
+        """The ratings of each item that has two or more."""
+        return [some for some in dict(zip(self._items, self.values, strict=True)).values() if len(some) > 1]
+
     def described(self, verdict: Verdict) -> Verdict:
         """Return ``verdict`` with who rated, the mean's 95 % t interval, and what raters said of the worst.
 
         The interval is clustered by item and takes the raters as they are: it says how the mean would move with other
-        items, not with other people.
+        items, not with other people. Where n items all have one mean there is no spread, but others need not have it:
+        up to a share of ``1 - 0.025 ** (1 / n)`` may be off (Clopper and Pearson 1934, of none in n), by a point.
         """
         from scipy.special import stdtrit
 
         from pytest_llm.stats.clustered import standard_error, weighted_mean
 
         figures = dict(verdict.figures)
-        figures["raters"] = len({one.rater for some in self.ratings for one in some})
+        figures["raters"] = len(self._raters)
         figures["ratings"] = sum(map(len, dict(zip(self._items, self.ratings, strict=True)).values()))
+        figures["rated twice"] = len(self._twice)
         if len(set(self._items)) > 1:
             center, influence = weighted_mean([mean(values) for values in self.values])
             error, clusters = standard_error(influence, self._items)
             if "standard error" in figures:
                 figures["standard error"] = error
             half = float(stdtrit(clusters - 1, 0.975)) * error
+            if math.isclose(error, 0, abs_tol=1e-9):
+                half = 1 - 0.025 ** (1 / clusters)
+                figures.pop("standard error", None)
             ends = max(file.LOWEST, center - half), min(file.HIGHEST, center + half)
             figures["interval"] = [float(f"{end:.3g}") for end in ends]
         if math.isfinite(self.alpha):
@@ -107,16 +133,37 @@ class Rated:
         return dataclasses.replace(verdict, figures=figures, notes=(*verdict.notes, *said[:6]))
 
     def agreeing(self, verdict: Verdict, least: float) -> Verdict:
-        """Return ``verdict``, or that nothing was measured where the raters' alpha is below ``least``."""
-        verdict = dataclasses.replace(verdict, figures={**verdict.figures, "agreement_at_least": least})
-        alpha = self.alpha
-        if alpha >= least:
-            return verdict
-        if math.isnan(alpha) and any(len(some) > 1 for some in self.ratings):
-            note = "every rating is the same: whether raters agree cannot be told from chance"
+        """Return ``verdict``, or that nothing was measured where the raters' alpha is below ``least`` or not known.
+
+        It is a warning where hardly a rating differs from the others, which says nothing of agreement, and where the
+        test has fewer than `FEWEST` outputs, all of them rated twice or more.
+        """
+        from pytest_llm.human.agreement import same_share
+
+        alpha, twice, items = self.alpha, self._twice, len(set(self._items))
+        same = same_share(twice)
+        figures = {**verdict.figures, "agreement_at_least": least}
+        if twice:
+            figures["same rating"] = float(f"{same:.3g}")
+        verdict = dataclasses.replace(verdict, figures=figures)
+        counts = Counter(rating for some in twice for rating in some)
+        differ = counts.total() - max(counts.values(), default=0)
+        said, doubt = "", ""
+        needed = min(FEWEST, items)
+        if len(twice) < needed:
+            said = f"is not known: {len(twice) or 'none'} of {items} outputs rated twice, and it takes {needed}"
+        elif not alpha >= least and differ <= max(1, RARE * counts.total()):
+            those = f"all but {differ} of {counts.total()} ratings are" if differ else "every rating is"
+            doubt = f"{those} the same: whether raters agree cannot be told from chance ({same:.3g} of pairs do)"
+        elif not alpha >= least:
+            said = f"{alpha:.3g} is below {least:g}"
+        elif len(twice) < FEWEST:
+            doubt = f"of {len(twice)} outputs little can be said of how far raters agree"
+        if doubt:
             outcome: Outcome = "warn" if verdict.outcome == "pass" else verdict.outcome
-            return dataclasses.replace(verdict, outcome=outcome, notes=(*verdict.notes, note))
-        said = "is not known: nobody rated what another did" if math.isnan(alpha) else f"{alpha:.3g} is below {least:g}"
+            return dataclasses.replace(verdict, outcome=outcome, notes=(*verdict.notes, doubt))
+        if not said:
+            return verdict
         return dataclasses.replace(
             verdict,
             status="invalid",
@@ -170,7 +217,7 @@ def _of_each_rater(ratings: Iterable[Rating], output: Output, nodeid: str) -> tu
     for one in ratings:
         known = one.prompt and output.question
         if one.prompt == output.question if known else one.test == nodeid:
-            last[one.rater] = one
+            last[one.person] = one
     return tuple(last.values())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 
@@ -23,6 +23,8 @@ class Score(float):
         ids: example ids, in order; by default "0", "1", ...
         predictions, references: the texts, for showing the worst examples. One string an example.
         tokens, token_logprobs: a loss's scored tokens as text, and their logprobs in nats: one row of them an example.
+        groups: a label an example, where examples are not independent (one answer, rated once); empty means all are.
+        raters: who gave the values, where people did.
         signature: how the metric was configured (sacrebleu's signature, or similar).
         request: digest of the questions that were asked, "" when unknown.
         origin: ``model`` and ``environment`` of the answers, as in `pytest_llm.results.Origin`.
@@ -40,6 +42,8 @@ class Score(float):
     references: tuple[str, ...]
     tokens: tuple[tuple[str, ...], ...]
     token_logprobs: tuple[tuple[float, ...], ...]
+    groups: tuple[Hashable, ...]
+    raters: tuple[str, ...]
     signature: str
     request: str
     origin: dict[str, Any]
@@ -61,6 +65,8 @@ class Score(float):
         references: Sequence[str] = (),
         tokens: Sequence[Sequence[str]] = (),
         token_logprobs: Sequence[Sequence[float]] = (),
+        groups: Sequence[Hashable] = (),
+        raters: Sequence[str] = (),
         signature: str = "",
         request: str = "",
         origin: dict[str, Any] | None = None,
@@ -77,10 +83,12 @@ class Score(float):
         self.predictions, self.references = tuple(predictions), tuple(references)
         self.tokens = tuple(map(tuple, tokens))
         self.token_logprobs = tuple(map(tuple, token_logprobs))
+        self.groups, self.raters = tuple(groups), tuple(raters)
         self.signature, self.request = signature, request
         self.origin, self.aggregate = origin or {}, aggregate
         for field in (
-            "per_example", "weights", "statistics", "ids", "predictions", "references", "tokens", "token_logprobs"
+            "per_example", "weights", "statistics", "ids", "predictions", "references", "tokens", "token_logprobs",
+            "groups",
         ):  # fmt: skip
             size = len(getattr(self, field))
             if size not in (0, n):

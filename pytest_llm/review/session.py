@@ -73,8 +73,8 @@ class Session:
         Raises:
             InvalidInputError: nobody is called that.
         """
-        Rating(test="", output="0" * 64, rater=rater)  # for its checks
         self.settings, self.rater = settings, rater
+        self._person = Rating(test="", output="0" * 64, rater=rater).person  # its checks are those of the name
         self._secret = secret or secrets.token_bytes(32)
         self._items: dict[Mode, dict[str, Any]] = {mode: {} for mode in MODES}
         self._goldens: dict[tuple[Path, int, int], Texts | None] = {}
@@ -211,7 +211,7 @@ class Session:
         held: dict[Path, dict[Any, Rating]] = {}
         for folder in {item.folder for _, item in found}:
             ratings = file.current(file.read(folder / file.NAME))
-            held[folder] = {one.subject: one for one in ratings if one.rater == self.rater}
+            held[folder] = {one.subject: one for one in ratings if one.person == self._person}
         mine = {}
         for id, item in found:
             preference = "tie" if item.against else ""

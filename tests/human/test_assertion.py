@@ -148,7 +148,12 @@ def test_raters_who_do_not_agree_measure_nothing(suite):
 def test_agreement_needs_an_output_that_two_rated(suite):
     suite.rate("ann", 5, 4, 5, 4, 5, 5)
     result = suite.run("assert_human_rating(OUTPUTS, at_least=3, agreement_at_least=0.1)")
-    result.stdout.fnmatch_lines(["E*(Krippendorff's alpha) is not known: nobody rated what another did"])
+    result.stdout.fnmatch_lines(
+        ["E*(Krippendorff's alpha) is not known: none of 6 outputs rated twice, and it takes 5"]
+    )
+    suite.rate("bob", 5, 4)  # who agrees, on two of six
+    result = suite.run("assert_human_rating(OUTPUTS, at_least=3, agreement_at_least=0.1)")
+    result.stdout.fnmatch_lines(["E*(Krippendorff's alpha) is not known: 2 of 6 outputs rated twice, and it takes 5"])
     suite.rate("bob", 5, 4, 5, 4, 5, 5)
     suite.run("assert_human_rating(OUTPUTS, at_least=3, agreement_at_least=0.1)").assert_outcomes(passed=1)
 
@@ -160,7 +165,48 @@ def test_when_all_ratings_are_the_same_a_warning_says_that_agreement_is_not_know
     result.assert_outcomes(passed=1)
     (verdict,) = json.loads((suite.path / "run.json").read_text())["verdicts"]
     assert verdict["outcome"] == "warn"
-    assert verdict["notes"] == ["every rating is the same: whether raters agree cannot be told from chance"]
+    assert verdict["notes"] == [
+        "every rating is the same: whether raters agree cannot be told from chance (1 of pairs do)"
+    ]
+    assert verdict["figures"]["interval"] == [4.54, 5]  # up to 1 - 0.025 ** (1 / 6) may be a point off
+
+
+def test_where_one_rating_differs_chance_cannot_be_told_from_agreement_either(suite):
+    suite.rate("ann", 4, 4, 4, 4, 4, 4)
+    suite.rate("bob", 5, 4, 4, 4, 4, 4)
+    result = suite.run(GATE, "--llm-record=run.json")
+    result.assert_outcomes(passed=1)  # though alpha is 0
+    (verdict,) = json.loads((suite.path / "run.json").read_text())["verdicts"]
+    assert verdict["outcome"] == "warn"
+    assert verdict["notes"] == [
+        "all but 1 of 12 ratings are the same: whether raters agree cannot be told from chance (0.833 of pairs do)"
+    ]
+    assert verdict["figures"]["rated twice"] == 6
+    assert verdict["figures"]["same rating"] == 0.833
+
+
+def test_of_few_outputs_all_rated_twice_agreement_is_in_doubt(suite):
+    for rater in ("ann", "bob"):
+        suite.rate(rater, 5, 4, 5)
+    suite.run(GATE.replace("OUTPUTS", "OUTPUTS[:3]"), "--llm-record=run.json").assert_outcomes(passed=1)
+    (verdict,) = json.loads((suite.path / "run.json").read_text())["verdicts"]
+    assert verdict["outcome"] == "warn"
+    assert verdict["notes"][-1] == "of 3 outputs little can be said of how far raters agree"
+
+
+def test_one_person_is_one_rater_however_the_name_is_typed(suite):
+    for rater in ("Ann", "ann ", "ａｎｎ", "ANN"):
+        suite.rate(rater, 5, 4, 5, 4, 5, 5)
+    result = suite.run(GATE)
+    result.stdout.fnmatch_lines(["E*mean human rating: 6 of 6 outputs have fewer than 2 ratings: *"])
+
+
+def test_two_equal_ratings_leave_room(suite):
+    suite.rate("ann", 4, 4)
+    suite.run("assert_human_rating(OUTPUTS[:2], at_least=3)", "--llm-record=run.json").assert_outcomes(passed=1)
+    (verdict,) = json.loads((suite.path / "run.json").read_text())["verdicts"]
+    assert verdict["figures"]["interval"] == [3.16, 4.84]
+    assert "standard error" not in verdict["figures"]
 
 
 def test_the_same_output_twice_is_one_item(suite):
@@ -180,6 +226,36 @@ def test_a_baseline_of_ratings(suite):
     result = suite.run(check)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E*human_rating 1.00 is worse than its baseline 4.33*"])
+
+
+def test_a_gate_takes_one_answer_rated_once_for_one(suite):
+    body = "llm_baseline.check('human_rating', human_rating([{!r}] * 8 + ['a', 'b']), margin=0.5)"
+    for text, rating in (("old", 4), ("new", 3), ("a", 4), ("b", 4)):
+        output = of_answer(text)
+        file.append(suite.ratings, Rating(
+            test="test_poems.py::test_poems", output=output.digest, rater="ann", rating=rating,
+        ), suite.path)  # fmt: skip
+    suite.run(body.format("old"), "--llm-update=new").assert_outcomes(passed=1)
+    suite.run(body.format("new"), "--llm-record=run.json")
+    (verdict,) = json.loads((suite.path / "run.json").read_text())["verdicts"]
+    assert verdict["figures"]["method"] == "paired t over 3 groups"
+    assert verdict["figures"]["p"] > 0.03  # as eight that fell alike: 0.0001
+
+
+def test_a_gate_says_when_other_people_rated(suite, monkeypatch):
+    check = "llm_baseline.check('human_rating', human_rating(OUTPUTS), margin=0.5)"
+    suite.rate("strict", 3, 3, 3, 3, 2, 3)
+    suite.run(check, "--llm-update=new").assert_outcomes(passed=1)
+    suite.ratings.unlink()
+    suite.rate("Lenient", 5, 5, 4, 5, 5, 5)
+    suite.run(check, "--llm-record=run.json").assert_outcomes(passed=1)
+    said = "nobody rated both: the baseline is of strict, this score of lenient; one person's 3 may be another's 4"
+    (verdict,) = json.loads((suite.path / "run.json").read_text())["verdicts"]
+    assert (verdict["status"], verdict["notes"][0]) == ("improved", said)
+    suite.rate("STRICT", 5, 5, 4, 5, 5, 5)
+    suite.run(check, "--llm-record=run.json")
+    (verdict,) = json.loads((suite.path / "run.json").read_text())["verdicts"]
+    assert said not in verdict["notes"]
 
 
 @pytest.mark.parametrize(

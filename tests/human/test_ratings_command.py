@@ -13,6 +13,7 @@ from pytest_llm.human import file
 from pytest_llm.human.file import Rating
 from pytest_llm.human.goldens import texts
 from pytest_llm.human.outputs import of_answer
+from pytest_llm.human.summary import win_interval
 from tests.conftest import COMMAND
 
 STARS = {"ann": [5, 4, 4, 2, 1, 3], "bob": [5, 5, 4, 1, 1, None], "cy": [4, 4, None, 2, 2, 3]}
@@ -62,8 +63,8 @@ def test_what_a_person_reads(rated):
     assert result.outlines == [
         "test_poems.py::test_poems",
         "  rated      6 of 8 outputs by ann, bob, cy: mean 3.17",
-        "  agreement  alpha 0.86 [0.22, 0.94], kappa 0.32, weighted 0.86",
-        "  compared   new preferred 5 of 6: 0.83 [0.44, 0.97]; 1 tie; 1 not blind, left out",
+        "  agreement  alpha 0.86 [0.22, 0.94], kappa 0.32, weighted 0.86; 6 outputs rated twice",
+        "  compared   new preferred 5 of 6 (6 pairs, 1 rater): 0.83 [0.44, 0.97]; 1 tie; 1 not blind, left out",
         "  left out   1 of outputs that are in no golden now",
     ]
 
@@ -89,6 +90,36 @@ def test_the_figures_as_json(rated):
     )
     assert found["win_rate"] == pytest.approx(5 / 6)
     assert found["win_interval"] == pytest.approx([low, high])
+    assert (found["rated_twice"], found["pairs"], found["judges"]) == (6, 6, 1)
+
+
+def test_raters_of_one_pair_are_not_independent():
+    agreed = [[i < 7] * 5 for i in range(10)]
+    assert win_interval(agreed) == pytest.approx(proportion_confint(7, 10, method="wilson"))
+    assert win_interval([[True] * 5] * 10) == pytest.approx(proportion_confint(10, 10, method="wilson"))
+    assert win_interval([[True, False]]) == pytest.approx(proportion_confint(0.5, 1, method="wilson"))
+    assert win_interval([[True, False]] * 10) == pytest.approx(proportion_confint(10, 20, method="wilson"))
+    # Of raters who agree in part, the interval holds the rate as often as it says.
+    rng = np.random.default_rng(3)
+    held = 0
+    for _ in range(400):
+        better = rng.random(20) < 0.5
+        low, high = win_interval(np.where(rng.random((20, 5)) < 0.8, better[:, None], ~better[:, None]).tolist())
+        held += low <= 0.5 <= high
+    assert held / 400 > 0.92  # Wilson's of 100 votes: 0.79
+
+
+def test_without_a_golden_it_is_said_that_earlier_texts_count(suite, cache_dir):
+    folder = suite.path / "__llm_snapshots__" / "test_poems"
+    for text, rating in (("old answer", 1), ("new answer", 5)):
+        one = Rating(test="test_poems.py::test_plain", output=of_answer(text).digest, rater="Ann", rating=rating)
+        file.append(folder / file.NAME, one, cache_dir)
+    last = Rating(test="test_poems.py::test_plain", output=of_answer("old answer").digest, rater="ann ", rating=2)
+    file.append(folder / file.NAME, last, cache_dir)
+    assert suite.run(COMMAND, "ratings").outlines == [
+        "test_poems.py::test_plain",
+        "  rated      2 outputs by ann : mean 3.50 (of all ever rated: no golden says which texts there are now)",
+    ]
 
 
 def test_nothing_rated(suite):
