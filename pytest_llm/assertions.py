@@ -146,11 +146,13 @@ def assert_human_rating(
     """Assert the mean rating (1-5) that people gave these very outputs (`pytest_llm.metrics.human_rating`).
 
     An output that changed has no rating, and without one (or with fewer than ``raters_at_least``) nothing is measured.
-    Nor is it where Krippendorff's alpha (ordinal, at most 1) of the ratings is below ``agreement_at_least``: a mean of
-    raters who do not agree means little.
+    Nor is it where Krippendorff's alpha (ordinal, at most 1) of the ratings is below ``agreement_at_least``, or fewer
+    than five outputs (all of them, of fewer) have two ratings: a mean of raters who do not agree means little.
     """
     bound = threshold(registry.find(human.NAME), at_least, None)
-    if agreement_at_least is not None and not -1 <= agreement_at_least <= 1:
+    if agreement_at_least is not None and not (
+        isinstance(agreement_at_least, numbers.Real) and -1 <= agreement_at_least <= 1
+    ):
         raise InvalidInputError(f"agreement_at_least: an alpha is at most 1, not {agreement_at_least!r}")
     found = human.measure(outputs, ratings, ids, raters_at_least, note=True)
     score = found.score()

@@ -148,15 +148,17 @@ class Rated:
         verdict = dataclasses.replace(verdict, figures=figures)
         counts = Counter(rating for some in twice for rating in some)
         differ = counts.total() - max(counts.values(), default=0)
-        said, doubt = "", ""
+        said, doubt, cure = "", "", ""
         needed = min(FEWEST, items)
         if len(twice) < needed:
             said = f"is not known: {len(twice) or 'none'} of {items} outputs rated twice, and it takes {needed}"
+            cure = f"have them rated by somebody else too: {COMMAND} --mode=rate --rater=NAME"
         elif not alpha >= least and differ <= max(1, RARE * counts.total()):
             those = f"all but {differ} of {counts.total()} ratings are" if differ else "every rating is"
             doubt = f"{those} the same: whether raters agree cannot be told from chance ({same:.3g} of pairs do)"
         elif not alpha >= least:
             said = f"{alpha:.3g} is below {least:g}"
+            cure = "a mean of raters who do not agree means little: say in words what each rating stands for"
         elif len(twice) < FEWEST:
             doubt = f"of {len(twice)} outputs little can be said of how far raters agree"
         if doubt:
@@ -169,10 +171,7 @@ class Rated:
             status="invalid",
             outcome="error",
             headline=f"mean human rating: the raters' agreement (Krippendorff's alpha) {said}",
-            notes=(
-                *verdict.notes,
-                "a mean of raters who do not agree means little: say in words what each rating stands for",
-            ),
+            notes=(*verdict.notes, cure),
         )
 
 

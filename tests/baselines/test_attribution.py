@@ -187,6 +187,7 @@ def test_the_file_hides_nothing_and_wraps(project, rows):
         ("predictions", ["a"] * 3, "predictions must hold one entry an example at most"),
         ("predictions", [1], "predictions must be texts"),
         ("token_nll", [["a"]], "token_nll must hold rows of finite numbers"),
+        ("raters", ["a", 1], "raters must be texts"),
         ("token_nll", "a", "token_nll must hold one entry"),
     ],
 )

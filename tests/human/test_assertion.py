@@ -151,6 +151,7 @@ def test_agreement_needs_an_output_that_two_rated(suite):
     result.stdout.fnmatch_lines(
         ["E*(Krippendorff's alpha) is not known: none of 6 outputs rated twice, and it takes 5"]
     )
+    result.stdout.fnmatch_lines(["E*note: have them rated by somebody else too: pytest-llm review --web --mode=rate *"])
     suite.rate("bob", 5, 4)  # who agrees, on two of six
     result = suite.run("assert_human_rating(OUTPUTS, at_least=3, agreement_at_least=0.1)")
     result.stdout.fnmatch_lines(["E*(Krippendorff's alpha) is not known: 2 of 6 outputs rated twice, and it takes 5"])
@@ -264,6 +265,7 @@ def test_a_gate_says_when_other_people_rated(suite, monkeypatch):
         ("assert_human_rating(OUTPUTS, at_least=0.4)", "no value can be 0.4, it is between 1 and 5"),
         ("assert_human_rating(OUTPUTS, at_least=4, raters_at_least=0)", "raters_at_least counts people from 1"),
         ("assert_human_rating(OUTPUTS, at_least=4, agreement_at_least=40)", "an alpha is at most 1, not 40"),
+        ("assert_human_rating(OUTPUTS, at_least=4, agreement_at_least='0.4')", "an alpha is at most 1, not '0.4'"),
         ("assert_human_rating([], at_least=4)", "there are no predictions"),
         ("from pytest_llm import assert_metric; assert_metric('human_rating', OUTPUTS, at_least=4)", "have no rating"),
     ],
