@@ -7,6 +7,7 @@ Snover et al. 2006 (TER), Post 2018 (sacrebleu and its signatures).
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -181,6 +182,9 @@ def _sacrebleu(name: str, options: dict[str, Any]) -> Any:
     for option, least in (("max_ngram_order", 1), ("char_order", 1), ("word_order", 0)):
         if option in options and not (isinstance(options[option], int) and options[option] >= least):
             raise InvalidInputError(f"{name}: {option} must be an integer of at least {least}, not {options[option]!r}")
+    smooth = options.get("smooth_value")
+    if smooth is not None and not (isinstance(smooth, (int, float)) and 0 <= smooth < math.inf):
+        raise InvalidInputError(f"{name}: smooth_value must be a finite number of at least 0, not {smooth!r}")
     choices = {"tokenize": sacrebleu.BLEU.TOKENIZERS, "smooth_method": sacrebleu.BLEU.SMOOTH_DEFAULTS}
     for option, known in choices.items():
         if options.get(option) is not None and options[option] not in known:
