@@ -29,6 +29,13 @@ def add_parser(commands: Any) -> None:
         "--refusal-pattern", action="append", default=[], metavar="REGEX", help="what refusals begin with, beside ours"
     )
     parser.add_argument("--min-outputs", type=_count, default=30, metavar="N", help="too few below it [%(default)s]")
+    parser.add_argument(
+        "--skip-bad",
+        type=_lines,
+        default=0,
+        metavar="N",
+        help="lines of a window, at most, that are left out for being no output [%(default)s]",
+    )
     parser.add_argument("--html", type=Path, metavar="PATH", help="write the page")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures")
     parser.set_defaults(run=_run)
@@ -41,15 +48,13 @@ def _run(arguments: argparse.Namespace) -> int:
     from pytest_llm.monitoring.page import html
     from pytest_llm.monitoring.panel import LANGUAGE, compare
     from pytest_llm.monitoring.terminal import show
-    from pytest_llm.monitoring.window import has_field, read
+    from pytest_llm.monitoring.window import read
 
     minimum, by = arguments.min_outputs, arguments.by
+    kept = {"field": arguments.field, "minimum": minimum, "skip_bad": arguments.skip_bad}
     # A field called "language" is preferred to the language that is found in the output.
-    field_by = "" if by == LANGUAGE and not has_field(arguments.reference, by) else by
-    reference, current = (
-        read(path, field=arguments.field, by=field_by, minimum=minimum)
-        for path in (arguments.reference, arguments.current)
-    )
+    reference = read(arguments.reference, by=by, optional=by == LANGUAGE, **kept)
+    current = read(arguments.current, by=by if reference.segments else "", **kept)
     with ExitStack() as stack:
         encoder = None
         if arguments.embedding_model:
@@ -67,6 +72,12 @@ def _run(arguments: argparse.Namespace) -> int:
     # Last: whoever reads may stop reading.
     show(found, Console(highlight=False, soft_wrap=False))
     return 1 if found.drifted else 0
+
+
+def _lines(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of lines")
+    return int(text)
 
 
 def _count(text: str) -> int:

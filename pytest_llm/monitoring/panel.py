@@ -12,7 +12,7 @@ from pytest_llm.errors import InvalidInputError, MissingExtraError
 from pytest_llm.files import digest_of
 from pytest_llm.monitoring import checks, features
 from pytest_llm.monitoring.checks import Check, Dealing
-from pytest_llm.monitoring.window import Window
+from pytest_llm.monitoring.window import Window, named
 from pytest_llm.stats.correction import adjust_p
 
 if TYPE_CHECKING:
@@ -102,9 +102,13 @@ def compare(
         raise InvalidInputError(f"alpha is a probability between 0 and 1, not {alpha}")
     pattern = features.refusal_pattern(refusals)
     notes: list[str] = []
+    for label, window in (("reference", reference), ("current", current)):
+        if bad := window.left_out:
+            notes.append(f"left out of the {label} window, {len(bad)} of {len(window) + len(bad)} lines: {named(bad)}")
+    reference, current = _complete(reference, current, notes)
     languages: list[list[str]] = []
     try:
-        languages = [features.languages(window.texts) for window in (reference, current)]
+        languages = [features.languages(window.told) for window in (reference, current)]
     except MissingExtraError as error:
         if by == LANGUAGE and not reference.segments:
             raise
@@ -112,26 +116,26 @@ def compare(
     detected = by == LANGUAGE and not reference.segments
     if detected:
         reference, current = (
-            dataclasses.replace(window, segments=tuple(found))
+            dataclasses.replace(window, segments=_spread(window, found))
             for window, found in zip((reference, current), languages, strict=True)
         )
     segments = _segments(reference, current, minimum, notes, by) if by else []
     # The smallest p that permutations can give has to be well below what Holm asks of the surest check.
-    permutations = max(999, math.ceil(2 * (10 + 6 * len(segments)) / alpha) - 1)
+    permutations = max(999, math.ceil(2 * (11 + 7 * len(segments)) / alpha) - 1)
     dealing = Dealing(permutations, seed)
     found = _small(reference, current, pattern, dealing)
-    if languages:
+    if languages and all(languages):
         found.append(checks.labels("language", languages[0], languages[1], dealing))
     if by and not detected:
         share = f"{by} field" if by == LANGUAGE else by
         found.append(checks.labels(share, reference.segments, current.segments, dealing))
     found += _or_note(
-        checks.vocabulary(reference.texts, current.texts, dealing), "vocabulary: a window has no words", notes
+        checks.vocabulary(reference.told, current.told, dealing), "vocabulary: a window has no words", notes
     )
     if encoder is None:
         notes.append("what the outputs mean was not compared: give --embedding-model")
     else:
-        meaning = checks.embeddings(reference.texts, current.texts, encoder, dealing)
+        meaning = checks.embeddings(reference.told, current.told, encoder, dealing)
         found += _or_note(meaning, "embeddings: a window has too few outputs that are not empty", notes)
     for segment in segments:
         parts = _small(reference.only(segment), current.only(segment), pattern, dealing)
@@ -139,26 +143,53 @@ def compare(
     return Comparison(reference, current, _corrected(found, alpha), alpha, permutations, by, tuple(notes))
 
 
+def _complete(reference: Window, current: Window, notes: list[str]) -> tuple[Window, Window]:
+    """Return the windows without what is known of some lines only: those that say nothing may be of another kind."""
+    windows = [reference, current]
+    for column, what in (
+        ("cut", "cut short was not compared (ends midway was): {} a finish reason"),
+        ("tokens", "tokens were not compared: {} a count of them"),
+    ):
+        known = [sum(value is not None for value in getattr(window, column)) for window in windows]
+        if known != [len(window) for window in windows]:
+            counts = [f"{n} of {len(window)}" for n, window in zip(known, windows, strict=True)]
+            lines = f"{counts[0]} reference and {counts[1]} current lines have" if any(known) else "no line has"
+            notes.append(what.format(lines))
+            without: dict[str, Any] = {column: ()}
+            windows = [dataclasses.replace(window, **without) for window in windows]
+    return windows[0], windows[1]
+
+
+def _spread(window: Window, languages: Sequence[str]) -> tuple[str, ...]:
+    """Return the language of each output, from those of the outputs that have a text."""
+    following = iter(languages)
+    return tuple("(no text)" if text is None else next(following) for text in window.texts)
+
+
 def _small(reference: Window, current: Window, pattern: Any, dealing: Dealing) -> list[Check]:
     """Return the checks that cost little: of lengths, and of outputs of a kind."""
     windows = (reference, current)
+    told = [window.told for window in windows]
 
-    def kind(name: str, is_one: Callable[[str], bool]) -> Check:
-        found = [[is_one(text) for text in window.texts] for window in windows]
-        return checks.rate(name, found[0], found[1])
+    def kind(name: str, is_one: Callable[[str], bool]) -> list[Check]:
+        return [checks.rate(name, *([is_one(text) for text in texts] for texts in told))] if all(told) else []
 
-    lengths = [[float(len(text)) for text in window.texts] for window in windows]
-    found = [checks.numbers("characters", lengths[0], lengths[1], dealing)]
-    if reference.tokens and current.tokens:
-        found.append(checks.numbers("tokens", reference.tokens, current.tokens, dealing))
-    found.append(kind("empty", lambda text: not text.strip()))
-    found.append(kind("refusals", lambda text: features.refuses(text, pattern)))
+    found = []
+    if all(told):
+        lengths = [[float(len(text)) for text in texts] for texts in told]
+        found.append(checks.numbers("characters", lengths[0], lengths[1], dealing))
+    tokens = [[n for n in window.tokens if n is not None] for window in windows]
+    if all(tokens):
+        found.append(checks.numbers("tokens", tokens[0], tokens[1], dealing))
+    if any(None in window.texts for window in windows):
+        found.append(checks.rate("no text", *([text is None for text in window.texts] for window in windows)))
+    found += kind("empty", lambda text: not text.strip())
+    found += kind("refusals", lambda text: features.refuses(text, pattern))
     if reference.cut and current.cut:
-        found.append(checks.rate("cut short", reference.cut, current.cut))
+        found.append(checks.rate("cut short", *([cut is True for cut in window.cut] for window in windows)))
     else:
-        found.append(kind("ends midway", features.ends_midway))
-    found.append(kind("repetition", lambda text: features.repetition(text) >= features.REPETITION))
-    return found
+        found += kind("ends midway", features.ends_midway)
+    return found + kind("repetition", lambda text: features.repetition(text) >= features.REPETITION)
 
 
 def _segments(reference: Window, current: Window, minimum: int, notes: list[str], by: str) -> list[str]:

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import sys
+import threading
 from importlib import resources
 
 import jsonschema
@@ -99,6 +101,28 @@ def test_by_language_of_the_output(monitor, write, reference):
     assert "and 5 checks of single segments without drift" in out
 
 
+def test_a_field_called_language_is_preferred(monitor, write, tmp_path):
+    rows = [{"output": text, "language": ["xx", "yy"][i % 2]} for i, text in enumerate(good(80, 2))]
+    now = write("now.jsonl", rows)
+    then = tmp_path / "then.jsonl"
+    then.write_text("\n" + now.read_text("utf-8"), "utf-8")  # its first line is blank
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(then.read_bytes()))
+    writer.start()  # a pipe can be read once
+    for reference in (then, pipe):
+        code, _, err = monitor(now, f"--reference={reference}", "--by=language", "--json=out.json")
+        assert (code, err) == (0, "")
+        data = json.loads((tmp_path / "out.json").read_text("utf-8"))
+        assert data["reference"]["outputs"] == 80
+        assert {check["segment"] for check in data["checks"]} == {"", "xx", "yy"}
+    writer.join()
+    write("then.jsonl", [*rows, {"output": "x"}])
+    assert monitor(now, f"--reference={then}", "--by=language")[2] == (
+        "pytest-llm monitor: then.jsonl: line 81 has no field 'language' (--skip-bad=1 leaves out as many)\n"
+    )
+
+
 def test_finish_reasons_and_token_counts_where_every_line_has_them(monitor, write):
     random = np.random.default_rng(0)
 
@@ -124,6 +148,39 @@ def test_a_count_of_tokens_that_is_none_is_as_if_it_were_not_there(monitor, tmp_
     code, _, err = monitor("now.jsonl", "--reference=now.jsonl", "--json=out.json")
     assert (code, err) == (0, "")
     assert "tokens" not in {check["name"] for check in json.loads((tmp_path / "out.json").read_text("utf-8"))["checks"]}
+
+
+def test_what_only_some_lines_say_is_not_compared(monitor, write):
+    rows = [{"output": text, "finish_reason": "stop"} for text in good(40, 1)]
+    some = [row if i else {"output": row["output"]} for i, row in enumerate(rows)]
+    for now, then, counts in ((some, rows, "40 of 40 reference and 39 of 40"), (rows, [
+        {"output": row["output"]} for row in rows], "0 of 40 reference and 40 of 40")):  # fmt: skip
+        code, out, _ = monitor(write("now.jsonl", now), f"--reference={write('then.jsonl', then)}")
+        assert code == 0
+        said = " ".join(out)
+        assert f"cut short was not compared (ends midway was): {counts} current lines have a finish reason" in said
+        assert "note: tokens were not compared: no line has a count of them" in said
+
+
+def test_outputs_without_a_text_are_a_kind_of_their_own(monitor, write, tmp_path):
+    def rows(calls):
+        texts = good(100, 1)
+        return [{"output": None if i < calls else text, "market": "uk", "tokens": 5} for i, text in enumerate(texts)]
+
+    then = write("then.jsonl", rows(2))
+    code, out, _ = monitor(write("now.jsonl", rows(3)), f"--reference={then}", "--by=market", "--json=out.json")
+    assert code == 0
+    data = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    jsonschema.validate(data, SCHEMA)
+    found = {check["name"]: check for check in data["checks"] if not check["segment"]}
+    assert found["no text"]["sizes"] == found["tokens"]["sizes"] == [100, 100]
+    assert [found["no text"][side] for side in ("reference", "current")] == ["2.0%", "3.0%"]
+    assert {found[name]["sizes"][1] for name in ("characters", "empty", "refusals", "language", "vocabulary")} == {97}
+    assert data["current"]["outputs"] == 100
+    code, out, _ = monitor(write("now.jsonl", rows(40)), f"--reference={then}", "--by=language")
+    assert (code, out[-1]) == (1, "drift in no text")
+    code, out, _ = monitor(write("now.jsonl", rows(100)), f"--reference={then}", "--by=market")
+    assert (code, out[-1]) == (1, "drift in no text, no text (uk)")
 
 
 def test_a_sure_shift_of_little_size_is_small():
@@ -261,6 +318,8 @@ repetition    no drift   0.0%           0.0%           +0.0 pts         1
 language      no drift   en 100%        en 100%        JS 0.000         1
 vocabulary    no drift   44 words       44 words       JS 0.001         1
 
+note: cut short was not compared (ends midway was): no line has a finish reason
+note: tokens were not compared: no line has a count of them
 note: what the outputs mean was not compared: give --embedding-model
 no drift in 7 checks
 """.splitlines()
@@ -271,18 +330,20 @@ current    250 outputs of now.jsonl
 
 check         result   reference      current        apart       Holm p
 ───────────────────────────────────────────────────────────────────────
-characters    drift    median 187.5   median 146     PSI 1.266   0.0015
+characters    drift    median 187.5   median 146     PSI 1.266   0.0014
 empty         drift    0.0%           6.0%           +6.0 pts    <0.001
 refusals      drift    0.0%           16.0%          +16.0 pts   <0.001
 ends midway   drift    0.0%           6.4%           +6.4 pts    <0.001
 repetition    drift    0.0%           6.4%           +6.4 pts    <0.001
-language      drift    en 100%        en 85% fr 9%   JS 0.078    0.0015
-vocabulary    drift    44 words       77 words       JS 0.118    0.0015
+language      drift    en 100%        en 85% fr 9%   JS 0.078    0.0014
+vocabulary    drift    44 words       77 words       JS 0.118    0.0014
 
 characters: to 88 0.0% → 22.0%, to 106 12.3% → 7.2%, to 183 11.3% → 6.0%, to 230
 15.0% → 6.8%
 language: fr 0.0% → 8.8%, (short) 0.0% → 6.0%, en 100.0% → 85.2%
 vocabulary: old 1.3% → 7.5%, town 1.3% → 7.5%, i 0.0% → 1.2%, the 7.2% → 11.6%
+note: cut short was not compared (ends midway was): no line has a finish reason
+note: tokens were not compared: no line has a count of them
 note: what the outputs mean was not compared: give --embedding-model
 drift in refusals, ends midway, repetition, empty, characters, language and 1
 more
