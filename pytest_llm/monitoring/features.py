@@ -34,23 +34,27 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text[:HEAD].casefold())
 
 
-def refusal_pattern(more: Sequence[str] = ()) -> re.Pattern[str]:
-    """Return one pattern of `REFUSALS` and ``more``.
+def refusal_patterns(more: Sequence[str] = ()) -> list[re.Pattern[str]]:
+    """Return the patterns of `REFUSALS` and ``more``; each is by itself, as it may have flags and groups of its own.
 
     Raises:
-        InvalidInputError: one of them is no regular expression.
+        InvalidInputError: one of them is no regular expression, or matches an empty text (and so, mostly, any).
     """
-    for pattern in more:
+    patterns = [re.compile("|".join(REFUSALS), re.IGNORECASE)]
+    for one in more:
         try:
-            re.compile(pattern)
+            patterns.append(re.compile(one, re.IGNORECASE))
         except re.error as error:
-            raise InvalidInputError(f"{pattern!r} is not a regular expression: {error}") from None
-    return re.compile("|".join(f"(?:{one})" for one in (*REFUSALS, *more)), re.IGNORECASE)
+            raise InvalidInputError(f"{one!r} is not a regular expression: {error}") from None
+        if patterns[-1].search(""):
+            raise InvalidInputError(f"{one!r} matches an empty text: no pattern of refusals")
+    return patterns
 
 
-def refuses(text: str, pattern: re.Pattern[str]) -> bool:
+def refuses(text: str, patterns: Sequence[re.Pattern[str]]) -> bool:
     """Whether a text begins like a refusal; typographic apostrophes are read as plain ones."""
-    return pattern.search(text[:REFUSAL_HEAD].replace("\u2019", "'")) is not None
+    head = text[:REFUSAL_HEAD].replace("\u2019", "'")
+    return any(pattern.search(head) for pattern in patterns)
 
 
 def repetition(text: str) -> float:

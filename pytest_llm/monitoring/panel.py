@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -95,12 +96,12 @@ def compare(
         seed: of the permutations.
 
     Raises:
-        InvalidInputError: alpha out of range, or a pattern that is no regular expression.
+        InvalidInputError: alpha out of range, or a pattern that is no regular expression or matches an empty text.
         MissingExtraError: languages are needed (``by``), and nothing that tells them is installed.
     """
     if not 0 < alpha < 1:
         raise InvalidInputError(f"alpha is a probability between 0 and 1, not {alpha}")
-    pattern = features.refusal_pattern(refusals)
+    patterns = features.refusal_patterns(refusals)
     notes: list[str] = []
     for label, window in (("reference", reference), ("current", current)):
         if bad := window.left_out:
@@ -123,7 +124,7 @@ def compare(
     # The smallest p that permutations can give has to be well below what Holm asks of the surest check.
     permutations = max(999, math.ceil(2 * (11 + 7 * len(segments)) / alpha) - 1)
     dealing = Dealing(permutations, seed)
-    found = _small(reference, current, pattern, dealing)
+    found = _small(reference, current, patterns, dealing)
     if languages and all(languages):
         found.append(checks.labels("language", languages[0], languages[1], dealing))
     if by and not detected:
@@ -138,7 +139,7 @@ def compare(
         meaning = checks.embeddings(reference.told, current.told, encoder, dealing)
         found += _or_note(meaning, "embeddings: a window has too few outputs that are not empty", notes)
     for segment in segments:
-        parts = _small(reference.only(segment), current.only(segment), pattern, dealing)
+        parts = _small(reference.only(segment), current.only(segment), patterns, dealing)
         found += [dataclasses.replace(check, segment=segment) for check in parts]
     return Comparison(reference, current, _corrected(found, alpha), alpha, permutations, by, tuple(notes))
 
@@ -166,7 +167,7 @@ def _spread(window: Window, languages: Sequence[str]) -> tuple[str, ...]:
     return tuple("(no text)" if text is None else next(following) for text in window.texts)
 
 
-def _small(reference: Window, current: Window, pattern: Any, dealing: Dealing) -> list[Check]:
+def _small(reference: Window, current: Window, patterns: Sequence[re.Pattern[str]], dealing: Dealing) -> list[Check]:
     """Return the checks that cost little: of lengths, and of outputs of a kind."""
     windows = (reference, current)
     told = [window.told for window in windows]
@@ -184,7 +185,7 @@ def _small(reference: Window, current: Window, pattern: Any, dealing: Dealing) -
     if any(None in window.texts for window in windows):
         found.append(checks.rate("no text", *([text is None for text in window.texts] for window in windows)))
     found += kind("empty", lambda text: not text.strip())
-    found += kind("refusals", lambda text: features.refuses(text, pattern))
+    found += kind("refusals", lambda text: features.refuses(text, patterns))
     if reference.cut and current.cut:
         found.append(checks.rate("cut short", *([cut is True for cut in window.cut] for window in windows)))
     else:

@@ -22,7 +22,7 @@ from pytest_llm.monitoring import features
     ],
 )
 def test_refusals(text):
-    assert features.refuses(text, features.refusal_pattern())
+    assert features.refuses(text, features.refusal_patterns())
 
 
 @pytest.mark.parametrize(
@@ -38,15 +38,24 @@ def test_refusals(text):
     ],
 )
 def test_no_refusals(text):
-    assert not features.refuses(text, features.refusal_pattern())
+    assert not features.refuses(text, features.refusal_patterns())
 
 
 def test_patterns_of_ones_own():
-    pattern = features.refusal_pattern([r"^Das kann ich nicht"])
-    assert features.refuses("Das kann ich nicht beantworten.", pattern)
-    assert features.refuses("I cannot help.", pattern)
+    patterns = features.refusal_patterns([r"^Das kann ich nicht", r"(?i)^(n)ei\1", r"^(j)amais \1"])
+    assert features.refuses("Das kann ich nicht beantworten.", patterns)
+    assert features.refuses("I cannot help.", patterns)
+    assert features.refuses("Nein.", patterns)
+    assert features.refuses("Jamais je ne dirai cela.", patterns)  # \1 is its own group
+    assert not features.refuses("", patterns)
     with pytest.raises(InvalidInputError, match=r"'\(' is not a regular expression: missing \)"):
-        features.refusal_pattern(["("])
+        features.refusal_patterns(["("])
+
+
+@pytest.mark.parametrize("pattern", ["", "no|", "^", "(sorry)?"])
+def test_a_pattern_that_every_output_has_is_refused(pattern):
+    with pytest.raises(InvalidInputError, match=" matches an empty text: no pattern of refusals"):
+        features.refusal_patterns([pattern])
 
 
 def test_repetition_is_the_share_of_4_grams_said_before():
