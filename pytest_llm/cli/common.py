@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,26 @@ def write(path: Path | None, content: Callable[[], str], what: str = "report") -
         try:
             write_atomic(path, content())
         except OSError as error:
-            raise InvalidInputError(f"the {what} could not be written: {error}") from None
+            # Not the error itself: it names a temporary file.
+            raise InvalidInputError(f"{path}: the {what} could not be written: {error.strerror}") from None
+
+
+def refuse_overwriting(outputs: Mapping[str, Path | None], inputs: Iterable[Path]) -> None:
+    """See that no flag asks to write what is read, and no two of them the same file.
+
+    Args:
+        outputs: flag -> path; devices and pipes may be named twice.
+        inputs: paths that are read.
+
+    Raises:
+        InvalidInputError: one does.
+    """
+    taken = {os.path.realpath(path): "is what is read" for path in inputs}
+    for flag, path in outputs.items():
+        if path and (path.is_file() or not path.exists()):
+            if why := taken.get(os.path.realpath(path)):
+                raise InvalidInputError(f"{flag}={path} {why}: it would be overwritten")
+            taken[os.path.realpath(path)] = f"is what {flag} writes"
 
 
 def size(count: float) -> str:

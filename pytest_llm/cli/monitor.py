@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from pytest_llm.cli.common import project_settings, write
+from pytest_llm.cli.common import project_settings, refuse_overwriting, write
+from pytest_llm.errors import InvalidInputError
 
 
 def add_parser(commands: Any) -> None:
@@ -50,6 +51,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from pytest_llm.monitoring.terminal import show
     from pytest_llm.monitoring.window import read
 
+    outputs = {"--html": arguments.html, "--json": arguments.json}
+    refuse_overwriting(outputs, (arguments.reference, arguments.current))
     minimum, by = arguments.min_outputs, arguments.by
     kept = {"field": arguments.field, "minimum": minimum, "skip_bad": arguments.skip_bad}
     # A field called "language" is preferred to the language that is found in the output.
@@ -67,10 +70,16 @@ def _run(arguments: argparse.Namespace) -> int:
             reference, current, alpha=arguments.alpha, encoder=encoder, by=by, refusals=arguments.refusal_pattern,
             minimum=minimum,
         )  # fmt: skip
-    write(arguments.html, lambda: html(found))
-    write(arguments.json, lambda: dump(found.to_json()))
-    # Last: whoever reads may stop reading.
+    failed = []
+    for path, content in ((arguments.html, lambda: html(found)), (arguments.json, lambda: dump(found.to_json()))):
+        try:
+            write(path, content)
+        except InvalidInputError as error:
+            failed.append(str(error))
+    # After the files: whoever reads may stop reading. Before their errors: the result is there all the same.
     show(found, Console(highlight=False, soft_wrap=False))
+    if failed:
+        raise InvalidInputError("; ".join(failed))
     return 1 if found.drifted else 0
 
 

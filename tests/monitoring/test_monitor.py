@@ -257,7 +257,29 @@ def test_files_and_arguments_that_are_not_there(monitor, reference, write):
     for few in ("-3", "1", "many"):
         with pytest.raises(SystemExit):
             monitor(now, f"--reference={reference}", f"--min-outputs={few}")
-    assert "the report could not be written" in monitor(now, f"--reference={reference}", "--html=.")[2]
+
+
+def test_a_file_that_cannot_be_written_takes_nothing_else_away(monitor, write, reference, tmp_path):
+    now = write("now.jsonl", bad(40, 1))
+    code, out, err = monitor(now, f"--reference={reference}", "--html=.", "--json=out.json")
+    assert code == 2
+    assert out[-1].startswith("drift in refusals")
+    assert err == "pytest-llm monitor: .: the report could not be written: Is a directory\n"
+    assert json.loads((tmp_path / "out.json").read_text("utf-8"))["drift"] is True
+
+
+def test_no_flag_writes_over_a_window_or_another_flags_file(monitor, write, reference, tmp_path):
+    now = write("now.jsonl", good(40, 1))
+    before = now.read_bytes()
+    (tmp_path / "link.html").symlink_to(reference)
+    for flags, why in (
+        (["--json=./now.jsonl"], "--json=now.jsonl is what is read: it would be overwritten"),
+        (["--html=link.html"], "--html=link.html is what is read: it would be overwritten"),
+        (["--html=a", "--json=a"], "--json=a is what --html writes: it would be overwritten"),
+    ):
+        assert monitor(now, f"--reference={reference}", *flags) == (2, [], f"pytest-llm monitor: {why}\n")
+    assert now.read_bytes() == before
+    assert monitor(now, f"--reference={reference}", "--html=/dev/null", "--json=/dev/null")[0] == 0
 
 
 def test_hostile_outputs_stay_text(monitor, write, reference):
