@@ -114,7 +114,8 @@ def labels(name: str, reference: Sequence[str], current: Sequence[str], dealing:
     value, chance, p = statistics.counts_p(statistics.jensen_shannon, *rows, **dealing.of(name))
     bars = _most_moved(known, *rows)
     top = [
-        " ".join(f"{label[:LABEL_WIDTH]} {n / sum(one.values()):.0%}" for label, n in _common(one, 2)) for one in counts
+        " ".join(f"{label[:LABEL_WIDTH]} {_whole(n / sum(one.values()))}" for label, n in _common(one, 2))
+        for one in counts
     ]
     return Check(name, "js", value, chance, p, top[0], top[1], (len(reference), len(current)), bars=bars)
 
@@ -142,7 +143,7 @@ def vocabulary(reference: Sequence[str], current: Sequence[str], dealing: Dealin
     n = len(samples[0])
     value, chance, p = statistics.rows_p(statistics.jensen_shannon, matrix, n, **dealing.of("vocabulary"))
     bars = _most_moved([*known, "(others)"], matrix[:n].sum(axis=0), matrix[n:].sum(axis=0))
-    words = [f"{len(one)} words" for one in sums]
+    words = [f"{len(one)} word{'s' * (len(one) != 1)}" for one in sums]
     note = _sampled(WORDS_SAMPLE, samples, told)
     return Check("vocabulary", "js", value, chance, p, words[0], words[1], (n, len(said) - n), bars=bars, note=note)
 
@@ -169,6 +170,11 @@ def embeddings(reference: Sequence[str], current: Sequence[str], encoder: Encode
     sampled = _sampled(EMBEDDING_SAMPLE, samples, told)
     note = "; ".join(filter(None, [sampled, note]))
     return Check("embeddings", "mmd", value, chance, p, "", "", (n, len(vectors) - n), examples=shown, note=note)
+
+
+def _whole(share: float) -> str:
+    """Return a share in whole per cent; what is neither none nor all is not called so."""
+    return "<1%" if 0 < share < 0.005 else ">99%" if 0.995 <= share < 1 else f"{share:.0%}"
 
 
 def _sum(counters: Sequence[Counter[str]]) -> Counter[str]:

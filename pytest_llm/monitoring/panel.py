@@ -50,7 +50,7 @@ class Comparison:
         """What came of it, in a sentence."""
         names = dict.fromkeys(f"{c.name} ({c.segment})" if c.segment else c.name for c in self.drifted)
         if not names:
-            return f"no drift in {len(self.checks)} checks"
+            return f"no drift in {len(self.checks)} check{'s' * (len(self.checks) != 1)}"
         return f"drift in {', '.join([*names][:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}"
 
     def to_json(self) -> dict[str, Any]:

@@ -16,6 +16,8 @@ TESTS = {
     "mmd": "maximum mean discrepancy of embeddings, squared and unbiased, permutation p",
 }
 
+_UNITS = {"psi": ("PSI", 3), "js": ("JS", 3), "mmd": ("MMD²", 4)}
+
 
 def name(check: Check) -> str:
     """Return the check's name, with its segment where it has one."""
@@ -26,9 +28,17 @@ def apart(check: Check) -> str:
     """Return how far the windows are apart, with its unit."""
     if check.test == "rate":
         return f"{round(check.statistic * 100, 1) + 0.0:+.1f} pts"  # + 0.0 makes -0.0 plain
-    if check.test == "js":
-        return f"JS {check.statistic:.3f}"
-    return f"PSI {check.statistic:.3f}" if check.test == "psi" else f"MMD² {check.statistic:.4f}"
+    unit, digits = _UNITS[check.test]
+    return f"{unit} {_fixed(check.statistic, digits)}"
+
+
+def chance(check: Check) -> str:
+    """Return how far the windows are apart on average where nothing drifted, without the unit; "" for a rate."""
+    return "" if check.test == "rate" else _fixed(check.chance, 4)
+
+
+def _fixed(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def reading(check: Check) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from pytest_llm.monitoring import checks, wording
 from pytest_llm.monitoring.panel import compare
 from pytest_llm.monitoring.window import Window
 from tests.conftest import MINILM
@@ -325,6 +326,41 @@ def test_an_encoder_of_ones_own_sees_a_change_of_topic_only():
     assert found["embeddings"].status == "drift"
     assert all("loan" in text for text in found["embeddings"].examples)
 
+
+def test_a_narrow_terminal_breaks_no_word(monitor, write, reference, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    _, out, _ = monitor(write("now.jsonl", bad(250, "now")), f"--reference={reference}")
+    assert out[3:10] == NARROW
+    # A word that is longer than a line has to break; the others do not.
+    rows = [{"output": text, "by": ["x" * 60, "y"][i % 2]} for i, text in enumerate(good(80, 1))]
+    now = write("now.jsonl", rows)
+    _, out, _ = monitor(now, f"--reference={now}", "--by=by")
+    assert {"characters", "repetition", "vocabulary"} <= {line.split()[0] for line in out if line.strip()}
+    assert max(map(len, out[3:])) <= 60
+
+
+def test_words_are_counted_and_shares_rounded_as_they_are():
+    one = Window("a", ("yes",) * 40)
+    assert compare(one, one).checks[-1].reference == "1 word"
+    few = Window("b", tuple("de" if i < 1 else "en" for i in range(999)))
+    found = checks.labels("language", few.texts, few.texts[1:], checks.Dealing(19))
+    assert (found.reference, found.current) == ("en >99% de <1%", "en 100%")
+
+
+def test_a_figure_of_nothing_has_no_sign():
+    check = checks.Check("embeddings", "mmd", -1e-9, -1e-9, 1.0, "", "", (9, 9))
+    assert (wording.apart(check), wording.chance(check)) == ("MMD² 0.0000", "0.0000")
+
+
+NARROW = """\
+check        result   reference   current    apart    Holm p
+────────────────────────────────────────────────────────────
+characters   drift    median      median     PSI      0.0014
+                      187.5       146        1.266
+empty        drift    0.0%        6.0%       +6.0     <0.001
+                                             pts
+refusals     drift    0.0%        16.0%      +16.0    <0.001
+""".splitlines()
 
 NO_DRIFT = """\
 reference  300 outputs of ref.jsonl
