@@ -34,7 +34,7 @@ def page(metric: str, found: Sequence[Series]) -> str:
     """Return the page of the series of ``metric``."""
     from markupsafe import Markup
 
-    style = asset("report.css") + asset("trend.css")
+    style = asset("report.css") + asset("scroll.css") + asset("trend.css")
     return template(asset("trend.html.j2")).render(
         metric=metric,
         charts=[_chart(series, ROWS // min(len(found), CHARTS)) for series in found[:CHARTS]],

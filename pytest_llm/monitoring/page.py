@@ -19,11 +19,12 @@ def html(found: Comparison) -> str:
     """Return the page of a comparison."""
     from markupsafe import Markup
 
-    style = asset("report.css") + _template("monitor.css")
+    style = asset("report.css") + asset("scroll.css") + _template("monitor.css")
     return template(_template("monitor.html.j2")).render(
         found=found,
         wording=wording,
         interval=_interval,
+        scale=_scale,
         version=environment.version("pytest-llm-regression"),
         style=Markup(style),
         style_hash=source_hash(style),
@@ -35,6 +36,14 @@ def _interval(check: Check, side: int) -> tuple[float, float]:
     n = check.sizes[side]
     share = check.bars[0].current if side else check.bars[0].reference
     return wilson(round(share * n), n)
+
+
+def _scale(found: Comparison, check: Check) -> float:
+    """Return the share that a full bar stands for: one for all rates, so that their bars can be compared."""
+    if check.test != "rate":
+        return max(0.0001, *(share for bar in check.bars for share in (bar.reference, bar.current)))
+    most = max(_interval(one, side)[1] for one in found.checks if one.test == "rate" for side in (0, 1))
+    return next((full for full in (0.05, 0.1, 0.2, 0.5) if most <= full), 1.0)
 
 
 def _template(name: str) -> str:

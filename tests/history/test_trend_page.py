@@ -60,6 +60,15 @@ def test_axe_has_no_complaint_and_nothing_sticks_out(tmp_path, open_page, scheme
     assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_a_narrow_window_shows_the_newest_runs_first(tmp_path, open_page):
+    shown = open_page(written(tmp_path, stepped()), width=400)
+    room = shown.get_by_role("region", name="Chart of test_m.py::test_a").bounding_box()
+    dots = [dot.bounding_box()["x"] for dot in shown.locator("circle.point").all()]
+    assert dots == sorted(dots)
+    assert room["x"] < dots[-1] < room["x"] + room["width"]
+    assert dots[0] < room["x"]
+
+
 def test_hostile_names_stay_text(tmp_path, open_page):
     records = [
         record(i, verdict(HOSTILE, float(i), nodeid=HOSTILE), branch=HOSTILE, source=f"{HOSTILE}{i}", torch=HOSTILE * (i % 2))

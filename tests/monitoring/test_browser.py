@@ -46,6 +46,18 @@ def test_the_page(page_file, open_page, scheme, width):
     assert page.evaluate("document.documentElement.scrollWidth") == width
     bars = page.locator("section.check", has_text="characters").first.locator("rect.is")
     assert max(bar.bounding_box()["width"] for bar in bars.all()) > 50
+    rates = {
+        (row := section.locator("tbody tr").first).locator("td").nth(1).inner_text(): row.locator("rect.is")
+        for section in page.locator("section.check").all()
+        if section.locator("svg.rate").count()
+    }
+    lengths = {float(text.rstrip("%")): bar.bounding_box()["width"] for text, bar in rates.items()}
+    assert len(lengths) >= 3
+    scales = [width / rate for rate, width in lengths.items()]
+    assert max(scales) == pytest.approx(min(scales), rel=0.02), lengths  # one scale; rates as shown are rounded
+    ends = {one.inner_text() for one in page.locator("section.check:has(svg.rate) .ends").all()}
+    assert len(ends) == 1
+    assert ends.pop().split() in (["0%", "20%"], ["0%", "50%"])
     folded = page.locator("details").first
     folded.locator("summary").focus()
     page.keyboard.press("Enter")
