@@ -67,7 +67,10 @@ def parse(line: bytes, field: str, by: str) -> Output:
         ValueError: it is no JSON object, the output no text, the segment no single value.
         RecursionError: it is nested too deeply.
     """
-    row = json.loads(line.decode("utf-8-sig"))
+    try:
+        row = json.loads(line.decode("utf-8-sig").strip())
+    except json.JSONDecodeError as error:  # its own line number is always 1
+        raise ValueError(f"{error.msg} (character {error.pos + 1})") from None
     *around, text = _way(row, field)
     if not (text is None or isinstance(text, str)):
         raise ValueError(f"{field} is {json.dumps(text)[:40]}, not text")

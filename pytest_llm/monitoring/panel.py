@@ -30,7 +30,7 @@ LANGUAGE = "language"
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What `compare` found. ``notes`` say what was not compared, and why."""
+    """What `compare` found. ``notes`` say what was not compared or left out, and why."""
 
     reference: Window
     current: Window

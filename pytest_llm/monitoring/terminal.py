@@ -19,7 +19,7 @@ _STYLES = {"none": "", "small": "yellow", "drift": "bold red"}
 
 
 def show(found: Comparison, console: Console) -> None:
-    """Print the table of checks, what moved most, and what was not compared.
+    """Print the table of checks, what moved most, and what was not compared or left out.
 
     Outputs are untrusted: every text is printed as it stands, without markup, its control characters as escapes.
     """
