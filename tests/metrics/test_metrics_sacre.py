@@ -139,7 +139,10 @@ def test_bleu_of_a_language_without_spaces():
         ({"smooth_method": "laplace"}, "smooth_method='laplace' is none of none, floor, add-k, exp"),
         ({"tokenize": "14a"}, "tokenize='14a' is none of none, zh, 13a"),
         ({"max_ngram_order": 0}, "max_ngram_order must be an integer of at least 1, not 0"),
-        ({"smooth_method": "floor", "smooth_value": -1.0}, "smooth_value must be a finite number of at least 0, not -1.0"),
+        (
+            {"smooth_method": "floor", "smooth_value": -1.0},
+            "smooth_value must be a finite number of at least 0, not -1.0",
+        ),
         ({"tokenize": "ja-mecab"}, "sacrebleu refuses these options: "),
     ],
 )
