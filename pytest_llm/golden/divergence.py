@@ -123,9 +123,9 @@ def figures(golden: Any, new: Any, texts: Sequence[int]) -> tuple[dict[str, Esti
     """Return what llama.cpp's ``perplexity --kl-divergence`` reports, each with its uncertainty, and KL by position.
 
     ``texts`` is the number of the text of every position. Tokens of one text are not independent, so intervals are
-    clustered by text: by its standard error (t, G - 1 degrees of freedom) for means and the perplexity ratio; by
-    resampling texts for percentiles. Top-1 agreement has Wilson's interval. With one text, its tokens are taken as
-    independent. Delta p is the change of the probability of the text's own token.
+    clustered by text: by its standard error (t) for means and the perplexity ratio; by resampling texts for
+    percentiles. Top-1 agreement has Wilson's interval. With one text, its tokens are taken as independent. Delta p is
+    the change of the probability of the text's own token.
     """
     import numpy as np
 

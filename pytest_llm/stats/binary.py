@@ -24,10 +24,11 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
 
 
-def mcnemar_exact(worse: int, better: int) -> float:
+def mcnemar_exact(worse: float, better: float) -> float:
     """Return the one-sided exact McNemar p: P(Binomial(worse + better, 1/2) >= worse).
 
-    ``worse`` counts pairs that went from right to wrong, ``better`` the other way. Small p: it got worse.
+    ``worse`` counts pairs that went from right to wrong, ``better`` the other way. Small p: it got worse. Between
+    whole counts, as of pairs that are not independent, it is the incomplete beta function, which joins them smoothly.
     """
     if worse == 0:
         return 1.0
@@ -36,7 +37,7 @@ def mcnemar_exact(worse: int, better: int) -> float:
     return float(betainc(worse, better + 1, 0.5))
 
 
-def tango(worse: int, better: int, n: int, alpha: float) -> tuple[float, float]:
+def tango(worse: float, better: float, n: float, alpha: float) -> tuple[float, float]:
     """Return one-sided bounds, each at level ``alpha``, of the paired difference ``(better - worse) / n``.
 
     Inverts the score test with the restricted maximum likelihood estimate (Tango 1998, Statistics in Medicine

@@ -77,7 +77,7 @@ def z_of_zero(replicates: Any, z0: float = 0.0, a: float = 0.0) -> float:
     return shifted / (1 + a * shifted) - z0 if math.isfinite(z0) else z
 
 
-def expanded_z(alpha: float, clusters: int) -> float:
+def expanded_z(alpha: float, clusters: float) -> float:
     """Return the z to use for level ``alpha`` with few clusters.
 
     Bootstrap intervals are too narrow in small samples by sqrt((n - 1) / n), and use z where t is due. The
@@ -88,7 +88,7 @@ def expanded_z(alpha: float, clusters: int) -> float:
     return float(-stdtrit(clusters - 1, alpha)) * math.sqrt(clusters / (clusters - 1))
 
 
-def expanded_p(z: float, clusters: int) -> float:
+def expanded_p(z: float, clusters: float) -> float:
     """Return the level whose `expanded_z` is ``z``: a one-sided p."""
     from scipy.special import stdtr
 

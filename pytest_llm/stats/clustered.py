@@ -22,18 +22,59 @@ def weighted_mean(values: Any, weights: Any = None) -> tuple[float, Any]:
     return mean, w * (x - mean)
 
 
-def standard_error(influence: Any, groups: Sequence[Hashable] | None = None) -> tuple[float, int]:
-    """Return the standard error of an estimate from its influences, and the number of independent clusters G.
+def standard_error(
+    influence: Any, groups: Sequence[Hashable] | None = None, weights: Any = None
+) -> tuple[float, float]:
+    """Return the standard error of an estimate from its influences, and how many equal clusters would tell as much.
 
-    ``sqrt(G / (G - 1) * sum over clusters of (sum of influences)^2) / n`` (Miller, arXiv 2411.00640, with the
-    usual small-sample factor, so that clusters of one give the paired t test). Use t with G - 1 degrees of freedom.
-    Needs G >= 2.
+    That number is of independent clusters, G where all weigh the same and fewer where some outweigh the rest; use t
+    with one less degrees of freedom. The error is the jackknife's over clusters, ``sqrt((G - 1) / G * sum over clusters
+    of (sum of influences / (1 - a))^2) / n``, where ``a`` is the cluster's share of ``weights`` (of the examples
+    without): what leaving it out would move (MacKinnon, Nielsen & Webb 2023, Journal of Applied Econometrics 38:671).
+    Equal clusters have Miller's (arXiv 2411.00640) with the factor G / (G - 1), and those of one the paired t test.
+    Needs two clusters that have weight.
     """
     import numpy as np
 
     sums = sum_by_group(np.asarray(influence)[:, None], groups)[:, 0]
-    g = len(sums)
-    return float(np.sqrt(g / (g - 1) * np.sum(sums**2)) / len(influence)), g
+    share = shares(len(influence), groups, weights)
+    g = np.count_nonzero(share)
+    moved = sums / _rest(share)
+    return float(np.sqrt((g - 1) / g * np.sum(moved**2)) / len(influence)), effective(share)
+
+
+def shares(n: int, groups: Sequence[Hashable] | None, weights: Any = None) -> Any:
+    """Return what share of the weight of ``n`` examples each group holds, [G]; each example, without groups."""
+    import numpy as np
+
+    w = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+    sums = sum_by_group(w[:, None], groups)[:, 0]
+    return sums / sums.sum()
+
+
+def of_both(new: Any, base: Any) -> Any:
+    """Return the weights of examples in the difference of two weighted means."""
+    return new / new.mean() + base / base.mean()
+
+
+def effective(share: Any) -> float:
+    """Return how many equal clusters tell as much of a variance as clusters with these shares of the weight.
+
+    One more than Satterthwaite's degrees of freedom of the jackknife variance, ``(E V)^2 / (Var V / 2)``, in clusters
+    whose sums vary as their weights (Bell & McCaffrey 2002, Survey Methodology 28:169). With q = a / (1 - a) that is
+    ``(sum q)^2 / (sum q^2 + (sum q^2)^2 - sum q^4)``. Without groups, and for equal ones, it is their number.
+    """
+    import numpy as np
+
+    q = share / _rest(share)
+    squares = np.sum(q**2)
+    return 1 + float(np.sum(q) ** 2 / (squares + squares**2 - np.sum(q**4)))
+
+
+def _rest(share: Any) -> Any:
+    import numpy as np
+
+    return np.maximum(1 - share, 1e-6)  # where no other counts; its powers of four still tell the others apart
 
 
 def sum_by_group(rows: Any, groups: Sequence[Hashable] | None) -> Any:

@@ -6,10 +6,11 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics.score import Score
+from pytest_llm.stats import clustered
 from pytest_llm.stats.paired import Comparison, Design, Method, compare_binary, compare_corpus, compare_means
 from pytest_llm.stats.pairs import aligned, check_score
 
@@ -39,6 +40,8 @@ class GateResult:
         newly_failing, newly_passing: ids that went from right to wrong and back; empty unless right-or-wrong.
         flip_rate: their share; NaN unless right-or-wrong.
         improved: whether it is significantly better: the whole interval lies on the better side of 0.
+        units: what is independent: groups, or examples without groups; 0 where no comparison was made.
+        effective: how many of equal weight would tell as much; ``heaviest`` is the largest share of the weight.
         worst: positions (in the new score) of the examples that cost most, most costly first.
     """
 
@@ -55,6 +58,9 @@ class GateResult:
     newly_failing: tuple[str, ...] = ()
     newly_passing: tuple[str, ...] = ()
     flip_rate: float = math.nan
+    units: int = 0
+    effective: float = math.nan
+    heaviest: float = math.nan
     worst: tuple[int, ...] = ()
     alpha: float = 0.05
     improved: bool = False
@@ -84,21 +90,22 @@ def gate(
 
     So with no true change a gate fails with probability about ``alpha``, and with a true drop of the margin it passes
     with probability about ``alpha``, once it has examples enough for step 1: where a share q of all answers breaks, n
-    examples show none of it with probability (1 - q)^n, and ask for about 3 / margin of them. ``margin=0`` passes only
-    what is identical or significantly better.
+    examples show none of it with probability (1 - q)^n, and ask for about 3 / margin of them; of groups, where whole
+    ones break. ``margin=0`` passes only what is identical or significantly better.
 
-    The comparison is chosen by what the scores hold. Statistics with an aggregate (corpus metrics): paired
-    bootstrap. Values that are right or wrong: exact McNemar, Tango's bounds. Other means, weighted or not: paired
-    t with clustered standard errors; the exponential of a mean (perplexity): the same on the log scale. ``groups``
-    holds a label an example, in the order of ``new``: examples of a group (one document, one seed question) are not
-    independent. ``method`` asks for ``percentile`` or ``bca`` bootstrap bounds instead, which follow strongly skewed
-    changes better, but cry wolf where only few examples changed. Where nothing can be inferred (one
-    example, or no per-example values that explain the score) the margin alone decides, and the result says so.
+    The comparison is chosen by what the scores hold. Statistics with an aggregate (corpus metrics): paired bootstrap.
+    Values that are right or wrong: exact McNemar, Tango's bounds, with groups by their design effect. Other means,
+    weighted or not: paired t with clustered standard errors; the exponential of a mean (perplexity): the same on the
+    log scale. ``groups`` holds a label an example, in the order of ``new``: examples of a group (one document, one
+    seed question) are not independent. ``method`` asks for ``percentile`` or ``bca`` bootstrap bounds instead, which
+    follow strongly skewed changes better, but cry wolf where only few examples changed. Where nothing can be inferred
+    (one example, or no per-example values that explain the score) the margin alone decides, and the result says so.
 
     Raises:
-        InvalidInputError: a bad margin, alpha or groups; values that are not finite; ids that are repeated or differ.
+        InvalidInputError: a bad margin, alpha, method or groups; values that are not finite; ids that are repeated or
+            differ.
     """
-    _check(new, base, margin, alpha, power, groups)
+    _check(new, base, margin, alpha, power, groups, method)
     base = aligned(base, new.ids)
     sign = 1.0 if new.higher_is_better else -1.0
     kind = _kind(new, base)
@@ -112,8 +119,12 @@ def gate(
     if kind != "plain" and _identical(new, base, resolution):
         bounds = {"low": facts["delta"], "high": facts["delta"], "p": 1.0, "se": 0.0}
         return GateResult("pass", method="every example", reason="no example differs", **bounds, **facts)
-    if kind == "plain" or (new.n if groups is None else len(set(groups))) < 2:
+    if kind == "plain":
         return _plain(sign * facts["delta"], margin, kind, facts)
+    share = clustered.shares(new.n, groups, clustered.of_both(_weights(new), _weights(base)))
+    if (share > 0).sum() < 2:
+        return _plain(sign * facts["delta"], margin, kind, facts)
+    facts |= {"units": len(share), "effective": clustered.effective(share), "heaviest": float(share.max())}
 
     # A perplexity is compared on the log scale, where the margin is the way to the worst value allowed.
     zero, allowed = float(base), float(base) - sign * margin
@@ -193,16 +204,23 @@ def _compare(
     x, y = np.asarray(new.per_example), np.asarray(base.per_example)
     if kind == "mean of logs":
         x, y = np.log(x), np.log(y)
-    if binary and method == "auto" and design.groups is None:
+    if binary and method == "auto":
         return compare_binary(sign * (x - y), design)
-    u, v = (np.asarray(score.weights or np.ones(score.n)) for score in (new, base))
+    u, v = _weights(new), _weights(base)
     if method in ("auto", "t"):
         return compare_means(sign * x, sign * y, u, v, design)
 
     def difference_of_means(sums: Any) -> Any:
         return sign * (sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3])
 
-    return compare_corpus(np.column_stack([u * x, u, v * y, v]), difference_of_means, design, method)
+    rows, weights = np.column_stack([u * x, u, v * y, v]), clustered.of_both(u, v)
+    return compare_corpus(rows, difference_of_means, design, method, weights)
+
+
+def _weights(score: Score) -> Any:
+    import numpy as np
+
+    return np.asarray(score.weights or np.ones(score.n))
 
 
 def _kind(new: Score, base: Score) -> str:
@@ -251,12 +269,13 @@ def _worst(cost: Any) -> tuple[int, ...]:
 
 
 def _check(
-    new: Score, base: Score, margin: float, alpha: float, power: float, groups: Sequence[Hashable] | None
+    new: Score, base: Score, margin: float, alpha: float, power: float, groups: Sequence[Hashable] | None, method: str
 ) -> None:
     problems = (
         (math.isfinite(margin) and margin >= 0, f"margin must be a finite number of at least 0, not {margin}"),
         (0 < alpha < 0.5, f"alpha must lie between 0 and 0.5, not {alpha}"),
         (0 < power < 1, f"power must lie between 0 and 1, not {power}"),
+        (method in get_args(Method), f"method must be one of {', '.join(get_args(Method))}, not {method!r}"),
         (groups is None or len(groups) == new.n, f"groups needs one label an example ({new.n})"),
     )
     for ok, problem in problems:

@@ -59,7 +59,8 @@ def compare_means(new: Any, base: Any, new_weights: Any, base_weights: Any, desi
     new_mean, new_influence = clustered.weighted_mean(new, new_weights)
     base_mean, base_influence = clustered.weighted_mean(base, base_weights)
     delta, influence = new_mean - base_mean, new_influence - base_influence
-    se, clusters = clustered.standard_error(influence, design.groups)
+    weights = clustered.of_both(new_weights, base_weights)
+    se, clusters = clustered.standard_error(influence, design.groups, weights)
     se = _error(se, delta, clusters, max(abs(new).max(), abs(base).max()))
     low, high, p = _t_bounds(delta, se, clusters - 1, design.alpha)
     return Comparison(
@@ -69,28 +70,54 @@ def compare_means(new: Any, base: Any, new_weights: Any, base_weights: Any, desi
         se=se,
         mde=power.detectable_mean(se, clusters - 1, margin=design.margin, alpha=design.alpha, power=design.power),
         cost=new_weights / new_weights.mean() * new - base_weights / base_weights.mean() * base,
-        method="paired t" if design.groups is None else f"paired t over {clusters} groups",
+        method="paired t" if design.groups is None else f"paired t over {len(set(design.groups))} groups",
     )
 
 
 def compare_binary(change: Any, design: Design) -> Comparison:
-    """Compare paired right-or-wrong values by their change (-1, 0, 1): exact McNemar, Tango's bounds."""
+    """Compare paired right-or-wrong values by their change (-1, 0, 1): exact McNemar, Tango's bounds.
+
+    With groups all counts are divided by the design effect, so that they are of independent examples that would tell
+    as much (Rao & Scott 1992, Biometrics 48:577; Korn & Graubard 1998, Survey Methodology 24:193).
+    """
     n, worse, better = len(change), int((change < 0).sum()), int((change > 0).sum())
-    low, high = binary.tango(worse, better, n, design.alpha)
     delta, flips = (better - worse) / n, (worse + better) / n
+    effect, method = 1.0, "exact McNemar, Tango bounds"
+    if design.groups is not None:
+        effect = _design_effect(change, (flips - delta**2) / (n - 1), design.groups)
+        method += f", {n} examples in {len(set(design.groups))} groups taken for {n / effect:.3g}"
+    low, high = binary.tango(worse / effect, better / effect, n / effect, design.alpha)
+    size = math.floor(n / effect + 1e-9)
     return Comparison(
         low=low,
         high=high,
-        p=binary.mcnemar_exact(worse, better),
-        se=((flips - delta**2) / n) ** 0.5,
-        mde=power.detectable_mcnemar(n, flips, margin=design.margin, alpha=design.alpha, power=design.power),
+        p=binary.mcnemar_exact(worse / effect, better / effect),
+        se=((flips - delta**2) * effect / n) ** 0.5,
+        mde=power.detectable_mcnemar(size, flips, margin=design.margin, alpha=design.alpha, power=design.power),
         cost=change,
-        method="exact McNemar, Tango bounds",
+        method=method,
     )
 
 
+def _design_effect(change: Any, variance: float, groups: Sequence[Hashable]) -> float:
+    """Return how many times less the examples of groups tell than as many independent ones: 1 to that of whole groups.
+
+    ``variance`` is that of the mean change of independent examples. The few groups that changed tell little of how
+    alike the examples of one are: one question that broke is no proof that those like it would not have. So one more
+    is counted with them, whose examples are all alike. (Groups that broke whole passed 4 % of simulated gates that
+    should not have, on 60 groups of five; without it 7 % where groups are of unequal size, and by t 14 to 17 %.)
+    """
+    import numpy as np
+
+    worst = len(change) * float(np.sum(clustered.shares(len(change), groups) ** 2))
+    se, _ = clustered.standard_error(change - change.mean(), groups)
+    estimate = min(max(se**2 / variance, 1.0), worst) if variance > 0 else worst
+    changed = np.count_nonzero(clustered.sum_by_group(np.abs(change)[:, None], groups))
+    return float(changed * estimate + worst) / (int(changed) + 1)
+
+
 def compare_corpus(
-    statistics: Any, difference: Callable[[Any], Any], design: Design, method: Method = "auto"
+    statistics: Any, difference: Callable[[Any], Any], design: Design, method: Method = "auto", weights: Any = None
 ) -> Comparison:
     """Compare two metrics of paired examples by the bootstrap over their sufficient statistics.
 
@@ -105,7 +132,7 @@ def compare_corpus(
     import numpy as np
 
     rows = clustered.sum_by_group(statistics, design.groups)
-    clusters = len(rows)
+    clusters = clustered.effective(clustered.shares(len(statistics), design.groups, weights))
     with np.errstate(all="ignore"):  # what comes out is looked at instead
         replicates = np.asarray(difference(bootstrap.resampled_sums(rows, design.resamples, design.seed)))
         cost = -np.asarray(difference(bootstrap.leave_one_out_sums(statistics)))
@@ -128,11 +155,11 @@ def compare_corpus(
         mde=power.detectable_mean(se, clusters - 1, margin=design.margin, alpha=design.alpha, power=design.power),
         cost=estimate + cost,
         method=f"paired {'BCa ' if method == 'bca' else ''}bootstrap, {design.resamples} resamples"
-        + ("" if design.groups is None else f" of {clusters} groups"),
+        + ("" if design.groups is None else f" of {len(rows)} groups"),
     )
 
 
-def _error(se: float, estimate: float, clusters: int, scale: float) -> float:
+def _error(se: float, estimate: float, clusters: float, scale: float) -> float:
     """Return the standard error of ``estimate``: not 0 where all differences, of values of size ``scale``, are equal.
 
     Ratings often differ by one point or none: two that both fell say little, as two coins fall alike half the time.
@@ -145,7 +172,7 @@ def _error(se: float, estimate: float, clusters: int, scale: float) -> float:
     return max(se, abs(estimate) / math.sqrt(clusters))
 
 
-def _t_bounds(estimate: float, se: float, df: int, alpha: float) -> tuple[float, float, float]:
+def _t_bounds(estimate: float, se: float, df: float, alpha: float) -> tuple[float, float, float]:
     """Return one-sided bounds at level ``alpha``, and the p of "not below 0"."""
     from scipy.special import stdtr, stdtrit
 

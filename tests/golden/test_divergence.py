@@ -119,10 +119,12 @@ def test_intervals_of_means_are_clustered_by_text():
     p = logits(7, len(TEXTS))
     q = p + 0.2 * logits(8, len(TEXTS), scale=1.0)
     found, kl = divergence.figures(recorded(p, V), recorded(q, V), TEXTS)
-    # FACTS: r = sum(d) / sum(tokens), e_i = d_i - r tokens_i, SE = sqrt(n / (n - 1) sum e_i^2) / sum(tokens).
-    sums = np.bincount(TEXTS, weights=kl)
-    e = sums - kl.mean() * np.bincount(TEXTS)
-    reach = stats.t(3).ppf(0.975) * math.sqrt(4 / 3 * (e**2).sum()) / len(TEXTS)
+    # the jackknife over texts, and Satterthwaite's degrees of freedom: texts of unequal length count for fewer
+    tokens, sums = np.bincount(TEXTS), np.bincount(TEXTS, weights=kl)
+    left_out = (sums.sum() - sums) / (tokens.sum() - tokens)
+    q = tokens / (tokens.sum() - tokens)
+    df = q.sum() ** 2 / ((q**2).sum() + (q**2).sum() ** 2 - (q**4).sum())
+    reach = stats.t(df).ppf(0.975) * math.sqrt(3 / 4 * ((left_out - kl.mean()) ** 2).sum())
     mean = found["mean_kl"]
     assert (mean.low, mean.high) == pytest.approx((kl.mean() - reach, kl.mean() + reach))
     ratio = found["perplexity_ratio"]

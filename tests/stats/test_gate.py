@@ -116,6 +116,42 @@ def test_how_often_a_drop_of_the_margin_passes_by_the_size_of_the_suite(rng, n, 
     assert least <= sum(found.status == "pass" for found in runs) / 600 <= most
 
 
+def broken_groups(rng, count, size, rate, whole=True):
+    draws = np.repeat(rng.random(count), size) if whole else rng.random(count * size)
+    return gate(
+        accuracy(draws >= rate), accuracy([1] * count * size), margin=0.05, groups=list(np.repeat(range(count), size))
+    )
+
+
+def test_groups_that_break_whole_pass_no_more_often_than_alpha(rng):
+    runs = [broken_groups(rng, 60, 5, 0.05) for _ in range(600)]
+    assert sum(found.status == "pass" for found in runs) / 600 <= 0.075  # 21 % by t
+    assert {found.method for found in runs if found.method != "every example"} == {
+        "exact McNemar, Tango bounds, 300 examples in 60 groups taken for 60"
+    }
+
+
+def test_groups_whose_examples_are_independent_cost_no_power(rng):
+    worse = [broken_groups(rng, 60, 5, 0.15, whole=False) for _ in range(100)]
+    assert sum(found.status == "fail" for found in worse) >= 95
+    same = [broken_groups(rng, 60, 5, 0.01, whole=False) for _ in range(100)]
+    assert sum(found.status == "pass" for found in same) >= 90  # 36 if those of a group were always taken for one
+
+
+def test_groups_of_one_are_examples(rng):
+    base, new = accuracy(rng.random(60) < 0.9), accuracy(rng.random(60) < 0.8)
+    one, none = gate(new, base, margin=0.02, groups=list(range(60))), gate(new, base, margin=0.02)
+    assert (one.low, one.high, one.p, one.mde) == pytest.approx((none.low, none.high, none.p, none.mde))
+
+
+def test_what_outweighs_the_rest_is_told(rng):
+    groups = [0] * 200 + [1 + i // 10 for i in range(200)]
+    d = rng.normal(size=400)
+    found = gate(mean_score(d), mean_score(np.zeros(400)), margin=0.01, groups=groups)
+    assert (found.units, found.heaviest) == (21, 0.5)
+    assert 2 < found.effective < 4
+
+
 @pytest.mark.parametrize(("n", "status"), [(2, "inconclusive"), (4, "inconclusive"), (5, "fail")])
 @pytest.mark.parametrize("start", [3, 3.1, 10 / 3])
 def test_a_few_examples_that_fell_alike_are_no_certainty(n, status, start):
