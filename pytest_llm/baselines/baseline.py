@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pytest_llm import record, variants
 from pytest_llm.baselines import changes, file, judgement
 from pytest_llm.baselines.entry import Entry
-from pytest_llm.baselines.judgement import Terms
+from pytest_llm.baselines.terms import Level, Terms, labels
 from pytest_llm.errors import GoldenError, InvalidInputError, measured
 from pytest_llm.evidence import PerExample
 from pytest_llm.files import canonical_json
@@ -49,7 +49,7 @@ class Baseline:
         max_broken: int | None = None,
         broken_by: float | None = None,
         length_band: tuple[float, float] | None = (0.9, 1.1),
-        length_level: judgement.Level = "warn",
+        length_level: Level = "warn",
         method: Method = "auto",
     ) -> Verdict:
         """Check that ``value`` is not worse than its baseline by more than ``margin``.
@@ -65,6 +65,8 @@ class Baseline:
                 ``--llm-calibrate`` writes.
             alpha: chance of a false alarm; by default ``llm_alpha``.
             groups: a label an example, where examples are related (one document, one template); by default the score's.
+                They are taken for one where they change together; to judge each on its own, check each under a name of
+                its own.
             higher_is_better: the direction of a plain number whose metric is not a known one.
             max_broken: how many examples may break, whatever the mean does: go from right to wrong, or get worse by
                 more than ``broken_by`` where values are graded.
@@ -80,7 +82,8 @@ class Baseline:
         Raises:
             AssertionError: ``fail``; ``missing``, there is no baseline; ``stale``, the question changed since;
                 ``inconclusive`` under ``llm_strict_gates``.
-            InvalidInputError: ``invalid``, nothing can be compared (NaN, no examples, another metric's unit).
+            InvalidInputError: ``invalid``, nothing can be compared (NaN, no examples, another metric's unit), or the
+                terms make no sense (a margin that nothing can exceed).
             GoldenError: the baseline file cannot be read.
         """
         watch = record.watching()
@@ -93,13 +96,13 @@ class Baseline:
             from pytest_llm.calibration import proposals
 
             margin = proposals.margin_of(self._settings.root / proposals.FILE, self._location.nodeid, metric)
-        terms = Terms(
-            margin, self._settings.alpha if alpha is None else alpha, self._settings.power, groups, method,
-            max_broken, broken_by, length_band, length_level, self._settings.strict_gates,
-        )  # fmt: skip
         try:
-            terms.check()
+            terms = Terms(
+                margin, self._settings.alpha if alpha is None else alpha, self._settings.power, labels(groups), method,
+                max_broken, broken_by, length_band, length_level, self._settings.strict_gates,
+            )  # fmt: skip
             score = self._score(metric, value, higher_is_better)
+            terms.check(score)
             verdict = dataclasses.replace(self._verdict(metric, score, terms), per_example=PerExample.of(score))
         except InvalidInputError as error:
             verdict = judgement.invalid(metric, f"{metric}: {error}")
@@ -133,6 +136,7 @@ class Baseline:
         now = Entry.of(score)
         new = now.score(score.name, score.aggregate)
         check_score(new, "the score")
+        now.check()
         test, update = self._location.qualname, self._settings.update
         place = variants.choose(
             self._path, now.environment, self._settings, lambda path: file.read(path, test, metric) is not None
@@ -141,7 +145,7 @@ class Baseline:
         changed = before is None or canonical_json(now.to_json()) != canonical_json(before.to_json())
         if changed and (update == "all" or (update == "new" and before is None)):
             file.write(place.target, test, metric, now, self._settings.cache_dir / "locks")
-            return _placed(judgement.written(metric, now, before, terms), place)
+            return _placed(judgement.written(metric, now, before, terms, terms.cannot_fail(new, new)), place)
         if before is None:
             return judgement.missing(metric, now, self._command("new"), place.note)
         changes.check_variant(variants.names_of(place.path), before)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import digest_of
 from pytest_llm.metrics.score import Score
 from pytest_llm.results import Generation
@@ -82,6 +84,16 @@ class Entry:
             model=dict(score.origin.get("model", {})),
             environment=dict(score.origin.get("environment", {})),
         )
+
+    def check(self) -> None:
+        """Refuse what could not be read again.
+
+        Raises:
+            InvalidInputError: a figure is too large to be computed with.
+        """
+        figures = (self.value, *self.per_example, *self.weights, *itertools.chain(*self.statistics))
+        if not all(map(_is_number, figures)):
+            raise InvalidInputError(f"it holds a figure beyond {LARGEST:g}, which cannot be kept")
 
     def score(self, name: str, aggregate: Callable[[Any], Any] | None) -> Score:
         """Rebuild a score; ``aggregate`` is the metric's, which a file cannot hold."""

@@ -4,59 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Hashable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 from pytest_llm.baselines.attribution import evidence
 from pytest_llm.baselines.entry import Entry
+from pytest_llm.baselines.terms import Terms, room
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.evidence import Evidence
 from pytest_llm.metrics.score import Score
 from pytest_llm.reports.text import apart
 from pytest_llm.stats import power
 from pytest_llm.stats.gate import GateResult, beyond
-from pytest_llm.stats.paired import Method
 from pytest_llm.verdicts import Outcome, Verdict
-
-Level = Literal["warn", "fail"]
 
 #: Ids listed on a failure.
 LISTED = 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Terms:
-    """What `pytest_llm.baselines.baseline.Baseline.check` was asked to hold the score to."""
-
-    margin: float
-    alpha: float
-    power: float
-    groups: Sequence[Hashable] | None
-    method: Method
-    max_broken: int | None
-    broken_by: float | None
-    length_band: tuple[float, float] | None
-    length_level: Level
-    strict: bool
-
-    def check(self) -> None:
-        """Refuse terms that make no sense, also when a baseline is only being written.
-
-        Raises:
-            InvalidInputError: naming the term.
-        """
-        if isinstance(self.margin, bool) or not (math.isfinite(self.margin) and self.margin >= 0):
-            raise InvalidInputError(f"margin must be a finite number of at least 0, not {self.margin!r}")
-        if not 0 < self.alpha < 0.5:
-            raise InvalidInputError(f"alpha must lie between 0 and 0.5, not {self.alpha!r}")
-        if self.max_broken is not None and self.max_broken < 0:
-            raise InvalidInputError(f"max_broken counts examples: it cannot be {self.max_broken!r}")
-        if self.broken_by is not None and (self.max_broken is None or not self.broken_by > 0):
-            raise InvalidInputError("broken_by is a positive amount, and needs max_broken")
-        if self.length_band is not None and not 0 <= self.length_band[0] <= self.length_band[1]:
-            raise InvalidInputError(f"length_band is (lowest, highest) ratio, not {self.length_band!r}")
-        if self.length_level not in ("warn", "fail"):
-            raise InvalidInputError(f"length_level must be 'warn' or 'fail', not {self.length_level!r}")
 
 
 def invalid(metric: str, why: str) -> Verdict:
@@ -81,20 +44,22 @@ def stale(metric: str, now: Entry, before: Entry, changes: Sequence[str], terms:
     )  # fmt: skip
 
 
-def written(metric: str, now: Entry, before: Entry | None, terms: Terms) -> Verdict:
-    """Return the verdict that the baseline was created, or moved."""
+def written(metric: str, now: Entry, before: Entry | None, terms: Terms, cannot_fail: str) -> Verdict:
+    """Return the verdict that the baseline was created, or moved; a warning where nothing can fail against it."""
+    outcome: Outcome = "warn" if cannot_fail else "pass"
+    notes = (cannot_fail,) if cannot_fail else ()
     if before is None:
         return Verdict(
-            "baseline", metric, "created", "pass", f"{metric} {_short(now.value)}: baseline created",
-            figures={"value": now.value, "n": now.n},
+            "baseline", metric, "created", outcome, f"{metric} {_short(now.value)}: baseline created",
+            figures={"value": now.value, "n": now.n}, notes=notes,
         )  # fmt: skip
     sign = 1 if now.higher_is_better else -1
     worse = sign * (now.value - before.value) < 0
     value, old, delta = _apart(now.value, before.value)
     return Verdict(
-        "baseline", metric, "updated", "pass", f"{metric} {value}: baseline updated, it was {old}",
+        "baseline", metric, "updated", outcome, f"{metric} {value}: baseline updated, it was {old}",
         figures={"value": now.value, "baseline": before.value, "margin": terms.margin, "n": now.n},
-        notes=(f"the new baseline is worse than the old one by {delta}",) if worse else (),
+        notes=(*notes, f"the new baseline is worse than the old one by {delta}") if worse else notes,
     )  # fmt: skip
 
 
@@ -102,21 +67,28 @@ def judged(
     metric: str, score: Score, new: Score, old: Score, before: Entry, found: GateResult, terms: Terms, command: str
 ) -> Verdict:
     """Return the verdict on comparing ``new`` with ``old``, which are ``score`` and ``before`` as a gate takes them."""
-    if found.mde is not None and found.mde > _room(old):
+    if found.mde is not None and found.mde > room(new, old):
         found = dataclasses.replace(found, mde=None)
     sign = 1 if new.higher_is_better else -1
     inferred = not math.isnan(found.p)
     status: str = found.status
     if status == "pass" and beyond(-sign * found.delta, terms.margin) and (found.improved or not inferred):
         status = "improved"
-    outcome: Outcome = "fail" if status == "fail" else "pass"
+    cannot_fail = "" if found.improved else terms.cannot_fail(new, old)
+    if cannot_fail and sign * found.delta < 0:
+        status, found = "inconclusive", dataclasses.replace(found, reason=cannot_fail)
+    outcome: Outcome = "fail" if status == "fail" else "warn" if cannot_fail else "pass"
     if status == "inconclusive":
         outcome = "fail" if terms.strict else "warn"
     headline, notes = _headline(metric, new, old, found, terms, status), []
+    if cannot_fail and found.reason != cannot_fail:
+        notes.append(cannot_fail)
     if status == "improved":
         notes.append(f"to hold this level from now on, make it the baseline: {command}")
-    if status == "inconclusive":
-        notes += _undecided(new, found, terms)
+    if status == "inconclusive" and not cannot_fail:
+        notes += _undecided(new, found, terms, room(new, old))
+    if status in ("fail", "inconclusive") and found.effective < found.units / 2:
+        notes.append(_outweighed(found, terms))
     if not inferred:
         notes.append("a plain comparison, which carries no interval: one figure cannot tell a drop from chance")
     notes += _flips(found) if status != "pass" else []
@@ -170,6 +142,12 @@ def _headline(metric: str, new: Score, old: Score, found: GateResult, terms: Ter
     return f"{metric} {value} is not worse than its baseline {base} by more than the margin{tail} ({margin})"
 
 
+def _hidden(found: GateResult, terms: Terms) -> dict[str, int]:
+    """Return how many examples broke and were mended, where more broke than the margin lets the mean fall."""
+    broke, mended = len(found.newly_failing), len(found.newly_passing)
+    return {"broke": broke, "mended": mended} if broke > terms.margin * found.n else {}
+
+
 def _figures(new: Score, old: Score, found: GateResult, terms: Terms) -> dict[str, Any]:
     limit = math.copysign(terms.margin, found.delta)
     figures: dict[str, Any] = {
@@ -187,35 +165,36 @@ def _figures(new: Score, old: Score, found: GateResult, terms: Terms) -> dict[st
         figures["detectable drop"] = _rounded(found.mde)
     if not math.isnan(found.flip_rate):
         figures["flip rate"] = _rounded(found.flip_rate)
+    if found.status == "pass":
+        figures |= _hidden(found, terms)
     figures["method"] = found.method
     return figures
 
 
-def _undecided(new: Score, found: GateResult, terms: Terms) -> list[str]:
+def _undecided(new: Score, found: GateResult, terms: Terms, most: float) -> list[str]:
+    """Say what drop the gate would have seen, and how many examples (or groups) would; none is above ``most``."""
+    units = "examples" if terms.groups is None else "groups"
     unit = f" {new.unit}" if new.unit else ""
     drop = "drop" if new.higher_is_better else "rise"
     notes = [
         f"this gate sees a {drop} of {_short(found.mde)}{unit} or more with probability {terms.power:g}"
         if found.mde is not None
-        else f"these are too few examples to see any {drop}"
+        else f"these are too few {units} to see any {drop}"
     ]
-    if terms.margin > 0 and found.se > 0:
-        spread = found.se * math.sqrt(found.n)
+    if 0 < terms.margin <= most / 2 and found.se > 0:
+        spread = found.se * math.sqrt(found.units)
         n = power.required_n(2 * terms.margin, spread, margin=terms.margin, alpha=terms.alpha, power=terms.power)
-        if n > found.n:
-            notes.append(f"about {n} examples would show a {drop} of twice the margin as reliably")
+        if n > found.units:
+            notes.append(f"about {n} {units} would show a {drop} of twice the margin as reliably")
     return notes
 
 
-def _room(old: Score) -> float:
-    """Return how much worse than ``old`` a value of its metric can be: no drop is larger."""
-    from pytest_llm.metrics.registry import of
-
-    metric = of(old)
-    low, high = (metric.lowest, metric.highest) if metric else (-math.inf, math.inf)
-    if old.per_example and {*old.per_example} <= {0, 1}:
-        low, high = 0.0, 1.0
-    return old - low if old.higher_is_better else high - old
+def _outweighed(found: GateResult, terms: Terms) -> str:
+    unit = "example" if terms.groups is None else "group"
+    return (
+        f"the largest {unit} holds {found.heaviest:.0%} of the weight: {found.units} {unit}s tell about as much as "
+        f"{found.effective:.2g} equal ones"
+    )
 
 
 def _flips(found: GateResult) -> list[str]:

@@ -64,12 +64,14 @@ def _bound(gate: Verdict) -> tuple[str, str]:
 
 
 def _evidence(gate: Verdict, adjusted: dict[int, Adjusted], settings: Settings) -> str:
-    """Return p, p as corrected over the run where that is another, and what an undecided gate could have seen."""
+    """Return p, p as corrected over the run where that is another, and what a mean hides or a gate could have seen."""
     found, parts = adjusted.get(id(gate)), []
     if found is not None:
         parts.append(f"p {_p(found.p)}")
         if found.p_adjusted != found.p:
             parts.append(f"{_CORRECTIONS[settings.correction][0]} {_p(found.p_adjusted)}")
+    if "broke" in gate.figures:
+        parts.append(f"{gate.figures['broke']} broke, {gate.figures['mended']} mended")
     if gate.status == "inconclusive":
         drop = gate.figures.get("detectable drop")
         parts.append("sees no drop" if drop is None else f"sees {number(drop)}")

@@ -108,7 +108,64 @@ def test_no_gate_sees_a_drop_that_cannot_be(project, name):
     verdict = project.run().check(name, score([1, 1, 0, 1, 1, 0]), margin=0.05, groups=groups)
     assert verdict.status == "inconclusive"
     assert "detectable drop" not in verdict.figures
-    assert verdict.notes[0] == "these are too few examples to see any drop"
+    assert verdict.notes[0] == "these are too few groups to see any drop"
+
+
+def test_more_groups_would_help_not_more_examples(project):
+    project.create("accuracy", accuracy([1] * 200))
+    groups = ["chat"] * 100 + ["law"] * 100
+    found = project.run().check("accuracy", accuracy([0] * 9 + [1] * 191), margin=0.05, groups=groups)
+    assert found.status == "inconclusive"
+    assert found.notes[0] == "these are too few groups to see any drop"
+    assert found.notes[1].endswith(" groups would show a drop of twice the margin as reliably")
+
+
+def test_what_outweighs_the_rest_is_said_of_what_is_no_pass(project):
+    groups = [0] * 200 + [1 + i // 10 for i in range(200)]
+    project.create("quality", graded([0.5] * 400))
+    now = graded([0.5 + (-1) ** g * 0.1 + 0.01 * (i % 3) for i, g in enumerate(groups)])
+    found = project.run().check("quality", now, margin=0.01, groups=groups)
+    assert found.status == "inconclusive"
+    assert found.notes[-1] == (
+        "the largest group holds 50% of the weight: 21 groups tell about as much as 3.2 equal ones"
+    )
+
+
+def test_a_margin_that_leaves_no_room_is_said(project):
+    project.create("accuracy", accuracy([1] * 12 + [0] * 28))
+    cannot = "nothing can be worse than 0.3 by more than 0.3, so this check cannot fail; with a smaller margin it can"
+    same = project.run().check("accuracy", accuracy([1] * 12 + [0] * 28), margin=0.3)
+    assert (same.status, same.outcome, same.notes) == ("pass", "warn", (cannot,))
+    broken = project.run().check("accuracy", accuracy([0] * 40), margin=0.3)
+    assert (broken.status, broken.outcome) == ("inconclusive", "warn")
+    assert broken.headline == f"accuracy 0.00 against its baseline 0.30: {cannot} (margin 0.3)"
+    assert not any("too few" in note for note in broken.notes)
+    with pytest.raises(AssertionError, match="cannot fail"):
+        project.run(strict_gates=True).check("accuracy", accuracy([0] * 40), margin=0.3)
+    assert project.run(strict_gates=True).check("accuracy", accuracy([1] * 12 + [0] * 28), margin=0.3).ok
+    better = project.run().check("accuracy", accuracy([1] * 36 + [0] * 4), margin=0.3)
+    assert (better.status, better.outcome) == ("improved", "pass")
+    guarded = project.run().check("accuracy", accuracy([1] * 12 + [0] * 28), margin=0.3, max_broken=3)
+    assert (guarded.outcome, guarded.notes) == ("pass", ())
+
+
+def test_a_baseline_that_nothing_can_fail_against_is_a_warning_when_it_is_written(project):
+    created = project.run(update="new").check("bleu", 0.0, margin=1.0)
+    assert (created.status, created.outcome) == ("created", "warn")
+    assert created.notes[0].startswith("nothing can be worse than 0 by more than 1,")
+    collapsed = project.run().check("bleu", 0.0, margin=1.0)
+    assert (collapsed.status, collapsed.outcome, collapsed.notes[0]) == ("pass", "warn", created.notes[0])
+    assert project.run(update="all").check("bleu", 20.0, margin=1.0).outcome == "pass"
+
+
+def test_a_pass_tells_how_many_broke_where_more_did_than_the_margin(project):
+    project.create("accuracy", accuracy([1] * 20 + [0] * 20 + [1] * 360))
+    churned = project.run().check("accuracy", accuracy([0] * 20 + [1] * 20 + [1] * 360), margin=0.04)
+    assert churned.status == "pass"
+    assert (churned.figures["broke"], churned.figures["mended"]) == (20, 20)
+    few = project.run().check("accuracy", accuracy([0] * 2 + [1] * 18 + [0] * 20 + [1] * 360), margin=0.04)
+    assert few.status == "pass"
+    assert "broke" not in few.figures
 
 
 def test_accuracy_names_what_flipped(project):
@@ -257,14 +314,26 @@ def test_environment_is_noted_before_the_model(project):
         (accuracy(RIGHT), {"length_band": (1.1, 0.9)}, "length_band"),
         (accuracy(RIGHT), {"length_level": "error"}, "length_level"),
         (accuracy(RIGHT), {"groups": ["a"]}, "one label an example"),
+        (accuracy(RIGHT), {"groups": (g for g in "ab")}, "one label an example"),
+        (accuracy(RIGHT), {"groups": "a" * 40}, "in their order"),
+        (accuracy(RIGHT), {"groups": [["a"]] * 40}, "a label of groups is text or a number"),
+        (accuracy(RIGHT), {"groups": [math.nan] * 40}, "a label of groups is text or a number"),
+        (accuracy(RIGHT), {"groups": 3}, "in their order"),
+        (accuracy(RIGHT), {"margin": "0.1"}, "margin must be a finite number"),
+        (accuracy(RIGHT), {"alpha": "0.05"}, "alpha must lie"),
+        (accuracy(RIGHT), {"margin": 5}, "margin=5 can never be exceeded: accuracy lies between 0 and 1"),
+        (accuracy(RIGHT), {"max_broken": math.nan}, "max_broken counts examples"),
+        (accuracy(RIGHT), {"max_broken": "2"}, "max_broken counts examples"),
+        (accuracy(RIGHT), {"max_broken": 2, "broken_by": "1"}, "broken_by is a positive amount"),
+        (accuracy(RIGHT), {"length_band": 0.9}, "length_band is"),
+        (accuracy(RIGHT), {"method": "percentiles"}, "method must be one of 'auto', 't', 'percentile', 'bca'"),
+        (Score(1e308, name="accuracy", n=1), {}, r"a figure beyond 1e\+100, which cannot be kept"),
     ],
 )
 @pytest.mark.parametrize("update", ["none", "new", "all"])
 def test_what_cannot_be_measured_never_passes_nor_is_written(project, recorded, value, terms, message, update):
     project.create("accuracy", accuracy(RIGHT))
     before = project.file.read_bytes()
-    if "groups" in terms and update == "all":
-        value = accuracy(RIGHT)
     with pytest.raises(InvalidInputError, match=message):
         project.run(update=update).check("accuracy", value, **{"margin": 0.1, **terms})
     assert project.file.read_bytes() == before
