@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.files import digest_of
+
 if TYPE_CHECKING:
     from pytest_llm.metrics.score import Score
 
@@ -99,12 +101,14 @@ class Evidence:
 class PerExample:
     """The values behind a score, by which two runs are compared in pairs.
 
-    ``ids`` is empty for the default "0", "1", ...; ``weights`` is empty where all are equal.
+    ``ids`` is empty for the default "0", "1", ...; ``weights`` is empty where all are equal. ``questions`` has a short
+    digest of what each example asks (its prompt and references, a loss's text), and is empty where none is known.
     """
 
     values: tuple[float, ...]
     ids: tuple[str, ...] = ()
     weights: tuple[float, ...] = ()
+    questions: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, score: Score) -> PerExample | None:
@@ -113,7 +117,19 @@ class PerExample:
             return None
         named = score.ids != tuple(map(str, range(score.n)))
         values, weights = (tuple(float(f"{x:.7g}") for x in row) for row in (score.per_example, score.weights))
-        return cls(values, score.ids if named else (), weights)
+        return cls(values, score.ids if named else (), weights, _questions(score))
+
+
+def _questions(score: Score) -> tuple[str, ...]:
+    if score.token_logprobs:  # a loss: its texts are the question
+        asked: list[Any] = list(map(str, score.predictions))
+    else:
+        origins = (getattr(text, "origin", None) for text in score.predictions)
+        prompts = [origin.request.get("prompt") if origin else None for origin in origins] or [None] * score.n
+        asked = list(zip(prompts, map(str, score.references or [""] * score.n), strict=True))
+        if not any(prompt or reference for prompt, reference in asked):
+            return ()
+    return tuple(digest_of(one)[:12] for one in asked)
 
 
 def _pair(data: dict[str, Any]) -> Pair:

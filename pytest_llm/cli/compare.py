@@ -122,10 +122,11 @@ def _figures(console: Console, items: Sequence[Item]) -> None:
 
 def _examples(item: Item) -> str:
     if item.paired is None:
-        return "no pairs"
+        return "other questions" if item.other else "no pairs"
     worse, improved, n = len(item.paired.worse), len(item.paired.better), item.paired.n
     words = ("worse", "better") if item.better else ("lower", "higher")
-    return f"{worse} {words[0]}, {improved} {words[1]} of {n}"
+    unpaired = f", {item.paired.unpaired} in one run only" if item.paired.unpaired else ""
+    return f"{worse} {words[0]}, {improved} {words[1]} of {n}{unpaired}"
 
 
 def _goldens(console: Console, items: Sequence[Item]) -> None:

@@ -45,7 +45,11 @@ class Paired:
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One check in both runs. ``answers`` are those compared with a golden that differ: ``(place, A, B)``."""
+    """One check in both runs. ``answers`` are those compared with a golden that differ: ``(place, A, B)``.
+
+    ``paired`` is ``None`` where there is nothing to pair; ``other`` tells that both runs have examples, of other
+    questions.
+    """
 
     nodeid: str
     kind: str
@@ -56,6 +60,7 @@ class Item:
     now_value: float | None
     better: str
     paired: Paired | None
+    other: bool
     answers: tuple[tuple[str, str, str], ...]
 
     @property
@@ -161,6 +166,8 @@ def _pairs(a: list[dict[str, Any]], b: list[dict[str, Any]]) -> Iterator[tuple[d
 
 def _item(old: dict[str, Any], new: dict[str, Any]) -> Item:
     direction = better(new) or better(old)
+    held = old.get("per_example"), new.get("per_example")
+    paired = _paired(*held, direction)
     return Item(
         nodeid=new["nodeid"],
         kind=new["kind"],
@@ -170,7 +177,8 @@ def _item(old: dict[str, Any], new: dict[str, Any]) -> Item:
         was_value=value_of(old),
         now_value=value_of(new),
         better=direction,
-        paired=_paired(old.get("per_example"), new.get("per_example"), direction),
+        paired=paired,
+        other=paired is None and all(one and len(_counted(one)) > 1 for one in held),
         answers=tuple(_answers(old, new)),
     )
 
@@ -193,16 +201,17 @@ def _paired(old: Any, new: Any, direction: str) -> Paired | None:
     """Compare the values of the examples that both have; ``None`` where there are fewer than two."""
     if not old or not new:
         return None
-    before, after = _by_id(old), _by_id(new)
-    ids = [id for id in after if id in before]
-    if len(ids) < 2:
+    before, after = _counted(old), _counted(new)
+    places = [(i, j) for i, j in _same(old, new) if i in before and j in after]
+    if len(places) < 2:
         return None
     import numpy as np
 
     from pytest_llm.stats.paired import Design, compare_binary, compare_means
 
-    x, u = (np.array(column) for column in zip(*(before[id] for id in ids), strict=True))
-    y, v = (np.array(column) for column in zip(*(after[id] for id in ids), strict=True))
+    x, u = (np.array(column) for column in zip(*(before[i] for i, _ in places), strict=True))
+    y, v = (np.array(column) for column in zip(*(after[j] for _, j in places), strict=True))
+    ids = [new["ids"][j] if new["ids"] else str(j) for _, j in places]
     change = y - x
     design = Design(margin=0.0, alpha=0.025, power=0.8, groups=None, resamples=0, seed=0)
     right_or_wrong = {*x.tolist(), *y.tolist()} <= {0.0, 1.0} and (u == 1).all() and (v == 1).all()
@@ -225,16 +234,36 @@ def _paired(old: Any, new: Any, direction: str) -> Paired | None:
     return Paired(len(ids), unpaired, delta, float(low), float(high), p, worse, improved, method)
 
 
-def _by_id(held: dict[str, Any]) -> dict[str, tuple[float, float]]:
-    """Return value and weight of every example that has a finite one."""
+def _counted(held: dict[str, Any]) -> dict[int, tuple[float, float]]:
+    """Return value and weight of every example that has a finite one, by its position."""
     values = held["values"]
-    ids = held["ids"] or [str(i) for i in range(len(values))]
     weights = held["weights"] or [1.0] * len(values)
     return {
-        id: (float(value), float(weight))
-        for id, value, weight in zip(ids, values, weights, strict=False)
+        i: (float(value), float(weight))
+        for i, (value, weight) in enumerate(zip(values, weights, strict=False))
         if _number(value) and _number(weight) and weight > 0
     }
+
+
+def _same(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[int, int]]:
+    """Return the positions of the examples that are the same question in both.
+
+    Those of one id, unless what they ask differs. Without ids all, where all ask the same or (in older records, or of
+    bare figures, of which it is not known) there are as many; else those whose question is in either run once: many
+    examples may have one reference, and an example that was removed moves the others.
+    """
+    asked, asks = old.get("questions") or [], new.get("questions") or []
+    n, m = len(old["values"]), len(new["values"])
+    if old["ids"] and new["ids"]:
+        places = {id: i for i, id in enumerate(old["ids"])}
+        found = [(places[id], j) for j, id in enumerate(new["ids"]) if id in places]
+        return [(i, j) for i, j in found if not asked or not asks or asked[i] == asks[j]]
+    if asked == asks or not asked or not asks:
+        known = bool(asked and asks) or bool(old["ids"]) == bool(new["ids"])
+        return [(i, i) for i in range(n)] if known and n == m else []
+    once, now = Counter(asked), Counter(asks)
+    places = {question: i for i, question in enumerate(asked) if once[question] == 1}
+    return [(places[question], j) for j, question in enumerate(asks) if now[question] == 1 and question in places]
 
 
 def _number(value: Any) -> bool:

@@ -169,6 +169,45 @@ def test_examples_are_paired_by_id_and_those_of_one_run_are_counted():
     assert (found.delta, found.worse) == (0.5, ("c", "a"))
 
 
+def test_what_asks_the_same_is_paired_though_its_position_moved():
+    values = [(i * 37 % 40) / 40 for i in range(40)]
+    asks = [f"q{i}" for i in range(40)]
+    item = paired({"per_example": values, "questions": asks}, {"per_example": values[5:], "questions": asks[5:]})
+    assert (item.paired.n, item.paired.unpaired, item.paired.p, item.paired.worse) == (35, 5, 1.0, ())
+
+
+@pytest.mark.parametrize(
+    ("asked", "asks"),
+    [
+        ([f"q{i}" for i in range(40)], [f"r{i}" for i in range(40)]),
+        (["yes", "no"] * 20, ["yes", "no", "no", "yes"] * 10),
+        (["yes"] * 40, ["yes"] * 35),
+        ((), ()),
+        (None, None),
+    ],
+    ids=["others", "labels", "fewer-labels", "fewer-unknown", "fewer-in-older-records"],
+)
+def test_other_questions_are_not_paired(asked, asks):
+    n = 35 if not asks else len(asks)
+    item = paired({"per_example": [1.0] * 40, "questions": asked}, {"per_example": [0.0] * n, "questions": asks})
+    assert (item.paired, item.other, item.verdict) == (None, True, "")
+
+
+def test_an_id_that_asks_something_else_is_another_question():
+    ids = ["a", "b", "c"]
+    found = paired(
+        {"per_example": [1.0, 1.0, 1.0], "ids": ids, "questions": ["x", "y", "z"]},
+        {"per_example": [1.0, 0.0, 1.0], "ids": ids, "questions": ["x", "other", "z"]},
+    ).paired
+    assert (found.n, found.unpaired, found.worse) == (2, 2, ())
+
+
+def test_the_same_labels_in_the_same_order_are_the_same_questions():
+    labels = ["yes", "no"] * 5
+    found = paired({"per_example": [1.0] * 10, "questions": labels}, {"per_example": [0.0] * 10, "questions": labels})
+    assert (found.paired.n, len(found.paired.better)) == (10, 10)
+
+
 def test_p_is_corrected_over_all_figures_as_statsmodels_does():
     rng = np.random.default_rng(4)
     x = [rng.normal(size=15) for _ in range(6)]
