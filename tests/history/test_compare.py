@@ -9,7 +9,10 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.evidence import PerExample
 from pytest_llm.history.comparison import compare
+from pytest_llm.metrics import Score, accuracy
+from pytest_llm.results import Generation, Origin
 from tests.history.conftest import as_file, golden, record, verdict
 from tests.reports.conftest import HOSTILE
 
@@ -206,6 +209,23 @@ def test_the_same_labels_in_the_same_order_are_the_same_questions():
     labels = ["yes", "no"] * 5
     found = paired({"per_example": [1.0] * 10, "questions": labels}, {"per_example": [0.0] * 10, "questions": labels})
     assert (found.paired.n, len(found.paired.better)) == (10, 10)
+
+
+def test_a_record_holds_what_each_example_asks_where_it_is_known():
+    def asked(prompt):
+        return Generation("Paris", origin=Origin(request={"prompt": prompt, "seed": 1}))
+
+    def questions(*prompts, references=("Paris", "Paris")):
+        return PerExample.of(accuracy([asked(prompt) for prompt in prompts], references)).questions
+
+    assert len(set(questions("a", "b"))) == 2
+    assert questions("a", "b")[::-1] == questions("b", "a")
+    assert questions("a", "b")[1] == questions("z", "b")[1] != questions("z", "b", references=("Paris", "Rome"))[1]
+    texts = PerExample.of(
+        Score(1.0, name="loss", n=2, per_example=[1, 1], predictions=["x", "y"], token_logprobs=[[-1], [-1]])
+    )
+    assert len(set(texts.questions)) == 2
+    assert PerExample.of(Score(0.5, name="f1", n=2, per_example=[0, 1], predictions=["x", "y"])).questions == ()
 
 
 def test_p_is_corrected_over_all_figures_as_statsmodels_does():
