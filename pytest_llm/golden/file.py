@@ -64,7 +64,9 @@ class Golden(NamedTuple):
         """
         plain = normalise(value)
         request, model, environment = provenance(value)
-        return cls(nodeid.replace("\\", "/"), plain, request, model, environment)
+        plain = normalise(value)
+        request, model, environment = provenance(value)
+        return cls(nodeid, plain, request, model, environment)
 
 
 @functools.lru_cache(maxsize=256)

@@ -14,6 +14,7 @@ from pytest_llm.golden import FOLDER, jsontext
 from pytest_llm.golden.file import module_folder
 from pytest_llm.golden.listing import read_list, write_list
 from pytest_llm.golden.pending import digest
+from pytest_llm.location import comparable
 
 
 class Obsolete(NamedTuple):
@@ -65,7 +66,7 @@ def find_obsolete(
     A file that cannot be read as a golden is kept: nothing is known about it.
     """
     kept = set(used)
-    waiting = {nodeid.partition("::")[2] for nodeid in unfinished}
+    waiting = {_test(nodeid) for nodeid in unfinished}
     found: list[Obsolete] = []
     collected = set(modules)
     for snapshots in sorted({folder / FOLDER for folder in {*(module.parent for module in collected), *folders}}):
@@ -116,7 +117,7 @@ def _in_folder(folder: Path, kept: set[str], unfinished: set[str], gone: bool = 
         if str(variants.plain_of(file)) in kept:
             continue
         nodeid = _nodeid(file)
-        if nodeid is None or nodeid.partition("::")[2] in unfinished:
+        if nodeid is None or _test(nodeid) in unfinished:
             continue
         reason = "its test module is gone" if gone else "no test uses it"
         found += [
@@ -128,6 +129,10 @@ def _in_folder(folder: Path, kept: set[str], unfinished: set[str], gone: bool = 
         if not file.with_suffix(".json").exists()
     ]
     return found
+
+
+def _test(nodeid: str) -> str:
+    return comparable(nodeid).partition("::")[2]
 
 
 def _nodeid(file: Path) -> str | None:

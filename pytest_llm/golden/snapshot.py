@@ -208,7 +208,7 @@ class Snapshot:
         watch = record.watching()
         if watch is not None:
             return watch.skipped(self.name)
-        use = self._use(probe.golden(self.location.nodeid.replace("\\", "/")), probe.compare, levels or {})
+        use = self._use(probe.golden(self.location.nodeid), probe.compare, levels or {})
         return record.settle(self._keep(use._replace(finish=probe.finish).judge()))
 
     def _use(self, new: Golden, compare: Callable[[Golden, Golden], Drift], levels: Mapping[str, str]) -> Use:

@@ -11,7 +11,7 @@ from pytest_llm import lifecycle
 from pytest_llm.errors import LLMError
 from pytest_llm.golden import jsontext
 from pytest_llm.golden.file import module_folder
-from pytest_llm.location import Location
+from pytest_llm.location import Location, comparable, plain_nodeid
 from pytest_llm.requests import Request, request_from_json, split_requests
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _add_goldens(plan: Plan, items: Iterable[pytest.Item], loader: ModelLoader) 
         folder = module_folder(item.path)
         if folder not in folders:
             folders[folder] = _golden_requests(folder)
-        requests = {request.digest: request for request in folders[folder].get(Location.of(item).nodeid, ())}
+        requests = {request.digest: request for request in folders[folder].get(comparable(plain_nodeid(item)), ())}
         model = _under_test(item, loader) if requests else None
         if model is not None:
             known = loader.store.has(model.identity_digest, list(requests))
@@ -102,5 +102,5 @@ def _golden_requests(folder: Path) -> dict[str, list[Request]]:
             golden = jsontext.load(file.read_text("utf-8"))
             if golden["request"]:
                 requests = [request_from_json(data) for data in split_requests(golden["request"])]
-                found.setdefault(golden["nodeid"], []).extend(requests)
+                found.setdefault(comparable(golden["nodeid"]), []).extend(requests)
     return found

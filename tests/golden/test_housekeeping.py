@@ -61,6 +61,29 @@ def test_a_test_that_did_not_get_to_its_golden_keeps_it(suite, cache_dir, body, 
     assert obsolete(suite, cache_dir) == []
 
 
+@pytest.mark.parametrize("early", [False, True], ids=["", "a golden of an early version"])
+def test_a_test_whose_parameters_pytest_escapes_keeps_its_golden(suite, cache_dir, early):
+    (suite.path / "test_m.py").write_text("""
+import os
+import pytest
+@pytest.mark.parametrize("city", ["Zürich", "東京", chr(92)])
+def test_b(city, llm_snapshot):
+    if "SKIP" in os.environ: pytest.skip()
+    assert "b" == llm_snapshot
+def test_a(llm_snapshot): assert "a" == llm_snapshot
+""", "utf-8")  # fmt: skip
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=4)
+    assert obsolete(suite, cache_dir) == ["test_b--1.json"]
+    (golden,) = suite.path.rglob("test_b*xfcrich*.json")
+    assert r"::test_b[Z\\xfcrich]" in golden.read_text()
+    if early:
+        golden.write_text(golden.read_text().replace(r"\\", "/"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SKIP", "1")
+        suite.runpytest().assert_outcomes(passed=1, skipped=3)
+    assert obsolete(suite, cache_dir) == ["test_b--1.json"]
+
+
 def test_a_run_that_could_not_collect_lists_nothing(suite, cache_dir):
     suite.makepyfile(test_broken="syntax error")
     suite.runpytest("--continue-on-collection-errors")
