@@ -40,7 +40,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         from pytest_llm.golden.housekeeping import note_obsolete
 
         _tried(config, "obsolete", lambda: note_obsolete(session, run, settings))
-    if run.used or any(test.outcome == "unmeasured" for test in run.tests.values()):
+    asked = settings.record or settings.report or settings.markdown
+    if run.used or run.concerned or (asked and not config.option.collectonly):
         from pytest_llm.reports.publish import publish, silence
 
         config.stash[_PUBLISHED] = publish(

@@ -199,7 +199,7 @@ def group(config: pytest.Config, items: list[pytest.Item]) -> None:
 def collected(session: pytest.Session) -> None:
     """Attend to the session if one of its tests may use this plugin."""
     repeated = settings(session.config).calibrate or any("llm_repeat" in item.keywords for item in session.items)
-    if _touched or repeated or any(map(_may_use, session.items)):
+    if _touched or repeated or any(map(may_use, session.items)):
         attend(session.config)
         _select(session)
     if repeated:
@@ -208,7 +208,8 @@ def collected(session: pytest.Session) -> None:
         session.config.pluginmanager.register(repeats, "pytest_llm.repeats")
 
 
-def _may_use(item: pytest.Item) -> bool:
+def may_use(item: pytest.Item) -> bool:
+    """Whether a test asks for a fixture of ours, itself or through another one."""
     return not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 
 

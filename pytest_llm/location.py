@@ -30,9 +30,9 @@ def qualname_of(nodeid: str) -> str:
 
 
 def comparable(nodeid: str) -> str:
-    """Return the form in which a golden's node id is compared with a test's.
+    r"""Return the form in which a golden's node id is compared with a test's.
 
-    Early goldens hold ``test_city[Z/xfcrich]`` of the test that pytest calls ``test_city[Z\\xfcrich]``.
+    Early goldens hold ``test_city[Z/xfcrich]`` of the test that pytest calls ``test_city[Z\xfcrich]``.
     """
     return nodeid.replace("\\", "/")
 

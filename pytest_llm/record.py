@@ -78,14 +78,15 @@ class TestResult:
 class RunRecord:
     """What one process (a pytest-xdist worker, or the whole run) saw.
 
-    ``goldens`` maps a golden's path to the node id of the test that used it. ``passed`` holds the node ids of
-    tests that passed, ``collected`` the modules of those that were selected, by node id; ``filtered`` says that others
-    were not, or that files or tests were named. ``asked`` holds what models were asked, ``tests`` how each test came
-    out. ``obsolete`` are goldens that a complete run did not use, ``obsolete_baselines`` counts entries of baselines.
-    ``nodeid`` is the test that runs now, ``before`` the number of verdicts before it, ``details`` what its failing
-    assertion had no room for; the verdicts from ``told`` on are in no report yet, and pytest is ``explaining`` a failed
-    assertion. ``repeat`` counts the runs of that test's body from 0, of which ``ahead`` more come if all goes well.
-    ``watch`` takes what its checks measure while it is being calibrated; ``observations`` are what it took, as data.
+    ``goldens`` maps a golden's path to the node id of the test that used it. ``passed`` holds the node ids of tests
+    that passed, ``collected`` the modules of those that were selected, by node id; ``filtered`` says that others were
+    not, or that files or tests were named. ``asked`` holds what models were asked, ``tests`` how each test came out,
+    ``users`` those of them that would use this plugin. ``obsolete`` are goldens that a complete run did not use,
+    ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test that runs now, ``before`` the number of
+    verdicts before it, ``details`` what its failing assertion had no room for; the verdicts from ``told`` on are in no
+    report yet, and pytest is ``explaining`` a failed assertion. ``repeat`` counts the runs of that test's body from 0,
+    of which ``ahead`` more come if all goes well. ``watch`` takes what its checks measure while it is being calibrated;
+    ``observations`` are what it took, as data.
     """
 
     verdicts: list[Verdict] = dataclasses.field(default_factory=list)
@@ -96,6 +97,7 @@ class RunRecord:
     filtered: bool = False
     asked: list[Asked] = dataclasses.field(default_factory=list)
     tests: dict[str, TestResult] = dataclasses.field(default_factory=dict)
+    users: set[str] = dataclasses.field(default_factory=set)
     obsolete: list[str] = dataclasses.field(default_factory=list)
     obsolete_baselines: int = 0
     nodeid: str = ""
@@ -115,9 +117,9 @@ class RunRecord:
 
     @property
     def concerned(self) -> dict[str, TestResult]:
-        """The tests that used this plugin."""
+        """The tests that used this plugin, or ended before they came to it."""
         used = {verdict.nodeid for verdict in self.verdicts} | {one.nodeid for one in self.asked}
-        used.update(self.goldens.values())
+        used.update(self.users, self.goldens.values())
         return {nodeid: test for nodeid, test in self.tests.items() if nodeid in used or test.outcome == "unmeasured"}
 
     def to_json(self) -> dict[str, Any]:
@@ -146,6 +148,7 @@ class RunRecord:
         self.observations += data.get("observations", [])
         self.asked += [Asked(**one) for one in data["asked"]]
         self.tests.update({nodeid: TestResult(**test) for nodeid, test in data["tests"].items()})
+        self.users.update(data["tests"])
         for key, fields in data["models"].items():
             other = ModelUse(**fields)
             mine = self.models.setdefault(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import functools
+import inspect
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import CodeType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -49,12 +52,46 @@ def pytest_runtest_makereport(
         run.details.clear()
     note_phase(run, item, report)
     _note_passed(run, report)
+    if report.when == "teardown" and _uses_ours(item):
+        run.users.add(run.nodeid)
     if report.when == "teardown" and len(run.verdicts) > run.before:
         verdicts = run.verdicts[run.before :]
         from pytest_llm.reports.junit import properties
 
         report.user_properties.extend(properties(verdicts))
     return report
+
+
+def _uses_ours(item: pytest.Item) -> bool:
+    """Whether a test is one of ours, however early it ends: by what it asks for, its markers, or what it names."""
+    if lifecycle.may_use(item) or any(marker.name in ("llm", "llm_repeat") for marker in item.iter_markers()):
+        return True
+    body = inspect.unwrap(item.function) if isinstance(item, pytest.Function) else None
+    return (inspect.isfunction(body) or inspect.ismethod(body)) and _names_ours(body, helpers=1)
+
+
+@functools.lru_cache
+def _names_ours(function: Any, helpers: int) -> bool:
+    """Whether a function's body names something of this package, or a function that does, ``helpers`` deep."""
+    for name in _names(function.__code__):
+        value = function.__globals__.get(name)
+        if inspect.ismodule(value):
+            name = value.__name__
+        elif inspect.isfunction(value) or inspect.isclass(value):
+            name = value.__module__ or ""
+            if helpers and inspect.isfunction(value) and _names_ours(value, helpers - 1):
+                return True
+        if name.partition(".")[0] == "pytest_llm":
+            return True
+    return False
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Give the names in a body that are not its own (globals, attributes, imports), and in the functions in it."""
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _names(inner)
 
 
 def _note_passed(run: RunRecord, report: pytest.TestReport) -> None:

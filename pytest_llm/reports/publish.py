@@ -51,7 +51,7 @@ def _outcome(report: pytest.TestReport) -> str:
 def publish(
     run: record.RunRecord, settings: Settings, folder: Path, *, started: float, exit_status: int
 ) -> tuple[dict[str, Any], list[str]]:
-    """Write the run record and the files asked for, relative to ``folder``.
+    """Write the run record and the files asked for, relative to ``folder``: without a test of ours, those files only.
 
     Returns:
         The record as data, and lines for the terminal: where reports went, or why one could not be written.
@@ -59,7 +59,8 @@ def publish(
     from pytest_llm.history import runfile
 
     data = runfile.document(run, settings, started=started, exit_status=exit_status)
-    lines = _tried("record", lambda: runfile.keep(data, settings), quiet=True)
+    ours = run.used or run.concerned
+    lines = _tried("record", lambda: runfile.keep(data, settings), quiet=True) if ours else []
     for name, path, write in (
         ("record", settings.record, runfile.write),
         ("report", settings.report, _html),
@@ -69,7 +70,7 @@ def publish(
             target = folder / Path(path).expanduser()
             lines += _tried(name, lambda write=write, target=target: write(data, target), shown=path)  # type: ignore[misc]
     github = _github(settings)
-    if github is not None:
+    if github is not None and ours:
         lines += _tried("github", lambda: github.write_summary(data, os.environ), quiet=True)
     return data, lines
 

@@ -7,6 +7,7 @@ from importlib import resources
 import jsonschema
 import pytest
 
+from pytest_llm.cli import main
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.history import git, runfile
 
@@ -103,6 +104,75 @@ def test_a_suite_that_does_not_use_the_plugin_leaves_nothing_and_hears_nothing(p
     assert {path.name for path in pytester.path.iterdir()} & {"r.html", "r.json", "summary.md"} == set()
     assert "model regression" not in result.stdout.str()
     assert "::error" not in result.stdout.str()
+
+
+EARLY = """
+    import os, pytest
+    from pytest_llm import assert_contains
+
+    def template():
+        if "BREAK" in os.environ:
+            {ends}
+        return "the answer"
+
+    def check(text): assert_contains([text], "answer")
+
+    @pytest.fixture
+    def answer(llm_loader): return template()
+
+    def test_golden(llm_snapshot): assert template() == llm_snapshot
+    def test_fixture(answer): pass
+    def test_name(): assert_contains([template()], "answer")
+    def test_helper(): check(template())
+    @pytest.mark.llm_repeat(2)
+    def test_marker(): template()
+    def test_unrelated(): template()
+    def test_sound(): assert_contains(["answer"], "answer")
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["one-process", "xdist"])
+@pytest.mark.parametrize(
+    ("ends", "outcome", "exit_status"),
+    [("raise KeyError('country')", "failed", 1), ("pytest.skip('down')", "skipped", 0)],
+)
+def test_a_test_that_ends_before_it_measures_is_in_the_report(
+    pytester, cache_dir, monkeypatch, workers, ends, outcome, exit_status
+):
+    pytester.makepyfile(test_early=EARLY.format(ends=ends))
+    ours = {"test_golden", "test_fixture", "test_name", "test_helper", "test_marker", "test_sound"}
+
+    def run(*arguments):
+        result = pytester.runpytest(*workers, "--llm-record=run.json", "--llm-markdown=run.md", *arguments)
+        data = json.loads((pytester.path / "run.json").read_text("utf-8"))
+        return result, {test["nodeid"].partition("::")[2]: test["outcome"] for test in data["tests"]}
+
+    assert run("--llm-update=new")[1] == dict.fromkeys(ours, "passed")
+    monkeypatch.setenv("BREAK", "1")
+    result, found = run()
+    raised = "error" if outcome == "failed" else outcome
+    assert found == {**dict.fromkeys(ours, outcome), "test_fixture": raised, "test_sound": "passed"}
+    assert result.ret == exit_status
+    assert f"5 {outcome}" in (pytester.path / "run.md").read_text("utf-8").splitlines()[0]
+    assert main(["compare", "latest~1", "latest"]) == exit_status
+
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")  # a run in which none gets to measure
+    before = len(records(cache_dir))
+    result, found = run("-k", "test_golden")
+    assert found == {"test_golden": outcome}
+    assert len(records(cache_dir)) == before + 1
+    assert ("::error file=" in result.stdout.str()) == (outcome == "failed")
+
+
+def test_a_report_that_was_asked_for_is_written_though_no_test_of_ours_ran(pytester, cache_dir):
+    pytester.makeconftest("from pytest_llm import assert_bleu")
+    pytester.makepyfile("def test_a(): pass")
+    (pytester.path / "r.md").write_text("an older report")
+    pytester.runpytest("--collect-only", "--llm-markdown=r.md")
+    assert (pytester.path / "r.md").read_text() == "an older report"
+    pytester.runpytest("--llm-markdown=r.md").stdout.fnmatch_lines(["markdown  r.md"])
+    assert (pytester.path / "r.md").read_text("utf-8") == "## ⏭️ Model regression: no tests\n"
+    assert records(cache_dir) == []
 
 
 def test_a_report_that_cannot_be_written_says_so_and_loses_nothing(suite, cache_dir):
