@@ -32,6 +32,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if output is not None:
         output[_WORKER_OUTPUT] = json.dumps(run.to_json())  # as ASCII: execnet takes no lone surrogates
         return
+    lifecycle.finished(session)
     if settings.calibrate:
         from pytest_llm.calibration.proposals import conclude
 
@@ -63,8 +64,11 @@ def _tried(config: pytest.Config, name: str, write: Callable[[], None]) -> None:
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Add what a pytest-xdist worker recorded to the controller's record."""
     output = getattr(node, "workeroutput", None) or {}
+    run = node.config.stash[lifecycle.RECORD]
     if _WORKER_OUTPUT in output:
-        node.config.stash[lifecycle.RECORD].merge(json.loads(output[_WORKER_OUTPUT]))
+        run.merge(json.loads(output[_WORKER_OUTPUT]))
+    elif error:  # it crashed, and what it saw is lost
+        run.filtered = True
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

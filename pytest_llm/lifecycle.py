@@ -233,6 +233,19 @@ def deselected(items: list[pytest.Item]) -> None:
             config.stash[RECORD].filtered = True
 
 
+def finished(session: pytest.Session) -> None:
+    """Note whether the session was one of all tests: nobody ended it early, or had files left out, or named."""
+    config, run = session.config, session.config.stash[RECORD]
+    # -x, --maxfail, Ctrl-C. A last test that fails stops nothing; what is not of ours is not known from workers.
+    stopped = session.shouldstop or session.shouldfail or int(session.exitstatus) not in (0, 1, 5)
+    if stopped and run.collected.keys() - run.tests.keys():
+        run.filtered = True
+    # In addopts they are part of the suite.
+    chosen = any(str(argument).startswith("--ignore") for argument in config.invocation_params.args)
+    if chosen or getattr(config.option, "lf", False):  # which leaves out whole files, and tells nobody
+        run.filtered = True
+
+
 def _enter(item: pytest.Item) -> None:
     from pytest_llm.location import plain_nodeid
 

@@ -62,7 +62,7 @@ def _show(found: Comparison) -> None:
         ("newly passing", found.newly_passing, "green"),
         ("skipped, or expected to fail, now", found.skipped, "yellow"),
         ("new", found.new, ""),
-        ("not run in B, which was of chosen tests" if found.b.filtered else "gone", found.gone, ""),
+        ("not run in B, which was not of all tests" if found.b.filtered else "gone", found.gone, ""),
     ):
         _section(console, f"{title}: {len(tests)}" if tests else "", tests, style)
     changed = [item for item in found.items if item.changed]

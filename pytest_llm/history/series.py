@@ -63,7 +63,7 @@ def of_metric(history: History, metric: str, *, test: str = "", runs: Sequence[R
     """Return the series of ``metric`` over ``runs``: one for each test with ``test`` in its node id.
 
     ``drift`` counts goldens, in all and by status; ``seconds`` is the run's time, or with ``test`` the tests'. Both
-    leave out runs in which tests were deselected, unless ``test`` says which ones matter.
+    leave out runs that were not of all tests, unless ``test`` says which ones matter.
 
     Raises:
         InvalidInputError: no run has such a figure; the message lists those there are.
@@ -215,7 +215,7 @@ def _nothing(history: History, metric: str, test: str, runs: Sequence[Run]) -> s
         "SELECT DISTINCT nodeid FROM verdicts WHERE name = ? AND value IS NOT NULL ORDER BY nodeid", (metric,)
     )]  # fmt: skip
     return f"no run chosen here has {metric!r}" + (f" in a test with {test!r} in its name" if test else "") + (
-        f"; it is checked in {_listed(where)}" if where else "; runs in which tests were deselected do not count"
+        f"; it is checked in {_listed(where)}" if where else "; runs that were not of all tests do not count"
     )  # fmt: skip
 
 

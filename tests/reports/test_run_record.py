@@ -164,6 +164,50 @@ def test_a_test_that_ends_before_it_measures_is_in_the_report(
     assert ("::error file=" in result.stdout.str()) == (outcome == "failed")
 
 
+PARTS = """
+    import os, pytest
+    BREAK = os.environ.get("BREAK")
+
+    def test_first(llm_snapshot):
+        if BREAK == "interrupt": raise KeyboardInterrupt
+        assert (BREAK if BREAK == "first" else "one") == llm_snapshot
+    def test_second(llm_snapshot):
+        if BREAK == "crash": os._exit(1)
+        assert "two" == llm_snapshot
+    def test_last(llm_snapshot): assert (BREAK if BREAK == "last" else "three") == llm_snapshot
+"""
+
+
+@pytest.mark.parametrize(
+    ("breaks", "arguments", "filtered"),
+    [
+        ("", [], False), ("", ["-x"], False), ("first", [], False), ("last", ["-x"], False), ("first", ["-n2"], False),
+        ("first", ["-x"], True), ("first", ["--maxfail=1", "-n2"], True), ("first", ["--stepwise"], True),
+        ("interrupt", [], True), ("crash", ["-n2"], True),
+        ("", ["--ignore=test_other.py"], True), ("", ["--ignore-glob", "*_other.py"], True),
+        ("", ["--deselect=test_parts.py::test_last"], True), ("", ["-k", "last"], True), ("", ["test_parts.py"], True),
+        ("", ["-c", "left.ini"], False),
+    ],
+)  # fmt: skip
+def test_a_record_says_whether_all_tests_ran(pytester, cache_dir, monkeypatch, breaks, arguments, filtered):
+    pytester.makepyfile(test_parts=PARTS, test_other="def test_other(llm_snapshot): assert 'o' == llm_snapshot")
+    (pytester.path / "left.ini").write_text("[pytest]\naddopts = --ignore=test_other.py\n")
+    pytester.runpytest("--llm-update=new")
+    monkeypatch.setenv("BREAK", breaks)
+    pytester.runpytest_subprocess(*arguments, "--llm-record=run.json")
+    assert json.loads((pytester.path / "run.json").read_text("utf-8"))["filtered"] is filtered
+
+
+def test_a_run_of_what_failed_last_is_not_of_all_tests(pytester, cache_dir, monkeypatch):
+    pytester.makepyfile(test_parts="def test_a(llm_snapshot): assert 'a' == llm_snapshot",
+                        test_other="def test_o(llm_snapshot): assert 'o' == llm_snapshot")  # fmt: skip
+    pytester.runpytest("--llm-update=new", "test_other.py")
+    pytester.runpytest()
+    pytester.runpytest("--lf", "--llm-record=run.json")
+    data = json.loads((pytester.path / "run.json").read_text("utf-8"))
+    assert (len(data["tests"]), data["filtered"]) == (1, True)
+
+
 def test_a_report_that_was_asked_for_is_written_though_no_test_of_ours_ran(pytester, cache_dir):
     pytester.makeconftest("from pytest_llm import assert_bleu")
     pytester.makepyfile("def test_a(): pass")
