@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.cli.history import opened
+from pytest_llm.cli.streams import shows
 from pytest_llm.reports.text import number, shorten, visible
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _show(found: Comparison) -> None:
     console = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
     for letter, run in (("A", found.a), ("B", found.b)):
         console.print(f"{letter}  {_head(run)}")
-    _section(console, "changed around the tests", [f"{what}: {was} → {now}" for what, was, now in found.moved])
+    _section(console, "changed around the tests", [f"{what}: {was} {_arrow()} {now}" for what, was, now in found.moved])
     for title, tests, style in (
         ("newly failing", found.newly_failing, "red"),
         ("could not be measured any more", found.unmeasured, "magenta"),
@@ -136,12 +137,16 @@ def _goldens(console: Console, items: Sequence[Item]) -> None:
         return
     console.print("\ngoldens that moved", style="bold")
     for item in items[:SHOWN]:
-        status = item.was if item.was == item.now else f"{item.was} → {item.now}"
+        status = item.was if item.was == item.now else f"{item.was} {_arrow()} {item.now}"
         console.print(f"  {visible(f'{item.nodeid} ({item.name})')}  {visible(status)}")
         for where, was, now in item.answers[:3]:
             console.print(f"    {visible(where)}{' ' if where else ''}{shorten(word_diff(was[:2000], now[:2000]))}")
     if len(items) > SHOWN:
         console.print(f"  and {len(items) - SHOWN} more (--json has all)")
+
+
+def _arrow() -> str:
+    return "→" if shows("→") else "->"
 
 
 def _adjusted(item: Item) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.cli.common import project_settings, relative
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.reports.text import number, visible
+from pytest_llm.reports.text import number, shorten, visible
 
 if TYPE_CHECKING:
     from pytest_llm.history.database import History
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 #: Runs listed without ``--limit``.
 LISTED = 20
 FORMATS = ("csv", "json", "mlflow", "tensorboard")
+#: Marks a run that was not of all tests.
+_PART = "(part)"
 _COUNTS = {"failed": "fail", "error": "error", "warned": "warn", "passed": "pass", "skipped": "skip"}
 
 
@@ -60,39 +63,58 @@ def opened() -> History:
     return history
 
 
-def chosen(history: History, arguments: argparse.Namespace, limit: int | None = None) -> list[Run]:
+def chosen(history: History, arguments: argparse.Namespace) -> list[Run]:
     """Return the runs that the filters let through, the newest last."""
-    return history.runs(branch=arguments.branch, model=arguments.model, limit=arguments.limit or limit)
+    return history.runs(branch=arguments.branch, model=arguments.model, limit=arguments.limit)
 
 
 def _list(arguments: argparse.Namespace) -> int:
     history = opened()
-    runs = chosen(history, arguments, None if arguments.json else LISTED)
     if arguments.json:
-        print(json.dumps([run.to_json() for run in runs], indent=2))
+        print(json.dumps([run.to_json() for run in chosen(history, arguments)], indent=2))
         return 0
-    if not runs:
-        said = "of these filters " if arguments.branch or arguments.model else ""
-        print(f"there is no run {said}yet: pytest leaves a record of every run that uses pytest_llm")
+    found = history.runs(branch=arguments.branch, model=arguments.model)
+    if not found:
+        print(_none(history, arguments))
         return 0
     from rich.console import Console
 
     console = Console(highlight=False, markup=False)
-    used = {_models(run) for run in runs}
-    if len(used) == 1 and used != {""}:
-        console.print(f"models: {', '.join(min(used).splitlines())}\n")
-    console.print(_table(runs, models=len(used) > 1))
-    total = len(history.ids())
-    if len(runs) < total:
-        print(f"{len(runs)} of {total} runs; --limit=N shows more")
+    runs = found[-(arguments.limit or LISTED) :]
+    # What all have in common is said once.
+    columns = {"branch": _branch, "models": _models}
+    said = {name: {of(run) for run in runs} for name, of in columns.items()}
+    common = [f"{name}: {', '.join(min(one).splitlines())}" for name, one in said.items() if len(one) == 1 and any(one)]
+    if common:
+        console.print("; ".join(common) + "\n")
+    console.print(_table(runs, {name: of for name, of in columns.items() if len(said[name]) > 1}))
+    if any(run.filtered for run in runs):
+        print(f"{_PART}: not of all tests")
+    if len(runs) < len(found):
+        print(f"{len(runs)} of {len(found)} runs; --limit=N shows more")
     return 0
+
+
+def _none(history: History, arguments: argparse.Namespace) -> str:
+    branches = sorted({run.branch for run in history.runs()})
+    if not branches:
+        return "there is no run yet: pytest leaves a record of every run that uses pytest_llm"
+    if arguments.branch is not None and arguments.branch not in branches:
+        known = ", ".join(branch or "none" for branch in branches)
+        return visible(f"there is no run of branch {arguments.branch!r}; there are runs of {shorten(known)}")
+    of = "" if arguments.branch is None else f" of branch {arguments.branch!r}"
+    return visible(f"there is no run{of} with {arguments.model!r} in the name of a model")
+
+
+def _branch(run: Run) -> str:
+    return visible(run.branch)
 
 
 def _models(run: Run) -> str:
     return "\n".join(visible(model["source"].rpartition("/")[2]) for model in run.models.values())
 
 
-def _table(runs: list[Run], *, models: bool) -> Any:
+def _table(runs: list[Run], columns: dict[str, Callable[[Run], str]]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
@@ -101,20 +123,23 @@ def _table(runs: list[Run], *, models: bool) -> Any:
     table.add_column("run", no_wrap=True)
     table.add_column("time (UTC)", no_wrap=True)
     table.add_column("commit", no_wrap=True)
-    if models:
-        table.add_column("models", overflow="fold", ratio=1)
+    for name in columns:
+        table.add_column(name, overflow="fold", ratio=1)
     table.add_column("tests", ratio=1)
     table.add_column("exit", justify="right", no_wrap=True)
     table.add_column("sec", justify="right", no_wrap=True)
     for run in runs:
         time = visible(run.started[:16].replace("T", " "))
-        counted = [f"{n} {_COUNTS[status]}" for status, n in run.counts.items()]
+        counted = ", ".join(f"{n} {_COUNTS[status]}" for status, n in run.counts.items())
         table.add_row(
             Text(run.short),
             Text(time[5:] if len(years) == 1 else time),
             Text(visible(run.revision)),
-            *([Text(_models(run))] if models else []),
-            Text(", ".join(counted), style="red" if {"failed", "error"} & run.counts.keys() else ""),
+            *(Text(of(run)) for of in columns.values()),
+            Text(
+                f"{counted} {_PART}" if run.filtered else counted,
+                style="red" if {"failed", "error"} & run.counts.keys() else "",
+            ),
             Text(str(run.exit_status)),
             Text(number(round(run.seconds, 1))),
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llm.cli.common import project_settings, write
+from pytest_llm.cli.history import opened
 from pytest_llm.errors import InvalidInputError
 
 
@@ -17,25 +18,31 @@ def add_parser(commands: Any) -> None:
         help="render the record of a run as HTML or Markdown",
         description="Without --html or --markdown, the Markdown is printed.",
     )
-    parser.add_argument("record", nargs="?", type=Path, metavar="RECORD", help="a run record [the newest here]")
+    parser.add_argument(
+        "record", nargs="?", metavar="RECORD", help="a file, or a run as 'compare' takes it [the newest]"
+    )
     parser.add_argument("--html", type=Path, metavar="PATH", help="write the HTML report")
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the Markdown summary")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from pytest_llm.history import references
     from pytest_llm.history.rows import of_record
     from pytest_llm.history.runfile import latest, read
     from pytest_llm.reports.html import html
     from pytest_llm.reports.markdown import markdown
 
-    path = arguments.record
-    if path is None:
+    if arguments.record is None:
         settings = project_settings()
         path = latest(settings.cache_dir, settings.root)
         if path is None:
             raise InvalidInputError(f"there is no run record of {settings.root}: run pytest first, or name a record")
-    data = read(path)
+        data = read(path)
+    elif Path(arguments.record).is_file():  # from anywhere: no project need be here
+        data = read(Path(arguments.record))
+    else:
+        data = references.find(opened(), arguments.record)
     of_record(data)  # a record from elsewhere may hold anything
     write(arguments.html, lambda: html(data))
     write(arguments.markdown, lambda: markdown(data))

@@ -67,3 +67,15 @@ def _wrapped(stream: Any) -> io.TextIOWrapper:
     writer = io.BufferedWriter(_Patient(getattr(stream.buffer, "raw", stream.buffer)))
     lines = stream.line_buffering or stream.write_through
     return io.TextIOWrapper(writer, stream.encoding, "backslashreplace", line_buffering=lines)
+
+
+def shows(text: str) -> bool:
+    """Whether the encoding of the standard output has ``text``: what is ours has a spelling in ASCII where not.
+
+    What a model said has none: it is shown as its escapes, which no other text is shown as.
+    """
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

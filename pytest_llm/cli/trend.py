@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from pytest_llm.cli.common import write
 from pytest_llm.cli.history import add_filters, chosen, opened
+from pytest_llm.cli.streams import shows
 
 #: Charts drawn in a terminal; a page has more.
 DRAWN = 6
@@ -37,7 +37,7 @@ def _run(arguments: argparse.Namespace) -> int:
     history = opened()
     found = series.of_metric(history, arguments.metric, test=arguments.test, runs=chosen(history, arguments))
     console = Console(highlight=False, soft_wrap=False)
-    glyphs = chart.Glyphs() if _unicode(sys.stdout.encoding) else chart.ASCII
+    glyphs = chart.Glyphs() if shows("●┊│└─→") else chart.ASCII
     for number, one in enumerate(found[:DRAWN]):
         if number:
             console.print()
@@ -51,11 +51,3 @@ def _run(arguments: argparse.Namespace) -> int:
         write(arguments.html, lambda: page(arguments.metric, found), "page")
         console.print(f"\nwrote {arguments.html}", markup=False)
     return 0
-
-
-def _unicode(encoding: str | None) -> bool:
-    try:
-        "●┊│└─→".encode(encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True

@@ -11,7 +11,7 @@ from typing import Any
 from pytest_llm.history.database import History
 from pytest_llm.history.rows import Run
 
-_CHECK = ("nodeid", "kind", "name", "status", "outcome", "value", "better")
+_CHECK = ("nodeid", "kind", "name", "status", "outcome", "value", "better", "test_status")
 #: What a spreadsheet takes for the start of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
@@ -21,13 +21,24 @@ def as_csv(history: History, runs: Sequence[Run]) -> str:
     versions = list(dict.fromkeys(name for run in runs for name in run.environment))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    head = ("run", "started", "commit", "branch", "dirty", "exit_status", "run_seconds", "models", "weights")
+    head = (
+        "run",
+        "started",
+        "commit",
+        "branch",
+        "dirty",
+        "exit_status",
+        "filtered",
+        "run_seconds",
+        "models",
+        "weights",
+    )
     writer.writerow(map(_cell, (*head, *versions, *_CHECK)))
     for run in runs:
         models = run.models.values()
         about = (
             run.id, run.started, run.commit, run.branch, "" if run.dirty is None else str(run.dirty).lower(),
-            run.exit_status, run.seconds, " ".join(model["source"] for model in models),
+            run.exit_status, str(run.filtered).lower(), run.seconds, " ".join(model["source"] for model in models),
             " ".join(model["digest"] for model in models), *(run.environment.get(name, "") for name in versions),
         )  # fmt: skip
         for check in checks(history, run):
@@ -47,9 +58,14 @@ def as_json(history: History, runs: Sequence[Run]) -> str:
 
 
 def checks(history: History, run: Run) -> Iterator[tuple[Any, ...]]:
-    """Give the checks of a run, in order, as nodeid, kind, name, status, outcome, value (or ``None``), better."""
+    """Give the checks of a run, in order, as the fields `_CHECK`; ``value`` may be ``None``.
+
+    ``test_status`` is of `pytest_llm.reports.overview.STATUSES`: ``skipped`` for a test that was expected to fail.
+    """
     yield from history.select(
-        f"SELECT {', '.join(_CHECK)} FROM verdicts WHERE run = ? ORDER BY position", (run.number,)
+        "SELECT v.nodeid, kind, name, v.status, outcome, value, better, t.status FROM verdicts v LEFT JOIN tests t "
+        "ON t.run = v.run AND t.nodeid = v.nodeid WHERE v.run = ? ORDER BY position",
+        (run.number,),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -89,14 +90,19 @@ def metrics(history: History) -> list[str]:
 def moved(
     before: Run, after: Run, *, models: tuple[Sequence[str], Sequence[str]] | None = None
 ) -> Iterator[tuple[str, str, str]]:
-    """Give what differs between two runs, ``(what, was, now)``: commit, models (of the given keys), versions."""
+    """Give what differs between two runs, ``(what, was, now)``: commit, branch, models (of these keys), versions."""
     if before.revision != after.revision:
         yield "commit", before.revision or "unknown", after.revision or "unknown"
+    if before.branch != after.branch:
+        yield "branch", before.branch or "none", after.branch or "none"
     keys = models or ((), ())
-    yield from _models_moved(*(
+    found = _models_moved(*(
         [run.models[key] for key in chosen if key in run.models] or list(run.models.values())
         for run, chosen in zip((before, after), keys, strict=True)
     ))  # fmt: skip
+    # Where a test asked none, a fixture may have asked for it. What only one run used was for other tests.
+    ours = models is None or all(models)
+    yield from (one for one in found if ours or not (one[0] == "model" and "none" in one[1:]))
     for name in {**before.environment, **after.environment}:
         was, now = before.environment.get(name, ""), after.environment.get(name, "")
         if was != now:
@@ -157,7 +163,10 @@ def _of_verdicts(history: History, metric: str, test: str, runs: dict[int, Run])
 
 
 def _same(a: list[tuple[Run, float, list[str]]], b: list[tuple[Run, float, list[str]]]) -> bool:
-    return [(run.number, value) for run, value, _ in a] == [(run.number, value) for run, value, _ in b]
+    # One of the two may be rounded, as what a file holds is.
+    return [run.number for run, *_ in a] == [run.number for run, *_ in b] and all(
+        math.isclose(x, y, rel_tol=1e-6) for (_, x, _), (_, y, _) in zip(a, b, strict=True)
+    )
 
 
 def _of_goldens(history: History, test: str, runs: dict[int, Run]) -> Iterator[Series]:
@@ -173,7 +182,7 @@ def _of_goldens(history: History, test: str, runs: dict[int, Run]) -> Iterator[S
     for title, which in [("goldens that are not identical", statuses), *((status, [status]) for status in statuses)]:
         if counts and (len(statuses) != 1 or which is statuses):
             figures: list[Any] = [
-                (runs[number], float(sum(counted[one] for one in which)), [], f"of {sum(counted.values())}")
+                (runs[number], float(sum(counted[one] for one in which)), None, f"of {sum(counted.values())}")
                 for number, counted in counts.items()
             ]
             yield Series(title, _points(figures), "lower")
@@ -181,7 +190,7 @@ def _of_goldens(history: History, test: str, runs: dict[int, Run]) -> Iterator[S
 
 def _of_seconds(history: History, test: str, runs: dict[int, Run]) -> Iterator[Series]:
     if not test:
-        whole = [(run, run.seconds, list(run.models)) for run in runs.values() if not run.filtered]
+        whole = [(run, run.seconds, None) for run in runs.values() if not run.filtered]
         if whole:
             yield Series("seconds of a run", _points(whole), "lower")
         return
@@ -195,11 +204,15 @@ def _of_seconds(history: History, test: str, runs: dict[int, Run]) -> Iterator[S
 
 
 def _points(figures: Sequence[Any]) -> tuple[Point, ...]:
-    """Return the points of ``(run, value, keys of models[, note])``, oldest first, with what moved between them."""
+    """Return the points of ``(run, value, keys of models[, note])``, oldest first, with what moved between them.
+
+    The models are those that the test asked; ``None`` where all of the run count.
+    """
     points: list[Point] = []
-    last: tuple[Run, list[str]] | None = None
+    last: tuple[Run, list[str] | None] | None = None
     for run, value, models, *note in sorted(figures, key=lambda figure: figure[0].id):
-        differs = tuple(moved(last[0], run, models=(last[1], models))) if last else ()
+        asked = (last[1], models) if last and last[1] is not None else None
+        differs = tuple(moved(last[0], run, models=asked)) if last else ()
         points.append(Point(run, value, note[0] if note else "", differs))
         last = run, models
     return tuple(points)

@@ -128,7 +128,7 @@ def figures(history: History, run: Run) -> Iterator[tuple[str, float]]:
     goldens, drifted = 0, 0
     seen: Counter[str] = Counter()
     last: dict[str, float] = {}
-    for nodeid, kind, name, status, _, value, _ in checks(history, run):
+    for nodeid, kind, name, status, _, value, *_ in checks(history, run):
         if kind == "golden":
             goldens += 1
             drifted += status not in ("identical", "created", "updated")

@@ -282,3 +282,20 @@ def test_hostile_text_is_harmless(project, command):
     assert code == 1
     assert all(c.isprintable() or c == "\n" for c in out)
     assert json.loads(command("compare", "latest~1", "latest", "--json")[1])["newly_failing"] == [f"t.py::{HOSTILE}"]
+
+
+def test_ascii_where_the_output_has_no_more(project, command, monkeypatch):
+    import io
+    import sys
+
+    from pytest_llm.cli import main
+
+    project(record(0, golden(), torch="2.13"), record(1, golden("drifted", "Lyon →"), torch="2.14"))
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace")
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert main(["compare", "latest~1", "latest"]) == 1
+    stream.flush()
+    shown = stream.buffer.getvalue().decode("ascii")
+    assert "torch: 2.13 -> 2.14" in shown
+    assert "identical -> drifted" in shown
+    assert "Lyon \\u2192" in shown  # what a model said is not spelled otherwise

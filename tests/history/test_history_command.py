@@ -18,6 +18,7 @@ def test_the_list(project, command):
     )  # fmt: skip
     assert command("history") == (
         0,
+        "branch: main\n\n"
         "run       time (UTC)   commit    models            tests              exit   sec\n"
         "a0000000  09-21 14:13  1a2b3c4   tiny              1 pass                0   1.5\n"
         "a0001eef  09-21 15:13  9f8e7d6*  Candidate-2.gguf  1 fail, 1 error,      1  75.2\n"
@@ -30,7 +31,7 @@ def test_one_model_is_said_once_and_the_newest_are_listed(project, command):
     project(*(record(i, verdict()) for i in range(25)))
     code, out, _ = command("history")
     lines = out.splitlines()
-    assert lines[0] == "models: tiny"
+    assert lines[0] == "branch: main; models: tiny"
     assert (len(lines), lines[-1]) == (24, "20 of 25 runs; --limit=N shows more")
     assert max(map(len, lines)) <= 80
     assert command("history", "--limit=1")[1].splitlines()[-2].startswith("a002e668  09-22 14:13  0000018")
@@ -47,7 +48,25 @@ def test_json_and_filters(project, command):
         "environment": {"python": "3.11", "torch": "2.13", "transformers": "5.24"},
     }]  # fmt: skip
     assert [run["branch"] for run in json.loads(command("history", "--json", "--model=tiny", "--limit=1")[1])] == ["a"]
-    assert "there is no run of these filters yet" in command("history", "--branch=z")[1]
+    assert command("history", "--branch=z")[1] == "there is no run of branch 'z'; there are runs of a, b\n"
+    assert command("history", "--branch=b", "--model=tiny")[1] == (
+        "there is no run of branch 'b' with 'tiny' in the name of a model\n"
+    )
+
+
+def test_branches_and_parts_are_told_apart_and_only_what_the_filters_let_through_is_counted(project, command):
+    project(record(0, verdict(), branch="a"), record(1, verdict(), branch="b", source="x/y", filtered=True))
+    assert command("history") == (
+        0,
+        "run       time (UTC)   commit   branch  models  tests          exit  sec\n"
+        "a0000000  09-21 14:13  0000000  a       tiny    1 pass            0  1.5\n"
+        "a0001eef  09-21 15:13  0000001  b       y       1 pass (part)     0  1.5\n"
+        "(part): not of all tests\n",
+        "",
+    )
+    out = command("history", "--model=x/y")[1]
+    assert out.startswith("branch: b; models: y\n")
+    assert "--limit" not in out
 
 
 def test_without_runs_it_says_when_there_will_be_some(project, command):
@@ -74,10 +93,10 @@ def test_csv_is_what_the_records_hold_and_starts_no_formula(project, command):
     first, second = csv.DictReader(io.StringIO(out))
     assert first == {
         "run": record(0)["id"], "started": "2026-09-21T14:13:20Z", "commit": "'@x", "branch": "'+SUM(A1)",
-        "dirty": "false", "exit_status": "0", "run_seconds": "1.5", "models": "'\t=1+1",
+        "dirty": "false", "exit_status": "0", "filtered": "false", "run_seconds": "1.5", "models": "'\t=1+1",
         "weights": "0123456789abcdef" * 4, "python": "3.11", "torch": "2.13", "transformers": "5.24",
         "nodeid": "'=cmd|' /C calc'!A0", "kind": "baseline", "name": "loss", "status": "pass", "outcome": "pass",
-        "value": "-2.5", "better": "lower",
+        "value": "-2.5", "better": "lower", "test_status": "passed",
     }  # fmt: skip
     assert (second["nodeid"], second["name"], second["value"]) == ("t.py::test[\n@x]", "'-1+1", "")
 

@@ -173,3 +173,24 @@ def test_many_charts_many_runs_and_hostile_names_stay_inside_80_columns(project,
     assert all(c.isprintable() for line in lines for c in line)
     assert lines[-2] == "and 3 more: --test narrows them, --html has all"
     assert sum("137 earlier changes are not listed; --html has more" in line for line in lines) == 6
+
+
+def test_a_model_that_other_tests_asked_is_no_news_for_one_that_asked_none(project, command):
+    runs = [record(i, verdict()) for i in range(4)]
+    for data in runs:
+        data["requests"] = []
+    runs[0]["models"], runs[3]["models"]["m1"]["digest"] = {}, "f" * 64
+    project(*runs)
+    found = command("trend", "loss")[1]
+    assert "model none" not in found
+    assert "weights 0123456789ab →\n    ffffffffffff" in found  # it may have asked through a fixture of many tests
+
+
+def test_another_branch_is_marked(project, command):
+    project(*(record(i, verdict(), branch="side" if i == 2 else "main", commit="c" * 40) for i in range(3)))
+    assert "2.5; branch main → side" in command("trend", "loss")[1]
+
+
+def test_a_threshold_and_a_baseline_of_one_score_are_one_chart(project, command):
+    project(*(record(i, verdict(value=4.561761), verdict(value=4.561760937083851, kind="threshold")) for i in range(2)))
+    assert command("trend", "loss")[1].count("test_m.py::test_a") == 1

@@ -21,12 +21,17 @@ def test_it_renders_the_newest_record_or_the_one_named(suite):
     assert suite.run(COMMAND, "report", "ci.json", "--html=out/r.html", "--markdown=out/r.md").ret == 0
     assert (suite.path / "out/r.html").read_text("utf-8") == html(data)
     assert (suite.path / "out/r.md").read_text("utf-8") == markdown(data)
+    for said in (data["id"], data["id"][-8:], "latest"):
+        assert suite.run(COMMAND, "report", said).outlines == printed.outlines
 
 
 def test_it_says_what_it_cannot_do(pytester, cache_dir):
     none = pytester.run(COMMAND, "report")
     assert none.ret == 2
     none.stderr.fnmatch_lines(["pytest-llm report: there is no run record of *: run pytest first, or name a record"])
+    unknown = pytester.run(COMMAND, "report", "nosuch.json")
+    assert unknown.ret == 2
+    unknown.stderr.fnmatch_lines(["pytest-llm report: no run is called 'nosuch.json', and there is no such file*"])
     (pytester.path / "x.json").write_text("{}")
     other = pytester.run(COMMAND, "report", "x.json")
     assert other.ret == 2

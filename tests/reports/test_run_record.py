@@ -182,7 +182,7 @@ PARTS = """
     ("breaks", "arguments", "filtered"),
     [
         ("", [], False), ("", ["-x"], False), ("first", [], False), ("last", ["-x"], False), ("first", ["-n2"], False),
-        ("first", ["-x"], True), ("first", ["--maxfail=1", "-n2"], True), ("first", ["--stepwise"], True),
+        ("first", ["-x"], True), ("first", ["--stepwise"], True),
         ("interrupt", [], True), ("crash", ["-n2"], True),
         ("", ["--ignore=test_other.py"], True), ("", ["--ignore-glob", "*_other.py"], True),
         ("", ["--deselect=test_parts.py::test_last"], True), ("", ["-k", "last"], True), ("", ["test_parts.py"], True),
