@@ -122,6 +122,11 @@ class RunRecord:
         used.update(self.users, self.goldens.values())
         return {nodeid: test for nodeid, test in self.tests.items() if nodeid in used or test.outcome == "unmeasured"}
 
+    @property
+    def expected(self) -> set[str]:
+        """The tests that failed as they were expected to."""
+        return {nodeid for nodeid, test in self.tests.items() if test.outcome == "xfailed"}
+
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON data."""
         return {

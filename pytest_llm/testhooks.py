@@ -52,13 +52,22 @@ def pytest_runtest_makereport(
         run.details.clear()
     note_phase(run, item, report)
     _note_passed(run, report)
+    mine = run.verdicts[run.before :]
+    if (
+        run.tests[run.nodeid].outcome == "xfailed"
+        and report.when == "call"
+        and any(one.kind == "golden" and one.outcome != "pass" for one in mine)
+    ):
+        from pytest_llm.golden.pending import discard_candidates_of
+
+        settings = lifecycle.settings(item.config)
+        discard_candidates_of(settings.cache_dir, settings.root, run.nodeid)
     if report.when == "teardown" and _uses_ours(item):
         run.users.add(run.nodeid)
-    if report.when == "teardown" and len(run.verdicts) > run.before:
-        verdicts = run.verdicts[run.before :]
+    if report.when == "teardown" and mine:
         from pytest_llm.reports.junit import properties
 
-        report.user_properties.extend(properties(verdicts))
+        report.user_properties.extend(properties(mine))
     return report
 
 

@@ -375,6 +375,32 @@ def test_what_was_expected_to_fail_is_no_error_when_it_could_not_measure(pyteste
     assert "ERROR" not in result.stdout.str()
 
 
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["one-process", "xdist"])
+def test_an_expected_failure_is_said_to_be_one_and_waits_for_nobody(pytester, cache_dir, monkeypatch, workers):
+    pytester.makepyfile(
+        test_known="""
+        import os, pytest
+        from pytest_llm import assert_exact_match
+        @pytest.mark.xfail
+        def test_gate(): assert_exact_match(["a"], ["b"], at_least=1)
+        @pytest.mark.xfail
+        def test_golden(llm_snapshot): assert os.environ.get("ANSWER", "Paris") == llm_snapshot
+    """
+    )
+    pytester.runpytest("--llm-update=new")
+    monkeypatch.setenv("ANSWER", "Lyon")
+    pytester.runpytest("--runxfail").stdout.fnmatch_lines(["next      1 candidate waits for you: pytest-llm review"])
+    assert pytester.run(COMMAND, "review", "list").ret == 1
+    result = pytester.runpytest(*workers, "--llm-markdown=r.md")
+    result.stdout.fnmatch_lines([
+        "          drifted     test_known.py::test_golden (1) (expected)",
+        "gates     exact_match  0  >= 1  fail (expected)  test_known.py::test_gate",
+    ])  # fmt: skip
+    result.stdout.no_fnmatch_line("next *")
+    assert "| fail (expected) |" in (pytester.path / "r.md").read_text("utf-8")
+    assert pytester.run(COMMAND, "review", "list").ret == 0
+
+
 def test_a_drift_that_only_warns_waits_for_review_too(suite):
     suite.runpytest("--llm-update=new")
     edit(suite, "is Paris", "is Lyon")

@@ -99,6 +99,14 @@ def discard_candidate(cache_dir: Path, root: Path, path: Path) -> None:
         _candidate_file(cache_dir, root, path).unlink()
 
 
+def discard_candidates_of(cache_dir: Path, root: Path, nodeid: str) -> None:
+    """Forget the candidates of a test that is expected to fail: what it says is not to be accepted."""
+    for file in _candidate_folder(cache_dir, root).glob("*.json"):
+        with contextlib.suppress(OSError, GoldenError):
+            if _load(file).nodeid == nodeid:
+                file.unlink()
+
+
 def list_pending(cache_dir: Path, under: Path) -> list[Candidate]:
     """Return the candidates for goldens below the folder ``under``, by path.
 

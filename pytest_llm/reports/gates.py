@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_llm.reports.text import figure, number, visible
@@ -21,16 +21,26 @@ _CORRECTIONS = {"holm": ("Holm", "Holm's correction"), "bh": ("BH", "the Benjami
 
 
 def gate_rows(
-    gates: Sequence[Verdict], settings: Settings, *, everything: bool, width: int
+    gates: Sequence[Verdict], settings: Settings, *, everything: bool, width: int, expected: Collection[str] = ()
 ) -> Iterator[tuple[str, Verdict | None]]:
-    """Give the lines of the section and the verdict each is about, for its colour; notes wrap to ``width`` columns."""
+    """Give the lines of the section and the verdict each is about, for its colour; notes wrap to ``width`` columns.
+
+    ``expected`` are the tests that were expected to fail, and did: what failed in them needs no reader.
+    """
     adjusted = {id(one.verdict): one for one in adjust(gates, settings.correction)}  # type: ignore[arg-type]
     # What was written, or improved, comes before what is as it was.
-    passing = sorted((gate for gate in gates if gate.outcome == "pass"), key=lambda gate: gate.status == "pass")
-    shown = [verdict for verdict in gates if verdict.outcome != "pass"]
+    fine = [gate for gate in gates if gate.outcome == "pass" or gate.nodeid in expected]
+    passing = sorted(fine, key=lambda gate: gate.status == "pass")
+    shown = [gate for gate in gates if gate.outcome != "pass" and gate.nodeid not in expected]
     shown += passing if everything else passing[:PASSING_SHOWN]
     rows = [
-        [gate.name, *_bound(gate), _evidence(gate, adjusted, settings), _status(gate), gate.nodeid.rpartition("/")[2]]
+        [
+            gate.name,
+            *_bound(gate),
+            _evidence(gate, adjusted, settings),
+            _status(gate, expected),
+            gate.nodeid.rpartition("/")[2],
+        ]
         for gate in shown
     ]
     table = [[visible(cell) for cell in row] for row in rows]
@@ -92,8 +102,10 @@ def _wrapped(note: str, width: int, indent: str = "  ") -> list[str]:
     return textwrap.wrap(note, max(width, 40), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
 
 
-def _status(gate: Verdict) -> str:
+def _status(gate: Verdict, expected: Collection[str]) -> str:
     """Return the status, or ``warn`` for a pass that carries a warning."""
+    if gate.outcome in ("fail", "error") and gate.nodeid in expected:
+        return f"{gate.status} (expected)"
     return "warn" if gate.outcome == "warn" and gate.status == "pass" else gate.status
 
 

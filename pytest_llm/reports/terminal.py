@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,21 +30,26 @@ def write_summary(reporter: pytest.TerminalReporter, run: RunRecord, settings: S
     reporter.write_sep("=", "model regression")
     for use in run.models.values():
         _line(reporter, "model", _model(use))
+    expected = run.expected
     goldens = [verdict for verdict in run.verdicts if verdict.kind == "golden"]
     if goldens:
         counts = Counter(verdict.status for verdict in goldens)
         _line(reporter, "goldens", ", ".join(f"{counts[s]} {s}" for s in DRIFT_STATUSES if counts[s]))
         for verdict in goldens:
             if verdict.outcome != "pass":
-                _line(reporter, "", f"{verdict.status:<12}{visible(verdict.nodeid)} ({visible(verdict.name)})", verdict)
+                row = f"{verdict.status:<12}{visible(verdict.nodeid)} ({visible(verdict.name)})"
+                known = verdict.nodeid in expected
+                _line(reporter, "", row + " (expected)" * known, None if known else verdict)
     gates = [verdict for verdict in run.verdicts if verdict.kind != "golden"]
     if gates:
         from pytest_llm.reports.gates import gate_rows
 
         width = reporter._tw.fullwidth - _LABEL - 1
-        for index, (row, gate) in enumerate(gate_rows(gates, settings, everything=reporter.verbosity > 0, width=width)):
-            _line(reporter, "" if index else "gates", row, gate)
-    _next_steps(reporter, run, goldens, settings)
+        rows = gate_rows(gates, settings, everything=reporter.verbosity > 0, width=width, expected=expected)
+        for index, (row, gate) in enumerate(rows):
+            coloured = None if gate is None or gate.nodeid in expected else gate
+            _line(reporter, "" if index else "gates", row, coloured)
+    _next_steps(reporter, run, [verdict for verdict in run.verdicts if verdict.nodeid not in expected])
 
 
 def _model(use: ModelUse) -> str:
@@ -61,11 +66,12 @@ def _model(use: ModelUse) -> str:
     return f"{visible(shorten(use.source, 60))}{adapter}  {around}  {answers}{loaded}"
 
 
-def _next_steps(
-    reporter: pytest.TerminalReporter, run: RunRecord, goldens: Iterable[Verdict], settings: Settings
-) -> None:
-    waiting = sum(verdict.outcome in ("fail", "warn") and verdict.status != "missing" for verdict in goldens)
-    missing = sum(verdict.status == "missing" for verdict in run.verdicts)
+def _next_steps(reporter: pytest.TerminalReporter, run: RunRecord, verdicts: Sequence[Verdict]) -> None:
+    waiting = sum(
+        verdict.kind == "golden" and verdict.outcome in ("fail", "warn") and verdict.status != "missing"
+        for verdict in verdicts
+    )
+    missing = sum(verdict.status == "missing" for verdict in verdicts)
     if waiting:
         _line(reporter, "next", f"{_count(waiting, 'candidate waits', 'candidates wait')} for you: pytest-llm review")
     if missing:
