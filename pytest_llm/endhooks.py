@@ -42,14 +42,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
         _tried(config, "obsolete", lambda: note_obsolete(session, run, settings))
     asked = settings.record or settings.report or settings.markdown
-    if run.used or run.concerned or (asked and not config.option.collectonly):
+    if run.ours or (asked and not config.option.collectonly):
         from pytest_llm.reports.publish import publish, silence
 
         config.stash[_PUBLISHED] = publish(
             run, settings, config.invocation_params.dir, started=config.stash[lifecycle.STARTED],
             exit_status=int(session.exitstatus),
         )  # fmt: skip
-        config.stash[_RESUME] = silence(config.pluginmanager.get_plugin("terminalreporter"), settings)
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        config.stash[_RESUME] = silence(reporter, settings) if run.ours else ""
 
 
 def _tried(config: pytest.Config, name: str, write: Callable[[], None]) -> None:

@@ -123,6 +123,11 @@ class RunRecord:
         return {nodeid: test for nodeid, test in self.tests.items() if nodeid in used or test.outcome == "unmeasured"}
 
     @property
+    def ours(self) -> bool:
+        """Whether there is anything to report: a test used this plugin, or ended before it could."""
+        return self.used or bool(self.concerned)
+
+    @property
     def expected(self) -> set[str]:
         """The tests that failed as they were expected to."""
         return {nodeid for nodeid, test in self.tests.items() if test.outcome == "xfailed"}

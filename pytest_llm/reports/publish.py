@@ -59,8 +59,7 @@ def publish(
     from pytest_llm.history import runfile
 
     data = runfile.document(run, settings, started=started, exit_status=exit_status)
-    ours = run.used or run.concerned
-    lines = _tried("record", lambda: runfile.keep(data, settings), quiet=True) if ours else []
+    lines = _tried("record", lambda: runfile.keep(data, settings), quiet=True) if run.ours else []
     for name, path, write in (
         ("record", settings.record, runfile.write),
         ("report", settings.report, _html),
@@ -70,7 +69,7 @@ def publish(
             target = folder / Path(path).expanduser()
             lines += _tried(name, lambda write=write, target=target: write(data, target), shown=path)  # type: ignore[misc]
     github = _github(settings)
-    if github is not None and ours:
+    if github is not None and run.ours:
         lines += _tried("github", lambda: github.write_summary(data, os.environ), quiet=True)
     return data, lines
 

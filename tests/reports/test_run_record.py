@@ -99,7 +99,7 @@ def test_a_suite_that_does_not_use_the_plugin_leaves_nothing_and_hears_nothing(p
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))
     pytester.makepyfile("def test_a(): assert 0")
-    result = pytester.runpytest("--llm-report=r.html", "--llm-record=r.json", "--junitxml=j.xml")
+    result = pytester.runpytest_subprocess("--llm-report=r.html", "--llm-record=r.json", "--junitxml=j.xml")
     assert records(cache_dir) == []
     assert {path.name for path in pytester.path.iterdir()} & {"r.html", "r.json", "summary.md"} == set()
     assert "model regression" not in result.stdout.str()
@@ -208,13 +208,16 @@ def test_a_run_of_what_failed_last_is_not_of_all_tests(pytester, cache_dir, monk
     assert (len(data["tests"]), data["filtered"]) == (1, True)
 
 
-def test_a_report_that_was_asked_for_is_written_though_no_test_of_ours_ran(pytester, cache_dir):
+def test_a_report_that_was_asked_for_is_written_though_no_test_of_ours_ran(pytester, cache_dir, monkeypatch):
     pytester.makeconftest("from pytest_llm import assert_bleu")
     pytester.makepyfile("def test_a(): pass")
     (pytester.path / "r.md").write_text("an older report")
     pytester.runpytest("--collect-only", "--llm-markdown=r.md")
     assert (pytester.path / "r.md").read_text() == "an older report"
-    pytester.runpytest("--llm-markdown=r.md").stdout.fnmatch_lines(["markdown  r.md"])
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    result = pytester.runpytest("--llm-markdown=r.md")
+    result.stdout.fnmatch_lines(["markdown  r.md"])
+    result.stdout.no_fnmatch_line("::*")
     assert (pytester.path / "r.md").read_text("utf-8") == "## ⏭️ Model regression: no tests\n"
     assert records(cache_dir) == []
 
