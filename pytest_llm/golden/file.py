@@ -64,8 +64,6 @@ class Golden(NamedTuple):
         """
         plain = normalise(value)
         request, model, environment = provenance(value)
-        plain = normalise(value)
-        request, model, environment = provenance(value)
         return cls(nodeid, plain, request, model, environment)
 
 
