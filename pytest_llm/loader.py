@@ -156,7 +156,9 @@ class ModelLoader:
         if model.spec.base_url is not None:
             from pytest_llm.engines.openai import OpenAIEngine
 
-            return OpenAIEngine(model.weights.service, model.spec.base_url, batch_size=self.settings.batch_size), 0
+            name, url, settings = model.weights.service, model.spec.base_url, self.settings
+            batch_size, timeout = settings.batch_size, settings.timeout
+            return OpenAIEngine(name, url, batch_size=batch_size, timeout=timeout, tell=self.tell), 0
         if self.settings.ray:
             from pytest_llm.engines.ray import RayEngine
 

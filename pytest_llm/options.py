@@ -35,6 +35,7 @@ OPTIONS = (
     Option("revision", str, None, "revision of a hub model (branch, tag or commit); for openai:NAME a label of yours"),
     Option("base_url", str, None, "address of the service that answers for openai:NAME, with its /v1 [OPENAI_BASE_URL, "
            "else OpenAI's own]"),
+    Option("timeout", float, 600.0, "seconds that a service may take for one request, tries after a failure included"),
     Option("dtype", str, "float32", "dtype the model runs in", ("float32", "bfloat16", "float16", "float64")),
     Option("device", str, "auto", "device the model runs on: auto, cpu, cuda, cuda:1, mps"),
     Option("adapter", str, None, "LoRA adapter put on the model (a PEFT folder; needs the extra 'peft')"),
@@ -89,6 +90,7 @@ class Settings:
     model: str | None = None
     revision: str | None = None
     base_url: str | None = None
+    timeout: float = 600.0
     dtype: str = "float32"
     device: str = "auto"
     adapter: str | None = None
@@ -229,6 +231,8 @@ def settings_from(
         raise _usage("llm_alpha is a chance of false alarm: it must lie between 0 and 0.5")
     if not 0 < values["power"] < 1:
         raise _usage("llm_power is a probability: it must lie between 0 and 1")
+    if not values["timeout"] > 0:
+        raise _usage("llm_timeout is the seconds that a service may take: it must be above 0")
     if values["batch_size"] < 1:
         raise _usage("llm_batch_size must be at least 1")
     if values["calibrate"]:

@@ -1,34 +1,31 @@
 """The engine for services that speak OpenAI's API: vLLM, SGLang, llama.cpp, Ollama, TGI, OpenAI's own.
 
 Every request is an HTTP request of its own, several of them under way at once: batching is the service's business.
-The client tries again what may pass (a dropped connection, "too many requests", a status of 5xx), ever more slowly.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines import openai_answers as answers
-from pytest_llm.errors import InvalidInputError, MissingExtraError, ModelNotFoundError, ServiceError
-from pytest_llm.reports.text import shorten, visible
+from pytest_llm.engines.openai_connection import Connection
+from pytest_llm.errors import InvalidInputError, ModelNotFoundError, ServiceError
 from pytest_llm.requests import Embed, Generate, Logprobs, Loss, Request, Score
-from pytest_llm.weights.spec import OPENAI
 
 if TYPE_CHECKING:
     from pytest_llm.engines.protocol import Answer
 
 #: Requests under way at once, where ``--llm-batch-size`` allows as many.
 IN_FLIGHT = 16
-#: How often the client tries again.
-RETRIES = 5
+#: Seconds without any answer until the terminal says so.
+PATIENCE = 30.0
+#: Seconds for one request, as ``--llm-timeout`` has them by default.
+TIMEOUT = 600.0
 
-_KEY = "OPENAI_API_KEY"
 #: What a service may be asked for beyond OpenAI's own arguments; vLLM and SGLang have these names.
 _FURTHER = {"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repetition_penalty",
             "min_new_tokens": "min_tokens", "template": "chat_template_kwargs"}  # fmt: skip
@@ -40,35 +37,28 @@ class OpenAIEngine:
     """Asks the model ``name`` of the service at ``base_url`` (with its ``/v1``).
 
     The key is read from ``OPENAI_API_KEY``; a service of one's own needs none. Logprobs are asked for with every
-    generation, and left out where the service refuses them: goldens then have no evidence of near-ties.
+    generation, and left out where the service refuses them: goldens then have no evidence of near-ties. A request may
+    take ``timeout`` seconds; after long silence ``tell`` is given a line that says so.
     """
 
-    def __init__(self, name: str, base_url: str, *, batch_size: int = IN_FLIGHT) -> None:
-        self.name, self.base_url = name, base_url
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        *,
+        batch_size: int = IN_FLIGHT,
+        timeout: float = TIMEOUT,
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.connection = Connection(name, base_url, timeout)
         self._in_flight = min(batch_size, IN_FLIGHT)
+        self._tell = tell
         #: Arguments this service has refused, and what it calls the number of tokens.
         self._refused: set[str] = set()
         self._limit = "max_tokens"
 
-    @functools.cached_property
-    def client(self) -> Any:
-        """The HTTP client. It connects when it is first used.
-
-        Raises:
-            MissingExtraError: the package ``openai`` is not installed.
-            ServiceError: OpenAI's own service is asked without a key.
-        """
-        try:
-            import openai
-        except ImportError:
-            raise MissingExtraError("openai is not installed: pip install 'pytest-llm-regression[openai]'") from None
-        key = os.environ.get(_KEY)
-        if not key and self.base_url == OPENAI:
-            raise ServiceError(f"{self}: no key: set {_KEY}, or --llm-base-url to the address of another service")
-        return openai.OpenAI(base_url=self.base_url, api_key=key or "none", max_retries=RETRIES)
-
     def __str__(self) -> str:
-        return f"openai:{self.name} at {self.base_url}"
+        return str(self.connection)
 
     def describe(self) -> dict[str, Any]:
         """Return what is known of a model behind a service: nothing but its name."""
@@ -81,16 +71,14 @@ class OpenAIEngine:
             ServiceError: it cannot be reached, or refuses.
             ModelNotFoundError: it has no such model.
         """
-        with self._errors("models"):
-            names = [model.id for model in self.client.models.list()]
-        if self.name not in names:
-            raise ModelNotFoundError(f"{self}: not found{_offer(names)}")
+        with self.connection.errors("models"):
+            names = self.connection.names()
+        if self.connection.name not in names:
+            raise ModelNotFoundError(f"{self}: not found{self.connection.offer(names)}")
 
     def close(self) -> None:
         """Close the connections; a later request opens new ones."""
-        client = vars(self).pop("client", None)
-        if client is not None:
-            client.close()
+        self.connection.close()
 
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """Yield ``(index, answer)`` as answers arrive; see `pytest_llm.engines.protocol.Engine`.
@@ -98,7 +86,7 @@ class OpenAIEngine:
         After a failure nothing more is asked; what is under way is still waited for and kept, then the failure raised.
         """
         calls = iter(list(enumerate([self._call(request) for request in requests])))
-        assert self.client  # an error of the set-up is raised here once, not in every thread
+        assert self.connection.client  # an error of the set-up is raised here once, not in every thread
         done: queue.SimpleQueue[tuple[int, Answer] | BaseException | None] = queue.SimpleQueue()
         stop, turn = threading.Event(), threading.Lock()
 
@@ -119,10 +107,16 @@ class OpenAIEngine:
         workers = [threading.Thread(target=work, daemon=True) for _ in range(min(self._in_flight, len(requests)))]
         for worker in workers:
             worker.start()
-        failure, left = None, len(workers)
+        failure, left, patience = None, len(workers), PATIENCE
         try:
             while left:
-                found = done.get()
+                try:
+                    found = done.get(timeout=patience)
+                except queue.Empty:
+                    limit = f"waiting up to {self.connection.timeout:g} s (--llm-timeout)"
+                    self._tell(f"pytest_llm: {self} has answered nothing for {patience:g} s; {limit}")
+                    patience = threading.TIMEOUT_MAX
+                    continue
                 if isinstance(found, BaseException):
                     failure = failure or found
                 elif found is None:
@@ -174,13 +168,13 @@ class OpenAIEngine:
 
     def _generate(self, request: Generate, arguments: dict[str, Any]) -> Answer:
         if isinstance(request.prompt, str):
-            ask, read = self.client.completions.create, answers.completion
+            ask, read = self.connection.client.completions.create, answers.completion
             arguments = {**arguments, "prompt": request.prompt, "logprobs": 2}
         else:
-            ask, read = self.client.chat.completions.create, answers.chat
+            ask, read = self.connection.client.chat.completions.create, answers.chat
             arguments = {**arguments, "messages": list(request.prompt), "logprobs": True, "top_logprobs": 2}
         wanted = request.num_return_sequences
-        with self._errors("generate"):
+        with self.connection.errors("generate"):
             answer = read(self._adapted(ask, arguments))
             sequences = found = answer["sequences"]
             # Some services know no n and give one answer: the others are asked for one by one, each with its own seed.
@@ -205,7 +199,7 @@ class OpenAIEngine:
             sent = {name: value for name, value in arguments.items() if name not in refused}
             sent[limit] = sent.pop("max_tokens")
             try:
-                return ask(model=self.name, **sent)
+                return self._asked(ask, sent)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 said = str(error)
                 if "max_completion_tokens" in said and limit == "max_tokens":  # OpenAI's newer models
@@ -227,10 +221,10 @@ class OpenAIEngine:
 
     def _echoed(self, kind: str, text: str, top: int) -> answers.Echo:
         """Return the tokens of ``text`` with their logprobs: a completion of one token, which says its prompt again."""
-        with self._errors(kind):
-            response = self.client.completions.create(
-                model=self.name, prompt=text, max_tokens=1, temperature=0.0, logprobs=max(top, 1), echo=True
-            )
+        with self.connection.errors(kind):
+            create = self.connection.client.completions.create
+            arguments = {"prompt": text, "max_tokens": 1, "temperature": 0.0, "logprobs": max(top, 1), "echo": True}
+            response = self._asked(create, arguments)
             echo = answers.echo(response, text)
         if echo is None:
             raise InvalidInputError(
@@ -240,52 +234,10 @@ class OpenAIEngine:
         return echo
 
     def _embed(self, request: Embed) -> Answer:
-        with self._errors("embed"):
-            found = self.client.embeddings.create(model=self.name, input=[request.text], encoding_format="float")
+        with self.connection.errors("embed"):
+            create = self.connection.client.embeddings.create
+            found = self._asked(create, {"input": [request.text], "encoding_format": "float"})
             return answers.embedding(found, normalize=request.normalize)
 
-    @contextlib.contextmanager
-    def _errors(self, kind: str) -> Iterator[None]:
-        """Say what went wrong in our words."""
-        import openai
-
-        try:
-            yield
-        except openai.APITimeoutError as error:
-            raise ServiceError(f"{self}: no answer in time: {_said(error)}") from error
-        except openai.APIConnectionError as error:
-            raise ServiceError(
-                f"{self}: no connection ({_said(error.__cause__ or error)}): is the service up, and is --llm-base-url "
-                "its address, with the /v1?"
-            ) from error
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise ServiceError(f"{self}: it refuses the key in {_KEY}: {_said(error)}") from error
-        except openai.NotFoundError as error:
-            names = self._names()
-            if self.name in names:
-                raise InvalidInputError(f"{self} has the model, but no answer to {kind}: {_said(error)}") from error
-            raise ModelNotFoundError(f"{self}: not found: {_said(error)}{_offer(names)}") from error
-        except openai.RateLimitError as error:
-            raise ServiceError(
-                f"{self}: too many requests, after {RETRIES} more tries: {_said(error)}; --llm-batch-size "
-                "says how many are under way at once"
-            ) from error
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            raise InvalidInputError(f"{self}: it refuses this {kind} request: {_said(error)}") from error
-        except openai.APIError as error:
-            raise ServiceError(f"{self}: {_said(error)}") from error
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise ServiceError(f"{self}: what it answered to {kind} cannot be read: {_said(error)}") from error
-
-    def _names(self) -> list[str]:
-        with contextlib.suppress(Exception):  # a help in an error message
-            return [model.id for model in self.client.models.list()]
-        return []
-
-
-def _offer(names: list[str]) -> str:
-    return f"; it offers {visible(shorten(', '.join(names), 300))}" if names else ""
-
-
-def _said(error: BaseException) -> str:
-    return visible(shorten(str(error) or type(error).__name__, 500))
+    def _asked(self, create: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        return self.connection.ask(functools.partial(create, model=self.connection.name, **arguments))

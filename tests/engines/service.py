@@ -21,7 +21,8 @@ class Service:
     """Serves ``engine`` under the name ``name`` at ``url``.
 
     ``asked`` holds the body of every POST with its path; ``most`` is how many were under way at once. ``before`` is
-    called with path and body, and may return ``(status, body)`` to answer in the model's place.
+    called with path and body, and may return ``(status, body)`` to answer in the model's place. ``headers_back`` go
+    with it; with ``trickle`` every byte takes that many seconds.
     """
 
     def __init__(self, engine: LocalEngine, name: str = "smol") -> None:
@@ -30,7 +31,7 @@ class Service:
         self.before = lambda path, body: None
         self.fingerprint = "fp_1"
         self.content_type = "application/json"
-        self.pause = 0.0
+        self.pause, self.trickle, self.headers_back = 0.0, 0.0, {}
         self._lock, self._model_lock = threading.Lock(), threading.Lock()
         self._server = _Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
@@ -41,7 +42,8 @@ class Service:
         self._server.server_close()
 
     def reset(self) -> None:
-        self.asked, self.headers, self.most, self.pause = [], [], 0, 0.0
+        self.asked, self.headers, self.most = [], [], 0
+        self.pause, self.trickle, self.headers_back = 0.0, 0.0, {}
         self.before = lambda path, body: None
         self.fingerprint = "fp_1"
 
@@ -78,8 +80,12 @@ class Service:
                     self.send_response(status)
                     self.send_header("Content-Type", service.content_type)
                     self.send_header("Content-Length", str(len(raw)))
+                    for name, value in service.headers_back.items():
+                        self.send_header(name, value)
                     self.end_headers()
-                    self.wfile.write(raw)
+                    for piece in map(bytes, zip(raw, strict=True)) if service.trickle else (raw,):
+                        self.wfile.write(piece)
+                        time.sleep(service.trickle)
 
         return Handler
 

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from pytest_llm.engines import openai as module
+from pytest_llm.engines import openai_connection
 from pytest_llm.engines.openai import OpenAIEngine
 from pytest_llm.errors import InvalidInputError, MissingExtraError, ModelNotFoundError, ServiceError
 from pytest_llm.requests import Activations, Embed, FillMask, Generate, Logprobs, Loss, Score, Tokenize
@@ -298,12 +299,12 @@ def test_an_interrupt_waits_for_nobody(service):
         (401, ServiceError, "it refuses the key in OPENAI_API_KEY: .*no .*way"),
         (403, ServiceError, "it refuses the key in OPENAI_API_KEY"),
         (404, InvalidInputError, "has the model, but no answer to generate: .*no .*way"),
-        (429, ServiceError, "too many requests, after 0 more tries: .*no .*way; --llm-batch-size says how many"),
+        (429, ServiceError, "too many requests: .*no .*way; --llm-batch-size says how many"),
         (500, ServiceError, "Error code: 500 - no .*way"),
     ],
 )
 def test_what_a_service_refuses_is_said(engine, service, monkeypatch, status, kind, what):
-    monkeypatch.setattr(module, "RETRIES", 0)
+    monkeypatch.setattr(openai_connection, "RETRIES", 0)
     service.before = lambda path, body: error(status, "no \x1b[31m way")
     with pytest.raises(kind, match=what) as raised:
         answers(engine, [Generate("x")])
@@ -334,7 +335,7 @@ def test_a_choice_without_a_text_is_no_answer(engine, service, request_):
 
 
 def test_no_service_there(monkeypatch):
-    monkeypatch.setattr(module, "RETRIES", 0)
+    monkeypatch.setattr(openai_connection, "RETRIES", 0)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         engine = OpenAIEngine("smol", f"http://127.0.0.1:{taken.getsockname()[1]}/v1")

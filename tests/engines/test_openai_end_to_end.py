@@ -176,7 +176,7 @@ def test_a_marker_and_the_loader_name_a_service(pytester, service, cache_dir):
     ],
 )
 def test_what_is_wrong_is_said_and_is_no_regression(suite, arguments, what, pytester):
-    pytester.makeconftest("from pytest_llm.engines import openai\n\nopenai.RETRIES = 0\n")
+    pytester.makeconftest("from pytest_llm.engines import openai_connection\n\nopenai_connection.RETRIES = 0\n")
     result = suite("-k", "capital", *arguments)
     result.assert_outcomes(errors=1, deselected=3)
     escaped = what.replace("[", "[[]")

@@ -1,0 +1,214 @@
+"""The connection to a service: its client, how often and how long it is asked, and what went wrong in our words.
+
+The client's own tries are turned off: they know no limit on a whole request, and differ between versions of ``openai``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import functools
+import math
+import os
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, cast
+
+from pytest_llm.errors import InvalidInputError, LLMError, MissingExtraError, ModelNotFoundError, ServiceError
+from pytest_llm.reports.text import shorten, visible
+from pytest_llm.weights.spec import OPENAI
+
+T = TypeVar("T")
+
+#: How often what may pass is tried again, and the seconds before the first of these tries; they double.
+RETRIES, PAUSE = 5, 0.5
+#: Seconds for a connection to be made.
+_CONNECT = 15.0
+
+_KEY = "OPENAI_API_KEY"
+
+
+class Connection:
+    """Asks the service at ``base_url`` for its model ``name``, each request within ``timeout`` seconds.
+
+    The key is read from ``OPENAI_API_KEY``. No message holds it, also where the service repeats it.
+    """
+
+    def __init__(self, name: str, base_url: str, timeout: float) -> None:
+        self.name, self.base_url, self.timeout = name, base_url, timeout
+        self._key = ""
+
+    def __str__(self) -> str:
+        return f"openai:{self.name} at {self.base_url}"
+
+    @functools.cached_property
+    def client(self) -> Any:
+        """The HTTP client. It connects when it is first used.
+
+        Raises:
+            MissingExtraError: the package ``openai`` is not installed.
+            ServiceError: OpenAI's own service is asked without a key, or the key is none.
+        """
+        try:
+            import openai
+        except ImportError:
+            raise MissingExtraError("openai is not installed: pip install 'pytest-llm-regression[openai]'") from None
+        self._key = os.environ.get(_KEY, "").strip()
+        if not self._key and self.base_url == OPENAI:
+            raise ServiceError(f"{self}: no key: set {_KEY}, or --llm-base-url to the address of another service")
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise ServiceError(f"{self}: {_KEY} holds what no key has (a line break, an accent): set it anew")
+        limits = openai.Timeout(self.timeout, connect=min(self.timeout, _CONNECT))
+        return openai.OpenAI(base_url=self.base_url, api_key=self._key or "none", max_retries=0, timeout=limits)
+
+    def close(self) -> None:
+        """Close the connections; a later request opens new ones."""
+        client = vars(self).pop("client", None)
+        if client is not None:
+            client.close()
+
+    def ask(self, call: Callable[[], T]) -> T:
+        """Return ``call()``, tried again where that may help; all of it takes at most ``timeout`` seconds.
+
+        Raises:
+            TimeoutError: there was no whole answer in time.
+            openai.APIError: what the last try raised; its ``tries`` counts those before.
+        """
+        import openai
+
+        end = time.monotonic() + self.timeout
+        for tries in range(RETRIES + 1):
+            try:
+                return _within(end - time.monotonic(), call)
+            except openai.APIError as error:
+                error.tries = tries
+                pause = _pause(error, tries)
+                if tries == RETRIES or pause > end - time.monotonic():
+                    raise
+            time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+    @contextlib.contextmanager
+    def errors(self, kind: str) -> Iterator[None]:
+        """Say what went wrong with a request of ``kind`` in our words."""
+        import openai
+
+        try:
+            yield
+        except LLMError:
+            raise
+        except (openai.APIError, AttributeError, LookupError, TypeError, ValueError, TimeoutError) as error:
+            raise self._explained(kind, error) from error
+
+    def _explained(self, kind: str, error: Exception) -> LLMError:
+        import openai
+
+        said = self._said(error)
+        if isinstance(error, TimeoutError) or (isinstance(error, openai.APITimeoutError) and not _connecting(error)):
+            return ServiceError(f"{self}: no answer within {self.timeout:g} s (--llm-timeout)")
+        if isinstance(error, openai.APIConnectionError):
+            said = self._said(error.__cause__ or error)
+            return ServiceError(
+                f"{self}: no connection ({said}): is the service up, and is --llm-base-url its address, with the /v1?"
+            )
+        if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
+            return ServiceError(f"{self}: it refuses the key in {_KEY}: {said}")
+        if isinstance(error, openai.NotFoundError):
+            names = self._names()
+            if self.name in names:
+                return InvalidInputError(f"{self} has the model, but no answer to {kind}: {said}")
+            return ModelNotFoundError(f"{self}: not found: {said}{self.offer(names)}")
+        if isinstance(error, openai.RateLimitError):
+            return ServiceError(
+                f"{self}: too many requests{_tried(error)}: {said}; --llm-batch-size says how many are under way"
+            )
+        if isinstance(error, (openai.BadRequestError, openai.UnprocessableEntityError)):
+            return InvalidInputError(f"{self}: it refuses this {kind} request: {said}")
+        if isinstance(error, openai.APIError):
+            return ServiceError(f"{self}: {said}")
+        return ServiceError(f"{self}: what it answered to {kind} cannot be read: {said}")
+
+    def names(self) -> list[str]:
+        """Return the names of the models that the service has. Raises as `ask` does."""
+        return self.ask(lambda: [model.id for model in self.client.models.list()])
+
+    def _names(self) -> list[str]:
+        with contextlib.suppress(Exception):  # a help in an error message
+            return self.names()
+        return []
+
+    def offer(self, names: list[str]) -> str:
+        """Return ``names`` as the end of a message that one was not found."""
+        return f"; it offers {self._shown(', '.join(names), 300)}" if names else ""
+
+    def _said(self, error: BaseException) -> str:
+        return self._shown(str(error) or type(error).__name__, 500)
+
+    def _shown(self, text: str, width: int) -> str:
+        """Return what a service said as it may be shown: the key is cut out first, then the length is cut."""
+        return visible(shorten(text.replace(self._key, "***") if self._key else text, width))
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """Return ``call()``.
+
+    The limits of an HTTP client are on each of its steps: an answer that trickles in byte by byte meets none of them.
+    So it is waited for here; a thread that nobody waits for any more ends with its connection, or with the process.
+
+    Raises:
+        TimeoutError: it took longer than ``seconds``.
+    """
+    done: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            done.put((call(), None))
+        except BaseException as error:
+            done.put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        found, error = done.get(timeout=max(seconds, 0.0))
+    except queue.Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
+    return cast("T", found)
+
+
+def _pause(error: Exception, tries: int) -> float:
+    """Return the seconds after which another try may help; infinite where none does."""
+    import openai
+
+    backoff = PAUSE * 2**tries * random.uniform(0.75, 1.0)  # not all that failed together come again together
+    if isinstance(error, openai.APIConnectionError):
+        # Whoever has waited for as long as they allow does not want to do so once more.
+        return math.inf if isinstance(error, openai.APITimeoutError) and not _connecting(error) else backoff
+    if not isinstance(error, openai.APIStatusError):
+        return math.inf
+    if error.status_code not in (408, 409, 429) and error.status_code < 500:
+        return math.inf
+    return _retry_after(error) or backoff
+
+
+def _retry_after(error: Any) -> float:
+    """Return the seconds of the header ``Retry-After``, which is a number or a date; 0 without it."""
+    said = error.response.headers.get("retry-after", "")
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(said))
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, email.utils.parsedate_to_datetime(said).timestamp() - time.time())
+    return 0.0
+
+
+def _connecting(error: BaseException) -> bool:
+    """Whether a time limit was met before there was a connection."""
+    return type(error.__cause__).__name__ == "ConnectTimeout"
+
+
+def _tried(error: Exception) -> str:
+    tries = getattr(error, "tries", 0)
+    return f", after {tries} more {'try' if tries == 1 else 'tries'}" if tries else ""

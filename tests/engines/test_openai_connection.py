@@ -1,0 +1,153 @@
+"""What stands between the tests and a service: the key, time, tries, proxies. The services here have no model."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from pytest_llm.engines import openai as module
+from pytest_llm.engines import openai_connection
+from pytest_llm.engines.openai import OpenAIEngine
+from pytest_llm.errors import LLMError, ServiceError
+from pytest_llm.requests import Generate
+from tests.engines.conftest import answers, first
+from tests.engines.service import Service, error
+
+CHAT = ({"role": "user", "content": "Q"},)
+KEY = "sk-SECRETKEY999"
+
+
+def said(text, **fields):
+    """A response of ``/chat/completions``."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", **fields}
+    return 200, {"choices": [choice], "model": "m1"}
+
+
+@pytest.fixture
+def service(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    service = Service(None, "m1")
+    service.before = lambda path, body: said("Paris.")
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def engine(service):
+    engine = OpenAIEngine("m1", service.url, timeout=30)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Tries that follow each other at once."""
+    monkeypatch.setattr(openai_connection, "PAUSE", 0.001)
+
+
+@pytest.fixture
+def suite(pytester, service, cache_dir):
+    """A project whose model is behind the service."""
+    pytester.makeini(f"[pytest]\nllm_model = openai:m1\nllm_base_url = {service.url}\n")
+    pytester.makeconftest("from pytest_llm.engines import openai_connection\n\nopenai_connection.PAUSE = 0.001\n")
+
+    def run(body, *arguments):
+        pytester.makepyfile(body)
+        return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
+
+    return run
+
+
+def test_space_around_the_key_is_no_part_of_it(engine, service, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
+    answers(engine, [Generate(CHAT)])
+    assert service.headers[-1]["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("key", ["sk-é", "sk-a\nb", "sk-\x7f"])
+def test_a_key_that_is_none_is_refused_before_it_is_sent(engine, service, monkeypatch, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ServiceError, match="OPENAI_API_KEY holds what no key has") as raised:
+        answers(engine, [Generate(CHAT)])
+    assert key not in str(raised.value)
+    assert not service.asked
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 429, 500])
+def test_a_key_that_the_service_repeats_is_in_no_message(engine, service, monkeypatch, quick, status):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    service.before = lambda path, body: error(status, f"Incorrect API key provided: Bearer {KEY}" + "x" * 430 + KEY)
+    with pytest.raises(LLMError, match=r"Incorrect API key provided: Bearer \*\*\*") as raised:
+        answers(engine, [Generate(CHAT)])
+    assert "SECRET" not in str(raised.value)
+    assert "sk-S" not in str(raised.value)  # cut in its middle by the length of a message
+
+
+def test_a_key_that_the_service_repeats_is_in_no_file(suite, service, monkeypatch, cache_dir, pytester):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    service.before = lambda path, body: error(401, f"Incorrect API key provided: {KEY}")
+    files = ("--llm-record=r.json", "--llm-report=r.html", "--llm-markdown=r.md", "--junitxml=j.xml")
+    result = suite('def test_k(llm): llm.chat("Q")', *files)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["E *Incorrect API key provided: [*][*][*]"])
+    assert "SECRET" not in result.stdout.str() + result.stderr.str()
+    written = [path for folder in (pytester.path, cache_dir) for path in folder.rglob("*") if path.is_file()]
+    assert len(written) > 5
+    assert not [path for path in written if b"SECRET" in path.read_bytes()]
+
+
+def test_an_answer_that_does_not_come_has_an_end_and_is_not_asked_for_again(engine, service):
+    engine = OpenAIEngine("m1", service.url, timeout=0.3)
+    service.before = lambda path, body: time.sleep(2) or said("late")
+    start = time.monotonic()
+    with pytest.raises(ServiceError, match=r"no answer within 0\.3 s \(--llm-timeout\)"):
+        answers(engine, [Generate(CHAT)])
+    assert time.monotonic() - start < 1.5
+    assert len(service.asked) == 1
+
+
+def test_the_limit_is_on_the_whole_answer_not_on_each_of_its_bytes(service):
+    engine = OpenAIEngine("m1", service.url, timeout=0.4)
+    service.trickle = 0.1
+    start = time.monotonic()
+    with pytest.raises(ServiceError, match=r"no answer within 0\.4 s \(--llm-timeout\)"):
+        answers(engine, [Generate(CHAT)])
+    assert time.monotonic() - start < 1.5
+    engine.close()
+
+
+def test_tries_end_with_the_time_that_a_request_has(service, monkeypatch):
+    monkeypatch.setattr(openai_connection, "PAUSE", 0.2)
+    service.before = lambda path, body: error(503, "busy")
+    start = time.monotonic()
+    with pytest.raises(ServiceError, match="busy"):
+        answers(OpenAIEngine("m1", service.url, timeout=0.5), [Generate(CHAT)])
+    assert time.monotonic() - start < 1.5
+    assert len(service.asked) == 2  # a third try would come after 0.15 to 0.2 s and 0.3 to 0.4 s more
+
+
+def test_long_silence_is_said_once(service, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    service.pause = 0.5
+    told = []
+    engine = OpenAIEngine("m1", service.url, timeout=30, tell=told.append)
+    (found,) = answers(engine, [Generate(CHAT)])
+    assert first(found)["text"] == "Paris."
+    assert told == [
+        f"pytest_llm: openai:m1 at {service.url} has answered nothing for 0.1 s; waiting up to 30 s (--llm-timeout)"
+    ]
+    engine.close()
+
+
+def test_the_limit_is_an_option_and_the_wait_is_told(suite, service, pytester):
+    service.before = lambda path, body: time.sleep(3)
+    pytester.makeconftest("from pytest_llm.engines import openai\n\nopenai.PATIENCE = 0.3\n")
+    result = suite('def test_k(llm): llm.chat("Q")', "--llm-timeout=1")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            f"pytest_llm: openai:m1 at {service.url} has answered nothing for 0.3 s; waiting up to 1 s (--llm-timeout)",
+            "E *openai:m1 at *: no answer within 1 s (--llm-timeout)",
+        ]
+    )
