@@ -30,7 +30,9 @@ if TYPE_CHECKING:
         LLMError,
         MissingExtraError,
         ModelNotFoundError,
+        ServiceError,
         StoreMissError,
+        UnavailableError,
     )
     from pytest_llm.feedback.cases import FeedbackCase
     from pytest_llm.feedback.check import assert_feedback
@@ -66,6 +68,7 @@ __all__ = [
     "Score",
     "ServiceError",
     "StoreMissError",
+    "UnavailableError",
     "Verdict",
     "assert_accuracy",
     "assert_batch_invariant",

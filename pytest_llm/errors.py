@@ -25,6 +25,10 @@ class ServiceError(LLMError):
     """The service that answers for a model cannot be reached, refuses, or answers what cannot be read."""
 
 
+class UnavailableError(ServiceError):
+    """The service is not there, in trouble, or open to nobody with this key: another request would fare no better."""
+
+
 class StoreMissError(LLMError):
     """``--llm-offline`` was given and the answer is not in the store."""
 

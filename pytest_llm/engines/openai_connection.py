@@ -17,7 +17,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
-from pytest_llm.errors import InvalidInputError, LLMError, MissingExtraError, ModelNotFoundError, ServiceError
+from pytest_llm.errors import (
+    InvalidInputError,
+    LLMError,
+    MissingExtraError,
+    ModelNotFoundError,
+    ServiceError,
+    UnavailableError,
+)
 from pytest_llm.reports.text import shorten, visible
 from pytest_llm.weights.spec import OPENAI
 
@@ -25,6 +32,8 @@ T = TypeVar("T")
 
 #: How often what may pass is tried again, and the seconds before the first of these tries; they double.
 RETRIES, PAUSE = 5, 0.5
+#: Seconds in which a service that has been silent twice is not asked again, or as many as the silence took.
+QUIET = 60.0
 #: Seconds for a connection to be made.
 _CONNECT = 15.0
 
@@ -35,11 +44,18 @@ class Connection:
     """Asks the service at ``base_url`` for its model ``name``, each request within ``timeout`` seconds.
 
     The key is read from ``OPENAI_API_KEY``. No message holds it, also where the service repeats it.
+
+    A run goes on where a service went down, so what every test learns anew must cost little: after a failure that
+    others would meet too there is one try for each, and after two that were silence none for a while.
     """
 
     def __init__(self, name: str, base_url: str, timeout: float) -> None:
         self.name, self.base_url, self.timeout = name, base_url, timeout
         self._key = ""
+        #: What went wrong since anything went well: how the last failure reads, and when the first and last were.
+        self._trouble, self._first, self._last = "", 0.0, 0.0
+        #: How many of these in a row were silence, whether the last was a rate limit, and until when nothing is asked.
+        self._silences, self._limited, self._quiet_until = 0, False, 0.0
 
     def __str__(self) -> str:
         return f"openai:{self.name} at {self.base_url}"
@@ -76,20 +92,49 @@ class Connection:
         Raises:
             TimeoutError: there was no whole answer in time.
             openai.APIError: what the last try raised; its ``tries`` counts those before.
+            UnavailableError: it was silent just now, and is not asked.
         """
         import openai
 
-        end = time.monotonic() + self.timeout
-        for tries in range(RETRIES + 1):
+        start = time.monotonic()
+        if self._silences > 1 and start < self._quiet_until:
+            ago = f"{start - self._last:.0f} s ago ({self._trouble})"
+            raise UnavailableError(f"{self}: it did not answer {ago}, and is left alone for a while")
+        # What is counted by the minute may be free again in the next one.
+        whole = not self._trouble or (self._limited and start - self._first < QUIET)
+        try:
+            found = self._tried(call, start + self.timeout, RETRIES if whole else 0)
+        except (openai.APIError, TimeoutError) as error:
+            self._note(error if _shared(error) else None, start)
+            raise
+        self._note(None, start)
+        return found
+
+    def _tried(self, call: Callable[[], T], end: float, retries: int) -> T:
+        import openai
+
+        for tries in range(retries + 1):
             try:
                 return _within(end - time.monotonic(), call)
             except openai.APIError as error:
                 error.tries = tries
                 pause = _pause(error, tries)
-                if tries == RETRIES or pause > end - time.monotonic():
+                if tries == retries or pause > end - time.monotonic():
                     raise
             time.sleep(pause)
         raise AssertionError("the last try returns or raises")
+
+    def _note(self, error: Exception | None, start: float) -> None:
+        """Remember how a request that began at ``start`` failed; ``None`` where the service is well."""
+        now = time.monotonic()
+        if error is None:
+            self._trouble, self._silences = "", 0
+            return
+        self._first = self._first if self._trouble else start
+        self._trouble, self._last = self._said(error), now
+        self._silences = 0 if hasattr(error, "status_code") else self._silences + 1
+        self._limited = getattr(error, "status_code", 0) == 429
+        self._quiet_until = now + max(QUIET, now - start)
 
     @contextlib.contextmanager
     def errors(self, kind: str) -> Iterator[None]:
@@ -107,28 +152,27 @@ class Connection:
         import openai
 
         said = self._said(error)
-        if isinstance(error, TimeoutError) or (isinstance(error, openai.APITimeoutError) and not _connecting(error)):
-            return ServiceError(f"{self}: no answer within {self.timeout:g} s (--llm-timeout)")
+        if _timed_out(error):
+            return UnavailableError(f"{self}: {said}")
         if isinstance(error, openai.APIConnectionError):
-            said = self._said(error.__cause__ or error)
-            return ServiceError(
+            return UnavailableError(
                 f"{self}: no connection ({said}): is the service up, and is --llm-base-url its address, with the /v1?"
             )
         if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
-            return ServiceError(f"{self}: it refuses the key in {_KEY}: {said}")
+            return UnavailableError(f"{self}: it refuses the key in {_KEY}: {said}")
         if isinstance(error, openai.NotFoundError):
             names = self._names()
             if self.name in names:
                 return InvalidInputError(f"{self} has the model, but no answer to {kind}: {said}")
             return ModelNotFoundError(f"{self}: not found: {said}{self.offer(names)}")
         if isinstance(error, openai.RateLimitError):
-            return ServiceError(
+            return UnavailableError(
                 f"{self}: too many requests{_tried(error)}: {said}; --llm-batch-size says how many are under way"
             )
         if isinstance(error, (openai.BadRequestError, openai.UnprocessableEntityError)):
             return InvalidInputError(f"{self}: it refuses this {kind} request: {said}")
         if isinstance(error, openai.APIError):
-            return ServiceError(f"{self}: {said}")
+            return (UnavailableError if _shared(error) else ServiceError)(f"{self}: {said}")
         return ServiceError(f"{self}: what it answered to {kind} cannot be read: {said}")
 
     def names(self) -> list[str]:
@@ -145,6 +189,12 @@ class Connection:
         return f"; it offers {self._shown(', '.join(names), 300)}" if names else ""
 
     def _said(self, error: BaseException) -> str:
+        import openai
+
+        if _timed_out(error):
+            return f"no answer within {self.timeout:g} s (--llm-timeout)"
+        if isinstance(error, openai.APIConnectionError):
+            error = error.__cause__ or error
         return self._shown(str(error) or type(error).__name__, 500)
 
     def _shown(self, text: str, width: int) -> str:
@@ -184,9 +234,10 @@ def _pause(error: Exception, tries: int) -> float:
     import openai
 
     backoff = PAUSE * 2**tries * random.uniform(0.75, 1.0)  # not all that failed together come again together
+    if _timed_out(error):
+        return math.inf  # whoever has waited for as long as they allow does not want to do so once more
     if isinstance(error, openai.APIConnectionError):
-        # Whoever has waited for as long as they allow does not want to do so once more.
-        return math.inf if isinstance(error, openai.APITimeoutError) and not _connecting(error) else backoff
+        return backoff
     if not isinstance(error, openai.APIStatusError):
         return math.inf
     if error.status_code not in (408, 409, 429) and error.status_code < 500:
@@ -204,9 +255,22 @@ def _retry_after(error: Any) -> float:
     return 0.0
 
 
-def _connecting(error: BaseException) -> bool:
-    """Whether a time limit was met before there was a connection."""
-    return type(error.__cause__).__name__ == "ConnectTimeout"
+def _timed_out(error: BaseException) -> bool:
+    """Whether the time for a request is over; a connection that is not made has a limit of its own."""
+    import openai
+
+    unconnected = type(error.__cause__).__name__ == "ConnectTimeout"
+    return isinstance(error, TimeoutError) or (isinstance(error, openai.APITimeoutError) and not unconnected)
+
+
+def _shared(error: Exception) -> bool:
+    """Whether other requests would fare no better."""
+    import openai
+
+    if isinstance(error, (TimeoutError, openai.APIConnectionError)):
+        return True
+    status: int = getattr(error, "status_code", 0)
+    return status in (401, 402, 403, 429) or status >= 500
 
 
 def _tried(error: Exception) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm import lifecycle
 from pytest_llm.engines.batching import PART
-from pytest_llm.errors import LLMError
+from pytest_llm.errors import LLMError, MissingExtraError, ModelNotFoundError, UnavailableError
 from pytest_llm.planning.plan import Plan, make_plan
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pytest_llm.model import LanguageModel
     from pytest_llm.requests import Request
 
+#: What no part of the questions is at fault for.
+_HOPELESS = (MissingExtraError, ModelNotFoundError, UnavailableError)
+
 
 def prefetch(session: pytest.Session) -> None:
     """Answer what the selected tests will ask, so that they find it.
@@ -24,8 +27,8 @@ def prefetch(session: pytest.Session) -> None:
     Requests of one model go to the engine together, which groups them by settings and sorts them by length. Several
     workers share them out by claims; none waits for another here.
 
-    A request that cannot be answered (too long, no model), and a store that cannot be used, are left to the tests: they
-    report it.
+    A request that cannot be answered (too long), a model that cannot be asked, and a store that cannot be used, are
+    left to the tests: they report it.
     """
     loader = lifecycle.loader(session.config)
     workers = int(getattr(session.config, "workerinput", {}).get("workercount", 1))
@@ -34,13 +37,16 @@ def prefetch(session: pytest.Session) -> None:
         plan = make_plan(session.items, loader)
     for model, missing in plan.items():
         size = len(missing) if workers == 1 else PART * loader.settings.batch_size
-        for part in _parts(missing, size):
-            _answer(model, part)
+        with contextlib.suppress(*_HOPELESS):
+            for part in _parts(missing, size):
+                _answer(model, part)
 
 
 def _answer(model: LanguageModel, part: dict[str, Request]) -> None:
     try:
         model.prefetch(part)
+    except _HOPELESS:
+        raise
     except Exception:
         # Whatever it is, the test that asks meets it again and reports it; here it must not stop the others.
         half = len(part) // 2

@@ -9,7 +9,7 @@ import pytest
 from pytest_llm.engines import openai as module
 from pytest_llm.engines import openai_connection
 from pytest_llm.engines.openai import OpenAIEngine
-from pytest_llm.errors import LLMError, ServiceError
+from pytest_llm.errors import LLMError, ServiceError, UnavailableError
 from pytest_llm.requests import Generate
 from tests.engines.conftest import answers, first
 from tests.engines.service import Service, error
@@ -151,3 +151,92 @@ def test_the_limit_is_an_option_and_the_wait_is_told(suite, service, pytester):
             "E *openai:m1 at *: no answer within 1 s (--llm-timeout)",
         ]
     )
+
+
+def test_after_a_failure_that_all_would_meet_there_is_one_try_until_it_goes_well(engine, service, quick):
+    service.before = lambda path, body: error(503, "busy")
+    for asked in (6, 7, 8):
+        with pytest.raises(UnavailableError, match="busy"):
+            answers(engine, [Generate(CHAT)])
+        assert len(service.asked) == asked
+    service.before = lambda path, body: said("Paris.")
+    answers(engine, [Generate(CHAT)])
+    service.before = lambda path, body: error(503, "busy")
+    with pytest.raises(UnavailableError, match="busy"):
+        answers(engine, [Generate(CHAT)])
+    assert len(service.asked) == 9 + 6
+
+
+def test_a_rate_limit_has_all_its_tries_for_a_minute(engine, service, quick, monkeypatch):
+    service.before = lambda path, body: error(429, "slow down")
+    for quiet, asked in ((60, 6), (60, 12), (0, 13)):
+        monkeypatch.setattr(openai_connection, "QUIET", quiet)
+        with pytest.raises(UnavailableError, match="slow down"):
+            answers(engine, [Generate(CHAT)])
+        assert len(service.asked) == asked
+
+
+def test_a_service_that_was_silent_twice_is_left_alone_for_a_while(service, monkeypatch):
+    engine = OpenAIEngine("m1", service.url, timeout=0.2)
+    service.before = lambda path, body: time.sleep(1)
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match=r"no answer within 0\.2 s"):
+            answers(engine, [Generate(CHAT)])
+    start = time.monotonic()
+    with pytest.raises(
+        UnavailableError,
+        match=r"it did not answer 0 s ago \(no answer within 0\.2 s .*\), and is left alone for a while",
+    ):
+        answers(engine, [Generate(CHAT)])
+    assert time.monotonic() - start < 0.1
+    assert len(service.asked) == 2
+    monkeypatch.setattr(engine.connection, "_quiet_until", 0.0)
+    service.before = lambda path, body: said("Paris.")
+    answers(engine, [Generate(CHAT)])
+    assert len(service.asked) == 3
+
+
+def test_a_question_that_takes_too_long_alone_does_not_stop_the_others(service):
+    engine = OpenAIEngine("m1", service.url, timeout=0.5)
+    service.before = lambda path, body: time.sleep(1 if body["max_tokens"] == 999 else 0) or said("Paris.")
+    for _ in range(3):
+        with pytest.raises(UnavailableError):
+            answers(engine, [Generate(CHAT, max_new_tokens=999)])
+        answers(engine, [Generate(CHAT)])
+
+
+TESTS = """
+    import pytest
+
+    @pytest.mark.parametrize("n", range(8))
+    def test_n(llm, llm_snapshot, n):
+        assert llm.chat(f"Q {n}", max_new_tokens=8) == llm_snapshot
+"""
+
+
+def test_a_failure_that_no_question_is_at_fault_for_ends_prefetching(suite, service):
+    suite(TESTS, "--llm-update=new").assert_outcomes(passed=8)
+    service.reset()
+    service.before = lambda path, body: error(503, "down")
+    suite(TESTS, "--llm-revision=next").assert_outcomes(errors=8)
+    assert len(service.asked) <= 8 * 6 + 8
+
+
+def test_a_service_that_is_gone_costs_little(suite, service, pytester):
+    suite(TESTS, "--llm-update=new").assert_outcomes(passed=8)
+    service.close()
+    start = time.monotonic()
+    result = suite(TESTS, "--llm-revision=next", "-n", "2")
+    result.assert_outcomes(errors=8)
+    assert time.monotonic() - start < 60
+    result.stdout.fnmatch_lines(["E *it did not answer 0 s ago ([[]Errno*refused), and is left alone for a while"])
+
+
+def test_one_question_that_is_refused_is_the_only_one_that_is_not_prefetched(suite, service):
+    suite(TESTS, "--llm-update=new").assert_outcomes(passed=8)
+    service.before = lambda path, body: (
+        error(400, "too long") if body["messages"][0]["content"] == "Q 3" else said("Paris.")
+    )
+    result = suite(TESTS, "--llm-revision=next")
+    result.assert_outcomes(errors=1, passed=7)
+    result.stdout.fnmatch_lines(["*7 answers: 0 from the store, 7 computed (7 ahead)*"])
