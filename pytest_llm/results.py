@@ -53,7 +53,7 @@ class Generation(str):
         margins: ``logprob(chosen) - logprob(runner-up)`` at each step, in nats, both under what greedy
             decoding compares (the distribution after penalties); negative where sampling or beams chose a
             less probable token. Length T.
-        finish_reason: ``"stop"`` (end token or stop string) or ``"length"``.
+        finish_reason: ``"stop"`` (end token or stop string), ``"length"``, or what a service says.
         origin: see `Origin`.
     """
 

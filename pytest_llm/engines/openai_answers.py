@@ -39,7 +39,11 @@ def completion(response: Any) -> Answer:
 
 
 def chat(response: Any) -> Answer:
-    """Return the answer in a response of ``/chat/completions``; a refusal is an answer."""
+    """Return the answer in a response of ``/chat/completions``; a refusal is an answer.
+
+    Raises:
+        ValueError: something else came in place of a text, or the text did not begin.
+    """
     found = []
     for choice in _choices(response):
         content = getattr(choice.logprobs, "content", None) or ()
@@ -49,10 +53,26 @@ def chat(response: Any) -> Answer:
             ))
             for one in content
         ]  # fmt: skip
-        message = choice.message
-        text = message.content if message.content is not None else getattr(message, "refusal", None) or ""
-        found.append(_sequence(text, tokens, choice.finish_reason))
+        found.append(_sequence(_text(choice, evidence=bool(tokens)), tokens, choice.finish_reason))
     return _answer(response, found)
+
+
+def _text(choice: Any, *, evidence: bool) -> str:
+    """Return the text of a chat's answer; ``evidence`` is whether it has tokens."""
+    message, reason = choice.message, choice.finish_reason
+    text: str = message.content or getattr(message, "refusal", None) or ""
+    reasoning = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
+    if text:
+        return text
+    if reason in ("tool_calls", "function_call") or getattr(message, "tool_calls", None):
+        raise ValueError(f"no text (finish_reason {reason}): it calls a tool, and none was offered")
+    if reason == "content_filter":
+        raise ValueError("no text (finish_reason content_filter): the service holds it back")
+    if reason == "length" and (reasoning or not evidence):
+        raise ValueError("no text (finish_reason length): it was cut while the model reasoned; raise max_new_tokens")
+    if reasoning:
+        raise ValueError(f"no text (finish_reason {reason}), only reasoning")
+    return text
 
 
 def echo(response: Any, text: str) -> Echo | None:

@@ -229,11 +229,11 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
     return cast("T", found)
 
 
-def _pause(error: Exception, tries: int) -> float:
+def _pause(error: Any, tries: int) -> float:
     """Return the seconds after which another try may help; infinite where none does."""
     import openai
 
-    backoff = PAUSE * 2**tries * random.uniform(0.75, 1.0)  # not all that failed together come again together
+    backoff = PAUSE * 2.0**tries * random.uniform(0.75, 1.0)  # not all that failed together come again together
     if _timed_out(error):
         return math.inf  # whoever has waited for as long as they allow does not want to do so once more
     if isinstance(error, openai.APIConnectionError):

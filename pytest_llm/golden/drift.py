@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -89,11 +89,27 @@ def compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
         return stale
     found: list[_Difference] = []
     _walk(golden.value, new.value, "", rules, found)
+    ends = list(dict.fromkeys(_ends(golden.value, new.value)))
+    notes = (f"it did not end by itself, as the golden did: {', '.join(ends)}",) if ends else ()
     if not found:
-        return Drift("identical", "matches")
+        return Drift("identical", "matches", notes=notes)
     if rules.similarity is not None:
         _rate(found, rules)
-    return _summary(found, golden, new)
+    drift = _summary(found, golden, new)
+    return drift._replace(notes=(*drift.notes, *notes))
+
+
+def _ends(old: Any, new: Any) -> Iterator[str]:
+    """Say where an answer ended that stopped by itself in the golden, as ``finish_reason stop → length``."""
+    if isinstance(old, Generation) and isinstance(new, Generation):
+        if old.finish_reason == "stop" and new.finish_reason not in ("stop", ""):
+            yield f"finish_reason stop → {new.finish_reason}"
+    elif isinstance(old, list) and isinstance(new, list):
+        for one, other in zip(old, new, strict=False):
+            yield from _ends(one, other)
+    elif isinstance(old, dict) and isinstance(new, dict):
+        for key in old.keys() & new.keys():
+            yield from _ends(old[key], new[key])
 
 
 def another_question(golden: Golden, new: Golden) -> Drift | None:

@@ -191,6 +191,7 @@ def _encode_text(text: str) -> dict[str, Any]:
         data["token_ids"], data["tokens"] = list(text.token_ids), list(text.tokens)
         data["runner_ups"] = list(text.runner_ups)
         data["logprobs"], data["margins"] = [_nats(x) for x in text.logprobs], [_nats(x) for x in text.margins]
+    if isinstance(text, Generation) and (text.token_ids or text.finish_reason):
         data["finish_reason"] = text.finish_reason
     return data
 
@@ -208,7 +209,7 @@ def _decode_texts(data: Any) -> list[Any]:
 def _decode_text(data: dict[str, Any]) -> Generation:
     text = "\n".join(line if isinstance(line, str) else "".join(line) for line in data["lines"])
     if "token_ids" not in data:
-        return Generation(text)
+        return Generation(text, finish_reason=data.get("finish_reason", ""))
     if len({len(data[name]) for name in _EVIDENCE if data[name]}) > 1:
         raise ValueError("token_ids, tokens, logprobs, runner_ups and margins differ in length")
     return Generation(

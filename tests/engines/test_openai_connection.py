@@ -240,3 +240,40 @@ def test_one_question_that_is_refused_is_the_only_one_that_is_not_prefetched(sui
     result = suite(TESTS, "--llm-revision=next")
     result.assert_outcomes(errors=1, passed=7)
     result.stdout.fnmatch_lines(["*7 answers: 0 from the store, 7 computed (7 ahead)*"])
+
+
+TOOLS = {"tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}
+
+
+@pytest.mark.parametrize(
+    ("message", "reason", "what"),
+    [
+        ({"content": None, **TOOLS}, "tool_calls", "finish_reason tool_calls.: it calls a tool, and none was offered"),
+        ({"content": "", **TOOLS}, "stop", "finish_reason stop.: it calls a tool"),
+        ({"content": ""}, "content_filter", "finish_reason content_filter.: the service holds it back"),
+        ({"content": None}, "content_filter", "finish_reason content_filter"),
+        ({"content": ""}, "length", "finish_reason length.: it was cut while the model reasoned; raise max_new_tokens"),
+        ({"content": None, "reasoning_content": "I think"}, "stop", "finish_reason stop., only reasoning"),
+    ],
+)
+def test_what_is_no_answer_is_no_empty_text(engine, service, message, reason, what):
+    service.before = lambda path, body: said("", message={"role": "assistant", **message}, finish_reason=reason)
+    with pytest.raises(ServiceError, match="what it answered to generate cannot be read: no text .*" + what):
+        answers(engine, [Generate(CHAT)])
+
+
+@pytest.mark.parametrize("content", ["", None])
+def test_an_answer_that_stops_at_once_is_an_empty_text(engine, service, content):
+    service.before = lambda path, body: said(content)
+    assert first(*answers(engine, [Generate(CHAT)]))["text"] == ""
+
+
+def test_how_an_answer_ended_is_in_its_golden_and_compared(suite, service, pytester):
+    test = 'def test_k(llm, llm_snapshot): assert llm.chat("Q") == llm_snapshot'
+    suite(test, "--llm-update=new").assert_outcomes(passed=1)
+    (golden,) = pytester.path.rglob("test_k--1.json")
+    assert '"finish_reason": "stop"' in golden.read_text()
+    service.before = lambda path, body: said("Par", finish_reason="length")
+    result = suite(test, "--llm-cache=refresh")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*it did not end by itself, as the golden did: finish_reason stop → length"])

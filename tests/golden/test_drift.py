@@ -288,3 +288,16 @@ def test_a_similarity_that_is_nan_is_an_error():
 def test_a_tolerance_out_of_range_is_refused(rules):
     with pytest.raises(InvalidInputError):
         Rules(**rules)
+
+
+def test_an_answer_that_no_longer_ends_by_itself_is_noted():
+    def ended(text, reason):
+        return [Generation(text, finish_reason=reason)]
+
+    note = "it did not end by itself, as the golden did: finish_reason stop → content_filter"
+    found = drift(ended("a", "stop"), ended("a", "content_filter"))
+    assert (found.status, found.notes) == ("identical", (note,))
+    found = drift({"x": ended("a b", "stop")}, {"x": ended("a", "content_filter")})
+    assert (found.status, found.notes[-1]) == ("drifted", note)
+    for old, new in (("", "length"), ("stop", ""), ("length", "stop"), ("length", "length")):
+        assert drift(ended("a", old), ended("a", new)).notes == ()

@@ -107,6 +107,13 @@ def test_the_evidence_of_an_answer_comes_back(project):
     assert back.to_json() == value.to_json()
 
 
+def test_how_an_answer_ended_is_kept_without_other_evidence_and_an_older_golden_does_without(project):
+    path = project.commit(Generation("a", finish_reason="length"))
+    assert read(path).value.finish_reason == "length"
+    path.write_text(path.read_text().replace('    "finish_reason": "length",\n', ""))
+    assert (read(path).value, read(path).value.finish_reason) == ("a", "")
+
+
 def test_results_that_are_dataclasses_and_tuples_become_json(project):
     path = project.commit([MaskFill(3, "Paris", 0.5, "It is Paris.")])
     assert json.loads(path.read_text())["output"] == {
