@@ -15,6 +15,7 @@ from pytest_llm import record
 from pytest_llm.argument_rules import listed
 from pytest_llm.errors import InvalidInputError, StoreMissError, measured
 from pytest_llm.golden.ties import parting
+from pytest_llm.reports.text import shorten
 from pytest_llm.requests import Generate, Prompt, as_prompt, generate_request
 from pytest_llm.results import Generation, Origin
 from pytest_llm.verdicts import Verdict
@@ -34,6 +35,8 @@ _SHOWN = 5
 def assert_deterministic(llm: LanguageModel, prompts: Any, *, times: int = 2, **arguments: Any) -> Verdict:
     """Assert that the same prompts, computed ``times`` times in this process, give the same answers bit by bit.
 
+    Of answers without logprobs, as some services give, the texts are compared.
+
     Args:
         llm: the model.
         prompts: a list of prompts, each a text or a list of chat messages; or one text.
@@ -44,8 +47,8 @@ def assert_deterministic(llm: LanguageModel, prompts: Any, *, times: int = 2, **
         The verdict; ``figures["value"]`` is the largest difference of a token's logprob, in nats.
 
     Raises:
-        AssertionError: a token or a logprob differs.
-        InvalidInputError: no prompts, ``times`` below 2, or a model that cannot generate.
+        AssertionError: a token, a logprob or a text differs.
+        InvalidInputError: no prompts, ``times`` below 2, a model that cannot generate, or empty answers only.
         StoreMissError: under ``--llm-offline``, as nothing may be computed.
     """
     if isinstance(times, bool) or not isinstance(times, int) or times < 2:
@@ -111,11 +114,13 @@ class _Deviation:
     """How answers moved against the reference: ``shift`` is the largest difference of a logprob, in nats.
 
     Where greedy answers part, the gap between the two tokens moved by both margins together at least, and so one of
-    their logprobs by half of that.
+    their logprobs by half of that. ``texts`` counts answers without tokens, as of a service that gives no logprobs: of
+    them the texts are compared.
     """
 
     shift: float = 0.0
     tokens: int = 0
+    texts: int = 0
     differing: int = 0
     ties: int = 0
     parted: int = 0
@@ -131,6 +136,11 @@ def _compare(label: str, old: Sequence[list[Generation]], new: Sequence[list[Gen
             shifts = [abs(x - y) for x, y in zip(a.logprobs[:same], b.logprobs[:same], strict=True)]
             found.shift = max([found.shift, *shifts])
             found.tokens += max(len(a.token_ids), len(b.token_ids))
+            if not (a.token_ids and b.token_ids):
+                found.texts += bool(a or b)
+                if a != b:
+                    found.parted += 1
+                    found.lines.append(f"prompt {number}, {label}: {shorten(repr(a.text))} → {shorten(repr(b.text))}")
             if one:
                 longest = max(len(a.token_ids), len(b.token_ids))
                 found.differing += sum(a.token_ids[i : i + 1] != b.token_ids[i : i + 1] for i in range(same, longest))
@@ -150,7 +160,13 @@ def _verdict(name: str, how: str, found: Sequence[_Deviation], atol: float, n: i
     parted, ties = sum(one.parted + one.ties for one in found), sum(one.ties for one in found)
     ok = shift <= atol and parted == ties
     lines = [line for one in found for line in one.lines]
+    tokens, texts = sum(one.tokens for one in found), sum(one.texts for one in found)
+    if not tokens and not texts:
+        raise InvalidInputError(f"{n} prompts {how}: every answer is empty, so nothing was compared")
     words = f"logprobs moved by up to {shift:.3g} nats" if shift else "their logprobs are equal bit by bit"
+    if texts:
+        words = f"{f'{words}, but ' if tokens else ''}of {texts} answers there are no logprobs, only texts"
+        words += "" if parted else ", which are equal"
     words += f", and {parted} answer{'s' * (parted != 1)} parted ({ties} at a tie)" if parted else ""
     return Verdict(
         kind="threshold",
@@ -162,7 +178,7 @@ def _verdict(name: str, how: str, found: Sequence[_Deviation], atol: float, n: i
             "value": shift,
             "at_most": atol,
             "n": n,
-            "tokens that differ": f"{sum(one.differing for one in found)} of {sum(one.tokens for one in found)}",
+            "tokens that differ": f"{sum(one.differing for one in found)} of {tokens}",
             "answers that part": parted,
             "ties": ties,
         },

@@ -6,17 +6,15 @@ The client's own tries are turned off: they know no limit on a whole request, an
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import functools
-import math
 import os
 import queue
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
+from pytest_llm.engines import openai_failures as failures
 from pytest_llm.errors import (
     InvalidInputError,
     LLMError,
@@ -30,8 +28,8 @@ from pytest_llm.weights.spec import OPENAI
 
 T = TypeVar("T")
 
-#: How often what may pass is tried again, and the seconds before the first of these tries; they double.
-RETRIES, PAUSE = 5, 0.5
+#: How often what may pass is tried again.
+RETRIES = 5
 #: Seconds in which a service that has been silent twice is not asked again, or as many as the silence took.
 QUIET = 60.0
 #: Seconds for a connection to be made.
@@ -105,7 +103,7 @@ class Connection:
         try:
             found = self._tried(call, start + self.timeout, RETRIES if whole else 0)
         except (openai.APIError, TimeoutError) as error:
-            self._note(error if _shared(error) else None, start)
+            self._note(error if failures.shared(error) else None, start)
             raise
         self._note(None, start)
         return found
@@ -118,7 +116,7 @@ class Connection:
                 return _within(end - time.monotonic(), call)
             except openai.APIError as error:
                 error.tries = tries
-                pause = _pause(error, tries)
+                pause = failures.pause(error, tries)
                 if tries == retries or pause > end - time.monotonic():
                     raise
             time.sleep(pause)
@@ -152,7 +150,7 @@ class Connection:
         import openai
 
         said = self._said(error)
-        if _timed_out(error):
+        if failures.timed_out(error):
             return UnavailableError(f"{self}: {said}")
         if isinstance(error, openai.APIConnectionError):
             return UnavailableError(
@@ -167,12 +165,12 @@ class Connection:
             return ModelNotFoundError(f"{self}: not found: {said}{self.offer(names)}")
         if isinstance(error, openai.RateLimitError):
             return UnavailableError(
-                f"{self}: too many requests{_tried(error)}: {said}; --llm-batch-size says how many are under way"
+                f"{self}: too many requests{failures.tried(error)}: {said}; --llm-batch-size says how many are under way"
             )
         if isinstance(error, (openai.BadRequestError, openai.UnprocessableEntityError)):
             return InvalidInputError(f"{self}: it refuses this {kind} request: {said}")
         if isinstance(error, openai.APIError):
-            return (UnavailableError if _shared(error) else ServiceError)(f"{self}: {said}")
+            return (UnavailableError if failures.shared(error) else ServiceError)(f"{self}: {said}")
         return ServiceError(f"{self}: what it answered to {kind} cannot be read: {said}")
 
     def names(self) -> list[str]:
@@ -189,13 +187,10 @@ class Connection:
         return f"; it offers {self._shown(', '.join(names), 300)}" if names else ""
 
     def _said(self, error: BaseException) -> str:
-        import openai
 
-        if _timed_out(error):
+        if failures.timed_out(error):
             return f"no answer within {self.timeout:g} s (--llm-timeout)"
-        if isinstance(error, openai.APIConnectionError):
-            error = error.__cause__ or error
-        return self._shown(str(error) or type(error).__name__, 500)
+        return self._shown(failures.words(error), 500)
 
     def _shown(self, text: str, width: int) -> str:
         """Return what a service said as it may be shown: the key is cut out first, then the length is cut."""
@@ -227,52 +222,3 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
     if error is not None:
         raise error
     return cast("T", found)
-
-
-def _pause(error: Any, tries: int) -> float:
-    """Return the seconds after which another try may help; infinite where none does."""
-    import openai
-
-    backoff = PAUSE * 2.0**tries * random.uniform(0.75, 1.0)  # not all that failed together come again together
-    if _timed_out(error):
-        return math.inf  # whoever has waited for as long as they allow does not want to do so once more
-    if isinstance(error, openai.APIConnectionError):
-        return backoff
-    if not isinstance(error, openai.APIStatusError):
-        return math.inf
-    if error.status_code not in (408, 409, 429) and error.status_code < 500:
-        return math.inf
-    return _retry_after(error) or backoff
-
-
-def _retry_after(error: Any) -> float:
-    """Return the seconds of the header ``Retry-After``, which is a number or a date; 0 without it."""
-    said = error.response.headers.get("retry-after", "")
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(said))
-    with contextlib.suppress(ValueError, TypeError):
-        return max(0.0, email.utils.parsedate_to_datetime(said).timestamp() - time.time())
-    return 0.0
-
-
-def _timed_out(error: BaseException) -> bool:
-    """Whether the time for a request is over; a connection that is not made has a limit of its own."""
-    import openai
-
-    unconnected = type(error.__cause__).__name__ == "ConnectTimeout"
-    return isinstance(error, TimeoutError) or (isinstance(error, openai.APITimeoutError) and not unconnected)
-
-
-def _shared(error: Exception) -> bool:
-    """Whether other requests would fare no better."""
-    import openai
-
-    if isinstance(error, (TimeoutError, openai.APIConnectionError)):
-        return True
-    status: int = getattr(error, "status_code", 0)
-    return status in (401, 402, 403, 429) or status >= 500
-
-
-def _tried(error: Exception) -> str:
-    tries = getattr(error, "tries", 0)
-    return f", after {tries} more {'try' if tries == 1 else 'tries'}" if tries else ""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
 
 from pytest_llm.engines import openai as module
-from pytest_llm.engines import openai_connection
+from pytest_llm.engines import openai_connection, openai_failures
 from pytest_llm.engines.openai import OpenAIEngine
 from pytest_llm.errors import LLMError, ServiceError, UnavailableError
 from pytest_llm.requests import Generate
@@ -43,14 +44,14 @@ def engine(service):
 @pytest.fixture
 def quick(monkeypatch):
     """Tries that follow each other at once."""
-    monkeypatch.setattr(openai_connection, "PAUSE", 0.001)
+    monkeypatch.setattr(openai_failures, "PAUSE", 0.001)
 
 
 @pytest.fixture
 def suite(pytester, service, cache_dir):
     """A project whose model is behind the service."""
     pytester.makeini(f"[pytest]\nllm_model = openai:m1\nllm_base_url = {service.url}\n")
-    pytester.makeconftest("from pytest_llm.engines import openai_connection\n\nopenai_connection.PAUSE = 0.001\n")
+    pytester.makeconftest("from pytest_llm.engines import openai_failures\n\nopenai_failures.PAUSE = 0.001\n")
 
     def run(body, *arguments):
         pytester.makepyfile(body)
@@ -118,7 +119,7 @@ def test_the_limit_is_on_the_whole_answer_not_on_each_of_its_bytes(service):
 
 
 def test_tries_end_with_the_time_that_a_request_has(service, monkeypatch):
-    monkeypatch.setattr(openai_connection, "PAUSE", 0.2)
+    monkeypatch.setattr(openai_failures, "PAUSE", 0.2)
     service.before = lambda path, body: error(503, "busy")
     start = time.monotonic()
     with pytest.raises(ServiceError, match="busy"):
@@ -277,3 +278,30 @@ def test_how_an_answer_ended_is_in_its_golden_and_compared(suite, service, pytes
     result = suite(test, "--llm-cache=refresh")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*it did not end by itself, as the golden did: finish_reason stop → length"])
+
+
+def test_answers_without_logprobs_are_probed_by_their_texts(suite, service):
+    number = itertools.count()
+    texts = {"fixed": lambda: "Paris.", "random": lambda: f"r{next(number)}", "empty": lambda: ""}
+    service.before = lambda path, body: said(texts[body["messages"][0]["content"].split()[0]]())
+    result = suite(
+        """
+        import pytest
+        from pytest_llm import assert_deterministic
+
+        @pytest.mark.parametrize("kind", ["fixed", "random", "empty"])
+        def test_k(llm, kind):
+            assert_deterministic(llm, [[{"role": "user", "content": f"{kind} {n}"}] for n in range(2)])
+        """,
+        "-rA",
+        "-v",
+    )
+    result.assert_outcomes(passed=1, failed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E *InvalidInputError: 2 prompts computed 2 times: every answer is empty, so nothing was compared",
+            "E *AssertionError: 2 prompts computed 2 times are not deterministic: of 2 answers there are no logprobs, only "
+            "texts, and 2 answers parted (0 at a tie)",
+            "E *prompt 0, run 2: 'r[0-9]' → 'r[0-9]'",
+        ]
+    )

@@ -1,0 +1,102 @@
+"""What the failures of the client ``openai`` mean: whether another try may help, whom they concern, how they read."""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import html
+import math
+import os
+import random
+import re
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+#: Seconds before the first try after a failure; they double.
+PAUSE = 0.5
+
+
+def pause(error: Any, tries: int) -> float:
+    """Return the seconds after which another try may help; infinite where none does."""
+    import openai
+
+    backoff = PAUSE * 2.0**tries * random.uniform(0.75, 1.0)  # not all that failed together come again together
+    if timed_out(error):
+        return math.inf  # whoever has waited for as long as they allow does not want to do so once more
+    if isinstance(error, openai.APIConnectionError):
+        return backoff
+    if not isinstance(error, openai.APIStatusError):
+        return math.inf
+    if error.status_code not in (408, 409, 429) and error.status_code < 500:
+        return math.inf
+    return retry_after(error) or backoff
+
+
+def retry_after(error: Any) -> float:
+    """Return the seconds of the header ``Retry-After``, which is a number or a date; 0 without it."""
+    said = error.response.headers.get("retry-after", "")
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(said))
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, email.utils.parsedate_to_datetime(said).timestamp() - time.time())
+    return 0.0
+
+
+def timed_out(error: BaseException) -> bool:
+    """Whether the time for a request is over; a connection that is not made has a limit of its own."""
+    import openai
+
+    unconnected = type(error.__cause__).__name__ == "ConnectTimeout"
+    return isinstance(error, TimeoutError) or (isinstance(error, openai.APITimeoutError) and not unconnected)
+
+
+def shared(error: Exception) -> bool:
+    """Whether other requests would fare no better."""
+    import openai
+
+    if isinstance(error, (TimeoutError, openai.APIConnectionError)):
+        return True
+    status: int = getattr(error, "status_code", 0)
+    return status in (401, 402, 403, 429) or status >= 500
+
+
+def tried(error: Exception) -> str:
+    tries = getattr(error, "tries", 0)
+    return f", after {tries} more {'try' if tries == 1 else 'tries'}" if tries else ""
+
+
+def words(error: BaseException) -> str:
+    """Return what ``error`` says: the status and what the body says, of a page its title; or what broke the connection.
+
+    The client's own message leaves out bodies that are not as OpenAI's.
+    """
+    import openai
+
+    if isinstance(error, openai.APIConnectionError):
+        error = error.__cause__ or error
+    if not isinstance(error, openai.APIStatusError):
+        return str(error) or type(error).__name__
+    body: Any = error.body
+    if isinstance(body, Mapping):
+        body = body.get("message") or body.get("detail") or body
+    said = _page(body) if isinstance(body, str) else str(body or "")
+    return f"Error code: {error.status_code}{' - ' if said else ''}{said}{tried(error)}"
+
+
+def _page(text: str) -> str:
+    title = re.search(r"<title[^>]*>(.+?)</title>", text, re.IGNORECASE | re.DOTALL)
+    plain = title[1] if title else re.sub(r"<[^>]*>", " ", text) if text.lstrip().startswith("<") else text
+    return " ".join(html.unescape(plain).split())
+
+
+def proxies(url: str = "") -> list[str]:
+    """Return the variables that name a proxy: the one for ``url``, if any; without it all that are set."""
+    parts = urllib.parse.urlsplit(url)
+    if url and urllib.request.proxy_bypass(parts.netloc):
+        return []
+    kinds = (parts.scheme, "all") if url else ("http", "https", "all")
+    names = [name for kind in kinds for name in (f"{kind}_proxy", f"{kind}_PROXY".upper()) if os.environ.get(name)]
+    return names[:1] if url else names
