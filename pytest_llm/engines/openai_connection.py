@@ -11,6 +11,7 @@ import os
 import queue
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
@@ -64,7 +65,7 @@ class Connection:
 
         Raises:
             MissingExtraError: the package ``openai`` is not installed.
-            ServiceError: OpenAI's own service is asked without a key, or the key is none.
+            UnavailableError: OpenAI's own service is asked without a key, the key is none, or a proxy is none.
         """
         try:
             import openai
@@ -72,11 +73,17 @@ class Connection:
             raise MissingExtraError("openai is not installed: pip install 'pytest-llm-regression[openai]'") from None
         self._key = os.environ.get(_KEY, "").strip()
         if not self._key and self.base_url == OPENAI:
-            raise ServiceError(f"{self}: no key: set {_KEY}, or --llm-base-url to the address of another service")
+            raise UnavailableError(f"{self}: no key: set {_KEY}, or --llm-base-url to the address of another service")
         if not (self._key.isascii() and self._key.isprintable()):
-            raise ServiceError(f"{self}: {_KEY} holds what no key has (a line break, an accent): set it anew")
+            raise UnavailableError(f"{self}: {_KEY} holds what no key has (a line break, an accent): set it anew")
         limits = openai.Timeout(self.timeout, connect=min(self.timeout, _CONNECT))
-        return openai.OpenAI(base_url=self.base_url, api_key=self._key or "none", max_retries=0, timeout=limits)
+        key = self._key or "none"
+        try:
+            return openai.OpenAI(base_url=self.base_url, api_key=key, max_retries=0, timeout=limits)
+        except Exception as error:  # whatever the environment holds: a proxy, certificates
+            names = ", ".join(failures.proxies())
+            hint = f"; is what {names} says the address of a proxy?" if names else ""
+            raise UnavailableError(f"{self}: it cannot be asked: {self._said(error)}{hint}") from error
 
     def close(self) -> None:
         """Close the connections; a later request opens new ones."""
@@ -149,13 +156,15 @@ class Connection:
     def _explained(self, kind: str, error: Exception) -> LLMError:
         import openai
 
-        said = self._said(error)
+        said, proxy = self._said(error), "".join(failures.proxies(self.base_url))
         if failures.timed_out(error):
             return UnavailableError(f"{self}: {said}")
         if isinstance(error, openai.APIConnectionError):
-            return UnavailableError(
-                f"{self}: no connection ({said}): is the service up, and is --llm-base-url its address, with the /v1?"
-            )
+            hint = ": is the service up, and is --llm-base-url its address, with the /v1?"
+            if proxy:
+                host = urllib.parse.urlsplit(self.base_url).hostname
+                hint = f" through the proxy in {proxy}: is the proxy up? NO_PROXY={host} goes without it"
+            return UnavailableError(f"{self}: no connection ({said}){hint}")
         if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
             return UnavailableError(f"{self}: it refuses the key in {_KEY}: {said}")
         if isinstance(error, openai.NotFoundError):
@@ -165,12 +174,13 @@ class Connection:
             return ModelNotFoundError(f"{self}: not found: {said}{self.offer(names)}")
         if isinstance(error, openai.RateLimitError):
             return UnavailableError(
-                f"{self}: too many requests{failures.tried(error)}: {said}; --llm-batch-size says how many are under way"
+                f"{self}: too many requests: {said}; --llm-batch-size says how many are under way at once"
             )
         if isinstance(error, (openai.BadRequestError, openai.UnprocessableEntityError)):
             return InvalidInputError(f"{self}: it refuses this {kind} request: {said}")
         if isinstance(error, openai.APIError):
-            return (UnavailableError if failures.shared(error) else ServiceError)(f"{self}: {said}")
+            way = f", through the proxy in {proxy}" if proxy else ""
+            return (UnavailableError if failures.shared(error) else ServiceError)(f"{self}: {said}{way}")
         return ServiceError(f"{self}: what it answered to {kind} cannot be read: {said}")
 
     def names(self) -> list[str]:
@@ -187,10 +197,9 @@ class Connection:
         return f"; it offers {self._shown(', '.join(names), 300)}" if names else ""
 
     def _said(self, error: BaseException) -> str:
-
         if failures.timed_out(error):
             return f"no answer within {self.timeout:g} s (--llm-timeout)"
-        return self._shown(failures.words(error), 500)
+        return self._shown(failures.words(error), 500) + failures.tried(error)
 
     def _shown(self, text: str, width: int) -> str:
         """Return what a service said as it may be shown: the key is cut out first, then the length is cut."""

@@ -63,7 +63,8 @@ def shared(error: Exception) -> bool:
     return status in (401, 402, 403, 429) or status >= 500
 
 
-def tried(error: Exception) -> str:
+def tried(error: BaseException) -> str:
+    """Return what a message adds about the tries there were."""
     tries = getattr(error, "tries", 0)
     return f", after {tries} more {'try' if tries == 1 else 'tries'}" if tries else ""
 
@@ -83,7 +84,7 @@ def words(error: BaseException) -> str:
     if isinstance(body, Mapping):
         body = body.get("message") or body.get("detail") or body
     said = _page(body) if isinstance(body, str) else str(body or "")
-    return f"Error code: {error.status_code}{' - ' if said else ''}{said}{tried(error)}"
+    return f"Error code: {error.status_code}{' - ' if said else ''}{said}"
 
 
 def _page(text: str) -> str:

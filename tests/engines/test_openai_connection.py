@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 
 import pytest
@@ -305,3 +306,55 @@ def test_answers_without_logprobs_are_probed_by_their_texts(suite, service):
             "E *prompt 0, run 2: 'r[0-9]' → 'r[0-9]'",
         ]
     )
+
+
+@pytest.fixture
+def proxied(monkeypatch):
+    """Set a variable of a proxy, with no other in the way."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    return monkeypatch.setenv
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [("ALL_PROXY", "socks5://127.0.0.1:9", "SOCKS"), ("HTTP_PROXY", "foo://x:1", "proxy")],
+)
+def test_a_proxy_that_is_none_is_named(engine, proxied, variable, value, said):
+    proxied(variable, value)
+    with pytest.raises(
+        UnavailableError, match=f"it cannot be asked: .*{said}.*; is what {variable} says the address of"
+    ):
+        answers(engine, [Generate(CHAT)])
+
+
+def test_a_proxy_that_is_down_is_named_and_how_to_go_without(engine, service, proxied, quick):
+    proxied("HTTP_PROXY", "http://127.0.0.1:9")
+    with pytest.raises(
+        UnavailableError,
+        match=r"no connection \(.*, after 5 more tries\) through the proxy in HTTP_PROXY: is the proxy up\? "
+        r"NO_PROXY=127\.0\.0\.1 goes without it",
+    ):
+        answers(engine, [Generate(CHAT)])
+    proxied("NO_PROXY", "127.0.0.1")
+    answers(OpenAIEngine("m1", service.url), [Generate(CHAT)])
+
+
+PAGE = b"<html><head><title>502 Bad\n Gateway</title></head><body>" + b"<p>x</p>" * 200
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (PAGE, "Error code: 502 - 502 Bad Gateway, after 5 more tries"),
+        (b"<h1>Oh &amp; no</h1>", "Error code: 502 - Oh & no, after 5 more tries"),
+        (b"upstream died", "Error code: 502 - upstream died, after"),
+        (b'{"detail": "no GPU"}', "Error code: 502 - no GPU, after"),
+        (b"", "Error code: 502, after"),
+    ],
+)
+def test_what_a_gateway_says_is_said_shortly(engine, service, quick, body, said):
+    service.before = lambda path, asked: (502, body)
+    with pytest.raises(UnavailableError, match=f"openai:m1 at http://[^ ]*: {said}"):
+        answers(engine, [Generate(CHAT)])
