@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines import openai_answers as answers
+from pytest_llm.engines import openai_failures as failures
 from pytest_llm.engines.openai_connection import Connection
 from pytest_llm.errors import InvalidInputError, ModelNotFoundError, ServiceError
 from pytest_llm.requests import Embed, Generate, Logprobs, Loss, Request, Score
@@ -200,11 +201,10 @@ class OpenAIEngine:
             sent[limit] = sent.pop("max_tokens")
             try:
                 return self._asked(ask, sent)
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                said = str(error)
-                if "max_completion_tokens" in said and limit == "max_tokens":  # OpenAI's newer models
+            except openai.APIStatusError as error:
+                if "max_completion_tokens" in str(error) and limit == "max_tokens":  # OpenAI's newer models
                     self._limit = "max_completion_tokens"
-                elif "logprobs" in said and "logprobs" not in refused:
+                elif failures.about_logprobs(error) and "logprobs" not in refused:
                     self._refused |= {"logprobs", "top_logprobs"}
                 else:
                     raise
@@ -221,6 +221,8 @@ class OpenAIEngine:
 
     def _echoed(self, kind: str, text: str, top: int) -> answers.Echo:
         """Return the tokens of ``text`` with their logprobs: a completion of one token, which says its prompt again."""
+        if not text:
+            raise InvalidInputError(f"{self}: {kind}() of a service needs a text; this one is empty")
         with self.connection.errors(kind):
             create = self.connection.client.completions.create
             arguments = {"prompt": text, "max_tokens": 1, "temperature": 0.0, "logprobs": max(top, 1), "echo": True}

@@ -165,6 +165,14 @@ class Connection:
                 host = urllib.parse.urlsplit(self.base_url).hostname
                 hint = f" through the proxy in {proxy}: is the proxy up? NO_PROXY={host} goes without it"
             return UnavailableError(f"{self}: no connection ({said}){hint}")
+        if failures.about_temperature(error):
+            return InvalidInputError(
+                f"{self}: it samples at a temperature of its own, so no greedy answer can be asked of it: {said}; "
+                "ask with do_sample=True and temperature=1.0"
+            )
+        refusals = (openai.BadRequestError, openai.UnprocessableEntityError)
+        if isinstance(error, refusals) or failures.about_logprobs(error):
+            return InvalidInputError(f"{self}: it refuses this {kind} request: {said}")
         if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
             return UnavailableError(f"{self}: it refuses the key in {_KEY}: {said}")
         if isinstance(error, openai.NotFoundError):
@@ -172,12 +180,12 @@ class Connection:
             if self.name in names:
                 return InvalidInputError(f"{self} has the model, but no answer to {kind}: {said}")
             return ModelNotFoundError(f"{self}: not found: {said}{self.offer(names)}")
+        if failures.used_up(error):
+            return UnavailableError(f"{self}: what the key in {_KEY} may spend is used up: {said}")
         if isinstance(error, openai.RateLimitError):
             return UnavailableError(
                 f"{self}: too many requests: {said}; --llm-batch-size says how many are under way at once"
             )
-        if isinstance(error, (openai.BadRequestError, openai.UnprocessableEntityError)):
-            return InvalidInputError(f"{self}: it refuses this {kind} request: {said}")
         if isinstance(error, openai.APIError):
             way = f", through the proxy in {proxy}" if proxy else ""
             return (UnavailableError if failures.shared(error) else ServiceError)(f"{self}: {said}{way}")

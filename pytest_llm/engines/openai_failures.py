@@ -32,6 +32,8 @@ def pause(error: Any, tries: int) -> float:
         return math.inf
     if error.status_code not in (408, 409, 429) and error.status_code < 500:
         return math.inf
+    if used_up(error) or about_logprobs(error):
+        return math.inf
     return retry_after(error) or backoff
 
 
@@ -60,13 +62,34 @@ def shared(error: Exception) -> bool:
     if isinstance(error, (TimeoutError, openai.APIConnectionError)):
         return True
     status: int = getattr(error, "status_code", 0)
-    return status in (401, 402, 403, 429) or status >= 500
+    return (status in (401, 402, 403, 429) or status >= 500) and not about_logprobs(error)
 
 
-def tried(error: BaseException) -> str:
-    """Return what a message adds about the tries there were."""
-    tries = getattr(error, "tries", 0)
-    return f", after {tries} more {'try' if tries == 1 else 'tries'}" if tries else ""
+def used_up(error: Any) -> bool:
+    """Whether what the key may spend is spent, which OpenAI calls "too many requests" too."""
+    return "insufficient_quota" in _all(error)
+
+
+def about_logprobs(error: Any) -> bool:
+    """Whether logprobs are what the service has refused; gateways and servers have no one status for that."""
+    return getattr(error, "status_code", 0) not in (0, 401, 404, 429) and "logprobs" in _all(error)
+
+
+def about_temperature(error: Any) -> bool:
+    """Whether the model has a temperature of its own, as OpenAI's reasoning models have."""
+    said = _all(error)
+    return "temperature" in said and ("does not support 0" in said or "Only the default" in said)
+
+
+def _all(error: Any) -> str:
+    return f"{error} {getattr(error, 'body', '')} {getattr(error, 'code', '')}"
+
+
+def tried(error: Any) -> str:
+    """Return what a message adds about the tries there were, and when the service wants the next."""
+    tries, later = getattr(error, "tries", 0), retry_after(error) if hasattr(error, "response") else 0
+    said = f", after {tries} more {'try' if tries == 1 else 'tries'}" if tries else ""
+    return said + (f", to be asked again in {later:.0f} s" if later else "")
 
 
 def words(error: BaseException) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import email.utils
 import itertools
 import os
 import time
@@ -11,8 +13,8 @@ import pytest
 from pytest_llm.engines import openai as module
 from pytest_llm.engines import openai_connection, openai_failures
 from pytest_llm.engines.openai import OpenAIEngine
-from pytest_llm.errors import LLMError, ServiceError, UnavailableError
-from pytest_llm.requests import Generate
+from pytest_llm.errors import InvalidInputError, LLMError, ServiceError, UnavailableError
+from pytest_llm.requests import Generate, Loss
 from tests.engines.conftest import answers, first
 from tests.engines.service import Service, error
 
@@ -124,7 +126,7 @@ def test_tries_end_with_the_time_that_a_request_has(service, monkeypatch):
     service.before = lambda path, body: error(503, "busy")
     start = time.monotonic()
     with pytest.raises(ServiceError, match="busy"):
-        answers(OpenAIEngine("m1", service.url, timeout=0.5), [Generate(CHAT)])
+        answers(OpenAIEngine("m1", service.url, timeout=0.4), [Generate(CHAT)])
     assert time.monotonic() - start < 1.5
     assert len(service.asked) == 2  # a third try would come after 0.15 to 0.2 s and 0.3 to 0.4 s more
 
@@ -358,3 +360,68 @@ def test_what_a_gateway_says_is_said_shortly(engine, service, quick, body, said)
     service.before = lambda path, asked: (502, body)
     with pytest.raises(UnavailableError, match=f"openai:m1 at http://[^ ]*: {said}"):
         answers(engine, [Generate(CHAT)])
+
+
+def test_a_quota_that_is_used_up_is_not_tried_again(engine, service):
+    body = {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
+    service.before = lambda path, asked: (429, body)
+    with pytest.raises(
+        UnavailableError, match="what the key in OPENAI_API_KEY may spend is used up: .*exceeded"
+    ) as raised:
+        answers(engine, [Generate(CHAT)])
+    assert "batch-size" not in str(raised.value)
+    assert len(service.asked) == 1
+
+
+@pytest.mark.parametrize("status", [400, 403, 422, 500])
+def test_logprobs_are_left_out_whatever_the_status_of_their_refusal(engine, service, status):
+    service.before = lambda path, body: (
+        error(status, "You are not allowed to request logprobs") if "logprobs" in body else said("Paris.")
+    )
+    assert first(*answers(engine, [Generate(CHAT)]))["text"] == "Paris."
+    assert len(service.asked) == 2
+    with pytest.raises(InvalidInputError, match="it refuses this loss request: .* not allowed to request logprobs"):
+        answers(engine, [Loss("a b")])
+
+
+def test_a_model_with_a_temperature_of_its_own(engine, service):
+    service.before = lambda path, body: (
+        said("Paris.")
+        if body["temperature"] == 1
+        else error(400, "'temperature' does not support 0 with this model. Only the default (1) value is supported.")
+    )
+    with pytest.raises(
+        InvalidInputError, match="temperature of its own, .*; ask with do_sample=True and temperature=1.0"
+    ):
+        answers(engine, [Generate(CHAT)])
+    answers(engine, [Generate(CHAT, do_sample=True)])
+
+
+def test_an_empty_text_has_no_loss(engine, service):
+    with pytest.raises(InvalidInputError, match=r"loss\(\) of a service needs a text; this one is empty"):
+        answers(engine, [Loss("")])
+    assert not service.asked
+
+
+def later(seconds):
+    return email.utils.format_datetime(
+        datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
+    )
+
+
+@pytest.mark.parametrize("header", ["3600", later(3600)])
+def test_a_service_that_wants_to_be_asked_later_than_there_is_time_is_not_asked_again(engine, service, header):
+    service.headers_back = {"Retry-After": header}
+    service.before = lambda path, body: error(429, "slow down")
+    with pytest.raises(UnavailableError, match=r"too many requests: .*slow down, to be asked again in 3[56]\d\d s; "):
+        answers(engine, [Generate(CHAT)])
+    assert len(service.asked) == 1
+
+
+def test_a_time_that_a_service_asks_for_is_given(engine, service, quick):
+    service.headers_back = {"Retry-After": "0.3"}
+    times = itertools.count()
+    service.before = lambda path, body: error(429, "slow down") if next(times) < 1 else said("Paris.")
+    start = time.monotonic()
+    answers(engine, [Generate(CHAT)])
+    assert time.monotonic() - start > 0.3
