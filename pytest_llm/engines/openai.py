@@ -176,12 +176,12 @@ class OpenAIEngine:
             arguments = {**arguments, "messages": list(request.prompt), "logprobs": True, "top_logprobs": 2}
         wanted = request.num_return_sequences
         with self.connection.errors("generate"):
-            answer = read(self._adapted(ask, arguments))
+            answer = read(self._adapted(ask, arguments), self.connection.name)
             sequences = found = answer["sequences"]
             # Some services know no n and give one answer: the others are asked for one by one, each with its own seed.
             while found and len(sequences) < wanted:
                 other = {"n": 1, "seed": request.seed_for("sequence", len(sequences))}
-                found = read(self._adapted(ask, {**arguments, **other}))["sequences"]
+                found = read(self._adapted(ask, {**arguments, **other}), self.connection.name)["sequences"]
                 sequences.extend(found)
         if len(sequences) != wanted:
             raise ServiceError(f"{self}: it gave {len(sequences)} of {wanted} answers")

@@ -9,11 +9,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from pytest_llm.engines.protocol import Answer
+
+#: How a path begins that is one machine's.
+_ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
 
 
 class Token(NamedTuple):
@@ -32,14 +36,14 @@ class Echo(NamedTuple):
     ends: Sequence[int]
 
 
-def completion(response: Any) -> Answer:
-    """Return the answer in a response of ``/completions``."""
+def completion(response: Any, name: str) -> Answer:
+    """Return the answer in a response of ``/completions``, which the model ``name`` was asked for."""
     found = [_sequence(one.text, _tokens(one.logprobs), one.finish_reason) for one in _choices(response)]
-    return _answer(response, found)
+    return _answer(response, name, found)
 
 
-def chat(response: Any) -> Answer:
-    """Return the answer in a response of ``/chat/completions``; a refusal is an answer.
+def chat(response: Any, name: str) -> Answer:
+    """Return the answer in a response of ``/chat/completions``, as `completion` does; a refusal is an answer.
 
     Raises:
         ValueError: something else came in place of a text, or the text did not begin.
@@ -54,7 +58,7 @@ def chat(response: Any) -> Answer:
             for one in content
         ]  # fmt: skip
         found.append(_sequence(_text(choice, evidence=bool(tokens)), tokens, choice.finish_reason))
-    return _answer(response, found)
+    return _answer(response, name, found)
 
 
 def _text(choice: Any, *, evidence: bool) -> str:
@@ -159,12 +163,14 @@ def _listed(response: Any, name: str) -> list[Any]:
     raise ValueError(f"no {name}, but {said!s}")
 
 
-def _answer(response: Any, sequences: list[dict[str, Any]]) -> Answer:
-    answer: Answer = {"sequences": sequences}
-    backend = getattr(response, "system_fingerprint", None)
+def _answer(response: Any, name: str, sequences: list[dict[str, Any]]) -> Answer:
+    said = {}
+    backend, model = getattr(response, "system_fingerprint", None), getattr(response, "model", None)
     if backend:  # OpenAI: "the backend configuration that the model runs with"
-        answer["environment"] = {"system_fingerprint": str(backend)}
-    return answer
+        said["system_fingerprint"] = str(backend)
+    if model and str(model) != name:  # what an alias stands for; some servers give a path of theirs
+        said["served_model"] = re.split(r"[/\\]", str(model))[-1] if _ABSOLUTE.match(str(model)) else str(model)
+    return {"sequences": sequences, **({"environment": said} if said else {})}
 
 
 def _sequence(text: str, tokens: Sequence[Token], finish_reason: str | None) -> dict[str, Any]:

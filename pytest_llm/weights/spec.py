@@ -75,7 +75,7 @@ def service_spec(source: str, revision: str | None, base_url: str | None, adapte
         raise InvalidInputError(f"{SERVICE} needs the name of a model behind it, as the service has it: {SERVICE}NAME")
     if adapter:
         raise InvalidInputError(f"{source}: no adapter can be put on a service's model: serve it there, under a name")
-    url = (base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).rstrip("/")
+    url = (base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).strip().rstrip("/")
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidInputError(f"{source}: the address of its service is of the form http://host:8000/v1, not {url!r}")

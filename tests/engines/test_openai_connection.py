@@ -15,6 +15,7 @@ from pytest_llm.engines import openai_connection, openai_failures
 from pytest_llm.engines.openai import OpenAIEngine
 from pytest_llm.errors import InvalidInputError, LLMError, ServiceError, UnavailableError
 from pytest_llm.requests import Generate, Loss
+from pytest_llm.weights.spec import service_spec
 from tests.engines.conftest import answers, first
 from tests.engines.service import Service, error
 
@@ -425,3 +426,30 @@ def test_a_time_that_a_service_asks_for_is_given(engine, service, quick):
     start = time.monotonic()
     answers(engine, [Generate(CHAT)])
     assert time.monotonic() - start > 0.3
+
+
+@pytest.mark.parametrize(
+    ("reported", "kept"),
+    [
+        ("m1", None), (None, None), ("m1-2025", "m1-2025"), ("org/m1", "org/m1"),
+        ("/srv/m1.gguf", "m1.gguf"), ("C:\\models\\m1.gguf", "m1.gguf"),
+    ],
+)  # fmt: skip
+def test_what_an_alias_stands_for_is_kept(engine, service, reported, kept):
+    service.before = lambda path, body: (200, {**said("Paris.")[1], "model": reported})
+    (found,) = answers(engine, [Generate(CHAT)])
+    assert found.get("environment") == ({"served_model": kept} if kept else None)
+
+
+def test_another_model_behind_an_alias_is_named_where_its_answer_drifts(suite, service):
+    test = 'def test_k(llm, llm_snapshot): assert llm.chat("Q") == llm_snapshot'
+    service.before = lambda path, body: (200, {**said("Paris.")[1], "model": "m1-2025"})
+    suite(test, "--llm-update=new").assert_outcomes(passed=1)
+    service.before = lambda path, body: (200, {**said("London.")[1], "model": "m1-2026"})
+    result = suite(test, "--llm-cache=refresh")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*in another environment (served_model m1-2025 → m1-2026), *drifted*"])
+
+
+def test_space_around_an_address_is_no_part_of_it():
+    assert service_spec("openai:m1", None, " http://host/v1/ \n", None).base_url == "http://host/v1"
