@@ -242,6 +242,7 @@ class Asker:
                 device=environment.resolve_device(self.spec.device),
                 adapter=self.weights.adapter_source,
                 revision=self.weights.revision,
+                service=self.spec.host,
             )
         return models[self._key]
 

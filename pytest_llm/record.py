@@ -17,7 +17,10 @@ __tracebackhide__ = measured
 
 @dataclasses.dataclass
 class ModelUse:
-    """How one model was used in a run: answers tests ``asked`` for, answers ``computed``, and how many ``ahead``."""
+    """How one model was used in a run: answers tests ``asked`` for, answers ``computed``, and how many ``ahead``.
+
+    ``service`` is the host (and port) of the service that answered for it.
+    """
 
     source: str
     digest: str
@@ -29,6 +32,7 @@ class ModelUse:
     ahead: int = 0
     load_seconds: float = 0.0
     revision: str = ""
+    service: str = ""
 
     @property
     def from_store(self) -> int:

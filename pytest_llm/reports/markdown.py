@@ -61,6 +61,7 @@ def _models(data: dict[str, Any]) -> str:
         asked = f"{use['from_store']} | {use['computed']}"
         name = literal(use["source"]) + (f" + {literal(use['adapter'])}" if use["adapter"] else "")
         weights, runs_in = use["digest"][:12] or "not known", literal(use["dtype"] or use["device"])
+        runs_in += f" at {literal(use['service'])}" if use.get("service") else ""
         rows.append(f"| {name} | {weights} | {runs_in} | {asked} | {loaded} |")
     return _table("Model | Weights | Dtype | From the store | Computed | Loaded in", rows)
 

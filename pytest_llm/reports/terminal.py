@@ -62,7 +62,8 @@ def _model(use: ModelUse) -> str:
         # Nothing here sees that a service has other weights behind the same name.
         loaded = "; --llm-cache=refresh asks it again" if use.from_store else ""
     adapter = f" + {visible(shorten(use.adapter, 40))}" if use.adapter else ""
-    around = "  ".join(filter(None, [use.digest[:12], f"{use.dtype} {use.device}".strip()]))
+    place = use.device + (f" at {visible(shorten(use.service, 60))}" if use.service else "")
+    around = "  ".join(filter(None, [use.digest[:12], f"{use.dtype} {place}".strip()]))
     return f"{visible(shorten(use.source, 60))}{adapter}  {around}  {answers}{loaded}"
 
 

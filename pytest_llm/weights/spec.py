@@ -41,6 +41,11 @@ class ModelSpec:
         """Whether neighbours in a batch must change nothing at all: on request, and in coarse dtypes always."""
         return self.exact or self.dtype in ("float16", "bfloat16")
 
+    @property
+    def host(self) -> str:
+        """The host of the service, with its port where the address has one; ``""`` for weights in this process."""
+        return urllib.parse.urlsplit(self.base_url or "").netloc.rpartition("@")[2]
+
 
 @dataclasses.dataclass(frozen=True)
 class Weights:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import email.utils
 import itertools
+import json
 import os
 import time
+from html import unescape
 
 import pytest
 
@@ -453,3 +455,27 @@ def test_another_model_behind_an_alias_is_named_where_its_answer_drifts(suite, s
 
 def test_space_around_an_address_is_no_part_of_it():
     assert service_spec("openai:m1", None, " http://host/v1/ \n", None).base_url == "http://host/v1"
+
+
+def test_two_services_of_one_model_are_told_apart(suite, service, pytester):
+    other = Service(None, "m1")
+    other.before = lambda path, body: said("Rome.")
+    test = f"""
+        import pytest
+
+        @pytest.mark.llm(base_url="{other.url}")
+        def test_a(llm): llm.chat("Q")
+
+        def test_b(llm): llm.chat("Q")
+        """
+    result = suite(test, "--llm-report=r.html", "--llm-markdown=r.md", "--llm-record=r.json")
+    result.assert_outcomes(passed=2)
+    other.close()
+    hosts = [url.removeprefix("http://").removesuffix("/v1") for url in (other.url, service.url)]
+    result.stdout.fnmatch_lines([f"model     openai:m1  service at {host}  1 answer: *" for host in hosts])
+    markdown, page = ((pytester.path / name).read_text() for name in ("r.md", "r.html"))
+    assert all(f"service at {host}" in unescape(markdown) for host in hosts)
+    assert all(f"service at {host}" in page for host in hosts)
+    assert sorted(
+        use["service"] for use in json.loads((pytester.path / "r.json").read_text())["models"].values()
+    ) == sorted(hosts)

@@ -48,7 +48,10 @@ def test_cold_then_warm_then_without_the_service(suite, service, pytester):
     result = suite("--llm-update=new")
     result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines(
-        ["IMPORTED {'openai'}", "model     openai:smol  service  5 answers: 0 from the store, 5 computed"]
+        [
+            "IMPORTED {'openai'}",
+            "model     openai:smol  service at 127.0.0.1:*  5 answers: 0 from the store, 5 computed",
+        ]
     )
     assert len(service.asked) == 5
     (golden,) = pytester.path.rglob("test_capital--1.json")
@@ -66,7 +69,7 @@ def test_cold_then_warm_then_without_the_service(suite, service, pytester):
         result.stdout.fnmatch_lines(
             [
                 "IMPORTED set()",
-                "model     openai:smol  service  5 answers: 5 from the store, 0 computed; --llm-cache=refresh asks it again",
+                "model     openai:smol  service at 127.0.0.1:*  5 answers: 5 from the store, 0 computed; --llm-cache=refresh asks it again",
                 "goldens   2 identical",
             ]
         )
