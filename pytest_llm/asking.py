@@ -129,9 +129,11 @@ class Asker:
 
     def _stored(self, digests: Sequence[str], repeat: int) -> dict[str, Answer]:
         mode = self._loader.settings.cache
-        if mode == "refresh":
-            digests = [digest for digest in digests if self._mark(digest, repeat) in self._loader.refreshed]
-        return {} if mode == "off" else self._loader.store.get(self.identity_digest, digests, repeat)
+        if mode == "off":
+            return {}
+        # What a worker of this run has refreshed is fresh for all: none runs a test before all of them have begun.
+        since = self._loader.started if mode == "refresh" else 0.0
+        return self._loader.store.get(self.identity_digest, digests, repeat, since=since)
 
     def prefetch(self, missing: Mapping[str, Request]) -> None:
         """Compute and keep answers before a test asks for them, those that no other process is computing."""
@@ -151,7 +153,7 @@ class Asker:
                 f"--llm-offline: {len(missing)} answer(s) of {self.spec.source} are not in the store "
                 f"({self._loader.store.path}); the first is {request.kind}: {why}"
             )
-        if settings.cache != "use":
+        if settings.cache == "off":
             self._run_engine(missing, repeat, answers)
             return
         self._claim(missing, repeat, answers)
@@ -203,7 +205,6 @@ class Asker:
                 use.computed += 1
                 if number == repeat:
                     answers[digest] = answer
-                    self._loader.refreshed.add(self._mark(digest, repeat))
                 else:
                     use.ahead += 1
 
@@ -249,6 +250,3 @@ class Asker:
     @property
     def _key(self) -> str:
         return self.identity_digest[:16]
-
-    def _mark(self, request: str, repeat: int) -> str:
-        return f"{self.identity_digest} {request} {repeat}"

@@ -132,7 +132,7 @@ def loader(config: pytest.Config) -> ModelLoader:
     if LOADER not in config.stash:
         from pytest_llm.loader import ModelLoader
 
-        config.stash[LOADER] = ModelLoader(settings(config), config)
+        config.stash[LOADER] = ModelLoader(settings(config), config, started=config.stash[STARTED])
     return config.stash[LOADER]
 
 

@@ -46,15 +46,17 @@ class ModelLoader:
     A model's weights are loaded when it has something to compute, once a session for equal weights.
     """
 
-    def __init__(self, settings: Settings, config: pytest.Config | None = None) -> None:
+    def __init__(
+        self, settings: Settings, config: pytest.Config | None = None, *, started: float | None = None
+    ) -> None:
         self.settings = settings
+        #: When the session began, in Unix seconds: under ``--llm-cache=refresh`` older answers are asked for anew.
+        self.started = time.time() if started is None else started
         self.store = OutputStore(settings.cache_dir)
         self.log = RequestLog(self.store, str(settings.root))
         self._config = config
         #: Seconds that making weights loadable took, by digest and spec: once for a GGUF, else next to nothing.
         self._preparing: dict[tuple[str, ModelSpec], float] = {}
-        #: Keys answered anew in this session, under ``--llm-cache=refresh``.
-        self.refreshed: set[str] = set()
         self._under_test: dict[ModelSpec, LanguageModel] = {}
         #: Held while a question is answered: several threads of a test ask in turn. A list is answered in batches.
         self.asking = threading.RLock()

@@ -50,16 +50,18 @@ class OutputStore(SqliteFile):
         super().__init__(folder / "answers.sqlite")
         self._known: set[str] = set()
 
-    def get(self, identity: str, requests: Sequence[str], repeat: int = 0) -> dict[str, Answer]:
+    def get(self, identity: str, requests: Sequence[str], repeat: int = 0, *, since: float = 0.0) -> dict[str, Answer]:
         """Return the answers the store holds, by request digest.
 
         Args:
             identity: digest of what answers (see `pytest_llm.store.key.identity`).
             requests: request digests.
             repeat: which of several answers to the same sampled request.
+            since: in Unix seconds; older answers are left out.
         """
         keys = {answer_key(identity, request, repeat): request for request in requests}
-        return {keys[key]: json.loads(text) for key, text in self._select("key, answer", list(keys))}
+        found = self._select("key, created, answer", list(keys))
+        return {keys[key]: json.loads(text) for key, created, text in found if created >= since}
 
     def has(self, identity: str, requests: Sequence[str], repeat: int = 0) -> set[str]:
         """Return which request digests have an answer, without reading the answers."""

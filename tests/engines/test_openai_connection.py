@@ -479,3 +479,19 @@ def test_two_services_of_one_model_are_told_apart(suite, service, pytester):
     assert sorted(
         use["service"] for use in json.loads((pytester.path / "r.json").read_text())["models"].values()
     ) == sorted(hosts)
+
+
+def test_workers_refresh_an_answer_once(suite, service):
+    test = """
+        import pytest
+
+        @pytest.mark.parametrize("n", range(8))
+        def test_n(llm, n):
+            assert llm.chat("Q") == llm.chat("Q")
+        """
+    service.pause = 0.3
+    suite(test, "-n", "2").assert_outcomes(passed=8)
+    assert len(service.asked) == 1
+    for asked in (2, 3):
+        suite(test, "-n", "2", "--llm-cache=refresh").assert_outcomes(passed=8)
+        assert len(service.asked) == asked
