@@ -10,6 +10,7 @@ import pytest
 
 from pytest_llm import lifecycle
 from pytest_llm.errors import LLMError
+from pytest_llm.record import TestResult
 from pytest_llm.reports.progress import tell
 from pytest_llm.reports.text import visible
 
@@ -17,6 +18,8 @@ from pytest_llm.reports.text import visible
 _WORKER_OUTPUT = "pytest_llm"
 #: The run record as data, and lines on the reports made of it.
 _PUBLISHED = pytest.StashKey[tuple[dict[str, Any], list[str]]]()
+#: The tests in which pytest-xdist's workers crashed.
+_CRASHED = pytest.StashKey[dict[str, TestResult]]()
 #: What lets GitHub's runner take commands again.
 _RESUME = pytest.StashKey[str]()
 
@@ -33,6 +36,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         output[_WORKER_OUTPUT] = json.dumps(run.to_json())  # as ASCII: execnet takes no lone surrogates
         return
     lifecycle.finished(session)
+    if run.ours:  # else nobody knows that they are of ours
+        crashed = config.stash.get(_CRASHED, None) or {}
+        run.tests.update(crashed)
+        run.users.update(crashed)
     if settings.calibrate:
         from pytest_llm.calibration.proposals import conclude
 
@@ -61,6 +68,17 @@ def _tried(config: pytest.Config, name: str, write: Callable[[], None]) -> None:
         tell(config, visible(f"{name:<10}could not be written: {error}"))
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep what a pytest-xdist worker says of each test until it hands over its record: it may crash before."""
+    node = getattr(report, "node", None)
+    if hasattr(report, "llm_record") and node is not None:
+        vars(node).setdefault(_WORKER_OUTPUT, {})[report.nodeid] = report.llm_record
+    elif str(report.when) == "???" and node is not None:  # the test in which it crashed
+        file, line, _ = report.location
+        test = TestResult("error", 0.0, file.replace("\\", "/"), (line or 0) + 1, str(report.longrepr))
+        node.config.stash.setdefault(_CRASHED, {})[report.nodeid] = test
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Add what a pytest-xdist worker recorded to the controller's record."""
@@ -68,8 +86,10 @@ def pytest_testnodedown(node: Any, error: object) -> None:
     run = node.config.stash[lifecycle.RECORD]
     if _WORKER_OUTPUT in output:
         run.merge(json.loads(output[_WORKER_OUTPUT]))
-    elif error:  # it crashed, and what it saw is lost
+    elif error:  # it crashed: what it asked is lost
         run.filtered = True
+        for test in vars(node).get(_WORKER_OUTPUT, {}).values():
+            run.merge(json.loads(test))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,12 +42,18 @@ def comparable(nodeid: str) -> str:
 def plain_nodeid(item: pytest.Item) -> str:
     """Return the node id without the ``@group`` that pytest-xdist adds under ``--dist loadgroup``.
 
-    A golden belongs to a test however the run is spread.
+    A golden belongs to a test however the run is spread. Outside the root, where pytest calls two modules of two
+    projects alike, the module is named by its way from the root.
     """
-    if "@" not in item.nodeid:
-        return item.nodeid
-    groups = {
-        str(marker.args[0] if marker.args else marker.kwargs.get("name", "default"))
-        for marker in item.iter_markers("xdist_group")
-    }
-    return item.nodeid.removesuffix("@" + "_".join(sorted(groups))) if groups else item.nodeid
+    nodeid = item.nodeid
+    if "@" in nodeid:
+        groups = {
+            str(marker.args[0] if marker.args else marker.kwargs.get("name", "default"))
+            for marker in item.iter_markers("xdist_group")
+        }
+        nodeid = nodeid.removesuffix("@" + "_".join(sorted(groups))) if groups else nodeid
+    root, (module, colons, name) = item.config.rootpath, nodeid.partition("::")
+    if str(item.path) != f"{root}{os.sep}{module.replace('/', os.sep)}":
+        with contextlib.suppress(ValueError):  # on another drive
+            module = os.path.relpath(item.path, root).replace(os.sep, "/")
+    return module + colons + name

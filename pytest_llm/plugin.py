@@ -43,10 +43,15 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return lifecycle.keeps_files(collection_path.name) or None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of one model in one pytest-xdist worker, where the run asks for groups."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
+    """Keep the tests of one model in one pytest-xdist worker, where the run asks for groups; see what others drop."""
     lifecycle.group(config, items)
+    before = items[:]
+    result = yield
+    if len(items) < len(before):  # as shards do, which tell nobody
+        lifecycle.deselected(before)
+    return result
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -136,6 +136,17 @@ class RunRecord:
         """The tests that failed as they were expected to."""
         return {nodeid for nodeid, test in self.tests.items() if test.outcome == "xfailed"}
 
+    def of_test(self) -> RunRecord:
+        """Return what is known of the test that runs now, as a record of its own."""
+        own = self.nodeid
+        return RunRecord(
+            verdicts=self.verdicts[self.before :],
+            goldens={path: nodeid for path, nodeid in self.goldens.items() if nodeid == own},
+            passed=self.passed & {own},
+            tests={own: self.tests[own]},
+            users=self.users & {own},
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON data."""
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import CodeType
@@ -68,6 +69,9 @@ def pytest_runtest_makereport(
         from pytest_llm.reports.junit import properties
 
         report.user_properties.extend(properties(mine))
+    if report.when == "teardown" and hasattr(item.config, "workeroutput"):
+        # Should the worker crash later. As ASCII: execnet takes no lone surrogates.
+        report.llm_record = json.dumps(run.of_test().to_json())  # type: ignore[attr-defined]
     return report
 
 

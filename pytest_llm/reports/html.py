@@ -14,7 +14,7 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, entries, in_words
+from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, entries, summary
 from pytest_llm.reports.text import number, visible
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def html(data: dict[str, Any]) -> str:
         run=data,
         counts=counted,
         total=len(found),
-        summary=in_words(counted),
+        summary=summary(data, counted),
         words=STATUSES,
         changes=changes(data),
         cut=cut,

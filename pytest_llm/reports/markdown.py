@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, entries, in_words
+from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, entries, stopped, summary
 from pytest_llm.reports.text import figure, shorten, visible
 
 #: GitHub refuses a comment of more than 65,536 characters.
@@ -28,7 +28,9 @@ def markdown(data: dict[str, Any], limit: int = LIMIT) -> str:
     found = entries(data)
     counted = counts(found)
     worst = next((status for status, n in counted.items() if n), "skipped")
-    parts = [f"## {_ICONS[worst]} Model regression: {in_words(counted)}\n"]
+    if stopped(data) and worst != "failed":
+        worst = "error"
+    parts = [f"## {_ICONS[worst]} Model regression: {summary(data, counted)}\n"]
     parts += [_models(data), _changes(data), _gates(data)]
     shown = [entry for entry in found if entry.status in ("failed", "error", "warned")]
     size = sum(map(len, parts))

@@ -67,6 +67,17 @@ def in_words(counted: dict[str, int]) -> str:
     return ", ".join(f"{n} {STATUSES[status]}" for status, n in counted.items() if n) or "no tests"
 
 
+def stopped(data: dict[str, Any]) -> bool:
+    """Whether the run ended before its tests did: pytest's exit status is not that of tests, or of none."""
+    return data["exit_status"] not in (0, 1, 5)
+
+
+def summary(data: dict[str, Any], counted: dict[str, int]) -> str:
+    """Return the counts of a run in words, and whether it was stopped."""
+    end = f", and the run was stopped (pytest's exit status {data['exit_status']})" if stopped(data) else ""
+    return in_words(counted) + end
+
+
 def changes(data: dict[str, Any]) -> list[tuple[str, str, str, int]]:
     """Return what differs around the models: name, was, now, and how many goldens say so; most first."""
     counted = Counter(

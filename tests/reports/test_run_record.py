@@ -198,6 +198,68 @@ def test_a_record_says_whether_all_tests_ran(pytester, cache_dir, monkeypatch, b
     assert json.loads((pytester.path / "run.json").read_text("utf-8"))["filtered"] is filtered
 
 
+CRASH = """
+    import os, pytest, time
+
+    @pytest.mark.parametrize("i", range(6))
+    def test_p(i, llm_snapshot):
+        assert ("bad" if i == 2 and "BREAK" in os.environ else str(i)) == llm_snapshot
+        if i == 3 and "BREAK" in os.environ: time.sleep(0.5); os._exit(3)
+"""
+
+
+def test_what_a_worker_saw_before_it_crashed_is_in_the_reports(pytester, cache_dir, monkeypatch):
+    pytester.makepyfile(test_crash=CRASH)
+    pytester.runpytest("--llm-update=new")
+    monkeypatch.setenv("BREAK", "crash")
+    result = pytester.runpytest_subprocess("-n1", "--llm-record=run.json", "--llm-markdown=run.md")
+    result.assert_outcomes(passed=4, failed=2)
+    result.stdout.fnmatch_lines(["goldens   4 identical, 1 drifted"])
+    found = {test["nodeid"]: test for test in json.loads((pytester.path / "run.json").read_text("utf-8"))["tests"]}
+    outcomes = {nodeid[-2]: test["outcome"] for nodeid, test in found.items()}
+    assert outcomes == {"0": "passed", "1": "passed", "2": "failed", "3": "error", "4": "passed", "5": "passed"}
+    assert "crashed while running" in found["test_crash.py::test_p[3]"]["message"]
+    assert "❌ Model regression: 2 failed, 4 passed" in (pytester.path / "run.md").read_text("utf-8")
+
+
+def test_a_report_says_that_the_run_was_stopped(pytester, cache_dir):
+    pytester.makepyfile("""
+        import pytest
+        def test_a(llm_snapshot): assert "a" == llm_snapshot
+        def test_b(): pytest.exit("enough", 7)
+    """)
+    pytester.runpytest("--llm-update=new", "--llm-markdown=run.md", "--llm-report=run.html")
+    head = "1 passed, and the run was stopped (pytest's exit status 7)"
+    assert (pytester.path / "run.md").read_text("utf-8").startswith(f"## ⚠️ Model regression: {head}")
+    assert head in (pytester.path / "run.html").read_text("utf-8").replace("&#39;", "'")
+
+
+def test_modules_of_one_name_in_two_projects_are_two(pytester, cache_dir):
+    for name in ("a", "b"):
+        (pytester.path / name / "tests").mkdir(parents=True)
+        (pytester.path / name / "pytest.ini").write_text("[pytest]\n")
+        (pytester.path / name / "tests" / "test_n.py").write_text("""
+def test_n(llm_snapshot, llm_baseline):
+    llm_baseline.check("m", 1.0, margin=0.1, higher_is_better=True)
+    assert "n" == llm_snapshot
+""")
+    arguments = ("--import-mode=importlib", "a", "b", "--llm-record=run.json")
+    pytester.runpytest_subprocess(*arguments, "--llm-update=new").stdout.no_fnmatch_line("*obsolete*")
+    (pytester.path / "a" / "tests" / "__llm_snapshots__" / "test_n" / "test_n--1.json").unlink()
+    pytester.runpytest_subprocess(*arguments).assert_outcomes(passed=1, failed=1)
+    tests = json.loads((pytester.path / "run.json").read_text("utf-8"))["tests"]
+    found = {test["nodeid"]: test["outcome"] for test in tests}
+    assert found == {"tests/test_n.py::test_n": "failed", "../b/tests/test_n.py::test_n": "passed"}
+
+
+def test_tests_that_a_plugin_drops_without_a_word_are_missed(pytester, cache_dir):
+    pytester.makepyfile(test_parts=PARTS)
+    pytester.makeconftest("def pytest_collection_modifyitems(items): items[:] = items[::2]")
+    result = pytester.runpytest("--llm-update=new", "--llm-record=run.json")
+    result.assert_outcomes(passed=2)
+    assert json.loads((pytester.path / "run.json").read_text("utf-8"))["filtered"] is True
+
+
 def test_a_run_of_what_failed_last_is_not_of_all_tests(pytester, cache_dir, monkeypatch):
     pytester.makepyfile(test_parts="def test_a(llm_snapshot): assert 'a' == llm_snapshot",
                         test_other="def test_o(llm_snapshot): assert 'o' == llm_snapshot")  # fmt: skip
