@@ -65,8 +65,8 @@ def _model(settings: Settings, given: str | None) -> bool:
         if model.spec.base_url is not None:
             from pytest_llm.engines.openai import OpenAIEngine
 
-            name, url = model.weights.service, model.spec.base_url
-            with contextlib.closing(OpenAIEngine(name, url, timeout=settings.timeout)) as engine:
+            engine = OpenAIEngine(model.weights.service, model.spec.base_url, timeout=settings.timeout)
+            with contextlib.closing(engine):
                 engine.check()
             _say("", f"at {visible(model.spec.base_url)}, which has it")
         else:
