@@ -69,7 +69,10 @@ def test_what_is_no_list_of_questions(llm, ask, message):
         (lambda llm: llm.fill_mask("x", top_k=True), "top_k must be an integer, not True"),
         (lambda llm: llm.loss("x", window=-8), r"loss\(\): window cannot be negative \(-8\)"),
         (lambda llm: llm.loss("x", stride="8"), "stride must be an integer, not '8'"),
-        (lambda llm: llm.embed("x", normalize="no"), r"embed\(\): normalize must be True or False, not 'no'"),
+        (
+            lambda llm: llm.embed("x", pooling="mean", normalize="no"),
+            r"embed\(\): normalize must be True or False, not 'no'",
+        ),
         (lambda llm: llm.tokenize("x", add_special_tokens="no"), "add_special_tokens must be True or False, not 'no'"),
         (lambda llm: llm.score("x", ["y"], name=object()), r"template holds <object .*>, which is no text"),
     ],

@@ -18,6 +18,7 @@ NOT_RUN = [
     ("cluster.md", "it installs packages"),
     ("cluster.md", "it needs a cluster"),
     ("drift.md", "it takes four minutes"),
+    ("feedback.md", "jq is no part of this"),
     ("history.md", "a history of weeks"),
     ("history.md", "a history of weeks"),
     ("history.md", "it needs a run of CI"),

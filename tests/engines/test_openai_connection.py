@@ -192,7 +192,7 @@ def test_a_service_that_was_silent_twice_is_left_alone_for_a_while(service, monk
     start = time.monotonic()
     with pytest.raises(
         UnavailableError,
-        match=r"it did not answer 0 s ago \(no answer within 0\.2 s .*\), and is left alone for a while",
+        match=r"it did not answer \d+ s ago \(no answer within 0\.2 s .*\), and is left alone for a while",
     ):
         answers(engine, [Generate(CHAT)])
     assert time.monotonic() - start < 0.1
@@ -236,7 +236,7 @@ def test_a_service_that_is_gone_costs_little(suite, service, pytester):
     result = suite(TESTS, "--llm-revision=next", "-n", "2")
     result.assert_outcomes(errors=8)
     assert time.monotonic() - start < 60
-    result.stdout.fnmatch_lines(["E *it did not answer 0 s ago ([[]Errno*refused), and is left alone for a while"])
+    result.stdout.fnmatch_lines(["E *it did not answer [0-9]* s ago ([[]Errno*refused), and is left alone for a while"])
 
 
 def test_one_question_that_is_refused_is_the_only_one_that_is_not_prefetched(suite, service):
@@ -412,9 +412,9 @@ def later(seconds):
     )
 
 
-@pytest.mark.parametrize("header", ["3600", later(3600)])
+@pytest.mark.parametrize("header", [lambda: "3600", lambda: later(3600)], ids=["seconds", "date"])
 def test_a_service_that_wants_to_be_asked_later_than_there_is_time_is_not_asked_again(engine, service, header):
-    service.headers_back = {"Retry-After": header}
+    service.headers_back = {"Retry-After": header()}
     service.before = lambda path, body: error(429, "slow down")
     with pytest.raises(UnavailableError, match=r"too many requests: .*slow down, to be asked again in 3[56]\d\d s; "):
         answers(engine, [Generate(CHAT)])
