@@ -224,13 +224,11 @@ def _select(session: pytest.Session) -> None:
     config.stash[RECORD].collected.update((plain_nodeid(item), str(item.path)) for item in session.items)
 
 
-def deselected(items: list[pytest.Item]) -> None:
+def narrowed(config: pytest.Config) -> None:
     """Note that tests were deselected: what the run did not use proves nothing then."""
-    if items:
-        config = items[0].config
-        config.stash[_FILTERED] = True
-        if RECORD in config.stash:
-            config.stash[RECORD].filtered = True
+    config.stash[_FILTERED] = True
+    if RECORD in config.stash:
+        config.stash[RECORD].filtered = True
 
 
 def finished(session: pytest.Session) -> None:

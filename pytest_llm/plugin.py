@@ -47,10 +47,10 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
     """Keep the tests of one model in one pytest-xdist worker, where the run asks for groups; see what others drop."""
     lifecycle.group(config, items)
-    before = items[:]
+    selected = len(items)
     result = yield
-    if len(items) < len(before):  # as shards do, which tell nobody
-        lifecycle.deselected(before)
+    if len(items) < selected:  # as shards do, which tell nobody
+        lifecycle.narrowed(config)
     return result
 
 
@@ -61,7 +61,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
     """Note that the run is a filtered one."""
-    lifecycle.deselected(items)
+    if items:
+        lifecycle.narrowed(items[0].config)
 
 
 @pytest.hookimpl(wrapper=True)

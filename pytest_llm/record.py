@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +142,7 @@ class RunRecord:
         own = self.nodeid
         return RunRecord(
             verdicts=self.verdicts[self.before :],
-            goldens={path: nodeid for path, nodeid in self.goldens.items() if nodeid == own},
+            goldens=dict(itertools.takewhile(lambda golden: golden[1] == own, reversed(self.goldens.items()))),
             passed=self.passed & {own},
             tests={own: self.tests[own]},
             users=self.users & {own},

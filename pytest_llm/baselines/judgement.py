@@ -13,7 +13,7 @@ from pytest_llm.baselines.terms import Terms, room
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.evidence import Evidence
 from pytest_llm.metrics.score import Score
-from pytest_llm.reports.text import apart
+from pytest_llm.reports.text import apart, counted
 from pytest_llm.stats import power
 from pytest_llm.stats.gate import GateResult, beyond
 from pytest_llm.verdicts import Outcome, Verdict
@@ -97,7 +97,7 @@ def judged(
         if len(broken) > terms.max_broken:
             notes.insert(0, headline)
             status, outcome = "fail", "fail"
-            headline = f"{metric}: {_count(len(broken), 'example')} broke ({terms.max_broken} may): {_listed(broken)}"
+            headline = f"{metric}: {counted(len(broken), 'example')} broke ({terms.max_broken} may): {_listed(broken)}"
     examples, diff = evidence(score, new, old, before, found.worst) if outcome != "pass" else ((), ())
     return Verdict(
         "baseline", metric, status, outcome, headline, figures=_figures(new, old, found, terms), examples=examples,
@@ -244,7 +244,3 @@ def _rounded(x: float) -> float:
 
 def _listed(ids: Sequence[str]) -> str:
     return ", ".join(ids[:LISTED]) + (f" and {len(ids) - LISTED} more" if len(ids) > LISTED else "")
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" + ("" if n == 1 else "s")

@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.cli.common import project_settings
-from pytest_llm.reports.text import shorten, visible
+from pytest_llm.reports.text import counted, shorten, visible
 
 if TYPE_CHECKING:
     from pytest_llm.human.summary import Summary
@@ -50,14 +50,14 @@ def _block(one: Summary) -> list[str]:
         kappas = (
             f", kappa {_figure(one.kappa)}, weighted {_figure(one.kappa_quadratic)}" if one.kappa is not None else ""
         )
-        twice = f"; {_some(one.rated_twice, 'output')} rated twice"
+        twice = f"; {counted(one.rated_twice, 'output')} rated twice"
         rows.append(f"  agreement  alpha {_figure(one.alpha, one.alpha_interval)}{kappas}{twice}")
     if one.compared or one.not_blind:
-        of = f"{_some(one.pairs, 'pair')}, {_some(one.judges, 'rater')}"
+        of = f"{counted(one.pairs, 'pair')}, {counted(one.judges, 'rater')}"
         said = [
             f"new preferred {one.preferred} of {one.compared - one.tied} ({of}): "
             f"{_figure(one.win_rate, one.win_interval)}",
-            _some(one.tied, "tie"),
+            counted(one.tied, "tie"),
             f"{one.not_blind} not blind, left out",
         ]
         shown = (one.win_rate is not None, one.tied, one.not_blind)
@@ -65,10 +65,6 @@ def _block(one: Summary) -> list[str]:
     if one.earlier:
         rows.append(f"  left out   {one.earlier} of outputs that are in no golden now")
     return rows
-
-
-def _some(n: int, noun: str) -> str:
-    return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
 def _figure(value: float | None, interval: tuple[float, float] | None = None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.metrics.score import Score
-from pytest_llm.reports.text import shorten
+from pytest_llm.reports.text import counted, shorten
 from pytest_llm.results import joint_origin
 
 __tracebackhide__ = measured
@@ -49,7 +49,7 @@ class Examples:
             named = ", ".join(f"[{id}] {shorten(text, 40)!r}" for id, text in wrong[:3]) + (
                 ", ..." if wrong[3:] else ""
             )
-            raise InvalidInputError(f"{metric}: {_some(len(wrong), 'reference')} ({named}) {why}")
+            raise InvalidInputError(f"{metric}: {counted(len(wrong), 'reference')} ({named}) {why}")
 
     def score(self, value: float | None = None, *, name: str, per_example: Sequence[float], **fields: Any) -> Score:
         """Return a `Score` of these examples; without ``value`` it is the mean of ``per_example``."""
@@ -162,10 +162,6 @@ def _check_one(metric: str, what: str, value: Any, labels: bool) -> None:
         )
     if not labels and not isinstance(value, str):
         raise InvalidInputError(f"{metric}: {what} is {_kind(value)}, not text")
-
-
-def _some(n: int, noun: str) -> str:
-    return f"{n} {noun}" + ("" if n == 1 else "s")
 
 
 def _kind(value: Any) -> str:

@@ -51,6 +51,11 @@ def number(value: Any, *others: Any) -> str:
     return apart((".6g", ".9g", ".17g"), *pairs)[0][0] if pairs else f"{float(value):.6g}"
 
 
+def counted(n: int, noun: str) -> str:
+    """Return "1 test", "2 tests"."""
+    return f"{n} {noun}" + ("" if n == 1 else "s")
+
+
 def figure(figures: Mapping[str, Any], name: str) -> str:
     """Return the figure called ``name`` with the digits it takes to tell it from what it was held against."""
     others = [figures[other] for other in _COMPARED if other in figures] if name in _COMPARED else []

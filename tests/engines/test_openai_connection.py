@@ -236,7 +236,9 @@ def test_a_service_that_is_gone_costs_little(suite, service, pytester):
     result = suite(TESTS, "--llm-revision=next", "-n", "2")
     result.assert_outcomes(errors=8)
     assert time.monotonic() - start < 60
-    result.stdout.fnmatch_lines(["E *it did not answer [0-9]* s ago ([[]Errno*refused*), and is left alone for a while"])
+    result.stdout.fnmatch_lines(
+        ["E *it did not answer [0-9]* s ago ([[]Errno*refused*), and is left alone for a while"]
+    )
 
 
 def test_one_question_that_is_refused_is_the_only_one_that_is_not_prefetched(suite, service):
