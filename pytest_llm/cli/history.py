@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.cli.common import project_settings, relative
+from pytest_llm.cli.common import number_of, project_settings, relative
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.reports.text import number, shorten, visible
 
@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
     export.add_argument("--output", type=Path, metavar="PATH", help="a file, or the folder of mlflow and tensorboard")
     export.set_defaults(run=_export)
     forget = actions.add_parser("forget", help="remove all runs but the newest")
-    forget.add_argument("--keep", type=_count, required=True, metavar="N", help="how many to keep")
+    forget.add_argument("--keep", type=number_of("runs", 1), required=True, metavar="N", help="how many to keep")
     forget.set_defaults(run=_forget)
 
 
@@ -48,7 +48,7 @@ def add_filters(parser: argparse.ArgumentParser, default: Any = None) -> None:
     parser.add_argument(
         "--model", default=default, metavar="PART", help="only runs that used a model with PART in its name"
     )
-    parser.add_argument("--limit", type=_count, default=default, metavar="N", help="only the newest N")
+    parser.add_argument("--limit", type=number_of("runs", 1), default=default, metavar="N", help="only the newest N")
 
 
 def opened() -> History:
@@ -175,9 +175,3 @@ def _export(arguments: argparse.Namespace) -> int:
 def _forget(arguments: argparse.Namespace) -> int:
     print(f"forgot {opened().forget(arguments.keep)} runs")
     return 0
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of runs (1 or more)")
-    return int(text)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from pytest_llm.cli.common import project_settings, refuse_overwriting, write
+from pytest_llm.cli.common import number_of, project_settings, refuse_overwriting, write
 from pytest_llm.errors import InvalidInputError
 
 
@@ -29,10 +29,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--refusal-pattern", action="append", default=[], metavar="REGEX", help="what refusals begin with, beside ours"
     )
-    parser.add_argument("--min-outputs", type=_count, default=30, metavar="N", help="too few below it [%(default)s]")
+    parser.add_argument(
+        "--min-outputs", type=number_of("outputs", 2), default=30, metavar="N", help="too few below it [%(default)s]"
+    )
     parser.add_argument(
         "--skip-bad",
-        type=_lines,
+        type=number_of("lines"),
         default=0,
         metavar="N",
         help="lines of a window, at most, that are left out for being no output [%(default)s]",
@@ -81,15 +83,3 @@ def _run(arguments: argparse.Namespace) -> int:
     if failed:
         raise InvalidInputError("; ".join(failed))
     return 1 if found.drifted else 0
-
-
-def _lines(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of lines")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 2:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of outputs (2 or more)")
-    return int(text)
