@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.golden import jsontext
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Array
 from pytest_llm.results import Generation
@@ -114,24 +113,29 @@ def _ends(old: Any, new: Any) -> Iterator[str]:
 
 def another_question(golden: Golden, new: Golden) -> Drift | None:
     """Say what the test asks otherwise than its golden answered; ``None`` when it is the same question."""
-    known = golden.request and new.request and golden.request != new.request
-    changed = _changed(_spelled(golden.request), _spelled(new.request)) if known else {}
+    if not (golden.request and new.request and golden.request != new.request):
+        return None
+    from pytest_llm.golden.surroundings import changed_fields, field_rows, spelled
+
+    changed = changed_fields(spelled(golden.request), spelled(new.request))
     if not changed:
         return None
     fields = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in changed))
-    rows = [row for name, (old, now) in list(changed.items())[:10] for row in _field_rows(name, old, now)]
+    rows = [row for name, (old, now) in list(changed.items())[:10] for row in field_rows(name, old, now)]
     rows += [f"… (+{len(changed) - 10} fields)"] if len(changed) > 10 else []
     return Drift("stale", f"stale: the question changed ({fields})", diff=tuple(rows))
 
 
 def with_surroundings(drift: Drift, golden: Golden, new: Golden) -> Drift:
     """Add what is another around the question: the environment first, then the model."""
+    from pytest_llm.golden.surroundings import renamed
+
     headline, notes = drift.headline, [*drift.notes]
-    surroundings = _renamed(golden.environment, new.environment)
-    if surroundings:  # said first: a model is blamed only in the environment its golden was made in
-        headline = f"in another environment ({surroundings}), {headline}"
+    environment = renamed(golden.environment, new.environment)
+    if environment:  # said first: a model is blamed only in the environment its golden was made in
+        headline = f"in another environment ({environment}), {headline}"
         notes.append("the environment of the golden was another one: look there before blaming the model")
-    model = _renamed(golden.model, new.model)
+    model = renamed(golden.model, new.model)
     if model:
         notes.append(f"another model made the golden: {model}")
     return drift._replace(headline=headline, notes=tuple(notes))
@@ -182,7 +186,9 @@ def _walk(old: Any, new: Any, where: str, rules: Rules, found: list[_Difference]
             figures = {"golden": old, "new": new, "relative": relative, "rtol": rules.rtol, "atol": rules.atol}
             found.append(_Difference(where, "drifted", f"drifted from {old!r} to {new!r}", figures))
     elif type(old) is not type(new) or old != new:
-        words = (repr(str(x)) if isinstance(x, str) else _brief(x) for x in (old, new))  # "1" is not 1
+        from pytest_llm.golden.surroundings import brief
+
+        words = (repr(str(x)) if isinstance(x, str) else brief(x) for x in (old, new))  # "1" is not 1
         found.append(_Difference(where, "drifted", "drifted from {} to {}".format(*words), {}))
 
 
@@ -253,64 +259,9 @@ def _rate(found: list[_Difference], rules: Rules) -> None:
             one.headline = f"close: {measure} {value:.4g}, at least {rules.similarity:g} asked"
 
 
-def _renamed(old: dict[str, Any], new: dict[str, Any]) -> str:
-    changed = _changed(old, new) if old and new and old != new else {}
-    return ", ".join(f"{name} {_brief(was)} → {_brief(now)}" for name, (was, now) in changed.items())
-
-
-def _changed(old: Any, new: Any, name: str = "") -> dict[str, tuple[Any, Any]]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        return {
-            path: change
-            for key in sorted(old.keys() | new.keys())
-            for path, change in _changed(old.get(key), new.get(key), f"{name}.{key}" if name else key).items()
-        }
-    if (
-        isinstance(old, list)
-        and isinstance(new, list)
-        and len(old) == len(new)
-        and any(isinstance(x, dict) for x in old)
-    ):
-        return {
-            path: change
-            for i, (x, y) in enumerate(zip(old, new, strict=True))
-            for path, change in _changed(x, y, f"{name}[{i}]").items()
-        }
-    return {} if old == new else {name: (old, new)}
-
-
-def _spelled(request: dict[str, Any]) -> Any:
-    """Return the request as it reads from a file, with fields a newer version added at their defaults."""
-    from pytest_llm.requests import request_from_json, split_requests
-
-    request = jsontext.load(jsontext.dump(request))
-    try:
-        spelled = [request_from_json(one).to_json() for one in split_requests(request)]
-    except (InvalidInputError, TypeError):
-        return request
-    return spelled[0] if len(spelled) == 1 else spelled
-
-
-def _field_rows(name: str, old: Any, new: Any) -> list[str]:
-    if isinstance(old, str) and isinstance(new, str):
-        from pytest_llm.golden.diff import line_diff
-
-        return [f"{name}:", *line_diff(old, new)]
-    return [f"{name}: {_brief(old)} → {_brief(new)}"]
-
-
 def _near(old: float, new: float, rules: Rules) -> bool:
     return abs(old - new) <= rules.atol + rules.rtol * max(abs(old), abs(new))
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _brief(value: Any) -> str:
-    if isinstance(value, Array):
-        return f"an array of shape {value.data.shape}"
-    text = value if isinstance(value, str) else repr(value)
-    # A digest's first dozen characters tell it apart; a text's first sixty do.
-    width = 12 if len(text) == 64 and text.isalnum() else 60
-    return text if len(text) <= width else text[:width] + "…"
