@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-import typing
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Literal
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics.score import Score
-from pytest_llm.stats.gate import beyond
+from pytest_llm.stats.gate import beyond, check_terms, is_number
 from pytest_llm.stats.paired import Method
 
 Level = Literal["warn", "fail"]
@@ -38,25 +37,19 @@ class Terms:
         Raises:
             InvalidInputError: naming the term.
         """
-        if not _number(self.margin) or not self.margin >= 0:
-            raise InvalidInputError(f"margin must be a finite number of at least 0, not {self.margin!r}")
-        if not _number(self.alpha) or not 0 < self.alpha < 0.5:
-            raise InvalidInputError(f"alpha must lie between 0 and 0.5, not {self.alpha!r}")
-        if self.method not in typing.get_args(Method):
-            known = ", ".join(map(repr, typing.get_args(Method)))
-            raise InvalidInputError(f"method must be one of {known}, not {self.method!r}")
-        if self.max_broken is not None and not (_number(self.max_broken) and self.max_broken >= 0):
+        check_terms(
+            score.n, margin=self.margin, alpha=self.alpha, power=self.power, groups=self.groups, method=self.method
+        )
+        if self.max_broken is not None and not (is_number(self.max_broken) and self.max_broken >= 0):
             raise InvalidInputError(f"max_broken counts examples: it cannot be {self.max_broken!r}")
         if self.broken_by is not None and (
-            self.max_broken is None or not _number(self.broken_by) or not self.broken_by > 0
+            self.max_broken is None or not is_number(self.broken_by) or not self.broken_by > 0
         ):
             raise InvalidInputError("broken_by is a positive amount, and needs max_broken")
         if self.length_band is not None and not _is_band(self.length_band):
             raise InvalidInputError(f"length_band is (lowest, highest) ratio, not {self.length_band!r}")
         if self.length_level not in ("warn", "fail"):
             raise InvalidInputError(f"length_level must be 'warn' or 'fail', not {self.length_level!r}")
-        if self.groups is not None and len(self.groups) != score.n:
-            raise InvalidInputError(f"groups needs one label an example ({score.n}), not {len(self.groups)}")
         low, high = _range(score)
         if math.isfinite(high - low) and self.margin >= high - low:
             raise InvalidInputError(
@@ -109,7 +102,3 @@ def _range(score: Score) -> tuple[float, float]:
 def _is_band(band: Any) -> bool:
     pair = isinstance(band, (tuple, list)) and len(band) == 2 and all(isinstance(x, numbers.Real) for x in band)
     return pair and 0 <= band[0] <= band[1]  # the upper one may be infinite
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 import statistics
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal, get_args
@@ -105,7 +106,9 @@ def gate(
         InvalidInputError: a bad margin, alpha, method or groups; values that are not finite; ids that are repeated or
             differ.
     """
-    _check(new, base, margin, alpha, power, groups, method)
+    check_terms(new.n, margin=margin, alpha=alpha, power=power, groups=groups, method=method)
+    check_score(new, "the score")
+    check_score(base, "the baseline")
     base = aligned(base, new.ids)
     sign = 1.0 if new.higher_is_better else -1.0
     kind = _kind(new, base)
@@ -268,18 +271,27 @@ def _worst(cost: Any) -> tuple[int, ...]:
     return tuple(int(i) for i in np.argsort(cost, kind="stable") if cost[i] < 0)
 
 
-def _check(
-    new: Score, base: Score, margin: float, alpha: float, power: float, groups: Sequence[Hashable] | None, method: str
+def check_terms(
+    n: int, *, margin: float, alpha: float, power: float, groups: Sequence[Hashable] | None, method: str
 ) -> None:
+    """Refuse terms of a gate on ``n`` examples that make no sense.
+
+    Raises:
+        InvalidInputError: naming the term.
+    """
+    known = ", ".join(map(repr, get_args(Method)))
     problems = (
-        (math.isfinite(margin) and margin >= 0, f"margin must be a finite number of at least 0, not {margin}"),
-        (0 < alpha < 0.5, f"alpha must lie between 0 and 0.5, not {alpha}"),
-        (0 < power < 1, f"power must lie between 0 and 1, not {power}"),
-        (method in get_args(Method), f"method must be one of {', '.join(get_args(Method))}, not {method!r}"),
-        (groups is None or len(groups) == new.n, f"groups needs one label an example ({new.n})"),
+        (is_number(margin) and margin >= 0, f"margin must be a finite number of at least 0, not {margin!r}"),
+        (is_number(alpha) and 0 < alpha < 0.5, f"alpha must lie between 0 and 0.5, not {alpha!r}"),
+        (is_number(power) and 0 < power < 1, f"power must lie between 0 and 1, not {power!r}"),
+        (method in get_args(Method), f"method must be one of {known}, not {method!r}"),
+        (groups is None or len(groups) == n, f"groups needs one label an example ({n}), not {len(groups or ())}"),
     )
     for ok, problem in problems:
         if not ok:
             raise InvalidInputError(problem)
-    check_score(new, "the score")
-    check_score(base, "the baseline")
+
+
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a finite number."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
