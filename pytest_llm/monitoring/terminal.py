@@ -46,8 +46,9 @@ def show(found: Comparison, console: Console) -> None:
     if len(shown) < len(found.checks):
         quiet = len(found.checks) - len(shown)
         console.print(Text(f"and {quiet} check{'s' * (quiet != 1)} of single segments without drift"))
+    arrow = "->" if console.options.ascii_only else "→"
     for check in found.drifted:
-        moved = [wording.moved(check)] if check.bars and check.test != "rate" else []
+        moved = [wording.moved(check, arrow=arrow)] if check.bars and check.test != "rate" else []
         moved += [f"least like the reference: {visible(shorten(text, 120))}" for text in check.examples]
         for line in moved:
             console.print(Text(f"{wording.name(check)}: {line}"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_llm.monitoring.checks import Bar, Check
+from pytest_llm.monitoring.checks import Check
 from pytest_llm.monitoring.panel import LARGE, MODERATE
 from pytest_llm.reports.text import visible
 
@@ -58,13 +58,10 @@ def share(value: float) -> str:
     return f"{value:.2%}" if 0 < value < 0.01 else f"{value:.1%}"
 
 
-def moved(check: Check, shown: int = 4) -> str:
+def moved(check: Check, shown: int = 4, arrow: str = "→") -> str:
     """Return the parts of a check whose shares differ most, as ``en 98.0% → 61.0%``."""
     most = sorted(check.bars, key=lambda bar: -abs(bar.current - bar.reference))[:shown]
     # Bins of lengths are read in their order, and words by what they add to the divergence.
     bars = [bar for bar in check.bars if bar in most] if check.test == "psi" else check.bars[:shown]
-    return ", ".join(map(_bar, bars))
-
-
-def _bar(bar: Bar) -> str:
-    return f"{visible(bar.label)[:40]} {share(bar.reference)} → {share(bar.current)}"
+    parts = (f"{visible(bar.label)[:40]} {share(bar.reference)} {arrow} {share(bar.current)}" for bar in bars)
+    return ", ".join(parts)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import subprocess
 import sys
 import threading
 from importlib import resources
@@ -15,7 +16,7 @@ from scipy.stats import binomtest
 from pytest_llm.monitoring import checks, wording
 from pytest_llm.monitoring.panel import compare
 from pytest_llm.monitoring.window import Window
-from tests.conftest import MINILM
+from tests.conftest import COMMAND, MINILM
 from tests.monitoring.conftest import Writer
 from tests.reports.conftest import HOSTILE
 
@@ -49,6 +50,15 @@ def test_drift_is_named_and_shown(monitor, write, reference, tmp_path):
         "characters": "drift", "empty": "drift", "refusals": "drift", "ends midway": "drift", "repetition": "drift",
         "language": "drift", "vocabulary": "drift",
     }  # fmt: skip
+
+
+def test_where_the_output_is_ascii_an_arrow_is_too(write, reference):
+    now = write("now.jsonl", bad(250, "now"))
+    command = [COMMAND, "monitor", str(now), f"--reference={reference}"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "language: fr 0.0% -> 8.8%" in done.stdout
+    assert "\\u" not in done.stdout
 
 
 def test_the_same_figures_every_time(monitor, write, reference):
