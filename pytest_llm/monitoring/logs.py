@@ -15,7 +15,7 @@ from pytest_llm.files import SURROGATE
 
 #: Names of APIs for why an output ended, and the values (whatever the case) of one that was cut short.
 _FINISH = ("finish_reason", "stop_reason", "done_reason", "finishReason", "stopReason")
-_CUT = ("length", "max_tokens", "model_length")
+_CUT = ("length", "max_tokens", "max_output_tokens", "model_length")
 #: Names for the tokens of an output, and for the objects that hold them.
 _TOKENS = ("completion_tokens", "output_tokens", "tokens", "outputTokens", "candidatesTokenCount", "eval_count")
 _HOLDERS = ("usage", "usageMetadata")
@@ -74,7 +74,7 @@ def parse(line: bytes, field: str, by: str) -> Output:
     *around, text = _way(row, field)
     if not (text is None or isinstance(text, str)):
         raise ValueError(f"{field} is {json.dumps(text)[:40]}, not text")
-    finish = _beside(around, _FINISH, lambda value: isinstance(value, str))
+    finish = _beside(around, _FINISH, lambda value: isinstance(value, str)) or _response_end(around)
     return Output(
         None if text is None else SURROGATE.sub("\ufffd", text),
         _segment(row, by) if by else None,
@@ -90,6 +90,15 @@ def _beside(around: Sequence[Any], names: Sequence[str], is_one: Callable[[Any],
             for name in names:
                 if isinstance(place, dict) and is_one(place.get(name)):
                     return place[name]
+    return None
+
+
+def _response_end(around: Sequence[Any]) -> str | None:
+    """Return why an answer of OpenAI's Responses API ended, which it says of those alone that ended early."""
+    for one in around:
+        if isinstance(one, dict) and "incomplete_details" in one and one.get("status") in ("completed", "incomplete"):
+            details = one["incomplete_details"]
+            return str(details.get("reason")) if isinstance(details, dict) else "completed"
     return None
 
 

@@ -152,6 +152,31 @@ def test_finish_reasons_and_token_counts_where_every_line_has_them(monitor, writ
     assert "ends midway" not in checks
 
 
+def test_an_answer_of_the_responses_api_says_why_it_is_incomplete(monitor, write):
+    def row(text, why):
+        content = [{"type": "output_text", "text": text, "annotations": []}]
+        message = {"type": "message", "role": "assistant", "status": "completed", "content": content}
+        details = {
+            "status": "incomplete" if why else "completed",
+            "incomplete_details": {"reason": why} if why else None,
+        }
+        return {"object": "response", **details, "output": [message], "usage": {"output_tokens": len(text.split())}}
+
+    def rows(n, cut, why):
+        return [row(text, why if i < cut * n else None) for i, text in enumerate(good(n, n))]
+
+    def found(now, then):
+        reference = f"--reference={write('then.jsonl', then)}"
+        code, _, err = monitor(write("now.jsonl", now), reference, "--field=output.0.content.0.text", "--json=j")
+        assert (code in (0, 1), err) == (True, "")
+        return {c["name"]: c for c in json.loads((write("x", []).parent / "j").read_text("utf-8"))["checks"]}
+
+    cut = found(rows(200, 0.3, "max_output_tokens"), rows(210, 0.02, "max_output_tokens"))
+    assert cut["cut short"]["status"] == "drift"
+    assert "tokens" in cut
+    assert found(rows(200, 0.3, "content_filter"), rows(210, 0.02, "content_filter"))["cut short"]["status"] == "none"
+
+
 @pytest.mark.parametrize("count", ["1" + "0" * 400, "-3", "true"])
 def test_a_count_of_tokens_that_is_none_is_as_if_it_were_not_there(monitor, tmp_path, reference, count):
     rows = [f'{{"output": {json.dumps(text)}, "tokens": {count}}}' for text in good(40, 3)]
