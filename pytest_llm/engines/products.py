@@ -90,7 +90,7 @@ def onednn_works() -> bool:
 def onednn_is_faster() -> bool:
     """Say whether oneDNN is faster than torch's own product here: on AMD's CPUs, where torch's own is MKL's.
 
-    With AVX-512 it is a fifth to twice as fast again, with AVX2 from 3 % slower to a tenth faster (`docs/speed.md`).
+    With AVX-512 it is 1.2 to 2 times as fast, with AVX2 from 3 % slower to a tenth faster (`docs/speed.md`).
     """
     capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not tell
     mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
