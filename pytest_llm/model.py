@@ -181,7 +181,11 @@ class LanguageModel(Asker):
     def score(
         self, prompt: str | Sequence[Mapping[str, Any]], continuations: Sequence[str], **template: Any
     ) -> list[ContinuationScore]:
-        """Return the logprob of each continuation after ``prompt`` (text, or chat messages)."""
+        """Return the logprob of each continuation after ``prompt`` (text, or chat messages).
+
+        Spaces that end a text count as the continuation's, as in lm-evaluation-harness; after chat messages a
+        continuation begins where an answer would, behind all that the template writes.
+        """
         if isinstance(continuations, str):
             raise InvalidInputError("score() needs a list of continuations")
         request = ScoreRequest(as_prompt(prompt), tuple(listed(continuations, "continuation")), template=template)

@@ -154,6 +154,12 @@ class Score(Request):
     continuations: tuple[str, ...]
     template: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def digest(self) -> str:
+        """The sha256 of the canonical JSON; a chat's is another than when its last line break was scored."""
+        data = self.to_json()
+        return digest_of(data if isinstance(self.prompt, str) else {**data, "boundary": "as rendered"})
+
 
 @dataclasses.dataclass(frozen=True)
 class FillMask(Request):

@@ -140,8 +140,9 @@ def score(engine: LocalEngine, group: list[tuple[int, Score]]) -> Iterator[tuple
 
     The boundary is lm-evaluation-harness's (``TemplateLM._encode_pair``): spaces that end the prompt move
     to the continuation, prompt + continuation are encoded whole, and what follows the prompt's own tokens
-    is the continuation. A continuation's row that another row begins with is not computed again, so one
-    pass serves all continuations of one token.
+    is the continuation. After a rendered chat, where an answer starts, no space moves, but where it is part of
+    the continuation's first token. A continuation's row that another row begins with is not computed again, so
+    one pass serves all continuations of one token.
     """
     rows: list[Row] = []
     counts: dict[int, int] = {}
@@ -186,23 +187,27 @@ def _encode_pairs(
     if not request.continuations:
         raise InvalidInputError(f"request {index}: no continuations to score")
     prompt = render(tokenizer, request.prompt, request.template, index)
-    text = prompt.rstrip()
+    chat = not isinstance(request.prompt, str)
+    text = prompt if chat and engine.family == "encoder-decoder" else prompt.rstrip()
     spaces = prompt[len(text) :]
     source: list[int] | None = None
     if engine.family == "encoder-decoder":
-        source = encode(tokenizer, text, special=isinstance(request.prompt, str))
+        source = encode(tokenizer, text, special=not chat)
         check_length(engine, len(source), index)
         context, split = [decoder_start(engine)], 0
     else:
         bare = encode(tokenizer, text, special=False)
-        start = leading_special_ids(tokenizer) if isinstance(request.prompt, str) else []
+        start = [] if chat else leading_special_ids(tokenizer)
         context, split = start + bare, len(bare)
         if not context:
             context = prompt_ids(engine, "", {}, True, index)
+    rendered = encode(tokenizer, prompt, special=False) if chat and source is None else []
     pairs = []
     for continuation in request.continuations:
         whole = encode(tokenizer, (spaces if source is not None else prompt) + continuation, special=False)
-        if not whole[split:]:
+        apart = bool(rendered) and whole[: len(rendered)] == rendered
+        before, tokens = (rendered, whole[len(rendered) :]) if apart else (context, whole[split:])
+        if not tokens:
             raise InvalidInputError(f"request {index}: the continuation {continuation!r} has no tokens")
-        pairs.append((context, whole[split:]))
+        pairs.append((before, tokens))
     return source, pairs

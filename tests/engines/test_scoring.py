@@ -128,6 +128,22 @@ def test_score_is_the_harness_loglikelihood(smol):
             assert found["is_greedy"] == (greedy == continuation_enc)
 
 
+def test_an_answer_in_a_chat_is_scored_without_the_templates_last_line_break(smol):
+    chat = ({"role": "user", "content": "What do cows drink as adults? Answer briefly."},)
+    rendered = smol.tokenizer.apply_chat_template(list(chat), add_generation_prompt=True, tokenize=False)
+    assert rendered.endswith("assistant\n")
+    prompt = smol.tokenizer(rendered)["input_ids"]
+    continuations = ("Water", "They drink milk", " Milk")
+    (answer,) = answers(smol, [Score(chat, (*continuations, "\n"))])
+    for continuation, found in zip(continuations, answer["scores"], strict=False):
+        ids = smol.tokenizer(continuation)["input_ids"]
+        assert found["tokens"] == len(ids)
+        expected = direct(smol, prompt + ids)[len(prompt) - 1 :].sum().item()
+        assert found["logprob"] == pytest.approx(expected, abs=1e-3)
+    # One token with the template's own line break: nothing of the continuation is lost.
+    assert answer["scores"][-1]["tokens"] == 1
+
+
 def test_one_pass_serves_all_continuations_of_one_token(gpt2):
     answers(gpt2, [Loss("the red")])  # the first question ever finds out about the output layer
     shapes = []

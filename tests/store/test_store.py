@@ -10,7 +10,7 @@ import pytest
 from pytest_llm.cli import main
 from pytest_llm.errors import LLMError
 from pytest_llm.files import digest_of
-from pytest_llm.requests import Generate, Loss
+from pytest_llm.requests import Generate, Loss, Score, request_from_json
 from pytest_llm.store.database import OutputStore
 from pytest_llm.store.key import answer_key, identity
 from pytest_llm.weights.spec import ModelSpec
@@ -62,6 +62,13 @@ def test_the_name_of_a_model_is_not_in_the_identity():
 
 def test_the_key_separates_its_parts():
     assert answer_key("ab", "c") != answer_key("a", "bc")
+
+
+def test_of_scores_only_a_chats_miss_the_answers_that_counted_the_templates_line_break():
+    text, chat = Score("x", ("y",)), Score(({"role": "user", "content": "x"},), ("y",))
+    assert text.digest == digest_of(text.to_json())
+    assert chat.digest != digest_of(chat.to_json())
+    assert request_from_json(chat.to_json()).digest == chat.digest
 
 
 def test_a_large_batch_is_one_call(store):
