@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from pytest_llm.requests import Generate, Request
 
 
+#: What need not be text, in messages of `listed`.
+_WIDER = ("prompt", "conversation", "list of continuations")
+
+
 def listed(value: Any, what: str) -> list[Any]:
-    """Return one input, or many, as a list. Each has to be text, but for a ``what`` of "prompt" or "conversation".
+    """Return one input, or many, as a list. Each has to be text, unless ``what`` is more than text (`_WIDER`).
 
     Raises:
         InvalidInputError: there is none, it is no text where it must be, or many of them have no order.
@@ -31,9 +35,32 @@ def listed(value: Any, what: str) -> list[Any]:
     if not items:
         raise InvalidInputError(f"the list of {what}s is empty: there is nothing to ask")
     for index, item in enumerate(items):
-        if what not in ("prompt", "conversation") and not isinstance(item, str):
+        if what not in _WIDER and not isinstance(item, str):
             raise InvalidInputError(f"{what} {index} is not a string but {type(item).__name__}: {item!r:.80}")
     return items
+
+
+def is_one_prompt(value: Any) -> bool:
+    """Whether ``value`` is a text or one conversation, not a list of either."""
+    return isinstance(value, str) or isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], Mapping)
+
+
+def with_continuations(prompt: Any, continuations: Any) -> list[tuple[Any, tuple[str, ...]]]:
+    """Return each prompt of ``score()`` with the continuations after it.
+
+    Raises:
+        InvalidInputError: there is no list of continuations for each, or as `listed`.
+    """
+    single = is_one_prompt(prompt)
+    prompts = [prompt] if single else listed(prompt, "prompt")
+    lists = [continuations] if single else listed(continuations, "list of continuations")
+    if any(isinstance(one, str) for one in lists):
+        raise InvalidInputError(f"score() needs a list of continuations{' for each prompt' * (not single)}")
+    if len(lists) != len(prompts):
+        raise InvalidInputError(
+            f"score() needs a list of continuations for each prompt: it got {len(lists)} for {len(prompts)}"
+        )
+    return [(one, tuple(listed(texts, "continuation"))) for one, texts in zip(prompts, lists, strict=True)]
 
 
 def check_fields(request: Request) -> None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from pytest_llm.argument_rules import listed
+from pytest_llm.argument_rules import is_one_prompt, listed, with_continuations
 from pytest_llm.asking import Asker
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.metrics.score import Score
@@ -28,12 +28,13 @@ from pytest_llm.results import (
     ContinuationScore,
     Generation,
     LayerStates,
-    MaskFill,
     Origin,
     Parts,
     TokenLogprob,
     TokenLoss,
     joint_origin,
+    mask_fills,
+    token_logprobs,
 )
 
 if TYPE_CHECKING:
@@ -92,9 +93,7 @@ class LanguageModel(Asker):
             system: a system message put before each conversation.
             arguments: as for `generate`, and ``template``: further variables of the chat template.
         """
-        single = isinstance(messages, str) or (
-            isinstance(messages, (list, tuple)) and bool(messages) and isinstance(messages[0], Mapping)
-        )
+        single = is_one_prompt(messages)
         if system is not None and not isinstance(system, str):
             raise InvalidInputError(f"chat(): system must be text, not {system!r}")
         head = [{"role": "system", "content": system}] if system is not None else []
@@ -176,25 +175,31 @@ class LanguageModel(Asker):
     def logprobs(self, text: Sequence[str], *, top_k: int = 5) -> list[list[TokenLogprob]]: ...
     def logprobs(self, text: Any, *, top_k: int = 5) -> Any:
         """Return each token of a text with its logprob in nats and the ``top_k`` best alternatives."""
-        return self._each(text, lambda t: Logprobs(t, top_k=top_k), _token_logprobs)
+        return self._each(text, lambda t: Logprobs(t, top_k=top_k), token_logprobs)
 
+    @overload
     def score(
         self, prompt: str | Sequence[Mapping[str, Any]], continuations: Sequence[str], **template: Any
-    ) -> list[ContinuationScore]:
+    ) -> list[ContinuationScore]: ...
+    @overload
+    def score(self, prompt: Sequence[Any], continuations: Sequence[Any], **template: Any) -> Any: ...
+    def score(self, prompt: Any, continuations: Sequence[Any], **template: Any) -> Any:
         """Return the logprob of each continuation after ``prompt`` (text, or chat messages).
+
+        A list of prompts takes a list of continuations for each, and gives a list of results; it is answered in batches.
 
         Spaces that end a text count as the continuation's, as in lm-evaluation-harness; after chat messages a
         continuation begins where an answer would, behind all that the template writes.
         """
-        if isinstance(continuations, str):
-            raise InvalidInputError("score() needs a list of continuations")
-        request = ScoreRequest(as_prompt(prompt), tuple(listed(continuations, "continuation")), template=template)
+        asked = with_continuations(prompt, continuations)
+        requests = [ScoreRequest(as_prompt(one), texts, template=template) for one, texts in asked]
 
         def result(answer: Answer, origin: Origin) -> list[ContinuationScore]:
-            found = zip(request.continuations, answer["scores"], strict=True)
+            found = zip(origin.request["continuations"], answer["scores"], strict=True)
             return Parts((ContinuationScore(text=text, **one) for text, one in found), origin)
 
-        return self._ask([request], result)[0]
+        results = self._ask(requests, result)
+        return results[0] if is_one_prompt(prompt) else results
 
     @overload
     def fill_mask(self, text: str, *, top_k: int = 5) -> list[Any]: ...
@@ -202,7 +207,7 @@ class LanguageModel(Asker):
     def fill_mask(self, text: Sequence[str], *, top_k: int = 5) -> list[list[Any]]: ...
     def fill_mask(self, text: Any, *, top_k: int = 5) -> Any:
         """Return the ``top_k`` candidates for the mask in a text, best first; a list a mask when there are several."""
-        return self._each(text, lambda t: FillMask(t, top_k=top_k), _mask_fills)
+        return self._each(text, lambda t: FillMask(t, top_k=top_k), mask_fills)
 
     def embed(self, texts: Texts, *, pooling: str | None = None, normalize: bool = True) -> np.ndarray[Any, Any]:
         """Return one vector a text: shape [d] for one text, [n, d] for a list; float32, L2-normalised by default.
@@ -287,16 +292,3 @@ def _exp(value: float) -> float:
         return math.exp(value)
     except OverflowError:
         return math.inf
-
-
-def _token_logprobs(answer: Answer, origin: Origin) -> list[TokenLogprob]:
-    tokens = (
-        TokenLogprob(one["token_id"], one["token"], one["logprob"], tuple((i, t, p) for i, t, p in one["top"]))
-        for one in answer["positions"]
-    )
-    return Parts(tokens, origin)
-
-
-def _mask_fills(answer: Answer, origin: Origin) -> Any:
-    masks = [Parts((MaskFill(**candidate) for candidate in mask), origin) for mask in answer["masks"]]
-    return masks[0] if len(masks) == 1 else Parts(masks, origin)

@@ -222,3 +222,18 @@ class LayerStates:
         """Rebuild from the engine's answer."""
         sketch = tuple(map(tuple, data["sketch"]))
         return cls(tuple(data["token_ids"]), tuple(data["layers"]), tuple(data["norms"]), sketch, origin)
+
+
+def token_logprobs(answer: dict[str, Any], origin: Origin) -> list[TokenLogprob]:
+    """Rebuild the positions of a text from the engine's answer."""
+    tokens = (
+        TokenLogprob(one["token_id"], one["token"], one["logprob"], tuple((i, t, p) for i, t, p in one["top"]))
+        for one in answer["positions"]
+    )
+    return Parts(tokens, origin)
+
+
+def mask_fills(answer: dict[str, Any], origin: Origin) -> Any:
+    """Rebuild the candidates for a text's mask, a list a mask when there are several, from the engine's answer."""
+    masks = [Parts((MaskFill(**candidate) for candidate in mask), origin) for mask in answer["masks"]]
+    return masks[0] if len(masks) == 1 else Parts(masks, origin)

@@ -292,6 +292,21 @@ def test_threads_of_a_test_ask_in_turn(pytester, cache_dir, tiny_gpt2):
         pytester.runpytest(f"--llm-model={tiny_gpt2}", "--llm-prefetch=off").assert_outcomes(passed=1)
 
 
+def test_a_list_of_prompts_is_scored_as_each_alone(pytester, cache_dir, tiny_gpt2):
+    pytester.makepyfile("""
+        def test_a(llm, llm_snapshot):
+            chat = [{"role": "user", "content": "the red cat sees"}]
+            prompts, texts = ["the capital of peru is", chat], [[" lima", " rome"], [" the dog", " the owl", " a"]]
+            alone = [llm.score(prompt, each) for prompt, each in zip(prompts, texts)]
+            assert [[one.text for one in each] for each in alone] == texts
+            assert alone[0][0].is_greedy
+            assert llm.score(prompts, texts) == alone == llm_snapshot
+            assert llm.score([chat], texts[1:]) == alone[1:]
+    """)
+    pytester.runpytest(f"--llm-model={tiny_gpt2}", "--llm-update=new").assert_outcomes(passed=1)
+    pytester.runpytest(f"--llm-model={tiny_gpt2}", "--llm-offline").assert_outcomes(passed=1)
+
+
 def test_a_sentence_encoder_is_embedded_in_its_own_way(pytester, cache_dir, tiny_bert):
     shutil.copytree(tiny_bert, pytester.path / "encoder")
     modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
