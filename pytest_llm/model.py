@@ -186,7 +186,7 @@ class LanguageModel(Asker):
     def score(self, prompt: Any, continuations: Sequence[Any], **template: Any) -> Any:
         """Return the logprob of each continuation after ``prompt`` (text, or chat messages).
 
-        A list of prompts takes a list of continuations for each, and gives a list of results; it is answered in batches.
+        A list of prompts takes a list of continuations for each, and gives a list of results.
 
         Spaces that end a text count as the continuation's, as in lm-evaluation-harness; after chat messages a
         continuation begins where an answer would, behind all that the template writes.
@@ -219,7 +219,8 @@ class LanguageModel(Asker):
             normalize: divide each vector by its Euclidean norm.
 
         Raises:
-            InvalidInputError: no such pooling, or none is given and the model's own is none of these.
+            InvalidInputError: no such pooling, or none is given and the model's own is none of these; or a text is
+                longer than the model's context, or a sentence-transformers model's ``max_seq_length``.
         """
         import numpy as np
 

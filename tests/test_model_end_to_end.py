@@ -314,7 +314,10 @@ def test_a_sentence_encoder_is_embedded_in_its_own_way(pytester, cache_dir, tiny
     (pytester.path / "encoder" / "modules.json").write_text(text)
     (pytester.path / "encoder" / "1_Pooling").mkdir()
     (pytester.path / "encoder" / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    (pytester.path / "encoder" / "sentence_bert_config.json").write_text('{"max_seq_length": 6}')
     pytester.makepyfile("""
+        import pytest
+        from pytest_llm.errors import InvalidInputError
         from pytest_llm.metrics import similarity
 
         A, B = ["the red cat"], ["the blue owl sees"]
@@ -324,5 +327,12 @@ def test_a_sentence_encoder_is_embedded_in_its_own_way(pytester, cache_dir, tiny
             assert not (llm.embed(A) == llm.embed(A, pooling="mean")).all()
             own, cls = similarity(A, B, encoder=llm), (llm.embed(A, pooling="cls") @ llm.embed(B, pooling="cls").T)
             assert abs(own - float(cls[0, 0])) < 1e-6
+
+        def test_its_own_length(llm):
+            assert len(llm.tokenize("the blue owl sees")) == 6
+            assert llm.embed("the blue owl sees").shape == (64,)
+            with pytest.raises(InvalidInputError, match="7 tokens, but .* embeds 6 .*sentence_bert_config.json"):
+                llm.embed("the blue owl sees the")
+            assert llm.fill_mask("the blue owl sees the [MASK]")
     """)
-    pytester.runpytest("--llm-model=encoder").assert_outcomes(passed=1)
+    pytester.runpytest("--llm-model=encoder").assert_outcomes(passed=2)

@@ -10,6 +10,7 @@ from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.prompts import check_length, encode, pad, require_text
 from pytest_llm.engines.rows import Row, evaluate
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.weights.listing import own_length
 
 if TYPE_CHECKING:
     from pytest_llm.engines.local import LocalEngine
@@ -57,14 +58,21 @@ def fill_mask(engine: LocalEngine, group: list[tuple[int, FillMask]]) -> Iterato
 def embed(engine: LocalEngine, group: list[tuple[int, Embed]]) -> Iterator[tuple[int, Answer]]:
     """Answer `Embed` requests from the last hidden layer (an encoder-decoder's encoder).
 
-    ``mean`` averages all tokens but padding, special tokens included, as sentence-transformers does.
+    ``mean`` averages all tokens but padding, special tokens included, as sentence-transformers does. That also cuts a
+    text silently at the model's ``max_seq_length``: here a longer one is an error.
     """
+    longest = own_length(engine.folder)
     items: list[tuple[int, Embed, list[int]]] = []
     for index, request in group:
         require_text(request.text, index)
         if request.pooling not in ("mean", "cls", "last"):
             raise InvalidInputError(f"request {index}: pooling is mean, cls or last, not {request.pooling!r}")
         ids = encode(engine.tokenizer, request.text, special=True)
+        if longest is not None and len(ids) > longest:
+            raise InvalidInputError(
+                f"request {index}: {len(ids)} tokens, but this sentence encoder embeds {longest} (max_seq_length in "
+                "its sentence_bert_config.json): shorten the text, or embed its parts"
+            )
         check_length(engine, len(ids), index)
         items.append((index, request, ids))
     for batch, vectors in in_batches(

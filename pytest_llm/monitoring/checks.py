@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_llm.errors import InvalidInputError
 from pytest_llm.monitoring import features, statistics
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ BINS = 10
 WORDS_SAMPLE, EMBEDDING_SAMPLE = 1_000, 500
 #: Words that the vocabulary tells apart; all others are one.
 VOCABULARY = 2_000
-#: Characters of an output that are embedded: any encoder of 512 tokens can read them.
-EMBEDDED = 400
+#: Characters of an output that are embedded: any encoder of 512 tokens can read them. They are halved, down to the
+#: least, where one that reads fewer cannot.
+EMBEDDED, EMBEDDED_AT_LEAST = 400, 50
 #: Outputs shown that are least like the reference, and characters of each.
 SHOWN, SHOWN_WIDTH = 3, 300
 #: Parts of a check shown, and characters of the name of one.
@@ -159,17 +161,33 @@ def embeddings(reference: Sequence[str], current: Sequence[str], encoder: Encode
     samples = [_sample(texts, EMBEDDING_SAMPLE) for texts in told]
     if min(map(len, samples)) < 2:
         return None
-    # Windows apart, so that the answers kept for a reference serve every later run.
-    vectors = np.concatenate([np.asarray(encoder.embed([text[:EMBEDDED] for text in sample])) for sample in samples])
+    vectors, length = _vectors(samples, encoder)
     n = len(samples[0])
     value, chance, p = statistics.mmd_p(vectors, n, **dealing.of("embeddings"))
     gain = statistics.witness(vectors, n)[n:]
     strangest = [samples[1][i] for i in np.argsort(-gain, kind="stable")]
     shown = tuple(text[:SHOWN_WIDTH] + "…" * (len(text) > SHOWN_WIDTH) for text in dict.fromkeys(strangest))[:SHOWN]
-    note = f"the first {EMBEDDED} characters of an output are embedded"
+    note = f"the first {length} characters of an output are embedded"
     sampled = _sampled(EMBEDDING_SAMPLE, samples, told)
     note = "; ".join(filter(None, [sampled, note]))
     return Check("embeddings", "mmd", value, chance, p, "", "", (n, len(vectors) - n), examples=shown, note=note)
+
+
+def _vectors(samples: Sequence[Sequence[str]], encoder: Encoder) -> tuple[Any, int]:
+    """Return the vectors of how all outputs begin, and of how many characters."""
+    import numpy as np
+
+    length = EMBEDDED
+    while True:
+        try:
+            # Windows apart, so that the answers kept for a reference serve every later run.
+            found = [np.asarray(encoder.embed([text[:length] for text in sample])) for sample in samples]
+        except InvalidInputError:
+            length //= 2
+            if length < EMBEDDED_AT_LEAST:
+                raise
+        else:
+            return np.concatenate(found), length
 
 
 def _whole(share: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def own_pooling(folder: Path) -> str:
     """
     own = "mean"
     for module in _modules(folder):
-        kind = str(module.get("type", "")).rpartition(".")[2]
+        kind = _kind(module)
         if kind == "Pooling":
             config = read_json(folder / module.get("path", "") / "config.json")
             ways = [name for name, value in config.items() if name.startswith("pooling_mode_") and value is True]
@@ -110,6 +111,20 @@ def own_pooling(folder: Path) -> str:
                 "choose pooling='mean', 'cls' or 'last', to be told of changes of the layers before"
             )
     return own
+
+
+def own_length(folder: Path) -> int | None:
+    """Return how many tokens a sentence-transformers model embeds; ``None`` where it does not say, and for any other.
+
+    Raises:
+        ModelNotFoundError: what the folder says of it cannot be read.
+    """
+    for module in _modules(folder):
+        file = folder / module.get("path", "") / "sentence_bert_config.json"
+        if _kind(module) == "Transformer" and file.is_file():
+            limit = read_json(file).get("max_seq_length")
+            return limit if isinstance(limit, int) and limit > 0 else None
+    return None
 
 
 def adapter_files(folder: Path) -> list[str]:
@@ -127,6 +142,10 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
         return [{**module} for module in modules]
     except (ValueError, TypeError) as error:
         raise ModelNotFoundError(f"{path} cannot be read: {error!r}.") from error
+
+
+def _kind(module: Mapping[str, Any]) -> str:
+    return str(module.get("type", "")).rpartition(".")[2]
 
 
 def _explicit(folder: Path) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from pytest_llm.errors import InvalidInputError
 from pytest_llm.monitoring import checks, wording
 from pytest_llm.monitoring.panel import compare
 from pytest_llm.monitoring.window import Window
@@ -360,6 +361,18 @@ def test_an_encoder_of_ones_own_sees_a_change_of_topic_only():
     found = {c.name: c for c in compare(then, loans, encoder=Topics()).checks}
     assert found["embeddings"].status == "drift"
     assert all("loan" in text for text in found["embeddings"].examples)
+
+
+def test_where_outputs_are_too_long_for_an_encoder_less_of_them_is_embedded():
+    class Short:
+        def embed(self, texts):
+            if max(map(len, texts)) > 128:
+                raise InvalidInputError("too long")
+            return [[len(text), 1.0] for text in texts]
+
+    then, now = (Window(name, tuple(text * 20 for text in good(20, name))) for name in "ab")
+    (check,) = (c for c in compare(then, now, encoder=Short()).checks if c.name == "embeddings")
+    assert check.note == "the first 100 characters of an output are embedded"
 
 
 def test_a_narrow_terminal_breaks_no_word(monitor, write, reference, monkeypatch):
