@@ -72,7 +72,8 @@ class LanguageModel(Asker):
             arguments: the vocabulary of ``model.generate``: ``max_new_tokens`` (64), ``min_new_tokens``,
                 ``do_sample``, ``temperature``, ``top_k``, ``top_p``, ``min_p``, ``repetition_penalty``,
                 ``no_repeat_ngram_size``, ``num_beams``, ``length_penalty``, ``early_stopping``,
-                ``num_return_sequences``, ``stop``, ``seed``, ... The default is greedy decoding.
+                ``num_return_sequences``, ``stop``, ``seed`` (0: to ask the same again gives the same, also of sampled
+                answers), ... The default is greedy decoding.
 
         Returns:
             A `Generation` a prompt; a list of them a prompt when ``num_return_sequences`` is above 1.
