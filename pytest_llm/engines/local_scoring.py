@@ -45,8 +45,9 @@ def loss(engine: LocalEngine, group: list[tuple[int, Loss]]) -> Iterator[tuple[i
         make = {"decoder": _windows, "encoder-decoder": _target, "masked": _masked}[engine.family]
         made = make(engine, index, request)
         if not any(row.targets for row in made):
+            hint = ": leave it out; score('', [text]) has it follow the BOS token" if engine.family == "decoder" else ""
             raise InvalidInputError(
-                f"request {index}: {request.text[:40]!r} is a single token, which nothing before it predicts"
+                f"request {index}: {request.text[:40]!r} is a single token, which nothing before it predicts{hint}"
             )
         rows += made
 
@@ -63,7 +64,11 @@ def loss(engine: LocalEngine, group: list[tuple[int, Loss]]) -> Iterator[tuple[i
 
 def _windows(engine: LocalEngine, index: int, request: Loss) -> list[Row]:
     ids = encode(engine.tokenizer, request.text, special=True)
-    check_length(engine, request.window, index)
+    if request.window > (engine.context_length or request.window):
+        raise InvalidInputError(
+            f"request {index}: window={request.window} is larger than the model's context of {engine.context_length} "
+            "tokens; without window= it is the whole context"
+        )
     if request.window == 1:
         raise InvalidInputError(f"request {index}: window must be at least 2: a token is predicted from one before it")
     window = request.window or engine.context_length or len(ids)

@@ -88,6 +88,16 @@ def test_sliding_window_is_the_perplexity_guides(gpt2, window, stride):
     assert -sum(answer["token_logprobs"]) == pytest.approx(nll_sum, rel=1e-5)
 
 
+def test_a_score_after_nothing_has_the_first_token_that_a_loss_leaves_out(smol):
+    # lm_eval's loglikelihood_rolling, up to the model's context
+    for text in (TEXTS[1], "a"):
+        (answer,) = answers(smol, [Score("", (text,))])
+        ids = smol.tokenizer(text)["input_ids"]
+        expected = direct(smol, [smol.tokenizer.bos_token_id, *ids]).sum().item()
+        assert answer["scores"][0]["tokens"] == len(ids)
+        assert answer["scores"][0]["logprob"] == pytest.approx(expected, abs=1e-3)
+
+
 def test_logprobs_and_their_alternatives(smol):
     text = TEXTS[0]
     (answer, fewer) = answers(smol, [Logprobs(text, top_k=3), Logprobs("Hello there", top_k=0)])
@@ -279,8 +289,8 @@ def test_tokenize_needs_no_weights(tiny_gpt2):
     [
         ([Loss("the red"), Loss("")], "request 1: the text is empty"),
         ([Logprobs("")], "request 0: the text is empty"),
-        ([Loss("the")], "request 0: 'the' is a single token"),
-        ([Loss("the red", window=500)], "500 tokens, but the model's context is 128"),
+        ([Loss("the")], r"request 0: 'the' is a single token.*: leave it out; score\('', \[text\]\) has it"),
+        ([Loss("the red", window=500)], "window=500 is larger than the model's context of 128 tokens"),
         ([Loss("the red", window=4, stride=5)], "stride 5 is larger than window 4"),
         ([Loss("the red", window=1)], "window must be at least 2"),
         ([Loss("the red", source="x")], "a source is for encoder-decoders"),
