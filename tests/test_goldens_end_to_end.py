@@ -213,6 +213,15 @@ def test_under_xdist_the_controller_sums_up(suite):
     result.stdout.fnmatch_lines(["goldens   1 identical, 1 drifted", "next      1 candidate waits for you*"])
 
 
+def test_a_candidate_in_a_folder_that_is_a_link_waits_where_its_test_stands(suite, tmp_path_factory):
+    (suite.path / "__llm_snapshots__").symlink_to(tmp_path_factory.mktemp("goldens"), target_is_directory=True)
+    suite.runpytest("--llm-update=new")
+    edit(suite, "Paris", "Lyon")
+    suite.runpytest().assert_outcomes(passed=1, failed=1)
+    assert suite.run(COMMAND, "review", "accept", "1").ret == 0
+    suite.runpytest().assert_outcomes(passed=2)
+
+
 def test_review_accepts_and_rejects_without_the_test(suite):
     suite.runpytest("--llm-update=new")
     edit(suite, "Paris", "Lyon")
@@ -235,6 +244,42 @@ def test_review_accepts_and_rejects_without_the_test(suite):
     suite.runpytest().assert_outcomes(passed=1, failed=1)
     golden = json.loads((suite.path / "__llm_snapshots__/test_life/test_b--list.json").read_text())
     assert golden["output"]["value"] == [1, 2.5, "three"]
+
+
+def test_a_number_stays_with_the_candidate_that_was_listed_under_it(suite):
+    def say(tests, text):
+        tests = [f"def test_{i}(llm_snapshot): assert {text!r} == llm_snapshot" for i in tests]
+        suite.makepyfile(test_life="\n".join(tests))
+        suite.runpytest("--llm-update=new" if text == "old" else "--llm-update=none")
+
+    def review(*words):
+        result = suite.run(COMMAND, "review", *words)
+        return result.ret, result.outlines + result.errlines
+
+    def accepted(test):
+        return "new" in (suite.path / f"__llm_snapshots__/test_life/test_{test}--1.json").read_text()
+
+    say((1, 2, 3), "old")
+    say((1, 2, 3), "new")
+    assert review("reject", "1") == (0, ["rejected  test_life.py::test_1 (1): its golden stays"])  # nothing was listed
+    assert review("accept", "2")[0] == 0
+    assert [accepted(test) for test in (1, 2, 3)] == [False, True, False]
+    again = "look at them again: pytest-llm review list"
+    gone = "it was accepted or rejected, or its test passed"
+    assert review("accept", "2") == (
+        2,
+        [f"pytest-llm review: candidate 2 is gone since they were listed: {gone}; {again}"],
+    )
+    assert review("accept", "4") == (
+        2,
+        [f"pytest-llm review: no candidate 4: there were 3 when they were listed; {again}"],
+    )
+    say((3,), "newer")
+    ran = "candidate 3 is another one since they were listed: test_life.py::test_3 (1) ran again"
+    assert review("accept", "3") == (2, [f"pytest-llm review: {ran}; {again}"])
+    assert review("list")[1][0] == "  1  drifted     test_life.py::test_3 (1)"
+    assert review("accept", "1")[0] == 0
+    assert accepted(3)
 
 
 def test_review_walks_on_a_terminal(suite):

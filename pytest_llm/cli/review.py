@@ -40,24 +40,26 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from pytest_llm.golden.pending import list_pending
+    from pytest_llm.golden.pending import list_pending, number
 
     settings = project_settings()
     if arguments.web:
         return _web(settings, arguments)
     candidates = list_pending(settings.cache_dir, settings.root)
+    action = arguments.action or ("walk" if interactive() else "list")
+    if action in ("list", "walk") or (action == "show" and not arguments.which):
+        number(settings.cache_dir, settings.root, candidates)
     if not candidates:
         print("no candidates wait here")
         return 0
-    action = arguments.action or ("walk" if interactive() else "list")
     if action == "list":
-        for number, candidate in enumerate(candidates, 1):
-            print(f"{number:>3}  {candidate.verdict.status:<12}{_title(candidate)}")
+        for place, candidate in enumerate(candidates, 1):
+            print(f"{place:>3}  {candidate.verdict.status:<12}{_title(candidate)}")
         print("show, accept or reject them: pytest-llm review accept NUMBER (or --all)")
         return 1
     if action == "walk":
         return _walk(candidates)
-    chosen = _chosen(candidates, arguments.which, arguments.all or action == "show")
+    chosen = _chosen(settings, candidates, arguments.which, arguments.all or action == "show")
     if action == "show":
         for candidate in chosen:
             _show(candidate)
@@ -99,8 +101,8 @@ def _login() -> str:
 
 def _walk(candidates: Sequence[Candidate]) -> int:
     left = 0
-    for number, candidate in enumerate(candidates, 1):
-        print(f"\n[{number}/{len(candidates)}]")
+    for place, candidate in enumerate(candidates, 1):
+        print(f"\n[{place}/{len(candidates)}]")
         _show(candidate)
         answer = ask("[a]ccept, [r]eject, [s]kip, [q]uit?", "arsq")
         if answer == "q":
@@ -134,18 +136,42 @@ def _title(candidate: Candidate) -> str:
     return f"{visible(candidate.nodeid)} ({visible(candidate.verdict.name)})"
 
 
-def _chosen(candidates: Sequence[Candidate], which: Sequence[str], everything: bool) -> list[Candidate]:
+def _chosen(
+    settings: Settings, candidates: Sequence[Candidate], which: Sequence[str], everything: bool
+) -> list[Candidate]:
     if not which:
         if everything:
             return list(candidates)
         raise InvalidInputError("say which: numbers of 'pytest-llm review list', parts of test ids, or --all")
     chosen: list[Candidate] = []
     for word in which:
-        if word.isdecimal() and 1 <= int(word) <= len(candidates):
-            found = [candidates[int(word) - 1]]
+        if word.isdecimal():
+            found = [_numbered(settings, candidates, word)]
         else:
             found = [one for one in candidates if word in one.nodeid or Path(word) == one.path]
         if not found:
             raise InvalidInputError(f"no candidate {word!r}: there are {len(candidates)}, see 'pytest-llm review list'")
         chosen += [one for one in found if one not in chosen]
     return chosen
+
+
+def _numbered(settings: Settings, candidates: Sequence[Candidate], word: str) -> Candidate:
+    """Return the candidate that had this number when somebody was last shown them, as it was then."""
+    from pytest_llm.golden.pending import number, numbered
+
+    root = settings.cache_dir, settings.root
+    rows = numbered(*root) or number(*root, candidates)
+    file, sha256 = dict(zip(map(str, range(1, len(rows) + 1)), rows, strict=True)).get(word, (None, ""))
+    again = "look at them again: pytest-llm review list"
+    if file is None:
+        raise InvalidInputError(f"no candidate {word}: there were {len(rows)} when they were listed; {again}")
+    found = next((one for one in candidates if one.file == file), None)
+    if found is None:
+        raise InvalidInputError(
+            f"candidate {word} is gone since they were listed: it was accepted or rejected, or its test passed; {again}"
+        )
+    if found.sha256 != sha256:
+        raise InvalidInputError(
+            f"candidate {word} is another one since they were listed: {_title(found)} ran again; {again}"
+        )
+    return found

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from pytest_llm.verdicts import Verdict
 class Candidate(NamedTuple):
     """A new golden that would replace ``path``.
 
-    ``base`` is the sha256 of the golden it was compared with, ``""`` when there was none.
+    ``base`` is the sha256 of the golden it was compared with, ``""`` when there was none; ``sha256`` that of ``file``.
     """
 
     file: Path
@@ -36,6 +36,7 @@ class Candidate(NamedTuple):
     base: str
     content: str
     sidecar: bytes | None = None
+    sha256: str = ""
 
     def accept(self) -> None:
         """Write the golden exactly as the run that failed would have, and forget the candidate.
@@ -43,7 +44,7 @@ class Candidate(NamedTuple):
         Raises:
             GoldenError: the golden is not the one this was compared with, or cannot be written; or as for `reject`.
         """
-        if FOLDER not in self.path.parts or self.path.suffix != ".json":
+        if self.path.parent.parent.name != FOLDER or ".." in self.path.parts or self.path.suffix != ".json":
             raise GoldenError(f"{self.file}: {self.path} is not a golden; delete this candidate")
         with self._held():
             if digest(self.path) != self.base:
@@ -110,12 +111,35 @@ def discard_candidates_of(cache_dir: Path, root: Path, nodeid: str) -> None:
 def list_pending(cache_dir: Path, under: Path) -> list[Candidate]:
     """Return the candidates for goldens below the folder ``under``, by path.
 
+    A damaged file of another project is left to that one.
+
     Raises:
-        GoldenError: a candidate file is damaged; the message says which to delete.
+        GoldenError: a candidate file of ``under`` is damaged; the message says which to delete.
     """
-    found = [_load(file) for file in (cache_dir / "pending").glob("*/*.json")]
-    under = under.resolve()
-    return sorted((one for one in found if one.path.resolve().is_relative_to(under)), key=lambda one: one.path)
+    found: list[Candidate] = []
+    own, homes = _candidate_folder(cache_dir, under), {under.absolute(), under.resolve()}
+    for file in (cache_dir / "pending").glob("*/*.json"):
+        with contextlib.nullcontext() if file.parent == own else contextlib.suppress(GoldenError):
+            one = _load(file)
+            # Where it lies by its name, or by what its folders lead to: either may be a link.
+            places = one.path, Path(os.path.realpath(one.path))
+            found += [one] if any(place.is_relative_to(home) for place in places for home in homes) else []
+    return sorted(found, key=lambda one: one.path)
+
+
+def number(cache_dir: Path, under: Path, candidates: Sequence[Candidate]) -> list[tuple[Path, str]]:
+    """Keep the numbers by which somebody is shown ``candidates``, for `numbered`: 1 is the first; and return that."""
+    rows = [(one.file, one.sha256) for one in candidates]
+    with contextlib.suppress(OSError):  # where nothing can be written, nothing can be accepted either
+        write_atomic(_numbers_file(cache_dir, under), json.dumps([(str(file), sha256) for file, sha256 in rows]))
+    return rows
+
+
+def numbered(cache_dir: Path, under: Path) -> list[tuple[Path, str]]:
+    """Return the file and the sha256 of each candidate below ``under``, as last numbered; none where none were."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return [(Path(file), sha256) for file, sha256 in json.loads(_numbers_file(cache_dir, under).read_bytes())]
+    return []
 
 
 def digest(path: Path) -> str:
@@ -153,6 +177,10 @@ def _candidate_file(cache_dir: Path, root: Path, path: Path) -> Path:
     return _candidate_folder(cache_dir, root) / f"{path_tag(path)}.json"
 
 
+def _numbers_file(cache_dir: Path, under: Path) -> Path:
+    return _candidate_folder(cache_dir, under).with_suffix(".numbers")
+
+
 @functools.lru_cache(maxsize=16)
 def _candidate_folder(cache_dir: Path, root: Path) -> Path:
     return cache_dir / "pending" / path_tag(root)
@@ -160,7 +188,9 @@ def _candidate_folder(cache_dir: Path, root: Path) -> Path:
 
 def _load(file: Path) -> Candidate:
     try:
-        data = jsontext.load(file.read_text("utf-8"))
+        raw = file.read_bytes()
+        data = jsontext.load(raw.decode("utf-8"))
+        os.path.realpath(data["golden"])  # raises where it can be no path
         return Candidate(
             file=file,
             path=Path(data["golden"]),
@@ -169,6 +199,7 @@ def _load(file: Path) -> Candidate:
             base=data["base"],
             content=data["content"],
             sidecar=None if data["sidecar"] is None else base64.b64decode(data["sidecar"]),
+            sha256=hashlib.sha256(raw).hexdigest(),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GoldenError(f"{file}: this pending candidate cannot be read ({error!r}); delete the file") from error

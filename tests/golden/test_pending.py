@@ -104,12 +104,24 @@ def test_a_candidate_writes_nothing_but_goldens(project):
     file = project.pending()[0].file
     data = json.loads(file.read_text())
     victim = project.root / "victim.json"
-    file.write_text(json.dumps({**data, "golden": str(victim), "base": ""}))
-    with pytest.raises(GoldenError, match="is not a golden"):
-        project.pending()[0].accept()
-    assert not victim.exists()
-    file.write_text("{")
-    with pytest.raises(GoldenError, match="delete the file"):
+    for place in (victim, project.path().parent.parent / ".." / "victim.json"):
+        file.write_text(json.dumps({**data, "golden": str(place), "base": ""}))
+        with pytest.raises(GoldenError, match="is not a golden"):
+            project.pending()[0].accept()
+        assert not victim.exists()
+
+
+@pytest.mark.parametrize("content", ["{", '{"golden": "\\u0000", "base": ""}'])
+def test_a_damaged_candidate_is_named_in_its_project_and_left_alone_elsewhere(project, content):
+    project.commit("a")
+    assert project.snapshot() != "b"
+    (candidate,) = project.pending()
+    other = candidate.file.parent.with_name("other") / "x.json"
+    other.parent.mkdir()
+    other.write_text(content)
+    assert project.pending() == [candidate]
+    candidate.file.write_text(content)
+    with pytest.raises(GoldenError, match="cannot be read .* delete the file"):
         project.pending()
 
 
