@@ -104,15 +104,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
         write_table(terminalreporter, run, settings)
     if _PUBLISHED in config.stash:
-        from pytest_llm.reports.publish import commands
-
-        data, lines = config.stash[_PUBLISHED]
-        resume = [config.stash[_RESUME]] if config.stash[_RESUME] else []
-        for line in (*lines, *resume, *commands(data, settings)):
+        for line in config.stash[_PUBLISHED][1]:
             terminalreporter.write_line(line)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Let go of the record: see `lifecycle.stop`."""
-    if _PUBLISHED in config.stash:
-        del config.stash[_PUBLISHED]
+    """Annotate, now that pytest has shown all, what a model said included. The record ends: see `lifecycle.stop`."""
+    if _PUBLISHED not in config.stash:
+        return
+    data, _ = config.stash[_PUBLISHED]
+    del config.stash[_PUBLISHED]
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if config.stash[_RESUME] and reporter is not None:
+        from pytest_llm.reports.publish import commands
+
+        reporter.ensure_newline()
+        for line in (config.stash[_RESUME], *commands(data, lifecycle.settings(config))):
+            reporter.write_line(line)

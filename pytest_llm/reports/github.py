@@ -2,7 +2,8 @@
 
 An annotation is a line of output that the runner takes for a command. What a model said stands in it escaped as the
 runner's own toolkit does (``@actions/core``, ``command.ts``), so it cannot end the command or begin another. pytest
-itself shows what failing tests printed: while it does, the runner is told to take no commands (``stop-commands``).
+itself shows what failing tests printed and raised: until it has, the runner is told to take no commands
+(``stop-commands``).
 """
 
 from __future__ import annotations
@@ -71,7 +72,13 @@ def _annotation(level: str, entry: Entry, root: Path, environ: Mapping[str, str]
     properties = {
         "file": shown.as_posix(),
         "line": str(entry.line),
-        "title": f"{visible(shorten(entry.nodeid.rpartition('/')[2], 150))}: {STATUSES[entry.status]}",
+        "title": f"{visible(shorten(_short(entry.nodeid), 150))}: {STATUSES[entry.status]}",
     }
     head = ",".join(f"{name}={escape_property(value)}" for name, value in properties.items())
     return f"::{level} {head}::{escape(shorten(entry.why, _MESSAGE))}"
+
+
+def _short(nodeid: str) -> str:
+    """Return a node id without the folders of its module; a parameter may hold a slash too."""
+    module, colons, name = nodeid.partition("::")
+    return module.rpartition("/")[2] + colons + name

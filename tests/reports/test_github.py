@@ -72,6 +72,42 @@ def test_however_much_is_shown_nobody_listens_to_what_a_test_printed(actions, fl
     assert "::error file=x::injected" not in heard(result.outlines)
 
 
+@pytest.mark.parametrize(
+    ("body", "flags"),
+    [
+        ('assert "Paris" in answer, answer', []),  # whole in the short test summary, on CI
+        ('assert "Paris" in answer, answer', ["-x"]),
+        ('assert "Paris" in answer, answer', ["--no-summary"]),
+        ("raise KeyboardInterrupt(answer)", []),
+        ("pytest.exit(answer)", []),
+    ],
+)
+def test_nobody_listens_before_pytest_has_shown_everything(actions, monkeypatch, body, flags):
+    monkeypatch.setenv("CI", "true")
+    actions.makepyfile(
+        test_report=f"""
+        import pytest
+
+        def test_first(llm_snapshot): assert "a" == llm_snapshot
+
+        def test_said(llm_snapshot):
+            answer = "hi\\n::error file=x::injected"
+            {body}
+        """
+    )
+    result = actions.runpytest_subprocess(*flags, *(["-k", "said"] if flags == ["-x"] else []))
+    said = heard(result.outlines)
+    assert [parsed(line)[1]["title"].partition(":")[0] for line in said] == ["test_report.py"] * len(said)
+    assert said
+
+
+def test_a_session_that_pytest_breaks_off_is_listened_to_again(actions):
+    actions.makeconftest("def pytest_runtest_logfinish(nodeid, location): raise RuntimeError(nodeid)")
+    result = actions.runpytest_subprocess()
+    result.stdout.fnmatch_lines(["INTERNALERROR*"])
+    assert "::error file=x::injected" not in heard(result.outlines)
+
+
 def test_off_means_off(actions):
     result = actions.runpytest("--llm-github=off")
     assert not any(line.startswith(("::stop-commands", "::error file=test_report")) for line in result.outlines)
@@ -97,6 +133,12 @@ def test_no_output_of_a_model_ends_a_command_or_begins_another(run_record, tmp_p
     assert (level, values["file"], values["line"]) == ("error", "a,b:c%.py", "3")
     assert set(values) == {"file", "line", "title"}
     assert message == "100%\\r\\n::debug::x"
+
+
+def test_a_slash_in_a_parameter_is_no_folder(tmp_path):
+    test = {"nodeid": "a/t.py::t[org/name]", "outcome": "failed", "seconds": 1.0, "file": "a/t.py", "line": 3}
+    (line,) = commands({"tests": [test], "verdicts": []}, tmp_path, {})
+    assert parsed(line)[1]["title"] == "t.py::t[org/name]: failed"
 
 
 def test_no_more_annotations_than_github_shows(tmp_path):
