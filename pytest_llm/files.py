@@ -42,6 +42,13 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         raise
 
 
+def leads_out(path: Path, *folders: Path) -> str:
+    """Return where ``path`` leads if it is a symbolic link out of ``folders``, which may be links themselves."""
+    target = Path(os.path.realpath(path)) if path.is_symlink() else None
+    inside = target is None or any(target.is_relative_to(os.path.realpath(folder)) for folder in folders)
+    return "" if inside else str(target)
+
+
 @contextlib.contextmanager
 def locked(lock: Path, timeout: float = 600.0) -> Iterator[None]:
     """Hold ``lock`` (a path of its own, kept out of the user's tree) against other processes."""

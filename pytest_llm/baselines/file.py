@@ -15,7 +15,7 @@ from typing import Any
 from pytest_llm.baselines import FOLDER
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.errors import GoldenError
-from pytest_llm.files import digest_of, locked, path_tag, safe_name, write_atomic
+from pytest_llm.files import digest_of, leads_out, locked, path_tag, safe_name, write_atomic
 from pytest_llm.golden.jsontext import escape_hidden
 from pytest_llm.location import Location
 
@@ -99,6 +99,8 @@ _ADVICE = "restore it from version control, or delete it and run with --llm-upda
 
 @contextlib.contextmanager
 def _changing(path: Path, locks: Path) -> Iterator[None]:
+    if out := leads_out(path, path.parent):
+        raise GoldenError(f"{path}: the baseline could not be written: it is a link to {out}; put a file there")
     try:
         with locked(locks / f"{path_tag(path.resolve())}.lock"):
             yield

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_llm.errors import GoldenError
-from pytest_llm.files import safe_name, write_atomic
+from pytest_llm.files import leads_out, safe_name, write_atomic
 from pytest_llm.golden import FOLDER, jsontext
 from pytest_llm.golden.values import Array, Recording, normalise, provenance
 from pytest_llm.location import Location
@@ -110,9 +110,12 @@ def write(path: Path, text: str, sidecar: bytes | None) -> None:
     The caller holds the golden's lock.
 
     Raises:
-        GoldenError: the file system refused.
+        GoldenError: the file system refused, or a file is a link that leads out of the goldens.
     """
     beside = path.with_suffix(".npy")
+    for file in (path, beside):
+        if out := leads_out(file, file.parent, file.parent.parent):
+            raise GoldenError(f"{file}: the golden could not be written: it is a link to {out}; put a file there")
     try:
         if sidecar is not None and not (beside.exists() and beside.read_bytes() == sidecar):
             write_atomic(beside, sidecar)
@@ -164,7 +167,7 @@ def decode(raw: bytes, path: Path) -> Golden:
         return Golden(data["nodeid"], value, *parts)
     except KeyError as error:
         raise _damaged(path, f"the field {error} is missing") from None
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _damaged(path, f"a field does not hold what it should: {error}") from None
 
 
@@ -241,7 +244,7 @@ def _decode_array(data: dict[str, Any], path: Path) -> Array:
 
     shape, dtype = tuple(data["shape"]), data["dtype"]
     if "array" in data:
-        return Array(np.array(data["array"]).reshape(shape), dtype)
+        return Array(_numbers(np.array(data["array"]).reshape(shape)), dtype)
     beside = path.with_suffix(".npy")
     try:
         raw = beside.read_bytes()
@@ -249,10 +252,19 @@ def _decode_array(data: dict[str, Any], path: Path) -> Array:
         raise _damaged(path, f"its array {beside.name} cannot be read ({error.strerror})") from None
     if hashlib.sha256(raw).hexdigest() != data["sha256"]:
         raise _damaged(path, f"its array {beside.name} is not the one it was written with (sha256 differs)")
-    array = np.load(io.BytesIO(raw), allow_pickle=False)
+    try:
+        array = np.load(io.BytesIO(raw), allow_pickle=False)
+    except Exception as error:  # a header that claims more than there is memory for is one of many
+        raise _damaged(path, f"its array {beside.name} cannot be read ({error})") from None
     if array.shape != shape:
         raise _damaged(path, f"its array {beside.name} has shape {array.shape}, not {shape}")
-    return Array(array, dtype)
+    return Array(_numbers(array), dtype)
+
+
+def _numbers(array: Any) -> Any:
+    if array.dtype.kind not in "biufc":
+        raise ValueError(f"an array of {array.dtype} is none of numbers")
+    return array
 
 
 def _encode_array(value: Array, path: Path) -> tuple[dict[str, Any], bytes | None]:

@@ -206,6 +206,15 @@ def test_a_file_system_that_refuses_is_no_regression(tmp_path):
         file.remove(path, "t", "f1", digest, tmp_path / "not-a-folder" / "locks")
 
 
+def test_a_link_to_elsewhere_is_not_written_through(tmp_path):
+    path, victim = tmp_path / "baselines" / "b.json", tmp_path / "victim.json"
+    path.parent.mkdir()
+    path.symlink_to(victim)
+    with pytest.raises(GoldenError, match=f"{path}: .*it is a link to {victim}; put a file there"):
+        file.write(path, "t", "f1", Entry.of(SCORE), tmp_path / "locks")
+    assert not victim.exists()
+
+
 def test_bytes_that_are_no_text(tmp_path):
     path = tmp_path / "b.json"
     path.write_bytes(b"\xff\xfe{")

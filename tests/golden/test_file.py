@@ -1,6 +1,8 @@
 """The golden file: where it is, what it looks like, that it holds anything exactly, and what a broken one says."""
 
 import dataclasses
+import hashlib
+import io
 import json
 import re
 
@@ -261,15 +263,25 @@ def test_an_array_that_is_not_the_one_written_is_an_error(project, damage):
         assert array == project.snapshot()
 
 
-def test_a_pickle_beside_a_golden_is_not_loaded(project):
-    path = project.commit(np.zeros(100))
-    beside = path.with_suffix(".npy")
-    np.save(beside, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    import hashlib
-
+def _replace_array(path, raw):
+    path.with_suffix(".npy").write_bytes(raw)
     old = json.loads(path.read_text())["output"]["sha256"]
-    path.write_text(path.read_text().replace(old, hashlib.sha256(beside.read_bytes()).hexdigest()))
+    path.write_text(path.read_text().replace(old, hashlib.sha256(raw).hexdigest()))
+
+
+def test_a_pickle_beside_a_golden_is_not_loaded(project):
+    path, stream = project.commit(np.zeros(100)), io.BytesIO()
+    np.save(stream, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    _replace_array(path, stream.getvalue())
     with pytest.raises(GoldenError, match="allow_pickle=False"):
+        read(path)
+
+
+def test_an_array_that_claims_more_than_there_is_memory_for_is_damage(project):
+    path, stream = project.commit(np.zeros(100)), io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (10**15,)})
+    _replace_array(path, stream.getvalue())
+    with pytest.raises(DamagedGoldenError, match=r"test_a--1\.npy cannot be read \("):
         read(path)
 
 
@@ -330,6 +342,7 @@ def test_modules_of_one_stem_do_not_share_a_folder(tmp_path):
         (b'{"schema": 1, "output": {"value": ' + b"9" * 5000 + b"}}", "a number of too many digits"),
         (b'{"schema": 1, "output": {"lines": ["a"]}, "request": {}, "model": {}, "nodeid": "t"}', "'environment' is missing"),
         (b'{"schema": 1, "output": {"lines": 3}, "request": {}, "model": {}, "environment": {}, "nodeid": "t"}', "does not hold what it should"),
+        (b'{"schema": 1, "output": {"lines": ["a"], "token_ids": [1], "tokens": ["a"], "logprobs": [-1' + b"0" * 400 + b'], "runner_ups": [], "margins": [], "finish_reason": ""}, "request": {}, "model": {}, "environment": {}, "nodeid": "t"}', "too large to convert"),
         (b'{"schema": 1, "output": [], "request": {}, "model": {}, "environment": {}, "nodeid": "t"}', "does not hold what it should|missing"),
         (b'{"schema": 1, "outputs": {}, "request": {}, "model": {}, "environment": {}, "nodeid": "t"}', "outputs is a list"),
         (b'{"schema": 1, "output": {"value": 1}, "request": [], "model": {}, "environment": {}, "nodeid": "t"}', "request, model and environment are objects"),
@@ -365,6 +378,24 @@ def test_a_newer_schema_is_left_alone_even_by_an_update(project):
     with pytest.raises(GoldenError, match=r"schema 2, this one reads up to 1\): upgrade"):
         assert project.snapshot("all") == "other"
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("value", ["text", np.zeros(100)], ids=["json", "npy"])
+def test_a_link_out_of_the_goldens_is_not_written_through_and_a_folder_that_is_one_is(project, tmp_path, value):
+    (tmp_path / "goldens").mkdir()
+    (project.root / "tests").mkdir(parents=True)
+    (project.root / "tests" / FOLDER).symlink_to(tmp_path / "goldens")
+    path = project.commit(value)
+    assert project.snapshot("all") == "another"
+    link, victim = path if isinstance(value, str) else path.with_suffix(".npy"), tmp_path / "victim"
+    for content in ("precious", ""):
+        link.unlink(missing_ok=True)
+        link.symlink_to(victim)
+        victim.write_text(content) if content else victim.unlink()
+        with pytest.raises(GoldenError, match=rf"{link}: .*it is a link to {victim}; put a file there"):
+            assert project.snapshot("all") == np.ones(100)
+        assert not content or victim.read_text() == content
+    assert not victim.exists()
 
 
 def test_a_golden_that_cannot_be_written_says_so(project):
