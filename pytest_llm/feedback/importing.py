@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_llm.feedback import casefile
 from pytest_llm.feedback.cases import Answer, Correction, FeedbackCase, case_id, person, report_of
-from pytest_llm.feedback.incoming import BadLine, Report, read_reports
+from pytest_llm.feedback.incoming import BadLine, Report, cleaned, read_reports
 from pytest_llm.files import locked, path_tag
 
 
@@ -51,7 +51,10 @@ def import_reports(
         now = gathered(reports)
         after = _moved(before, reports, now)
         for case in now:
-            after[case.id] = after[case.id].merged(case) if case.id in after else case
+            merged = after[case.id].merged(case) if case.id in after else case
+            # These belong to no report, so what an import before this one left in them stays.
+            tags, models = cleaned(merged.tags, clean), cleaned(merged.models, clean)
+            after[case.id] = dataclasses.replace(merged, tags=tags, models=models)
         if before or after:
             casefile.write(into, after.values())
     keys = {report_of(report.key) for report in reports}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,12 +147,18 @@ def _report(
         content = digest_of({**dataclasses.asdict(report), "user": user, "time": str(given["time"])})
         seen[content] += 1
         key = digest_of([content, seen[content]])[:16]
-    turns = tuple({**turn, "content": clean(turn["content"])} for turn in turns)
+    turns = tuple({name: clean(text) for name, text in turn.items()} for turn in turns)
     if user.strip():
         key += SEPARATOR + digest_of({"user": user, "case": case_id(turns)})[:8]
     return dataclasses.replace(
-        report, key=key, turns=turns, output=clean(report.output), correction=clean(report.correction)
-    )
+        report, key=key, turns=turns, output=clean(report.output), correction=clean(report.correction),
+        model=clean(report.model), tags=cleaned(report.tags, clean),
+    )  # fmt: skip
+
+
+def cleaned(names: Iterable[str], clean: Callable[[str], str]) -> tuple[str, ...]:
+    """Return what ``clean`` makes of tags or models, each once and sorted."""
+    return tuple(sorted(set(map(clean, names))))
 
 
 def _text(given: dict[str, Any], name: str) -> str:

@@ -377,6 +377,9 @@ def test_a_file_that_is_no_file_of_cases_is_left_alone(feedback, tmp_path):
         ("card 4111 1111 1111 1111 exp", "card [card] exp"),
         ("card 4111111111111111", "card [card]"),
         ("order 4111111111111112", "order 4111111111111112"),
+        ("is 4111 1111 1111 1111 12/27 cvv 123", "is [card] 12/27 cvv 123"),
+        ("4111111111111111 123 or 12-27 4111-1111-1111-1111 123", "[card] 123 or 12-27 [card] 123"),
+        ("378282246310005 1234, 5105 1051 0510 5100 4111 1111 1111 1111", "[card] 1234, [card] [card]"),
         ("in 2019-2024, 10.0.0.1, 3.14159 at 2024-12-31 10:30", "in 2019-2024, 10.0.0.1, 3.14159 at 2024-12-31 10:30"),
         ("a@b is no address", "a@b is no address"),
     ],
@@ -397,3 +400,20 @@ def test_redacted_imports(feedback, lines):
     assert (case["prompt"], case["answers"][0]["text"]) == ("I am [email]", "Hi [email]")
     assert case["corrections"][0]["text"] == "Hi [phone]"
     assert len(case["answers"][0]["down"]) == 2
+
+
+def test_all_texts_of_a_case_are_redacted_also_what_an_earlier_import_left(feedback, lines):
+    report = {
+        "id": 1,
+        "prompt": "hi",
+        "output": "x",
+        "vote": -1,
+        "model": "of ann@example.org",
+        "tags": ["ann@example.org"],
+    }
+    turns = [{"role": "ann@example.org", "content": "hi"}, {"role": "user", "content": "hi"}]
+    reports = [report, {**report, "id": 2, "prompt": turns}]
+    feedback(reports)
+    feedback(reports, "--redact")
+    assert [(case["tags"], case["models"]) for case in lines()] == [(["[email]"], ["of [email]"])] * 2
+    assert "ann" not in json.dumps(lines())
