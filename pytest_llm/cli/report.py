@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from pytest_llm.history import references
+    from pytest_llm.history import importing, references
     from pytest_llm.history.rows import of_record
     from pytest_llm.history.runfile import latest, read
     from pytest_llm.reports.html import html
@@ -40,7 +40,7 @@ def _run(arguments: argparse.Namespace) -> int:
             raise InvalidInputError(f"there is no run record of {settings.root}: run pytest first, or name a record")
         data = read(path)
     elif Path(arguments.record).is_file():  # from anywhere: no project need be here
-        data = read(Path(arguments.record))
+        data = importing.read(Path(arguments.record))
     else:
         data = references.find(opened(), arguments.record)
     of_record(data)  # a record from elsewhere may hold anything

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gzip
 import json
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.history import runfile
@@ -60,8 +61,8 @@ def read(path: Path) -> dict[str, Any]:
         InvalidInputError: it cannot be read, or is none.
     """
     try:
-        return parsed(_limited(path.open, "rb"))
-    except (InvalidInputError, OSError) as error:
+        return parsed(_limited(gzip.open, path) if path.suffix == ".gz" else _limited(path.open, "rb"))
+    except (InvalidInputError, OSError, EOFError, zlib.error) as error:
         raise InvalidInputError(f"{path}: {error}") from None
 
 
@@ -136,9 +137,9 @@ def _members(path: Path, bad: list[tuple[str, str]]) -> Iterator[tuple[str, Call
         bad.append((str(path), f"it cannot be read: {error}"))
 
 
-def _limited(opened: Callable[..., IO[bytes]], *arguments: Any) -> bytes:
+def _limited(opened: Callable[..., Any], *arguments: Any) -> bytes:
     with opened(*arguments) as stream:
-        content = stream.read(LARGEST + 1)
+        content: bytes = stream.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise InvalidInputError(f"it has more than {LARGEST >> 20} MB, which no run record has")
     return content

@@ -19,6 +19,8 @@ _CUT = ("length", "max_tokens", "max_output_tokens", "model_length")
 #: Names for the tokens of an output, and for the objects that hold them.
 _TOKENS = ("completion_tokens", "output_tokens", "tokens", "outputTokens", "candidatesTokenCount", "eval_count")
 _HOLDERS = ("usage", "usageMetadata")
+#: Bytes of a line: gzip makes a few megabytes of any number of blanks.
+LONGEST = 64 << 20
 #: UTF-32's mark begins with that of UTF-16.
 _MARKS = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 
@@ -36,7 +38,8 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not blank, with their numbers from 1; gzip is told by its first bytes.
 
     Raises:
-        InvalidInputError: the file cannot be read, or its first bytes are the mark of another encoding than UTF-8.
+        InvalidInputError: the file cannot be read, its first bytes are the mark of another encoding than UTF-8, or a
+            line is longer than `LONGEST`.
     """
     try:
         with path.open("rb") as stream:
@@ -48,7 +51,9 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _lines(stream: BinaryIO | gzip.GzipFile, path: Path) -> Iterator[tuple[int, bytes]]:
-    for number, line in enumerate(stream, 1):
+    for number, line in enumerate(iter(lambda: stream.readline(LONGEST + 1), b""), 1):
+        if len(line) > LONGEST:
+            raise InvalidInputError(f"{path}:{number}: a line of more than {LONGEST >> 20} MB, which no output has")
         encoding = next((name for mark, name in _MARKS.items() if line.startswith(mark)), "") if number == 1 else ""
         if encoding:
             raise InvalidInputError(f"{path}: the outputs are {encoding} by their byte order mark, not UTF-8")

@@ -57,7 +57,7 @@ def show(found: Comparison, console: Console) -> None:
             console.print(Text(f"note: {check.name}: {check.note}", style="dim"))
     for note in found.notes:
         console.print(Text(f"note: {visible(note)}", style="dim"))
-    console.print(Text(found.headline, style="bold red" if found.drifted else "bold green"))
+    console.print(Text(visible(found.headline), style="bold red" if found.drifted else "bold green"))
 
 
 def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:

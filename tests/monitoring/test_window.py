@@ -6,6 +6,7 @@ import json
 import pytest
 
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.monitoring import logs
 from pytest_llm.monitoring.window import read
 
 OPENAI = {
@@ -65,6 +66,14 @@ def test_bad_lines_are_left_out_up_to_a_number(tmp_path):
         read(path, skip_bad=1)
     with pytest.raises(InvalidInputError, match=r"3 outputs are too few"):
         read(path, skip_bad=2, minimum=4)
+
+
+def test_a_line_that_no_output_is_as_long_as_is_not_read_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "LONGEST", 1 << 20)
+    path = tmp_path / "now.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"output": "x"}\n' + b" " * (2 << 20)))
+    with pytest.raises(InvalidInputError, match=r"now\.jsonl\.gz:2: a line of more than 1 MB"):
+        read(path)
 
 
 def test_packed_files_and_other_encodings(tmp_path):

@@ -1,10 +1,13 @@
 """``pytest-llm report``, and the hook that refuses a commit while candidates wait."""
 
+import gzip
 import json
 from pathlib import Path
 
 import pytest
 
+from pytest_llm.cli import main
+from pytest_llm.history import importing
 from pytest_llm.reports.html import html
 from pytest_llm.reports.markdown import markdown
 from tests.conftest import COMMAND
@@ -48,6 +51,23 @@ def test_a_damaged_record_is_said(suite):
         assert said.ret == 2
         said.stderr.fnmatch_lines(["pytest-llm report: *this is no run record*"])
         said.stderr.no_fnmatch_line("Traceback*")
+
+
+def test_a_record_from_elsewhere_is_checked_and_read_to_a_limit(suite, monkeypatch, capsys):
+    suite.runpytest("--llm-record=ci.json")
+    data = json.loads((suite.path / "ci.json").read_text("utf-8"))
+    (suite.path / "packed.json.gz").write_bytes(gzip.compress((suite.path / "ci.json").read_bytes()))
+    data["verdicts"][0]["headline"] = None
+    (suite.path / "null.json").write_text(json.dumps(data))
+    (suite.path / "bomb.json.gz").write_bytes(gzip.compress(b" " * (2 << 20)))
+    monkeypatch.setattr(importing, "LARGEST", 1 << 20)
+    assert main(["report", "packed.json.gz"]) == 0
+    for name, why in {
+        "null.json": "this is no run record: *headline*",
+        "bomb.json.gz": "it has more than 1 MB*",
+    }.items():
+        assert main(["report", name]) == 2
+        pytest.LineMatcher(capsys.readouterr().err.splitlines()).fnmatch_lines([f"pytest-llm report: {name}: {why}"])
 
 
 def test_the_pre_commit_hook_refuses_while_candidates_wait(suite):
