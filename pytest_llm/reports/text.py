@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 
 #: Characters of an example's text shown on a failure; the rest is counted.
 EXAMPLE_WIDTH = 300
+#: What Unicode calls default-ignorable and Python printable; but of an emoji, the selector of its presentation.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]"
+    "|(?<![#*0-9\u00a9\u00ae\u203c-\u3299\U0001f000-\U0001faff])[\ufe0e\ufe0f]"
+)
 #: Figures that are held against one another.
 _COMPARED = ("value", "at_least", "at_most", "baseline")
 
@@ -25,7 +31,7 @@ def render(verdict: Verdict) -> str:
     """
     lines = [visible(verdict.headline)]
     if verdict.figures:
-        lines.append("  " + "   ".join(f"{name} {figure(verdict.figures, name)}" for name in verdict.figures))
+        lines.append("  " + "   ".join(f"{visible(name)} {figure(verdict.figures, name)}" for name in verdict.figures))
     lines += ["  " + visible(line) for line in verdict.diff]
     if verdict.examples:
         lines.append(f"  worst {len(verdict.examples)}:" if len(verdict.examples) > 1 else "  worst:")
@@ -82,13 +88,15 @@ def _is_number(value: Any) -> bool:
 
 
 def visible(text: str) -> str:
-    """Return ``text`` with control, bidirectional and line-breaking characters escaped."""
+    """Return ``text`` with escapes for control, bidirectional, line-breaking and invisible characters."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        c if c == "\t" or (c.isprintable() and not "\u200b" <= c <= "\u200f") else c.encode("unicode_escape").decode()
-        for c in text
-    )
+    text = _UNSEEN.sub(lambda match: _escaped(match[0]), text)
+    return "".join(c if c == "\t" or c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(text: str) -> str:
+    return text.encode("unicode_escape").decode()
 
 
 def shorten(text: str, width: int = EXAMPLE_WIDTH) -> str:

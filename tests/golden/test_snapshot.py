@@ -10,7 +10,8 @@ from pytest_llm.errors import GoldenError, InvalidInputError
 from pytest_llm.golden.file import read
 from pytest_llm.golden.snapshot import Snapshot
 from pytest_llm.options import DRIFT_LEVELS
-from pytest_llm.reports.text import render
+from pytest_llm.reports.text import render, visible
+from pytest_llm.verdicts import Verdict
 
 from .conftest import answer
 from .test_drift import parted
@@ -102,6 +103,14 @@ def test_hostile_text_cannot_write_to_the_terminal(project):
     snapshot = project.snapshot()
     assert snapshot != "\x1b]0;pwned\x07\u202e"
     assert not {"\x1b", "\x07", "\u202e"} & set(render(snapshot.verdict))
+    named = Verdict("metric", "x", "pass", "pass", "x", figures={"a\x1b[2J": 1})
+    assert render(named) == "x\n  a\\x1b[2J 1"
+
+
+@pytest.mark.parametrize("hidden", ["\u3164", "\u115f", "\u034f", "\ufe00", "\U000e0148", "\u200d", "a\ufe0f"])
+def test_a_character_that_does_not_show_is_an_escape(hidden):
+    assert visible(f"x{hidden}y") == f"x{hidden.encode('unicode_escape').decode()}y"
+    assert visible("a ❤\ufe0f 1\ufe0f\u20e3 é 한 ᄒ") == "a ❤\ufe0f 1\ufe0f\u20e3 é 한 ᄒ"
 
 
 # --- levels ---

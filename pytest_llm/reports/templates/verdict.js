@@ -3,7 +3,7 @@
 // Everything here makes text nodes: a model's output is never parsed as markup.
 const OUTCOMES = {pass: "passed", warn: "warned", fail: "failed", error: "error"};
 // Control characters, characters that do not show, and those that reorder what shows.
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff]|[\u{e0000}-\u{e007f}]|\p{Surrogate}/gu;
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff]|(?![\ufe0e\ufe0f])\p{Default_Ignorable_Code_Point}|(?<!\p{Emoji})[\ufe0e\ufe0f]|\p{Surrogate}/gu;
 const UNSURE = [[0.05, "under 0.05"], [0.5, "under 0.5"], [1.5, "under 1.5"], [3, "under 3"]];
 const SHOWN_TOKENS = 1000;
 
