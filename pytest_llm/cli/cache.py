@@ -60,9 +60,9 @@ def _clear(arguments: argparse.Namespace) -> int:
         print(f"removed {_cleared(store, arguments.older_than)}")
     if arguments.weights or (both and arguments.older_than is None):
         converted = _folders(folder / "converted")
-        freed = sum(map(_bytes, converted))
+        freed = sum(_bytes(one) for one in converted if not one.is_symlink())
         for one in converted:
-            shutil.rmtree(one)
+            one.unlink() if one.is_symlink() else shutil.rmtree(one)  # what a link leads to is not ours
         print(f"removed {len(converted)} converted models, {size(freed)}")
     return 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -138,7 +139,9 @@ class History(SqliteFile):
         """
         with self.reading() as db:
             with self.writing():
-                old = db.execute("SELECT number, id FROM runs ORDER BY id DESC LIMIT -1 OFFSET ?", (keep,)).fetchall()
+                old = db.execute(
+                    "SELECT number, id FROM runs ORDER BY id DESC LIMIT -1 OFFSET ?", (min(keep, sys.maxsize),)
+                ).fetchall()
                 for number, id in old:
                     (self.folder / f"{id}.json").unlink(missing_ok=True)
                     for table in ("records", "tests", "verdicts"):

@@ -120,6 +120,7 @@ def test_json_export_goes_to_a_file(project, command, tmp_path):
 
 def test_forget(project, command):
     folder = project(*(record(i) for i in range(4)))
+    assert command("history", "forget", "--keep=99999999999999999999999") == (0, "forgot 0 runs\n", "")
     assert command("history", "forget", "--keep=1") == (0, "forgot 3 runs\n", "")
     assert [path.stem for path in folder.glob("*.json")] == [record(3)["id"]]
     with pytest.raises(SystemExit):

@@ -162,6 +162,18 @@ def test_clearing_the_cache_cures_a_store_that_cannot_be_used(pytester, cache_di
     assert OutputStore(cache_dir).get(IDENTITY, [ONE]) == {}
 
 
+def test_clearing_the_cache_removes_a_link_and_not_what_it_leads_to(pytester, cache_dir, monkeypatch, tmp_path, capsys):
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (cache_dir / "converted").unlink()
+    (cache_dir / "converted").mkdir()
+    (cache_dir / "converted" / "link").symlink_to(folder)
+    assert main(["cache", "clear", "--weights"]) == 0
+    assert capsys.readouterr().out == "removed 1 converted models, 0 B\n"
+    assert folder.is_dir()
+    assert not list((cache_dir / "converted").iterdir())
+
+
 def test_a_store_that_another_process_writes_is_not_removed(pytester, cache_dir, monkeypatch, capsys):
     store = OutputStore(cache_dir)
     store.put(FACTS, "m", [(ONE, {})])
