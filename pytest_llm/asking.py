@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_llm import environment, record
+from pytest_llm.engines.protocol import is_answer
 from pytest_llm.errors import LLMError, StoreMissError, measured
 from pytest_llm.files import digest_of
 from pytest_llm.requests import Request
@@ -103,7 +104,7 @@ class Asker:
         digests = [request.digest for request in requests]
         run = record.current()
         repeat = run.repeat if run is not None and any(request.sampled for request in requests) else 0
-        answers = self._stored(digests, repeat)
+        answers = self._stored(dict(zip(digests, requests, strict=True)), repeat)
         missing = {d: r for d, r in zip(digests, requests, strict=True) if d not in answers}
         try:
             if missing:
@@ -127,13 +128,15 @@ class Asker:
         environment = {**self.origin.environment, **said} if said else self.origin.environment
         return Origin(request.to_json(), self.origin.model, environment)
 
-    def _stored(self, digests: Sequence[str], repeat: int) -> dict[str, Answer]:
+    def _stored(self, requests: Mapping[str, Request], repeat: int) -> dict[str, Answer]:
+        """Return what the store answers; a row that is damaged is as good as none, and computed again."""
         mode = self._loader.settings.cache
         if mode == "off":
             return {}
         # What a worker of this run has refreshed is fresh for all: none runs a test before all of them have begun.
         since = self._loader.started if mode == "refresh" else 0.0
-        return self._loader.store.get(self.identity_digest, digests, repeat, since=since)
+        found = self._loader.store.get(self.identity_digest, list(requests), repeat, since=since)
+        return {digest: answer for digest, answer in found.items() if is_answer(answer, requests[digest])}
 
     def prefetch(self, missing: Mapping[str, Request]) -> None:
         """Compute and keep answers before a test asks for them, those that no other process is computing."""
@@ -160,7 +163,7 @@ class Asker:
         patience = time.monotonic() + _PATIENCE
         while rest := {digest: request for digest, request in missing.items() if digest not in answers}:
             time.sleep(_WAIT)
-            answers.update(self._stored(list(rest), repeat))
+            answers.update(self._stored(rest, repeat))
             # Whoever had claimed the rest may have failed or died: then it is ours.
             rest = {digest: request for digest, request in rest.items() if digest not in answers}
             self._claim(rest, repeat, answers)
@@ -183,7 +186,7 @@ class Asker:
         keys = self._keys(missing, repeat)
         with claims.held(self._loader.store, list(keys)) as mine:
             # Somebody may have answered between the look into the store and the claim.
-            answers.update(self._stored([keys[key] for key in mine], repeat))
+            answers.update(self._stored({keys[key]: missing[keys[key]] for key in mine}, repeat))
             rest = {keys[key]: missing[keys[key]] for key in mine if keys[key] not in answers}
             if rest:
                 self._run_engine(rest, repeat, answers)

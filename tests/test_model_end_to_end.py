@@ -201,6 +201,15 @@ def test_a_model_that_cannot_be_had_is_an_error_not_a_failure(pytester, cache_di
     result.stdout.fnmatch_lines([message])
 
 
+def test_a_model_whose_config_cannot_be_read_is_the_error_of_its_tests(pytester, cache_dir):
+    config = pytester.mkdir("broken") / "config.json"
+    config.write_text("[" * 100_000)
+    pytester.makepyfile("def test_a(llm): llm.generate('a')\ndef test_b(): pass")
+    result = pytester.runpytest("-p", "no:xdist", "--llm-model=broken")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines([f"*{config} cannot be read: *"])
+
+
 def test_two_workers_share_store_and_record(pytester, cache_dir, tiny_gpt2):
     shutil.copytree(tiny_gpt2, pytester.path / "gpt2")
     pytester.makepyfile(

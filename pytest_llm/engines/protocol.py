@@ -22,9 +22,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from pytest_llm.requests import Request
+from pytest_llm.requests import Generate, Request
 
 Answer = dict[str, Any]
+
+#: The list that an answer of each kind has.
+_LISTS = {"generate": "sequences", "loss": "token_logprobs", "logprobs": "positions", "score": "scores",
+          "fill_mask": "masks", "embed": "vector", "activations": "sketch", "tokenize": "token_ids"}  # fmt: skip
+
+
+def is_answer(answer: Answer, request: Request) -> bool:
+    """Whether ``answer``, from the store, is one to ``request``: of its kind, and with all that was asked for."""
+    found = answer.get(_LISTS[request.kind])
+    if isinstance(request, Generate):
+        texts = [one["text"] for one in found or () if isinstance(one, dict) and isinstance(one.get("text"), str)]
+        return len(texts) == request.num_return_sequences
+    return isinstance(found, list)
 
 
 class Engine(Protocol):

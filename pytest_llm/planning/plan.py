@@ -48,8 +48,9 @@ def make_plan(items: Iterable[pytest.Item], loader: ModelLoader) -> Plan:
         if missing:
             plan[model] = {}
             for digest, data in loader.log.read(missing).items():
-                with contextlib.suppress(LLMError):  # an older version asked what this one refuses
-                    plan[model][digest] = request_from_json(data)
+                with contextlib.suppress(LLMError, TypeError, ValueError):  # what this version refuses, or is damaged
+                    request = request_from_json(data)
+                    plan[model].update({digest: request} if request.digest == digest else {})
     _add_goldens(plan, [item for test, item in users.items() if test not in logged], loader)
     return plan
 
@@ -59,13 +60,13 @@ def _fixtures(item: pytest.Item) -> Sequence[str]:
 
 
 def _under_test(item: pytest.Item, loader: ModelLoader) -> LanguageModel | None:
-    with contextlib.suppress(LLMError):  # the test itself will say why
+    with contextlib.suppress(Exception):  # whatever it is, the test itself will say why
         return _found(loader.under_test(lifecycle.marked(item)))
     return None
 
 
 def _named(role: str, loader: ModelLoader) -> LanguageModel | None:
-    with contextlib.suppress(LLMError):  # a model that a test makes may not be there yet
+    with contextlib.suppress(Exception):  # a model that a test makes may not be there yet
         return _found(loader.named(role))
     return None
 
@@ -98,7 +99,7 @@ def _golden_requests(folder: Path) -> dict[str, list[Request]]:
     """Return the requests in a folder of goldens, by test. What cannot be read is the test's to report."""
     found: dict[str, list[Request]] = {}
     for file in sorted(folder.glob("*.json")):
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, LLMError):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError, LLMError):
             golden = jsontext.load(file.read_text("utf-8"))
             if golden["request"]:
                 requests = [request_from_json(data) for data in split_requests(golden["request"])]

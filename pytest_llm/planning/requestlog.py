@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
@@ -41,13 +42,13 @@ class RequestLog:
         return known
 
     def read(self, digests: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Return the requests with these digests, as JSON data."""
+        """Return the requests with these digests, as JSON data; a damaged one is left out."""
         found = {}
         with self._store.reading() as db:
             for digest in digests:
                 row = db.execute("SELECT data FROM questions WHERE request = ?", (digest,)).fetchone()
-                if row:
-                    found[digest] = json.loads(row[0])
+                with contextlib.suppress(TypeError, ValueError, RecursionError):  # there is none, or it is damaged
+                    found[digest] = dict(json.loads(row[0]))
         return found
 
     def flush(self, passed: Collection[str]) -> None:

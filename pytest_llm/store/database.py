@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -51,7 +52,7 @@ class OutputStore(SqliteFile):
         self._known: set[str] = set()
 
     def get(self, identity: str, requests: Sequence[str], repeat: int = 0, *, since: float = 0.0) -> dict[str, Answer]:
-        """Return the answers the store holds, by request digest.
+        """Return the answers the store holds, by request digest; one that cannot be read is left out.
 
         Args:
             identity: digest of what answers (see `pytest_llm.store.key.identity`).
@@ -61,7 +62,8 @@ class OutputStore(SqliteFile):
         """
         keys = {answer_key(identity, request, repeat): request for request in requests}
         found = self._select("key, created, answer", list(keys))
-        return {keys[key]: json.loads(text) for key, created, text in found if created >= since}
+        answers = {keys[key]: _parsed(text) for key, created, text in found if created >= since}
+        return {request: answer for request, answer in answers.items() if answer}
 
     def has(self, identity: str, requests: Sequence[str], repeat: int = 0) -> set[str]:
         """Return which request digests have an answer, without reading the answers."""
@@ -91,7 +93,7 @@ class OutputStore(SqliteFile):
         """Say why ``request`` is not answered for ``identity``: which part of the key is another one."""
         with self.reading() as db:
             same_question = [
-                (source, json.loads(data))
+                (source, _parsed(data))
                 for source, data in db.execute(
                     "SELECT DISTINCT i.source, i.data FROM answers a JOIN identities i ON i.digest = a.identity "
                     "WHERE a.request = ?",
@@ -100,7 +102,9 @@ class OutputStore(SqliteFile):
             ]
             if same_question:
                 source, nearest = min(same_question, key=lambda row: len(differences(row[1], identity)))
-                changed = "; ".join(differences(nearest, identity)) or "only another repeat of it is answered"
+                changed = (
+                    "; ".join(differences(nearest, identity)) or "only another repeat is answered, or it is damaged"
+                )
                 return f"the store has this question answered by {source}, but {changed}"
             count = "SELECT COUNT(*) FROM answers WHERE identity = ?"
             (others,) = db.execute(count, (digest_of(identity),)).fetchone()
@@ -118,7 +122,7 @@ class OutputStore(SqliteFile):
                 "JOIN identities i ON i.digest = a.identity GROUP BY a.identity ORDER BY MAX(a.created) DESC"
             ).fetchall()
         return [
-            {"source": source, **json.loads(data), "answers": count, "newest": newest}
+            {"source": source, **_parsed(data), "answers": count, "newest": newest}
             for source, data, count, newest in rows
         ]
 
@@ -158,6 +162,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for name in sorted({*old, *new})
         if old.get(name) != new.get(name)
     ]
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Return a JSON object, an empty one for what is none: the disk may have damaged it."""
+    with contextlib.suppress(ValueError, RecursionError, TypeError):
+        return dict(json.loads(text))
+    return {}
 
 
 def _short(value: Any) -> str:

@@ -96,5 +96,5 @@ def _read_memo(path: Path) -> dict[str, list[int | str]]:
     try:
         memo = json.loads(path.read_text("utf-8"))
         return {str(name): list(entry) for name, entry in memo.items() if len(entry) == 5}
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return {}

@@ -33,7 +33,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelNotFoundError(f"{path} cannot be read: {error}. Copy the model again.") from error
     if not isinstance(value, dict):
         raise ModelNotFoundError(f"{path} holds no JSON object. Copy the model again.")
@@ -140,7 +140,7 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
     try:
         modules = json.loads(path.read_text("utf-8"))
         return [{**module} for module in modules]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ModelNotFoundError(f"{path} cannot be read: {error!r}.") from error
 
 

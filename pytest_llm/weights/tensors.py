@@ -55,7 +55,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
         if 8 + length + end != size:
             raise ValueError(f"the header asks for {8 + length + end} bytes, the file has {size}")
         return {name: Tensor(entry["dtype"], tuple(entry["shape"])) for name, entry in header.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ModelNotFoundError(
             f"the weight file {path} is damaged or not in safetensors format: {error}. Copy or download it again."
         ) from error

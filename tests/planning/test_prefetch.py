@@ -88,6 +88,26 @@ def test_a_question_that_this_version_refuses_is_left_out_of_the_plan(project, c
     assert counts(second)["model"] == (7, 7, 6)
 
 
+def test_a_damaged_row_is_as_good_as_none(project, cache_dir):
+    """Of an answer, in three ways, of a question and of a model."""
+    project.runpytest("--llm-update=new")
+    with contextlib.closing(sqlite3.connect(cache_dir / "answers.sqlite")) as db, db:
+        keys = [key for (key,) in db.execute("SELECT key FROM answers WHERE answer LIKE '{\"sequences\"%'")]
+        for key, answer in zip(keys, ("{", "[" * 100_000, '{"sequences":[]}'), strict=False):
+            db.execute("UPDATE answers SET answer = ? WHERE key = ?", (answer, key))
+    offline = project.runpytest_subprocess("--llm-offline", "-p", "no:xdist")
+    offline.assert_outcomes(passed=5, errors=3)
+    offline.stdout.fnmatch_lines(["*answered by model, but only another repeat is answered, or it is damaged"])
+    assert counts(project.runpytest()) == {"model": (7, 3, 0), "other": (1, 0, 0)}
+    with contextlib.closing(sqlite3.connect(cache_dir / "answers.sqlite")) as db, db:
+        db.execute("DELETE FROM answers")
+        damage = "UPDATE questions SET data = ? WHERE request = (SELECT MIN(request) FROM questions WHERE data != ?)"
+        db.execute(damage, ("{", "{"))
+        db.execute("UPDATE asked SET model = '{' WHERE model != ''")
+    again = project.runpytest("--llm-update=all")
+    again.assert_outcomes(passed=8)
+
+
 def test_only_what_is_selected_is_computed(project):
     project.runpytest("--llm-update=new")
     retrain(project)
