@@ -231,8 +231,8 @@ def settings_from(
         raise _usage("llm_alpha is a chance of false alarm: it must lie between 0 and 0.5")
     if not 0 < values["power"] < 1:
         raise _usage("llm_power is a probability: it must lie between 0 and 1")
-    if not values["timeout"] > 0:
-        raise _usage("llm_timeout is the seconds that a service may take: it must be above 0")
+    if not 0 < values["timeout"] <= 1e6:
+        raise _usage("llm_timeout is the seconds that a service may take: it must be above 0, and at most 1000000")
     if values["batch_size"] < 1:
         raise _usage("llm_batch_size must be at least 1")
     if values["calibrate"]:

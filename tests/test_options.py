@@ -34,6 +34,7 @@ def test_a_flag_given_as_false_still_beats_the_ini_file(tmp_path):
         ("batch_size", "many", "PYTEST_LLM_BATCH_SIZE: 'many' is not a int"),
         ("batch_size", "0", "llm_batch_size must be at least 1"),
         ("timeout", "0", "llm_timeout is the seconds that a service may take: it must be above 0"),
+        ("timeout", "1e10", "it must be above 0, and at most 1000000"),
         ("timeout", "inf", "PYTEST_LLM_TIMEOUT: 'inf' is not a finite number"),
         ("offline", "perhaps", "PYTEST_LLM_OFFLINE: 'perhaps' is not a yes or no (true, false, 1, 0)"),
         ("logprob_margin", "nan", "PYTEST_LLM_LOGPROB_MARGIN: 'nan' is not a finite number"),

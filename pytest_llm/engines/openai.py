@@ -185,6 +185,8 @@ class OpenAIEngine:
                 sequences.extend(found)
         if len(sequences) != wanted:
             raise ServiceError(f"{self}: it gave {len(sequences)} of {wanted} answers")
+        said = answer.get("environment", {})
+        said.update({name: self.connection.without_key(value) for name, value in said.items()})
         for sequence in sequences:
             before = request.before_stop(sequence["text"])
             if before is not None:  # the service left the stop string in

@@ -209,5 +209,5 @@ def _best(candidates: Iterable[tuple[int, str, float]]) -> list[tuple[int, str, 
 
 def _id(text: str, raw: Sequence[int] | None = None) -> int:
     # The bytes where there are any: half a character has no text of its own.
-    data = bytes(raw) if raw else text.encode("utf-8", "surrogatepass")
+    data = bytes(list(raw)) if raw else text.encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(data).digest()[:4], "big") >> 1

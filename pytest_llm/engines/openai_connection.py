@@ -38,6 +38,9 @@ _CONNECT = 15.0
 
 _KEY = "OPENAI_API_KEY"
 
+#: What reading an answer of another form raises.
+_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError)
+
 
 class Connection:
     """Asks the service at ``base_url`` for its model ``name``, each request within ``timeout`` seconds.
@@ -150,7 +153,7 @@ class Connection:
             yield
         except LLMError:
             raise
-        except (openai.APIError, AttributeError, LookupError, TypeError, ValueError, TimeoutError) as error:
+        except (openai.APIError, TimeoutError, *_UNREADABLE) as error:
             raise self._explained(kind, error) from error
 
     def _explained(self, kind: str, error: Exception) -> LLMError:
@@ -211,7 +214,12 @@ class Connection:
 
     def _shown(self, text: str, width: int) -> str:
         """Return what a service said as it may be shown: the key is cut out first, then the length is cut."""
-        return visible(shorten(text.replace(self._key, "***") if self._key else text, width))
+        return visible(shorten(self.without_key(text), width))
+
+    def without_key(self, text: str) -> str:
+        """Return what a service says of itself, where it may repeat the key, with stars in its place."""
+        # A shorter one is a stand-in ("EMPTY"), and perhaps a part of other words.
+        return text.replace(self._key, "***") if len(self._key) >= 8 else text
 
 
 def _within(seconds: float, call: Callable[[], T]) -> T:

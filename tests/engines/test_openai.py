@@ -201,6 +201,16 @@ def test_a_logprob_that_is_nan_is_kept_for_the_check_that_names_it(engine, servi
     assert math.isnan(kept)
 
 
+@pytest.mark.parametrize("token", [{"bytes": 10**13}, {"logprob": -(10**400)}])
+def test_a_token_that_no_service_has_is_said(engine, service, token):
+    content = [{"token": "x", "bytes": None, "logprob": -1.0, "top_logprobs": [], **token}]
+    message = {"role": "assistant", "content": "x"}
+    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": {"content": content}}
+    service.before = lambda path, asked: (200, {"choices": [choice]})
+    with pytest.raises(ServiceError, match="what it answered to generate cannot be read"):
+        answers(engine, [Generate(CHAT)])
+
+
 @pytest.mark.parametrize("request_", [Generate("a"), Generate(CHAT), Loss("a b"), Embed("a")])
 @pytest.mark.parametrize(
     "said", [{"error": {"message": "model overloaded", "code": 529}}, {"error": "model overloaded"}]
@@ -319,7 +329,7 @@ def test_what_may_pass_is_tried_again(engine, service):
     assert len(service.asked) == 3
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"choices": null}', b"[]"])
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b'{"choices": null}', b"[]", b"[" * 100_000])
 def test_what_cannot_be_read_is_said(engine, service, body):
     service.before = lambda path, asked: (200, body)
     for request in (Generate("x"), Generate(CHAT), Loss("x y"), Embed("x")):
@@ -412,6 +422,11 @@ def test_the_key_goes_to_the_service_and_nowhere_else(engine, service, monkeypat
     answers(engine, [Generate("y", max_new_tokens=1)])
     assert service.headers[-1]["authorization"] == "Bearer sk-secret"
     assert "secret" not in f"{engine} {engine.describe()}"
+    choice = {"index": 0, "text": "x", "finish_reason": "stop", "logprobs": None}
+    said = {"choices": [choice], "system_fingerprint": "fp sk-secret", "model": "served sk-secret"}
+    service.before = lambda path, body: (200, said)
+    (kept,) = answers(engine, [Generate("z")])
+    assert kept["environment"] == {"system_fingerprint": "fp ***", "served_model": "served ***"}
 
 
 def test_openai_itself_needs_a_key(monkeypatch):
