@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
         description="Without an action: walks the candidates one by one on a terminal, lists them elsewhere.",
     )
     parser.add_argument("action", nargs="?", choices=("list", "show", "accept", "reject"))
-    parser.add_argument("which", nargs="*", metavar="NUMBER|TEST", help="numbers of the list, or parts of test ids")
+    parser.add_argument("which", nargs="*", metavar="NUMBER|TEST", help="numbers as last listed, or parts of test ids")
     parser.add_argument("--all", action="store_true", help="every candidate")
     parser.add_argument("--web", action="store_true", help="review in a local page, where outputs can be rated too")
     parser.add_argument("--port", type=int, default=0, help="port of the page [a free one]")

@@ -301,3 +301,11 @@ def test_an_answer_that_no_longer_ends_by_itself_is_noted():
     assert (found.status, found.notes[-1]) == ("drifted", note)
     for old, new in (("", "length"), ("stop", ""), ("length", "stop"), ("length", "length")):
         assert drift(ended("a", old), ended("a", new)).notes == ()
+
+
+def test_an_integer_beyond_all_floats_is_compared_with_one(project):
+    project.commit([10**400])
+    assert project.snapshot() == [10**400]
+    assert project.snapshot() != [1.5]
+    (candidate,) = project.pending()
+    assert candidate.verdict.status == "drifted"
