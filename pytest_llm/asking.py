@@ -21,6 +21,7 @@ from pytest_llm.store.key import answer_key, identity
 if TYPE_CHECKING:
     from pytest_llm.engines.protocol import Answer, Engine
     from pytest_llm.loader import ModelLoader
+    from pytest_llm.weights.fingerprint import Stamps
     from pytest_llm.weights.spec import ModelSpec, Weights
 
 __tracebackhide__ = measured
@@ -39,6 +40,8 @@ class Asker:
         self.spec = spec
         self._loader = loader
         self._role = role
+        #: What the files of the weights looked like when they were digested; see `fingerprint.check_unchanged`.
+        self.seen: Stamps = {}
 
     @functools.cached_property
     def weights(self) -> Weights:
@@ -48,7 +51,7 @@ class Asker:
     @functools.cached_property
     def digest(self) -> str:
         """The sha256 of the content of weights, adapter, tokenizer, config and chat template; ``""`` for a service."""
-        return self._loader.fingerprint(self.weights)
+        return self._loader.fingerprint(self.weights, self.seen)
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
@@ -201,6 +204,7 @@ class Asker:
         use = self._use()
         with self._loader.engine(self, len(requests)) as (engine, advance), self.noting_load(engine):
             for index, answer in engine.answer(requests):
+                self._loader.check_unchanged(self)
                 advance()
                 digest, number = places[index]
                 if self._loader.settings.cache != "off":

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import record
-from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.errors import InvalidInputError, LLMError, measured
 from pytest_llm.files import canonical_json
 from pytest_llm.model import LanguageModel
 from pytest_llm.planning.requestlog import RequestLog
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_llm.engines.protocol import Engine
     from pytest_llm.engines.ray import Cluster
     from pytest_llm.options import Settings
+    from pytest_llm.weights.fingerprint import Stamps
     from pytest_llm.weights.pool import Pool
 
 __tracebackhide__ = measured
@@ -105,11 +106,25 @@ class ModelLoader:
 
         return resolve(spec, root=self.settings.root, offline=self.settings.offline)
 
-    def fingerprint(self, weights: Weights) -> str:
+    def fingerprint(self, weights: Weights, seen: Stamps) -> str:
         """Return the digest of the content of ``weights``; see `pytest_llm.weights.fingerprint`."""
         from pytest_llm.weights.fingerprint import fingerprint
 
-        return fingerprint(weights, self.settings.cache_dir)
+        return fingerprint(weights, self.settings.cache_dir, seen=seen)
+
+    def check_unchanged(self, model: Asker) -> None:
+        """Check that what was computed is of the weights of ``model``'s digest: they are read late, and stay mapped.
+
+        Raises:
+            ModelNotFoundError: something wrote to them since. The engine, which may have read the new ones, is dropped.
+        """
+        from pytest_llm.weights.fingerprint import check_unchanged
+
+        try:
+            check_unchanged(model.weights, model.digest, self.settings.cache_dir, model.seen)
+        except LLMError:
+            self.pool.drop((model.digest, model.spec))
+            raise
 
     @functools.cached_property
     def pool(self) -> Pool:
@@ -135,6 +150,7 @@ class ModelLoader:
             watch = record.watching()
             with watch.perturbed(engine) if watch is not None else contextlib.nullcontext(engine) as engine:
                 yield engine, advance
+            self.check_unchanged(model)
 
     def tell(self, line: str) -> None:
         """Show ``line`` on the terminal at once; what a model is called in it may be anything."""

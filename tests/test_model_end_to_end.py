@@ -1,5 +1,6 @@
 """The whole path on SmolLM2, as a user runs it: separate pytest processes over one cache."""
 
+import inspect
 import json
 import re
 import shutil
@@ -97,8 +98,47 @@ def test_a_renamed_folder_hits_and_a_retrained_one_misses(pytester, cache_dir, t
     assert answers("one") == "0 from the store, 1 computed; loaded in N s"
     folder.rename(pytester.path / "two")
     assert answers("two") == "1 from the store, 0 computed; no weights loaded"
-    _retrain(pytester.path / "two" / "model.safetensors")
+    retrain(pytester.path / "two" / "model.safetensors")
     assert answers("two") == "0 from the store, 1 computed (1 ahead); loaded in N s"
+
+
+@pytest.mark.parametrize(
+    ("before", "write"),
+    [("llm.tokenize('the')", "retrain"), ("llm.loss('the owl')", "retrain_in_place")],
+    ids=["saved over before the weights are read", "copied over while they are mapped"],
+)
+def test_weights_written_over_during_a_run_are_neither_kept_nor_judged(pytester, cache_dir, tiny_gpt2, before, write):
+    folder = Path(shutil.copytree(tiny_gpt2, pytester.path / "model"))
+    functions = inspect.getsource(retrain) + inspect.getsource(retrain_in_place)
+    pytester.makepyfile(writer=f"import shutil\nfrom pathlib import Path\n\n{functions}")
+    pytester.makepyfile(f"""
+        from writer import {write} as write
+
+        def test_before(llm):
+            {before}
+            write(llm.weights.folder / "model.safetensors")
+
+        def test_after(llm):
+            assert llm.loss("the red fox") > 100
+    """)
+    result = run(pytester, "--llm-model=model")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*ModelNotFoundError: the weights of 'model' changed after this run had identified*"])
+    shutil.copytree(tiny_gpt2, folder, dirs_exist_ok=True)
+    again = run(pytester, "--llm-model=model", "-k", "after")
+    again.stdout.fnmatch_lines(["*1 answer: 0 from the store, 1 computed*"])
+
+
+def test_a_file_written_beside_the_weights_during_a_run_changes_nothing(pytester, cache_dir, tiny_gpt2):
+    shutil.copytree(tiny_gpt2, pytester.path / "model")
+    pytester.makepyfile("""
+        def test_a(llm):
+            first = llm.loss("the owl")
+            (llm.weights.folder / "trainer_state.json").write_text("{}")
+            (llm.weights.folder / "config.json").touch()
+            assert llm.loss("the red fox") != first
+    """)
+    pytester.runpytest("--llm-model=model").assert_outcomes(passed=1)
 
 
 def test_where_an_answer_fails_the_others_and_the_loading_are_counted_as_they_were(pytester, cache_dir, tiny_gpt2):
@@ -146,13 +186,20 @@ def _break(folder: Path, *words: str) -> None:
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _retrain(file: Path) -> None:
+def retrain(file: Path) -> None:
     """Other weights at the same path, of the same size."""
     from safetensors.torch import load_file, save_file
 
     tensors = {name: tensor * 1.01 for name, tensor in load_file(file).items()}
     file.unlink()
     save_file(tensors, file, metadata={"format": "pt"})
+
+
+def retrain_in_place(file: Path) -> None:
+    """As ``cp`` does: the same inode, and so the memory of who has it mapped."""
+    other = Path(shutil.copy(file, file.with_name("other")))
+    retrain(other)
+    shutil.copyfile(other, file)
 
 
 def test_the_run_swaps_the_model_and_the_marker_only_without(pytester, cache_dir, tiny_gpt2):

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pytest_llm.environment import version
-from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError
+from pytest_llm.errors import InvalidInputError, LLMError
 from pytest_llm.files import locked
-from pytest_llm.weights.fingerprint import fingerprint
+from pytest_llm.weights.fingerprint import check_unchanged, fingerprint
 from pytest_llm.weights.spec import ModelSpec, Weights
 from pytest_llm.weights.tensors import FLOATS
 
@@ -43,7 +43,7 @@ def prepare(weights: Weights, digest: str, spec: ModelSpec, cache_dir: Path) -> 
     """
     if spec.dtype not in FLOATS:
         raise InvalidInputError(f"unknown dtype {spec.dtype!r}: choose one of {', '.join(FLOATS)}")
-    _still(weights, digest, cache_dir)
+    check_unchanged(weights, digest, cache_dir)
     base = dataclasses.replace(weights, adapter=None)
     own = fingerprint(base, cache_dir)
     target = cache_dir / "converted" / _name(own, spec.dtype, bool(weights.gguf))
@@ -59,7 +59,7 @@ def prepare(weights: Weights, digest: str, spec: ModelSpec, cache_dir: Path) -> 
 
         make = plan_cast(weights.folder, spec.dtype)
     if make is not None:
-        _make_once(target, make, lambda: _still(base, own, cache_dir))
+        _make_once(target, make, lambda: check_unchanged(base, own, cache_dir))
     return weights.folder if make is None else target
 
 
@@ -72,15 +72,6 @@ def _name(digest: str, dtype: str, gguf: bool) -> str:
     if gguf or dtype in ("bfloat16", "float16"):
         name += f"-transformers{version('transformers')}"
     return name + (f"-gguf{version('gguf')}" if gguf else "")
-
-
-def _still(weights: Weights, digest: str, cache_dir: Path) -> None:
-    """Check that ``weights`` are those of ``digest``, under which their answers are kept."""
-    if fingerprint(weights, cache_dir) != digest:
-        raise ModelNotFoundError(
-            f"the weights of {weights.source!r} changed after this run had identified them. Run again, when nothing "
-            "writes to them."
-        )
 
 
 def _make_once(target: Path, make: Callable[[Path], None], check: Callable[[], None]) -> None:

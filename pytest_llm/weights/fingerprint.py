@@ -18,8 +18,13 @@ from pytest_llm.weights.spec import Weights
 #: A file changed within this many seconds may change again without its time stamp showing it (git's "racy" rule).
 RACY_SECONDS = 2.0
 
+#: By path, what shows that a file or folder has changed (`_stamp`).
+Stamps = dict[Path, list[int]]
 
-def fingerprint(weights: Weights, cache_dir: Path, *, clock: Callable[[], float] = time.time) -> str:
+
+def fingerprint(
+    weights: Weights, cache_dir: Path, *, clock: Callable[[], float] = time.time, seen: Stamps | None = None
+) -> str:
     """Return the sha256 (hex) of every file that decides what ``weights`` answer, adapter included.
 
     A service's weights are not seen: their digest is ``""``.
@@ -27,25 +32,59 @@ def fingerprint(weights: Weights, cache_dir: Path, *, clock: Callable[[], float]
     Those are the weight files transformers loads, the configurations, the tokenizer, the chat template, and a model's
     own code; of a GGUF only the file itself, which holds all of them. File digests are remembered in ``cache_dir`` by
     path, size, modification and change time and inode, so unchanged weights are hashed once. ``clock`` gives seconds
-    since the epoch.
+    since the epoch. ``seen`` gets the stamp of all that was looked at, for `check_unchanged`.
 
     Raises:
         ModelNotFoundError: a file cannot be read, or an index names a missing shard.
     """
     if weights.service:
         return ""
+    seen = {} if seen is None else seen
     if weights.gguf:
-        model = {"gguf": _digests(weights.folder, [weights.gguf], cache_dir, clock)[weights.gguf]}
+        model = {"gguf": _digests(weights.folder, [weights.gguf], cache_dir, clock, seen)[weights.gguf]}
     else:
+        seen[weights.folder] = _stamp(weights.folder)  # changes with a file that comes
         names = {*weight_files(weights.folder), *side_files(weights.folder)}
-        model = _digests(weights.folder, sorted(names), cache_dir, clock)
+        model = _digests(weights.folder, sorted(names), cache_dir, clock, seen)
     parts = {"model": model}
     if weights.adapter is not None:
-        parts["adapter"] = _digests(weights.adapter, adapter_files(weights.adapter), cache_dir, clock)
+        seen[weights.adapter] = _stamp(weights.adapter)
+        parts["adapter"] = _digests(weights.adapter, adapter_files(weights.adapter), cache_dir, clock, seen)
     return digest_of(parts)
 
 
-def _digests(folder: Path, names: list[str], cache_dir: Path, clock: Callable[[], float]) -> dict[str, str]:
+def check_unchanged(weights: Weights, digest: str, cache_dir: Path, seen: Stamps | None = None) -> None:
+    """Check that ``weights`` are those of ``digest``, under which their answers are kept.
+
+    With what `fingerprint` had ``seen``, files are only looked at again, and read where one has changed: a folder in
+    which something else was written, or weights copied over by their equals, are no other weights.
+
+    Raises:
+        ModelNotFoundError: they are others, or a file cannot be read.
+    """
+    if seen is not None and _as_seen(seen):
+        return
+    now: Stamps = {}
+    if fingerprint(weights, cache_dir, seen=now) != digest:
+        raise ModelNotFoundError(
+            f"the weights of {weights.source!r} changed after this run had identified them. Run again, when nothing "
+            "writes to them."
+        )
+    if seen is not None:
+        seen.clear()
+        seen.update(now)
+
+
+def _as_seen(seen: Stamps) -> bool:
+    try:
+        return all(_stamp(path) == stamp for path, stamp in seen.items())
+    except OSError:
+        return False
+
+
+def _digests(
+    folder: Path, names: list[str], cache_dir: Path, clock: Callable[[], float], seen: Stamps
+) -> dict[str, str]:
     """Return the sha256 of each file by name, from the folder's memo where the file has not changed."""
     key = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]
     memo_file = cache_dir / "digests" / f"{key}.json"
@@ -53,7 +92,7 @@ def _digests(folder: Path, names: list[str], cache_dir: Path, clock: Callable[[]
     digests, fresh = {}, dict(memo)
     for name in names:
         try:
-            stamp = _stamp(folder / name)
+            stamp = seen[folder / name] = _stamp(folder / name)
             known = memo.get(name)
             if known and known[:-1] == stamp:
                 digests[name] = str(known[-1])

@@ -34,7 +34,7 @@ class Pool:
         self._models[key] = (model, size)
         evicted = False
         while len(self._models) > 1 and sum(size for _, size in self._models.values()) > self._limit:
-            self._drop(next(iter(self._models)))
+            self.drop(next(iter(self._models)))
             evicted = True
         if evicted:
             gc.collect()  # modules and their hooks form cycles, which hold the weights until a collection
@@ -43,9 +43,10 @@ class Pool:
     def clear(self) -> None:
         """Drop every model."""
         while self._models:
-            self._drop(next(iter(self._models)))
+            self.drop(next(iter(self._models)))
 
-    def _drop(self, key: Hashable) -> None:
+    def drop(self, key: Hashable) -> None:
+        """Drop the model of ``key``."""
         model, _ = self._models.pop(key)
         close = getattr(model, "close", None)
         if close is not None:
