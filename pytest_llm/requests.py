@@ -282,6 +282,8 @@ def generate_request(prompt: Prompt, arguments: Mapping[str, Any]) -> Generate:
             hint = f"; did you mean {close[0]!r}?" if close else ""
             if name == "eos_token_id":  # forced_eos_token_id, which is near, does something else
                 hint = ": the model's own ends an answer; stop= names texts that end it too"
+            elif name == "max_length":
+                hint = ": max_new_tokens= counts the tokens of the answer, without those of the prompt"
             raise InvalidInputError(f"generate() does not know the argument {name!r}{hint}")
     stop = values.get("stop") or ()
     values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, list) else stop

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.engines.batching import in_batches
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.prompts import check_length, encode, pad, require_text
-from pytest_llm.engines.rows import Row, evaluate
+from pytest_llm.engines.rows import Row, checked, evaluate
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.weights.listing import own_length
 
@@ -100,4 +100,4 @@ def _vectors(engine: LocalEngine, batch: list[tuple[int, Embed, list[int]]]) -> 
             states = states[: len(tokens)]
             vector = {"mean": states.mean(0), "cls": states[0], "last": states[-1]}[request.pooling]
             vectors.append(torch.nn.functional.normalize(vector, dim=0) if request.normalize else vector)
-    return [vector.tolist() for vector in vectors]
+    return [checked(vector) for vector in vectors]

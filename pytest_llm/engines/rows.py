@@ -152,7 +152,7 @@ def _score(logits: Any, targets: Any, top_k: int) -> list[Scored]:
     values, ids = logits.topk(min(top_k, logits.shape[-1]), dim=-1)
     # logsumexp in place: nothing as large as the logits is made once more.
     total = highest + logits.sub_(highest[:, None]).exp_().sum(-1).log_()
-    logprobs = _checked(chosen - total)
+    logprobs = checked(chosen - total)
     best = (chosen == highest).tolist()
     tops: list[list[tuple[int, float]]] = [[] for _ in best]
     if top_k:
@@ -179,12 +179,17 @@ def _score_parts(parts: Iterable[Any], targets: Any) -> list[Scored]:
         chosen = torch.where(here, found, chosen)
         total = total * (before - highest).exp() + logits.sub_(highest[:, None]).exp_().sum(-1)
         start += width
-    logprobs = _checked(chosen - (highest + total.log()))
+    logprobs = checked(chosen - (highest + total.log()))
     return [Scored(*one, []) for one in zip(logprobs, (chosen == highest).tolist(), strict=True)]
 
 
-def _checked(logprobs: Any) -> list[float]:
-    found: list[float] = logprobs.tolist()
+def checked(numbers: Any) -> list[float]:
+    """Return a tensor's numbers.
+
+    Raises:
+        LLMError: one is NaN.
+    """
+    found: list[float] = numbers.tolist()
     if any(x != x for x in found):
         raise LLMError("the model's output is not a number (NaN): its weights are damaged, or its dtype overflows")
     return found
