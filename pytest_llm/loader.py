@@ -71,6 +71,7 @@ class ModelLoader:
             model: hub id, folder, .gguf file, folder#file.gguf, pkg:MODULE/FILE or openai:NAME.
             fields: ``revision``, ``base_url``, ``dtype``, ``device``, ``adapter``, ``attn_implementation``; each
                 defaults to the session's own, but a model named here does not take the session's revision or adapter.
+                An adapter's own tokenizer and chat template go before the model's.
 
         Raises:
             InvalidInputError: no model is named anywhere, or an unknown field.

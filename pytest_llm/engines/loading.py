@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from pytest_llm.engines.adapters import with_adapter
 from pytest_llm.environment import resolve_device
-from pytest_llm.errors import LLMError, MissingExtraError, ModelNotFoundError
+from pytest_llm.errors import LLMError, ModelNotFoundError
+from pytest_llm.weights.listing import has_template, has_tokenizer
 
 if TYPE_CHECKING:
     from pytest_llm.weights.spec import ModelSpec
@@ -120,18 +123,22 @@ def load_config(folder: Path, spec: ModelSpec) -> Any:
 
 
 @_uncollected
-def load_tokenizer(folder: Path, spec: ModelSpec) -> Any:
-    """Return the tokenizer; no weights are read.
+def load_tokenizer(folder: Path, spec: ModelSpec, adapter: Path | None = None) -> Any:
+    """Return the tokenizer, the adapter's own before the model's, as is its chat template; no weights are read.
 
     Raises:
         ModelNotFoundError: it is missing or cannot be read.
     """
     from transformers import AutoTokenizer
 
-    with _explained("tokenizer", spec):
-        return AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=spec.trust_remote_code
+    own = adapter if adapter is not None and has_tokenizer(adapter) else folder
+    with _explained("tokenizer" if own is folder else f"tokenizer of the adapter {spec.adapter!r}", spec):
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(own), local_files_only=True, trust_remote_code=spec.trust_remote_code
         )
+        if adapter is not None and has_template(adapter):
+            tokenizer.chat_template = (adapter / "chat_template.jinja").read_text("utf-8")
+    return tokenizer
 
 
 def family_of(config: Any) -> Family:
@@ -182,7 +189,13 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
             trust_remote_code=spec.trust_remote_code,
             use_safetensors=None if spec.trust_pickle else True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # the report names them, where an error would not
         )
+        for key, found, wanted in sorted(report["mismatched_keys"]):
+            raise ModelNotFoundError(
+                f"the weights of {spec.source!r} do not fit its config.json: {key} is {list(found)} in the file and "
+                f"{list(wanted)} by the configuration. Take the config.json that was saved with the weights."
+            )
         # Freshly initialised weights would answer at random. A pooler is never read here.
         missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
         if missing:
@@ -190,8 +203,10 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
                 f"the weights of {spec.source!r} are incomplete for {type(model).__name__}: "
                 f"{len(missing)} tensors are missing ({', '.join(missing[:3])}, ...)"
             )
+        unused = _unused(report["unexpected_keys"], model)
         if adapter is not None:
-            model = _with_adapter(model, adapter, spec)
+            with _explained(f"adapter {spec.adapter!r} on the weights", spec):
+                model = with_adapter(model, adapter, spec)
         model = model.to(resolve_device(spec.device)).eval().requires_grad_(False)
         if family in ("decoder", "encoder-decoder"):
             own = model.generation_config
@@ -200,7 +215,25 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
         layer = model.get_output_embeddings()
         if layer is not None:
             layer.register_forward_pre_hook(_contiguous)
+    if unused:
+        warnings.warn(
+            f"pytest_llm: {len(unused)} tensors in the weights of {spec.source!r} are used by nothing in "
+            f"{type(model).__name__} ({', '.join(unused[:3])}, ...): they belong to a LoRA that was not merged, or to "
+            "layers that config.json does not have",
+            stacklevel=2,
+        )
     return model
+
+
+def _unused(unexpected: Iterable[str], model: Any) -> list[str]:
+    """Return those tensors of a file that are part of the model's own layers, and no head of another task."""
+    prefix = f"{model.base_model_prefix}."
+
+    def layer(name: str) -> str:
+        return re.sub(r"\d+", "*", name.removeprefix(prefix)).removesuffix(".bias").removesuffix(".weight")
+
+    own = {layer(name) for name in model.state_dict()}
+    return sorted(name for name in unexpected if "lora_" in name or layer(name) in own)
 
 
 def _contiguous(layer: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -208,25 +241,10 @@ def _contiguous(layer: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return (args[0].contiguous(), *args[1:])
 
 
-def _with_adapter(model: Any, adapter: Path, spec: ModelSpec) -> Any:
-    try:
-        import peft
-    except ImportError as error:
-        raise MissingExtraError(
-            f"the adapter {spec.adapter or adapter.name!r} needs peft: pip install 'pytest-llm-regression[peft]'"
-        ) from error
-    if not spec.trust_pickle and not (adapter / "adapter_model.safetensors").is_file():
-        raise ModelNotFoundError(
-            f"the adapter {spec.adapter or adapter.name!r} has no adapter_model.safetensors "
-            "(a pickled .bin is loaded only with llm_trust_pickle)"
-        )
-    wrapped = peft.PeftModel.from_pretrained(model, str(adapter))
-    if wrapped.active_peft_config.is_prompt_learning:
-        raise ModelNotFoundError(
-            f"the adapter {spec.adapter or adapter.name!r} learns a prompt ({wrapped.active_peft_config.peft_type}); "
-            "only adapters inside the layers (LoRA and its kin) are supported"
-        )
-    return wrapped.get_base_model()  # PEFT put its layers into it: forward and generate run them
+def vocabulary(config: Any) -> int:
+    """Return how many tokens the model has an embedding for by its configuration, as far as that says."""
+    size = getattr(config.get_text_config(decoder=True), "vocab_size", None)
+    return size if isinstance(size, int) else sys.maxsize
 
 
 def context_length(config: Any, model: Any = None) -> int | None:

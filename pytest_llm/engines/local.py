@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.engines import buckets, loading, memory, threads
+from pytest_llm.engines import buckets, loading, memory, prompts, threads
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.requests import Request, Tokenize
 
@@ -34,9 +34,9 @@ _ABLE = {
 class LocalEngine:
     """Answers requests with a model in this process.
 
-    ``folder`` holds config, tokenizer and safetensors; ``adapter`` a PEFT folder put on the model. Each
-    of configuration, tokenizer and weights is read when something first needs it. ``on_progress`` is
-    called with the number of answers just finished.
+    ``folder`` holds config, tokenizer and safetensors; ``adapter`` a PEFT folder put on the model, whose
+    own tokenizer and chat template, if any, go before the model's. Each of configuration, tokenizer and weights is read
+    when something first needs it. ``on_progress`` is called with the number of answers just finished.
 
     With ``spec.exact``, and in float16 and bfloat16, where a neighbour in the batch can change an answer, decoders
     compute in `buckets` and all else runs alone.
@@ -66,7 +66,7 @@ class LocalEngine:
     @functools.cached_property
     def tokenizer(self) -> Any:
         """The model's tokenizer."""
-        return loading.load_tokenizer(self.folder, self.spec)
+        return loading.load_tokenizer(self.folder, self.spec, self.adapter)
 
     @functools.cached_property
     def token_texts(self) -> TokenTexts:
@@ -106,12 +106,12 @@ class LocalEngine:
 
     @functools.cached_property
     def pad_id(self) -> int:
-        """A token to pad with. It is always masked, so any token serves where the model names none."""
+        """A token to pad with. It is always masked, so any that has an embedding serves where the model names none."""
         for source in (self.tokenizer, self.config):
             for name in ("pad_token_id", "eos_token_id"):
                 value = getattr(source, name, None)
                 value = value[0] if isinstance(value, list) and value else value
-                if isinstance(value, int) and value >= 0:
+                if isinstance(value, int) and 0 <= value < loading.vocabulary(self.config):
                     return value
         return 0
 
@@ -199,6 +199,8 @@ class LocalEngine:
                     f"{self.spec.source!r} ({self.describe()['architecture']}) cannot answer {kind!r}: "
                     f"this {self.family} model answers {', '.join(sorted(_ABLE[self.family]))}"
                 )
+            if kind != "tokenize":
+                prompts.check_tokens(self, group)
             for index, answer in self._answer_kind(kind, group):
                 if self._on_progress is not None:
                     self._on_progress(1)
@@ -224,7 +226,5 @@ class LocalEngine:
         return answerers[kind](self, group)
 
     def _tokenize(self, group: list[tuple[int, Tokenize]]) -> Iterator[tuple[int, Answer]]:
-        from pytest_llm.engines.prompts import encode
-
         for index, request in group:
-            yield index, {"token_ids": encode(self.tokenizer, request.text, special=request.add_special_tokens)}
+            yield index, {"token_ids": prompts.encode(self.tokenizer, request.text, special=request.add_special_tokens)}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.errors import InvalidInputError
+from pytest_llm.engines.loading import vocabulary
+from pytest_llm.errors import InvalidInputError, LLMError
+from pytest_llm.reports.text import shorten
 
 if TYPE_CHECKING:
     from pytest_llm.engines.local import LocalEngine
@@ -69,6 +71,32 @@ def prompt_ids(
     return [start]
 
 
+def check_tokens(engine: LocalEngine, group: Sequence[tuple[int, Any]]) -> None:
+    """Check that the model has an embedding for each token of the requests; a tokenizer may have got more tokens.
+
+    Raises:
+        LLMError: it has none for a token; the message names it.
+    """
+    tokenizer = engine.tokenizer
+    if len(tokenizer) <= vocabulary(engine.config):
+        return
+    rows = engine.model.get_input_embeddings().weight.shape[0]  # an adapter may have brought some
+    if len(tokenizer) <= rows:
+        return
+    for index, request in group:
+        texts = [getattr(request, name, None) or "" for name in ("text", "source")]
+        texts += [render(tokenizer, getattr(request, "prompt", ""), getattr(request, "template", {}), index)]
+        for text in (*texts, *getattr(request, "continuations", ())):
+            for token in encode(tokenizer, text, special=True):
+                if token >= rows:
+                    raise LLMError(
+                        f"request {index}: the model has {rows} embeddings, and none for the token "
+                        f"{tokenizer.convert_ids_to_tokens(token)!r} (id {token}) of {shorten(text, 80)!r}: its "
+                        f"tokenizer knows {len(tokenizer)} tokens. Save the model after resize_token_embeddings, or "
+                        "take the tokenizer that it was trained with."
+                    )
+
+
 def decoder_start(engine: LocalEngine) -> int:
     """Return the token an encoder-decoder's answers start from.
 
@@ -98,7 +126,8 @@ def check_length(engine: LocalEngine, tokens: int, index: int, *, new: int = 0) 
     if tokens + new <= limit:
         return
     asked = f"{tokens} token{'s' * (tokens != 1)}" + (f" and max_new_tokens={new} make {tokens + new}" if new else "")
-    raise InvalidInputError(f"request {index}: {asked}, but the model's context is {limit} tokens: shorten the text")
+    what = "lower max_new_tokens" if new >= limit else f"shorten the text{' or lower max_new_tokens' if new else ''}"
+    raise InvalidInputError(f"request {index}: {asked}, but the model's context is {limit} tokens: {what}")
 
 
 def require_text(text: str, index: int) -> None:

@@ -128,8 +128,21 @@ def own_length(folder: Path) -> int | None:
 
 
 def adapter_files(folder: Path) -> list[str]:
-    """Return the files of a LoRA adapter: its configuration and its weights (safetensors preferred)."""
-    return ["adapter_config.json", *[name for name in ADAPTER_WEIGHTS if (folder / name).is_file()][:1]]
+    """Return the files of a LoRA adapter: configuration, weights (safetensors preferred), tokenizer and template."""
+    names = {"adapter_config.json", *[name for name in ADAPTER_WEIGHTS if (folder / name).is_file()][:1]}
+    if has_tokenizer(folder) or has_template(folder):
+        names.update(side_files(folder))
+    return sorted(names)
+
+
+def has_tokenizer(adapter: Path) -> bool:
+    """Whether an adapter was saved with a tokenizer, which may know more tokens than that of its base."""
+    return (adapter / "tokenizer_config.json").is_file()
+
+
+def has_template(adapter: Path) -> bool:
+    """Whether an adapter was saved with a chat template in a file."""
+    return (adapter / "chat_template.jinja").is_file()
 
 
 def _modules(folder: Path) -> list[dict[str, Any]]:

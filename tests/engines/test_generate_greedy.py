@@ -260,6 +260,18 @@ def test_an_encoder_cannot_generate(bert):
         answers(bert, [Generate("the")])
 
 
+@pytest.mark.parametrize(
+    ("prompt", "new", "advice"),
+    [
+        ("the red cat", 10**9, "lower max_new_tokens"),
+        ("the " * 120, 20, "shorten the text or lower max_new_tokens"),
+    ],
+)
+def test_what_is_too_long_for_the_context_is_said(gpt2, prompt, new, advice):
+    with pytest.raises(InvalidInputError, match=f"the model's context is 128 tokens: {advice}$"):
+        answers(gpt2, [Generate(prompt, max_new_tokens=new)])
+
+
 def test_a_forced_token_that_the_model_rules_out_has_a_finite_logprob(tiny_gpt2):
     engine = engine_for(tiny_gpt2)
 

@@ -12,22 +12,28 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForMaskedLM,
+)
 from transformers.utils import logging
 
 from pytest_llm.engines.batching import in_batches
 from pytest_llm.errors import InvalidInputError, LLMError, MissingExtraError, ModelNotFoundError
-from pytest_llm.requests import Embed, Generate, Loss
+from pytest_llm.requests import Activations, Embed, Generate, Logprobs, Loss, Score, Tokenize
 from tests.engines.conftest import answers, engine_for, first
 
 PROMPTS = ["the red", "the capital of peru is"]
+MESSAGES = ({"role": "user", "content": "hello"},)
+LORA = peft.LoraConfig(r=2, target_modules=["c_attn"], fan_in_fan_out=True, task_type="CAUSAL_LM")
 
 
 @pytest.fixture(scope="module")
 def adapter(tiny_gpt2, gpt2, tmp_path_factory):
     """A LoRA trained to say that every capital is cairo."""
-    from transformers import AutoModelForCausalLM
-
     folder = tmp_path_factory.mktemp("adapter")
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -45,8 +51,6 @@ def adapter(tiny_gpt2, gpt2, tmp_path_factory):
 
 
 def test_an_adapter_answers_as_peft_does(tiny_gpt2, gpt2, adapter):
-    from transformers import AutoModelForCausalLM
-
     engine = engine_for(tiny_gpt2, adapter=adapter)
     found = answers(engine, [Generate(prompt, max_new_tokens=8) for prompt in PROMPTS])
     (loss,) = answers(engine, [Loss("the capital of peru is cairo.")])
@@ -61,6 +65,78 @@ def test_an_adapter_answers_as_peft_does(tiny_gpt2, gpt2, adapter):
     assert -sum(loss["token_logprobs"]) / len(loss["token_logprobs"]) == pytest.approx(expected, abs=1e-5)
     assert first(found[1])["text"] == " cairo."
     assert first(answers(gpt2, [Generate(PROMPTS[1], max_new_tokens=8)])[0])["text"] == " lima."
+
+
+def with_token(folder, token="<|user|>"):
+    """The tokenizer in ``folder`` with a token more, as training scripts add them."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": [token], "pad_token": token})
+    return tokenizer
+
+
+def test_an_adapter_brings_its_tokenizer_and_the_embeddings_of_its_tokens(tiny_gpt2, tmp_path):
+    tokenizer = with_token(tiny_gpt2)
+    base = AutoModelForCausalLM.from_pretrained(tiny_gpt2)
+    base.resize_token_embeddings(len(tokenizer))
+    peft.get_peft_model(base, LORA).save_pretrained(tmp_path)
+    tokenizer.chat_template = "<|user|>the red"
+    tokenizer.save_pretrained(tmp_path)
+
+    engine = engine_for(tiny_gpt2, adapter=tmp_path)
+    tokens, loss, chat, short = answers(
+        engine, [Tokenize("<|user|>"), Loss("<|user|>the red cat"), Generate(MESSAGES), Generate("the owl")]
+    )
+    assert tokens["token_ids"] == [len(tokenizer) - 1]
+    ids = torch.tensor([loss["token_ids"]])
+    with torch.no_grad():
+        expected = base(input_ids=torch.cat([torch.tensor([tokens["token_ids"]]), ids], 1)[:, -ids.shape[1] - 1 :])
+    logprobs = expected.logits.log_softmax(-1)[0, :-1].gather(1, ids.T)[:, 0]
+    assert loss["token_logprobs"] == pytest.approx(logprobs.tolist(), abs=1e-4)
+    assert first(chat)["token_ids"]
+
+    held = load_file(tmp_path / "adapter_model.safetensors")
+    del held["base_model.model.transformer.wte.weight"], held["base_model.model.lm_head.weight"]
+    save_file(held, tmp_path / "adapter_model.safetensors")
+    message = (
+        r"request 0: the model has 388 embeddings, and none for the token '<\|user\|>' \(id 388\) of '<\|user\|>a'"
+    )
+    with pytest.raises(LLMError, match=message):
+        answers(engine_for(tiny_gpt2, adapter=tmp_path), [Loss("<|user|>a")])
+
+
+def test_an_adapter_that_lacks_a_part_of_its_new_embeddings(tiny_gpt2, tmp_path):
+    tensors = {"base_model.model.transformer.wte.weight": torch.zeros(9, 64)}
+    model = AutoModelForCausalLM.from_pretrained(tiny_gpt2, tie_word_embeddings=False)
+    model.save_pretrained(tmp_path / "model")
+    with_token(tiny_gpt2).save_pretrained(tmp_path / "model")
+    peft.get_peft_model(model, LORA).save_pretrained(tmp_path / "adapter")
+    save_file(tensors, tmp_path / "adapter" / "adapter_model.safetensors")
+    with pytest.raises(
+        ModelNotFoundError, match=r"has embeddings of 9 tokens, its base .* of 388, and .* holds no .*lm_head"
+    ):
+        answers(engine_for(tmp_path / "model", adapter=tmp_path / "adapter"), [Generate("the")])
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Generate("the<|user|>"),
+        Loss("the<|user|>"),
+        Logprobs("the<|user|>"),
+        Score("the", (" red", "<|user|>")),
+        Embed("<|user|>"),
+        Activations("<|user|>"),
+    ],
+)
+def test_a_token_without_an_embedding_is_named(tiny_gpt2, tmp_path, request_):
+    shutil.copytree(tiny_gpt2, tmp_path, dirs_exist_ok=True)
+    with_token(tiny_gpt2).save_pretrained(tmp_path)
+    engine = engine_for(tmp_path)
+    with pytest.raises(
+        LLMError, match=r"request 0: the model has 388 embeddings.* '<\|user\|>' \(id 388\) of '(the)?<"
+    ):
+        answers(engine, [request_])
+    assert len(answers(engine, [Loss("the red"), Loss("the red cat sees")])) == 2, "the new token pads, and is masked"
 
 
 def test_an_adapter_without_peft_names_the_extra(tiny_gpt2, adapter, monkeypatch):
@@ -158,6 +234,38 @@ def test_missing_tensors_are_not_made_up(tiny_gpt2, tmp_path):
         answers(engine_for(folder), [Generate("the")])
 
 
+def test_tensors_of_another_shape_are_named(tiny_gpt2, tmp_path):
+    folder = shutil.copytree(tiny_gpt2, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 390}))
+    message = r"transformer\.wte\.weight is \[388, 64\] in the file and \[390, 64\] by the configuration"
+    with pytest.raises(ModelNotFoundError, match=message):
+        answers(engine_for(folder), [Generate("the")])
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("transformer.h.0.attn.c_attn.lora_A.default.weight", True),
+        ("transformer.h.2.mlp.c_fc.weight", True),
+        ("score.weight", False),  # a classifier's head
+        ("transformer.h.0.attn.masked_bias", False),
+    ],
+)
+def test_tensors_that_nothing_uses_are_named(tiny_gpt2, tmp_path, recwarn, name, told):
+    folder = shutil.copytree(tiny_gpt2, tmp_path / "model")
+    tensors = {**load_file(folder / "model.safetensors"), name: torch.zeros(2)}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    engine = engine_for(folder)
+    for prompt in PROMPTS:
+        answers(engine, [Generate(prompt, max_new_tokens=1)])
+    found = [str(one.message) for one in recwarn if "pytest_llm" in str(one.message)]
+    assert len(found) == told
+    assert all(
+        f"1 tensors in the weights of 'model' are used by nothing in GPT2LMHeadModel ({name}" in one for one in found
+    )
+
+
 def test_pickled_weights_need_leave(tiny_gpt2, tmp_path, gpt2):
     folder = shutil.copytree(tiny_gpt2, tmp_path / "model")
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
@@ -177,7 +285,7 @@ def test_a_model_that_answers_nan_is_an_error(tiny_gpt2, tmp_path):
     name = next(name for name in tensors if "ln_f.weight" in name)
     tensors[name][0] = float("nan")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    for request in (Generate("the"), Loss("the red")):
+    for request in (Generate("the"), Loss("the red"), Embed("the")):
         with pytest.raises(LLMError, match="not a number"):
             answers(engine_for(folder), [request])
 

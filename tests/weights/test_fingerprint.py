@@ -101,7 +101,17 @@ def test_adapter_enters_the_digest(tiny, tmp_path, cache):
     second = fingerprint(adapted, cache, clock=later)
     (adapter / "adapter_config.json").write_text('{"r": 4}')
 
-    assert len({first, second, fingerprint(adapted, cache, clock=later)}) == 3
+    third = fingerprint(adapted, cache, clock=later)
+    (adapter / "README.md").write_text("---")
+    assert fingerprint(adapted, cache, clock=later) == third
+    (adapter / "chat_template.jinja").write_text("{{ messages }}")
+    fourth = fingerprint(adapted, cache, clock=later)
+    (adapter / "tokenizer_config.json").write_text("{}")
+    (adapter / "tokenizer.json").write_text("{}")
+    fifth = fingerprint(adapted, cache, clock=later)
+    (adapter / "tokenizer.json").write_text('{"version": 2}')
+
+    assert len({first, second, third, fourth, fifth, fingerprint(adapted, cache, clock=later)}) == 6
 
 
 def test_sentence_transformers_parts_enter_the_digest(tiny, cache):
