@@ -38,12 +38,17 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Tell "could not measure" from "measured a regression", and add what an assertion had no room for."""
-    if call.excinfo is not None and call.excinfo.errisinstance(LLMError) and not item.config.option.fulltrace:
-        _keep_to_the_test(call.excinfo, item.path)
+    unmeasured = call.excinfo if call.excinfo is not None and call.excinfo.errisinstance(LLMError) else None
+    if unmeasured is not None and not item.config.getoption("fulltrace", False):
+        _keep_to_the_test(unmeasured, item.path)
     report = yield
     run = item.config.stash[lifecycle.RECORD]
-    if call.excinfo is not None and call.excinfo.errisinstance(LLMError):
+    if unmeasured is not None:
         report.llm_unmeasured = True  # type: ignore[attr-defined]
+        if hasattr(report, "wasxfail") and not any(mark.kwargs.get("raises") for mark in item.iter_markers("xfail")):
+            # No expected failure, which is one that was measured. Where there is raises=, pytest held the error to it.
+            report.outcome = "failed"
+            del report.wasxfail
         lifecycle.unmeasured(item.config)
     if report.when == "call" and call.excinfo is not None:
         run.details += _unshown(run.verdicts[run.told :], [str(call.excinfo.value), *run.details])

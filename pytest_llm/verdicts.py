@@ -49,6 +49,10 @@ class Verdict:
     evidence: Evidence | None = None
     per_example: PerExample | None = None
 
+    def __post_init__(self) -> None:
+        """Make the name text, whatever a metric of the user's own is called: every report shortens it."""
+        object.__setattr__(self, "name", str(self.name))
+
     @property
     def ok(self) -> bool:
         """Whether the test may go on."""

@@ -170,6 +170,22 @@ def test_nan_is_an_error_and_never_a_baseline(suite):
     suite.runpytest("--llm-update=all", "-k", "quality").assert_outcomes(errors=1, deselected=1)
 
 
+def test_a_name_that_is_no_text_is_refused(pytester, cache_dir):
+    pytester.makepyfile("""
+        import pytest
+        from pytest_llm import Score, assert_metric
+        @pytest.mark.parametrize("name", [0.3, Score(1.0, name="accuracy", n=1), None, ["bleu"], ""])
+        def test_name(llm_baseline, name): llm_baseline.check(name, "bleu", margin=1.0)
+        class Mine:
+            __name__ = 3
+            def __call__(self, predictions, references): return 1.0
+        def test_mine(): assert_metric(Mine(), ["a"], ["a"], at_least=1)
+    """)
+    result = pytester.runpytest("--junitxml=junit.xml")
+    result.assert_outcomes(errors=5, passed=1)
+    result.stdout.fnmatch_lines(["E*the name of a figure is text, not 0.3: check(name, value, margin=...)"])
+
+
 def test_a_failure_that_would_not_survive_the_correction_is_labelled(committed):
     # Alone, six of forty newly wrong is p = 0.016; as one gate of four it is not much.
     with (committed.path / "test_life.py").open("a") as module:

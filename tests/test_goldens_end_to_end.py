@@ -409,15 +409,36 @@ def test_what_an_attempt_measured_that_a_plugin_repeats_is_forgotten(pytester, c
     assert "fail" not in (pytester.path / "j.xml").read_text().replace("failures=", "")
 
 
-def test_what_was_expected_to_fail_is_no_error_when_it_could_not_measure(pytester, cache_dir):
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["one-process", "xdist"])
+def test_what_could_not_be_measured_is_an_error_though_a_failure_was_expected(pytester, cache_dir, workers):
     pytester.makepyfile("""
         import pytest
+        @pytest.fixture
+        def of_nothing(llm): pass
+        @pytest.mark.xfail(strict=True)
+        def test_call(llm_snapshot): assert float("nan") == llm_snapshot
         @pytest.mark.xfail
-        def test_it(llm_snapshot): assert float("nan") == llm_snapshot
+        def test_setup(of_nothing): pass
+        @pytest.mark.xfail(raises=ValueError)  # as an InvalidInputError is
+        def test_raises(llm): pass
+        @pytest.mark.xfail
+        def test_missing(llm_snapshot): assert "a" == llm_snapshot
+        @pytest.mark.xfail(run=False)
+        def test_not_run(llm): pass
+        def test_called(llm_snapshot): pytest.xfail("known")
     """)
-    result = pytester.runpytest("--llm-update=new")
-    result.assert_outcomes(xfailed=1, errors=0)
-    assert "ERROR" not in result.stdout.str()
+    result = pytester.runpytest(*workers, "--junitxml=j.xml")
+    result.assert_outcomes(xfailed=4, errors=2)
+    result.stdout.fnmatch_lines_random(["ERROR *::test_call*", "ERROR *::test_setup*"])
+    assert 'errors="2" failures="0" skipped="4"' in (pytester.path / "j.xml").read_text()
+
+
+def test_an_error_is_one_without_a_terminal(pytester, cache_dir):
+    pytester.makepyfile("def test_it(llm): pass")
+    result = pytester.runpytest("-p", "no:terminal", "--junitxml=j.xml")
+    assert result.ret == 1
+    assert "no model is chosen" in (pytester.path / "j.xml").read_text()
+    assert "AttributeError" not in (pytester.path / "j.xml").read_text()
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["one-process", "xdist"])

@@ -83,9 +83,11 @@ class Baseline:
             AssertionError: ``fail``; ``missing``, there is no baseline; ``stale``, the question changed since;
                 ``inconclusive`` under ``llm_strict_gates``.
             InvalidInputError: ``invalid``, nothing can be compared (NaN, no examples, another metric's unit), or the
-                terms make no sense (a margin that nothing can exceed).
+                terms make no sense (a margin that nothing can exceed); or the metric is not text, or empty.
             GoldenError: the baseline file cannot be read.
         """
+        if not isinstance(metric, str) or not metric:
+            raise InvalidInputError(f"the name of a figure is text, not {metric!r}: check(name, value, margin=...)")
         watch = record.watching()
         if watch is not None:
             self._checked.discard(metric)  # once a run, and there are several
