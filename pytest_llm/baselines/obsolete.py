@@ -41,6 +41,8 @@ def find_obsolete(
     passed: Collection[str],
     checked: Collection[tuple[str, str]],
     folders: Iterable[Path] = (),
+    *,
+    chosen: bool = False,
 ) -> list[ObsoleteEntry]:
     """Return the entries beside the collected modules, and in ``folders``, that a complete, unfiltered run did not use.
 
@@ -52,6 +54,7 @@ def find_obsolete(
         passed: of those that passed.
         checked: ``(node id, metric)`` of every baseline that was checked.
         folders: further folders the run went through, where no module may be left.
+        chosen: parameters may be the choice of this run: what is there of a collected function with others is kept.
     """
     modules: dict[Path, dict[str, str]] = {}
     file_of = functools.cache(lambda module: _file_of(Path(module)))
@@ -65,7 +68,13 @@ def find_obsolete(
         for path in sorted(folder.glob("*.json")):
             plain = variants.plain_of(path)
             if plain in modules or plain not in living:
-                found += _in_file(path, modules.get(plain, {}), passed, checked, gone=plain not in living)
+                tests = modules.get(plain, {})
+                functions = {test.partition("[")[0] for test in tests} if chosen else set()
+                found += [
+                    one
+                    for one in _in_file(path, tests, passed, checked, gone=plain not in living)
+                    if one.test in tests or one.test.partition("[")[0] not in functions
+                ]
     return found
 
 

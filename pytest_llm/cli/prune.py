@@ -15,7 +15,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "prune",
         help="remove goldens and baselines that no test uses, as the last complete run saw it",
-        description="Lists them and asks. Where nobody can be asked, removes them only with --yes.",
+        description="Lists them and asks. Where nobody can be asked, removes them only with --yes. A run cannot know "
+        "of parameters that the environment chooses, and calls their goldens obsolete where it chose others.",
     )
     parser.add_argument("--yes", action="store_true", help="remove without asking")
     parser.set_defaults(run=_run)

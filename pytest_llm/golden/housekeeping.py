@@ -24,16 +24,19 @@ def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -
     """List the goldens and baselines a complete run did not use, for the summary and for ``pytest-llm prune``.
 
     A filtered run (of chosen files or tests), or one that could not collect or finish, says nothing about what it
-    did not use; it only takes what it did use off an earlier list.
+    did not use; it only takes what it did use off an earlier list. Where options choose parameters, it says nothing
+    about the others.
     """
     if _complete(session) and not run.filtered:
         modules = {Path(module) for module in set(run.collected.values())}
         folders = {module.parent for module in modules} | set(_left_alone(session))
-        found = find_obsolete(run.goldens, modules, run.collected.keys() - run.passed, folders)
+        chosen = _choosing(session.config)
+        unfinished = run.collected.keys() - run.passed
+        found = find_obsolete(run.goldens, modules, unfinished, folders, run.collected if chosen else ())
         run.obsolete = [str(one.path) for one in found]
         write_obsolete(settings.cache_dir, settings.root, found)
         if any((folder / FOLDER).is_dir() for folder in folders):
-            _note_obsolete_baselines(run, settings, folders)
+            _note_obsolete_baselines(run, settings, folders, chosen)
         else:
             write_list(settings.cache_dir, settings.root, "baselines", ())
         return
@@ -56,11 +59,24 @@ def _left_alone(session: pytest.Session) -> Iterator[Path]:
             names[:] = [name for name in names if not any(fnmatch.fnmatch(name, one) for one in skipped)]
 
 
-def _note_obsolete_baselines(run: RunRecord, settings: Settings, folders: Collection[Path]) -> None:
+def _choosing(config: pytest.Config) -> bool:
+    """Whether an option of a conftest, or of a plugin that has no group for its own, may choose what is parametrised.
+
+    As ``--langs=en,de`` that feeds pytest_generate_tests, or pytest-repeat's ``--count``.
+    """
+    anonymous = getattr(getattr(config, "_parser", None), "_anonymous", None)
+    for option in getattr(anonymous, "options", ()):
+        value, default = config.getoption(option.dest, None), getattr(option, "default", None)
+        if value != default and (value or default):
+            return True
+    return False
+
+
+def _note_obsolete_baselines(run: RunRecord, settings: Settings, folders: Collection[Path], chosen: bool) -> None:
     from pytest_llm.baselines import obsolete
 
     checked = {(verdict.nodeid, verdict.name) for verdict in run.verdicts if verdict.kind == "baseline"}
-    entries = obsolete.find_obsolete(run.collected, run.passed, checked, folders)
+    entries = obsolete.find_obsolete(run.collected, run.passed, checked, folders, chosen=chosen)
     run.obsolete_baselines = len(entries)
     obsolete.write_obsolete(settings.cache_dir, settings.root, entries)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +51,11 @@ class Obsolete(NamedTuple):
 
 
 def find_obsolete(
-    used: Mapping[str, str], modules: Iterable[Path], unfinished: Collection[str], folders: Iterable[Path] = ()
+    used: Mapping[str, str],
+    modules: Iterable[Path],
+    unfinished: Collection[str],
+    folders: Iterable[Path] = (),
+    chosen: Collection[str] = (),
 ) -> list[Obsolete]:
     """Return the goldens beside ``modules``, and in ``folders``, that a complete, unfiltered run did not use, by path.
 
@@ -62,11 +66,18 @@ def find_obsolete(
         unfinished: node ids of tests that were collected and did not pass (skipped, failed, in error): what they
             would have used is not known, so their goldens are kept.
         folders: further folders the run went through, where no module may be left.
+        chosen: node ids of tests whose parameters may be the choice of this run: what is there of the same functions
+            with other parameters is kept.
 
     A file that cannot be read as a golden is kept: nothing is known about it.
     """
     kept = set(used)
-    waiting = {_test(nodeid) for nodeid in unfinished}
+    waiting, ran = {_test(nodeid) for nodeid in unfinished}, {_test(nodeid) for nodeid in chosen}
+    functions = {test.partition("[")[0] for test in ran}
+
+    def unknown(test: str) -> bool:
+        return test in waiting or (test not in ran and test.partition("[")[0] in functions)
+
     found: list[Obsolete] = []
     collected = set(modules)
     for snapshots in sorted({folder / FOLDER for folder in {*(module.parent for module in collected), *folders}}):
@@ -77,7 +88,7 @@ def find_obsolete(
         for folder in sorted(path for path in snapshots.iterdir() if path.is_dir()):
             # A module that stands there and was not collected (another pattern, an ignore) keeps its goldens.
             if folder in asked or folder not in living:
-                found += _in_folder(folder, kept, waiting, gone=folder not in living)
+                found += _in_folder(folder, kept, unknown, gone=folder not in living)
     return found
 
 
@@ -107,7 +118,7 @@ def remove(found: Iterable[Obsolete]) -> tuple[list[Path], list[tuple[Path, str]
     return gone, kept
 
 
-def _in_folder(folder: Path, kept: set[str], unfinished: set[str], gone: bool = False) -> list[Obsolete]:
+def _in_folder(folder: Path, kept: set[str], unknown: Callable[[str], bool], gone: bool = False) -> list[Obsolete]:
     found: list[Obsolete] = []
     names = sorted(os.listdir(folder))  # noqa: PTH208 (a path for each of ten thousand goldens takes long)
     for name in names:
@@ -117,7 +128,7 @@ def _in_folder(folder: Path, kept: set[str], unfinished: set[str], gone: bool = 
         if str(variants.plain_of(file)) in kept:
             continue
         nodeid = _nodeid(file)
-        if nodeid is None or _test(nodeid) in unfinished:
+        if nodeid is None or unknown(_test(nodeid)):
             continue
         reason = "its test module is gone" if gone else "no test uses it"
         found += [

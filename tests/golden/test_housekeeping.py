@@ -145,3 +145,41 @@ def test_u(llm_snapshot, llm_baseline):
     assert [(one.test, one.reason) for one in read_baselines(cache_dir, suite.path)] == [
         ("test_u", "its test module is gone")
     ]
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["one-process", "xdist"])
+def test_parameters_that_an_option_chooses_keep_their_goldens_and_baselines(suite, cache_dir, workers):
+    from pytest_llm.baselines.obsolete import read_obsolete as read_baselines
+
+    suite.makeconftest("""
+def pytest_addoption(parser):
+    parser.addoption("--langs", default="en,de")
+    parser.addoption("--count", type=int, default=1)
+def pytest_generate_tests(metafunc):
+    if "lang" in metafunc.fixturenames: metafunc.parametrize("lang", metafunc.config.getoption("langs").split(","))
+    if (count := metafunc.config.getoption("count")) > 1:  # as pytest-repeat does
+        metafunc.fixturenames.append("nth")
+        metafunc.parametrize("nth", range(count))
+""")
+    module = suite.makepyfile(
+        test_l="""
+from pytest_llm import Score
+def test_l(lang, llm_snapshot, llm_baseline):
+    assert lang == llm_snapshot
+    llm_baseline.check("accuracy", Score(1.0, name="accuracy", n=3, per_example=[1.0, 1.0, 1.0]), margin=0.1)
+"""
+    )
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=3)
+    assert obsolete(suite, cache_dir) == ["test_b--1.json"]  # its function is gone
+    suite.runpytest("--langs=en", *workers).assert_outcomes(passed=2)
+    assert obsolete(suite, cache_dir) == ["test_b--1.json"]
+    suite.runpytest("--count=2", "--llm-update=new", *workers).assert_outcomes(passed=6)
+    assert obsolete(suite, cache_dir) == ["test_b--1.json"]
+    assert read_baselines(cache_dir, suite.path) == []
+
+    module.write_text(module.read_text().replace("assert lang == llm_snapshot", ""))
+    suite.runpytest("--langs=en")
+    assert sorted(obsolete(suite, cache_dir)) == ["test_b--1.json", "test_l[en]--1.json"]
+    suite.runpytest()
+    assert len(obsolete(suite, cache_dir)) == 9  # with two of de and en, and six of --count=2
+    assert len(read_baselines(cache_dir, suite.path)) == 4
