@@ -26,8 +26,10 @@ def listed(value: Any, what: str) -> list[Any]:
     """
     if isinstance(value, str):
         return [value]
-    if isinstance(value, (Mapping, set, frozenset)):
+    table = hasattr(value, "columns")  # whose iteration gives their names
+    if table or isinstance(value, (Mapping, set, frozenset, bytes, bytearray)):
         hint = ": put one message in a list" if isinstance(value, Mapping) and "role" in value else ""
+        hint = ": give one of its columns" if table else ": decode them" if isinstance(value, bytes) else hint
         raise InvalidInputError(f"a {what} or a list of them is needed, not a {type(value).__name__}{hint}")
     if not isinstance(value, Iterable):
         raise InvalidInputError(f"a {what} or a list of them is needed, not {value!r}")

@@ -1,6 +1,7 @@
 """Arguments that no model is asked with: each is refused by name before anything is computed."""
 
 import pytest
+from pandas import DataFrame
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden.activations import LayerStatesCheck
@@ -27,6 +28,8 @@ MESSAGE = {"role": "user", "content": "Hello"}
         (lambda llm: llm.chat([5]), "a prompt is text or a non-empty list of chat messages, not 5"),
         (lambda llm: llm.chat(["Hello", MESSAGE]), "a prompt is text or a non-empty list of chat messages, not {"),
         (lambda llm: llm.generate({"a": "x"}), "a prompt or a list of them is needed, not a dict$"),
+        (lambda llm: llm.generate(b"abc"), "a prompt or a list of them is needed, not a bytes: decode them"),
+        (lambda llm: llm.chat(DataFrame({"a": ["x"]})), "a conversation .*, not a DataFrame: give one of its columns"),
         (lambda llm: llm.loss({"a": "x"}), "a text or a list of them is needed, not a dict$"),
         (lambda llm: llm.loss("x", sources={"a": "x"}), "a source or a list of them is needed, not a dict"),
         (lambda llm: llm.loss(5), "a text or a list of them is needed, not 5"),

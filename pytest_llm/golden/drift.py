@@ -53,6 +53,10 @@ class Rules:
             raise InvalidInputError(f"similarity lies in (0, 1], not {self.similarity!r}")
         if self.encoder is not None and self.similarity is None:
             raise InvalidInputError("encoder= measures a similarity: give its bound too, as similarity=0.9")
+        if self.encoder is not None:
+            from pytest_llm.metrics.similarity import check_encoder
+
+            check_encoder(self.encoder)
 
 
 class Drift(NamedTuple):

@@ -36,8 +36,9 @@ class Snapshot:
     """
 
     __hash__ = None  # type: ignore[assignment]
-    #: Makes numpy leave ``array == snapshot`` to us.
+    #: These make numpy and pandas leave ``array == snapshot`` to us.
     __array_ufunc__ = None
+    __pandas_priority__ = 5000
 
     def __init__(self, location: Location, settings: Settings, name: str | None = None) -> None:
         self.location = location

@@ -69,6 +69,10 @@ def _normalise(value: Any) -> Any:
         arrays = items and all(isinstance(item, Array) for item in items)
         return _stack(items) if arrays else [_listed(item) for item in items]
     if hasattr(value, "__array__"):
+        if hasattr(value, "columns"):
+            raise InvalidInputError(
+                f"a golden would lose the columns' names of a {type(value).__name__}: compare df.to_dict('list')"
+            )
         return _array(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _listed(_normalise(getattr(value, field.name))) for field in dataclasses.fields(value)}

@@ -25,6 +25,17 @@ class Encoder(Protocol):
         """Return the vectors, shape [n, d]."""
 
 
+def check_encoder(encoder: Any) -> None:
+    """Refuse what embeds nothing.
+
+    Raises:
+        InvalidInputError: it has no ``embed``, as the name of a model has none.
+    """
+    if not callable(getattr(encoder, "embed", None)):
+        hint = f": encoder=llm_loader({encoder!r})" if isinstance(encoder, str) else ""
+        raise InvalidInputError(f"encoder= is a model, or what else has embed(texts), not {encoder!r}{hint}")
+
+
 def similarity(
     predictions: Any, references: Any, *, encoder: Encoder | None = None, ids: Iterable[Any] | None = None
 ) -> Score:
@@ -37,11 +48,12 @@ def similarity(
         ids: unique names of the examples.
 
     Raises:
-        InvalidInputError: unusable input (see `pytest_llm.metrics.inputs.read`), texts without an encoder,
-            vectors of other shapes. A vector of length 0 has no direction: its cosine is NaN.
+        InvalidInputError: unusable input (see `pytest_llm.metrics.inputs.read`), texts without an encoder, an encoder
+            without ``embed``, vectors of other shapes. A vector of length 0 has no direction: its cosine is NaN.
     """
     if encoder is None:
         return _of_vectors(predictions, references, ids)
+    check_encoder(encoder)
     examples = read("similarity", predictions, references, ids)
     owner = [i for i, some in enumerate(examples.references) for _ in some]
     flat = [reference for some in examples.references for reference in some]

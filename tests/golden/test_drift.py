@@ -257,6 +257,11 @@ def test_chrf_makes_a_text_close_only_when_asked():
     assert found.figures["chrF"] == pytest.approx(reference, abs=1e-12)
 
 
+def test_the_name_of_a_model_is_no_encoder():
+    with pytest.raises(InvalidInputError, match=r"not 'org/minilm': encoder=llm_loader\('org/minilm'\)"):
+        drift(["a"], ["a"], similarity=0.9, encoder="org/minilm")
+
+
 def test_an_encoder_measures_the_cosine_of_all_texts_at_once():
     encoder = Letters()
     found = drift(["a", "ab", "ba"], ["a", "aab", "b"], similarity=0.9, encoder=encoder)

@@ -224,6 +224,19 @@ def test_numpy_scalars_are_numbers_and_equal_arrays_stack(project):
     assert stacked.data.tolist() == [[0, 0], [1, 1]]
 
 
+def test_a_table_is_refused_and_a_column_of_it_is_an_array(project):
+    from pandas import DataFrame
+
+    table = DataFrame({"a": [1.0, 2.0]})
+    for value in (table, {"in": table}):
+        with pytest.raises(InvalidInputError, match=r"lose the columns' names of a DataFrame: compare df.to_dict"):
+            assert value == project.snapshot()
+    project.commit(table["a"])
+    assert table["a"] == project.snapshot()
+    assert project.snapshot() == table["a"]
+    assert table["a"] + 1 != project.snapshot()
+
+
 def test_arrays_beside_other_values_are_lists(project):
     import torch
 

@@ -1,6 +1,7 @@
 """What every metric refuses, and what it takes from the answers of a model."""
 
 import pytest
+from pandas import DataFrame
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics import (
@@ -24,6 +25,7 @@ BAD = [
     ([], [], {}, "there are no predictions"),
     (None, ["a"], {}, "predictions must be a list with one entry an example, not None"),
     ({"a"}, ["a"], {}, "predictions must be a list with one entry an example, not of type set"),
+    (DataFrame({"b": ["a"]}), ["a"], {}, "predictions must be a list, not of type DataFrame: give one of its columns"),
     (["a", "b"], ["a"], {}, "2 predictions but 1 references"),
     (["a", "b", "c"], [["a", "b", "c"], ["d", "e", "f"]], {}, "these look like sacrebleu's transposed lists"),
     (["a", "b"], "a", {}, "references must be a list with one entry an example, not of type str"),
@@ -49,7 +51,12 @@ def test_refused(metric, predictions, references, options, message):
 
 @pytest.mark.parametrize("metric", [lambda p: matches(p, "a"), valid_json], ids=["matches", "valid_json"])
 def test_refused_without_references(metric):
-    for predictions, message in [([], "no predictions"), ([1], "prediction 0 is of type int"), ([["a"]], "choose one")]:
+    for predictions, message in [
+        (DataFrame({"a": [""]}), "give one of its columns"),
+        ([], "no predictions"),
+        ([1], "prediction 0 is of type int"),
+        ([["a"]], "choose one"),
+    ]:
         with pytest.raises(InvalidInputError, match=message):
             metric(predictions)
 
