@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         assert_similar,
         assert_ter,
     )
+    from pytest_llm.baselines.baseline import Baseline
     from pytest_llm.errors import (
         GoldenError,
         InvalidInputError,
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from pytest_llm.feedback.cases import FeedbackCase
     from pytest_llm.feedback.check import assert_feedback
     from pytest_llm.feedback.parametrise import feedback_cases
+    from pytest_llm.golden.snapshot import Snapshot
+    from pytest_llm.loader import ModelLoader
     from pytest_llm.metrics.score import Score
     from pytest_llm.model import LanguageModel
     from pytest_llm.probes import assert_batch_invariant, assert_deterministic
@@ -45,10 +48,13 @@ if TYPE_CHECKING:
 
 #: Where the public names live that do not say it themselves. Nothing is imported before it is used.
 _HOMES = {
+    "Baseline": "baselines.baseline",
     "FeedbackCase": "feedback.cases",
     "Generation": "results",
     "LanguageModel": "model",
+    "ModelLoader": "loader",
     "Score": "metrics.score",
+    "Snapshot": "golden.snapshot",
     "Verdict": "verdicts",
     "assert_batch_invariant": "probes",
     "assert_deterministic": "probes",
@@ -57,6 +63,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Baseline",
     "FeedbackCase",
     "Generation",
     "GoldenError",
@@ -64,9 +71,11 @@ __all__ = [
     "LLMError",
     "LanguageModel",
     "MissingExtraError",
+    "ModelLoader",
     "ModelNotFoundError",
     "Score",
     "ServiceError",
+    "Snapshot",
     "StoreMissError",
     "UnavailableError",
     "Verdict",

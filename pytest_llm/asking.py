@@ -106,7 +106,8 @@ class Asker:
     def _ask_alone(self, requests: Sequence[Request], result: Callable[[Answer, Origin], T]) -> list[T]:
         digests = [request.digest for request in requests]
         run = record.current()
-        repeat = run.repeat if run is not None and any(request.sampled for request in requests) else 0
+        sampled = any(request.sampled for request in requests)
+        repeat = run.repeat if run is not None and sampled else 0
         answers = self._stored(dict(zip(digests, requests, strict=True)), repeat)
         missing = {d: r for d, r in zip(digests, requests, strict=True) if d not in answers}
         try:
@@ -116,6 +117,7 @@ class Asker:
             if answers:  # where one failed, what was there before
                 self._use().asked += len(answers)
         if run is not None:
+            run.sampled = run.sampled or sampled
             if not repeat:
                 for digest, request in zip(digests, requests, strict=True):
                     self._loader.log.note(run.nodeid, self._role, digest, request)

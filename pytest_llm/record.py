@@ -90,7 +90,8 @@ class RunRecord:
     a complete run did not use, ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test that runs
     now, ``before`` the number of verdicts before it, ``details`` what its failing assertion had no room for; the
     verdicts from ``told`` on are in no report yet, and pytest is ``explaining`` a failed assertion. ``repeat`` counts
-    the runs of that test's body from 0, of which ``ahead`` more come if all goes well. ``watch`` takes what its checks
+    the runs of that test's body from 0, of which ``ahead`` more come if all goes well; ``sampled`` says that chance
+    decided an answer to it. ``watch`` takes what its checks
     measure while it is being calibrated; ``observations`` are what it took, as data.
     """
 
@@ -109,6 +110,7 @@ class RunRecord:
     before: int = 0
     repeat: int = 0
     ahead: int = 0
+    sampled: bool = False
     watch: Watch | None = None
     observations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     details: list[str] = dataclasses.field(default_factory=list)

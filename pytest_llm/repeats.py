@@ -82,7 +82,8 @@ def terms(item: pytest.Item) -> Repeat | None:
     try:
         asked = Repeat(*marker.args, **marker.kwargs)
     except TypeError as error:
-        raise InvalidInputError(f"@pytest.mark.llm_repeat takes n, min_success and stop_early: {error}") from None
+        wrong = str(error).removeprefix("Repeat.__init__() ")
+        raise InvalidInputError(f"@pytest.mark.llm_repeat takes n, min_success and stop_early: {wrong}") from None
     if isinstance(asked.n, bool) or not isinstance(asked.n, int) or asked.n < 1:
         raise InvalidInputError(f"@pytest.mark.llm_repeat: n counts repeats, it starts at 1, not {asked.n!r}")
     if not isinstance(asked.min_success, (int, float)):
@@ -134,7 +135,8 @@ def repeat(item: pytest.Function, run: RunRecord, asked: Repeat) -> None:
     """
     from pytest_llm.stats.passk import decide
 
-    seen = len(run.verdicts), len(run.details)
+    seen, before, run.sampled = (len(run.verdicts), len(run.details)), len(run.asked), False
+    questions: set[str] = set()
     results: list[BaseException | None] = []
     while len(results) < asked.n:
         # What is asserted inside one repeat is evidence for the verdict on all of them, not a verdict of the run.
@@ -146,11 +148,13 @@ def repeat(item: pytest.Function, run: RunRecord, asked: Repeat) -> None:
         except Exception as error:
             run.details.append(_interrupted(error, len(results), asked.n))
             raise
+        questions = questions or _questions(run, before)
         failures = sum(result is not None for result in results)
         if asked.stop_early and decide(len(results) - failures, failures, asked.n, asked.min_success):
             break
     del run.verdicts[seen[0] :], run.details[seen[1] :]
-    verdict = record.note(judge([result is None for result in results], asked, _first(results)))
+    same = len(results) > 1 and bool(questions) and questions == _questions(run, before) and not run.sampled
+    verdict = record.note(judge([result is None for result in results], asked, _first(results), same=same))
     if not verdict.ok:
         from pytest_llm.reports.text import render
 
@@ -159,8 +163,10 @@ def repeat(item: pytest.Function, run: RunRecord, asked: Repeat) -> None:
         raise AssertionError(render(verdict)).with_traceback(first.__traceback__) from None
 
 
-def judge(results: list[bool], asked: Repeat, evidence: tuple[str, ...] = ()) -> Verdict:
+def judge(results: list[bool], asked: Repeat, evidence: tuple[str, ...] = (), *, same: bool = False) -> Verdict:
     """Return the verdict on repeats that succeeded or not, in order; ``evidence`` shows the first that did not.
+
+    ``same`` says that chance decided no answer, so that all repeats had the same ones.
 
     The interval is Wilson's at 95 %. Where the repeats stopped early it is wider: it covers the interval that all
     ``n`` would have given, whatever the missing ones were, since a count that decided when to stop is biased.
@@ -196,7 +202,11 @@ def judge(results: list[bool], asked: Repeat, evidence: tuple[str, ...] = ()) ->
             "the bound lies within two standard errors of the rate: other seeds, or another build of the same model, "
             "will fail it now and then. Use more repeats or a lower min_success"
         )
-    outcome: Outcome = "fail" if not passed else "warn" if flaky else "pass"
+    if same:
+        notes.append(
+            "each repeat had the same answers: none was sampled. do_sample=True samples; a temperature alone does not"
+        )
+    outcome: Outcome = "fail" if not passed else "warn" if flaky or same else "pass"
     return Verdict(
         kind="threshold",
         name="success rate",
@@ -207,6 +217,11 @@ def judge(results: list[bool], asked: Repeat, evidence: tuple[str, ...] = ()) ->
         notes=tuple(notes),
         diff=evidence,
     )
+
+
+def _questions(run: RunRecord, start: int) -> set[str]:
+    """Return the digests of what was asked from the ``start``-th call on."""
+    return {digest for one in run.asked[start:] for digest in one.digests}
 
 
 def _first(results: list[BaseException | None]) -> tuple[str, ...]:

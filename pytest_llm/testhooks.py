@@ -45,6 +45,9 @@ def pytest_runtest_makereport(
     run = item.config.stash[lifecycle.RECORD]
     if unmeasured is not None:
         report.llm_unmeasured = True  # type: ignore[attr-defined]
+        shown = getattr(report.longrepr, "reprtraceback", None)
+        if shown is not None:  # that all entries are hidden: a marker's mistake stands in no line of the test
+            shown.extraline = None
         if hasattr(report, "wasxfail") and not any(mark.kwargs.get("raises") for mark in item.iter_markers("xfail")):
             # No expected failure, which is one that was measured. Where there is raises=, pytest held the error to it.
             report.outcome = "failed"

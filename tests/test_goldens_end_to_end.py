@@ -145,7 +145,9 @@ def test_a_golden_that_cannot_be_read_is_an_error_not_a_failure(suite, content, 
     (suite.path / "__llm_snapshots__/test_life/test_a--1.json").write_text(content)
     result = suite.runpytest()
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*ERROR at call of test_a*", message, "ERROR test_life.py::test_a*"])
+    result.stdout.fnmatch_lines(
+        ["*ERROR at call of test_a*", message, "goldens   1 identical, 1 invalid", "ERROR test_life.py::test_a*"]
+    )
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 

@@ -49,6 +49,26 @@ def test_each_repeat_has_an_answer_of_its_own_and_keeps_it(pytester, gpt2):
     assert answers(first) == answers(second) == answers(third)
 
 
+def test_repeats_of_one_greedy_answer_are_a_warning(pytester, gpt2):
+    pytester.makepyfile("""
+        import pytest
+        @pytest.mark.llm_repeat(3)
+        def test_heat(llm): llm.generate("the red", max_new_tokens=2, temperature=0.9)
+        @pytest.mark.llm_repeat(3)
+        def test_judged(llm): llm.loss(llm.generate("the red", max_new_tokens=2, do_sample=True))
+        @pytest.mark.llm_repeat(3)
+        def test_others(llm, words=iter("abc")): llm.generate(next(words), max_new_tokens=2)
+        @pytest.mark.llm_repeat(1)
+        def test_once(llm): llm.generate("the red", max_new_tokens=2)
+    """)
+    result = pytester.runpytest(*RUN)
+    result.assert_outcomes(passed=4)
+    assert [line.split()[-2] for line in result.stdout.lines if "success rate" in line] == [
+        "warn", "pass", "pass", "pass",
+    ]  # fmt: skip
+    result.stdout.fnmatch_lines(["*::test_heat", "*none was sampled. do_sample=True*"])
+
+
 def test_the_first_answer_is_that_of_an_unmarked_test(pytester, gpt2):
     pytester.makepyfile(
         """
@@ -199,8 +219,8 @@ def test_checks_inside_a_repeat_are_evidence_and_not_verdicts_of_the_run(pyteste
         ("0", "n counts repeats, it starts at 1, not 0"),
         ("True", "n counts repeats, it starts at 1, not True"),
         ("2.0", "n counts repeats, it starts at 1, not 2.0"),
-        ("", "takes n, min_success and stop_early: *missing 1 required positional argument: 'n'"),
-        ("3, at_least=2", "takes n, min_success and stop_early: *at_least*"),
+        ("", "takes n, min_success and stop_early: missing 1 required positional argument: 'n'"),
+        ("3, at_least=2", "takes n, min_success and stop_early: got an unexpected keyword argument 'at_least'"),
         ("3, min_success=4", "min_success=4 is a count: it must lie between 1 and n=3"),
         ("3, min_success=0", "min_success=0 is a count: it must lie between 1 and n=3"),
         ("3, min_success=1.5", "min_success=1.5 is a rate: it must lie in (0, 1]; use an int for a count"),
@@ -211,6 +231,7 @@ def test_a_wrong_marker_is_an_error_that_says_what_is_wrong(pytester, marker, me
     result = suite(pytester, marker, set())
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([f"E*InvalidInputError: @pytest.mark.llm_repeat*{message.replace('[', '[[]')}"])
+    result.stdout.no_fnmatch_line("*entries are hidden*")
 
 
 def test_what_cannot_be_repeated_is_refused(pytester):

@@ -81,6 +81,7 @@ def test_the_public_names_are_there_and_lazy():
         "missing = [name for name in pytest_llm.__all__ if not hasattr(pytest_llm, name)]\n"
         "assert not missing, missing\n"
         "assert not {'torch', 'numpy', 'transformers', 'scipy'} & set(sys.modules)\n"
+        "from pytest_llm import Baseline, ModelLoader, Snapshot\n"
         "assert set(pytest_llm.__all__) == set(dir(pytest_llm))\n"
         "try: pytest_llm.nonsense\n"
         "except AttributeError as error: assert 'nonsense' in str(error)\n"

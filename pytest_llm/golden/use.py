@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_llm import variants
+from pytest_llm import record, variants
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import shown_path
 from pytest_llm.golden import file
@@ -49,6 +49,13 @@ class Use(NamedTuple):
         Raises:
             GoldenError: the golden cannot be read or written.
         """
+        try:
+            return self._judged()
+        except GoldenError as error:
+            record.note(self.verdict(Drift("invalid", str(error)), "error"))
+            raise
+
+    def _judged(self) -> Verdict:
         try:
             golden = self._read()
         except DamagedGoldenError as error:
