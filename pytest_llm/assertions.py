@@ -130,7 +130,11 @@ def assert_matches(outputs: Texts, pattern: str | re.Pattern[str], *, at_least: 
 
 
 def assert_contains(outputs: Texts, expected: References, *, at_least: float = 1.0, **options: Any) -> Score:
-    """Assert that every output (or a fraction) contains ``expected``: one text for all, or one entry an example."""
+    """Assert that every output (or a fraction) contains ``expected``: one text for all, or one entry an example.
+
+    An entry is a text, or a list of which any one is enough; for a single output ``expected`` is its entry. To ask for
+    all of several texts, assert each on its own.
+    """
     return assert_metric("contains", outputs, expected, at_least=at_least, **options)
 
 

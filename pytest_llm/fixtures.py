@@ -32,7 +32,7 @@ def llm_snapshot() -> Snapshot:
     """The golden outputs of this test: ``assert value == llm_snapshot``, or ``llm_snapshot.check(value, ...)``."""
     from pytest_llm.golden.snapshot import Snapshot
 
-    return Snapshot(*lifecycle.place())
+    return Snapshot(*lifecycle.place_of_files("llm_snapshot"))
 
 
 @pytest.fixture
@@ -40,4 +40,4 @@ def llm_baseline() -> Baseline:
     """The committed figures of this test: ``llm_baseline.check("bleu", score, margin=1.0)``."""
     from pytest_llm.baselines.baseline import Baseline
 
-    return Baseline(*lifecycle.place())
+    return Baseline(*lifecycle.place_of_files("llm_baseline"))

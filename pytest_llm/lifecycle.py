@@ -163,6 +163,22 @@ def place() -> tuple[Location, options.Settings]:
     return Location.of(item), settings(item.config)
 
 
+def place_of_files(fixture: str) -> tuple[Location, options.Settings]:
+    """Return `place` for a ``fixture`` of committed files, which hold one value a check, not one an example.
+
+    Raises:
+        InvalidInputError: hypothesis runs the test, on examples of its choice, some of them again.
+    """
+    if getattr(getattr(test(), "obj", None), "is_hypothesis_test", False):
+        from pytest_llm.errors import InvalidInputError
+
+        raise InvalidInputError(
+            f"{fixture} cannot be combined with @given: hypothesis runs the test on many examples, others each time, "
+            "and what is committed is of one. Choose the examples with @pytest.mark.parametrize"
+        )
+    return place()
+
+
 def marked(item: pytest.Item) -> dict[str, Any]:
     """Return the arguments of ``@pytest.mark.llm``, the closest marker winning field by field.
 

@@ -39,6 +39,10 @@ NO_MODEL = (
     "no model is chosen: set 'llm_model' in pytest.ini or pyproject.toml, mark the test with "
     "@pytest.mark.llm(model=...), or give --llm-model=PATH_OR_ID"
 )
+NO_NAME = (
+    "no model is named: llm_loader() takes that of --llm-model or of 'llm_model' in pytest.ini or pyproject.toml, and "
+    "reads no @pytest.mark.llm, as it is one for all tests. Name it, llm_loader('org/name'), or ask for the fixture llm"
+)
 
 
 class ModelLoader:
@@ -78,7 +82,7 @@ class ModelLoader:
         """
         given = {**fields, "model": model}
         named = {name: str(value) for name, value in given.items() if value is not None}
-        return LanguageModel(self._spec(named, forced=frozenset()), self, role=canonical_json(named))
+        return LanguageModel(self._spec(named, forced=frozenset(), absent=NO_NAME), self, role=canonical_json(named))
 
     def under_test(self, marks: dict[str, Any]) -> LanguageModel:
         """Return the model of the ``llm`` fixture: the marker's fields, overruled by what the run was given.
@@ -190,7 +194,7 @@ class ModelLoader:
         engine = LocalEngine(folder, model.spec, adapter=model.weights.adapter, batch_size=self.settings.batch_size)
         return engine, engine.nbytes
 
-    def _spec(self, fields: dict[str, Any], forced: frozenset[str]) -> ModelSpec:
+    def _spec(self, fields: dict[str, Any], forced: frozenset[str], absent: str = NO_MODEL) -> ModelSpec:
         unknown = sorted(set(fields) - set(MODEL_FIELDS))
         if unknown:
             raise InvalidInputError(f"a model has no {unknown[0]!r}: it takes {', '.join(MODEL_FIELDS)}")
@@ -206,7 +210,7 @@ class ModelLoader:
         values = {name: given.get(name, getattr(settings, name)) for name in MODEL_FIELDS}
         source = values.pop("model")
         if not source:
-            raise InvalidInputError(NO_MODEL)
+            raise InvalidInputError(absent)
         if str(source).startswith(SERVICE):
             return service_spec(str(source), values["revision"], values["base_url"], values["adapter"])
         del values["base_url"]

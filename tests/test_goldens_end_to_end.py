@@ -151,6 +151,26 @@ def test_a_golden_that_cannot_be_read_is_an_error_not_a_failure(suite, content, 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
+def test_examples_that_hypothesis_chooses_have_no_golden(pytester, cache_dir):
+    pytester.makepyfile("""
+        from hypothesis import HealthCheck, given, settings, strategies
+        ways = settings(suppress_health_check=list(HealthCheck))(given(strategies.integers()))
+        class TestX:
+            @ways
+            def test_golden(self, llm_snapshot, x): assert "a" == llm_snapshot
+        @ways
+        def test_figure(llm_baseline, x): llm_baseline.check("f1", 0.5, margin=0.1)
+        @ways
+        def test_plain(llm_loader, x): pass
+    """)
+    result = pytester.runpytest("--llm-update=new")
+    result.assert_outcomes(errors=2, passed=1)
+    result.stdout.fnmatch_lines_random(
+        [f"E*llm_{one} cannot be combined with @given*" for one in ("snapshot", "baseline")]
+    )
+    assert not list(pytester.path.glob("__llm*"))
+
+
 def test_levels_make_a_difference_of_format_a_warning(suite):
     suite.runpytest("--llm-update=new")
     edit(suite, "The capital", "the  capital")

@@ -257,6 +257,21 @@ def test_a_model_whose_config_cannot_be_read_is_the_error_of_its_tests(pytester,
     result.stdout.fnmatch_lines([f"*{config} cannot be read: *"])
 
 
+def test_a_loader_without_a_model_says_what_it_reads(pytester, cache_dir):
+    pytester.makepyfile("""
+        import pytest
+        @pytest.fixture(scope="module")
+        def answer(llm_loader): return llm_loader(dtype="float32").generate("a")
+        @pytest.mark.llm(model="marked")
+        def test_a(answer): ...
+    """)
+    result = pytester.runpytest("-p", "no:xdist")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["E*no model is named: llm_loader() takes that of --llm-model or*reads no @pytest.mark.llm*"]
+    )
+
+
 def test_two_workers_share_store_and_record(pytester, cache_dir, tiny_gpt2):
     shutil.copytree(tiny_gpt2, pytester.path / "gpt2")
     pytester.makepyfile(

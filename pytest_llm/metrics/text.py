@@ -39,7 +39,8 @@ def contains(
 ) -> Score:
     """Return the fraction of texts that contain what is expected of them.
 
-    ``expected`` is one text for all, or one entry an example: a text, or a list of which one is enough.
+    ``expected`` is one text for all, or one entry an example: a text, or a list of which any one is enough; for a
+    single prediction it is its entry.
     """
     if isinstance(expected, str) and not isinstance(predictions, str):
         predictions = listed("contains", "predictions", predictions)
