@@ -82,8 +82,9 @@ class Baseline:
         Raises:
             AssertionError: ``fail``; ``missing``, there is no baseline; ``stale``, the question changed since;
                 ``inconclusive`` under ``llm_strict_gates``.
-            InvalidInputError: ``invalid``, nothing can be compared (NaN, no examples, another metric's unit), or the
-                terms make no sense (a margin that nothing can exceed); or the metric is not text, or empty.
+            InvalidInputError: ``invalid``, nothing can be compared (NaN, no examples, another metric's unit or scale:
+                an accuracy of 60), or the terms make no sense (a margin that nothing can exceed); or the metric is not
+                text, or empty.
             GoldenError: the baseline file cannot be read.
         """
         if not isinstance(metric, str) or not metric:

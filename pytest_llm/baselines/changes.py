@@ -5,6 +5,7 @@ from __future__ import annotations
 from pytest_llm import variants
 from pytest_llm.baselines.entry import LOSSES, Entry
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.metrics.registry import find
 from pytest_llm.reports.text import shorten
 
 
@@ -69,13 +70,17 @@ def check_comparable(name: str, now: Entry, before: Entry) -> None:
     """Refuse two figures that do not measure the same thing.
 
     Raises:
-        InvalidInputError: another unit or direction, or a loss over other tokens.
+        InvalidInputError: another unit or direction, a baseline on another scale, or a loss over other tokens.
     """
     if now.unit != before.unit or now.higher_is_better != before.higher_is_better:
         raise InvalidInputError(
             f"the baseline is {_measured(before)}, this score {_measured(now)}: they are not the same metric; check "
             "the name, or move the baseline with --llm-update=all"
         )
+    metric = find(name)
+    fault = metric.fault(before.value) if metric and metric.unit == before.unit else ""
+    if fault:
+        raise InvalidInputError(f"in the baseline, {fault}; measure it again with --llm-update=all")
     if name in LOSSES and sorted(now.weights) != sorted(before.weights):
         raise InvalidInputError(
             f"the texts are {sum(now.weights):.0f} tokens here and {sum(before.weights):.0f} in the baseline: the "

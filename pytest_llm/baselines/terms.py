@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Literal
 
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.metrics.registry import Metric, of
 from pytest_llm.metrics.score import Score
 from pytest_llm.stats.gate import beyond, check_terms, is_number
 from pytest_llm.stats.paired import Method
@@ -35,7 +36,7 @@ class Terms:
         """Refuse terms that make no sense, of themselves or for ``score``, also when a baseline is only being written.
 
         Raises:
-            InvalidInputError: naming the term.
+            InvalidInputError: naming the term, or the range that the score is out of.
         """
         check_terms(
             score.n, margin=self.margin, alpha=self.alpha, power=self.power, groups=self.groups, method=self.method
@@ -50,7 +51,11 @@ class Terms:
             raise InvalidInputError(f"length_band is (lowest, highest) ratio, not {self.length_band!r}")
         if self.length_level not in ("warn", "fail"):
             raise InvalidInputError(f"length_level must be 'warn' or 'fail', not {self.length_level!r}")
-        low, high = _range(score)
+        metric = of(score)
+        fault = metric.fault(score) if metric else ""
+        if fault:
+            raise InvalidInputError(fault)
+        low, high = _range(metric)
         if math.isfinite(high - low) and self.margin >= high - low:
             raise InvalidInputError(
                 f"margin={self.margin:g} can never be exceeded: {score.name} lies between {low:g} and {high:g}, and "
@@ -69,7 +74,7 @@ class Terms:
 
 def room(score: Score, base: Score) -> float:
     """Return how much worse than ``base`` a value of its metric can be, infinite when unknown: no drop is larger."""
-    low, high = _range(base)
+    low, high = _range(of(base))
     if base.per_example and {*base.per_example, *score.per_example} <= {0, 1}:
         low, high = 0.0, 1.0
     return base - low if base.higher_is_better else high - base
@@ -92,10 +97,7 @@ def labels(groups: Any) -> tuple[Hashable, ...] | None:
     return found
 
 
-def _range(score: Score) -> tuple[float, float]:
-    from pytest_llm.metrics.registry import of
-
-    metric = of(score)
+def _range(metric: Metric | None) -> tuple[float, float]:
     return (metric.lowest, metric.highest) if metric else (-math.inf, math.inf)
 
 

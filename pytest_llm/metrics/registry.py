@@ -24,6 +24,9 @@ from pytest_llm.metrics.text import contains, matches, valid_json
 
 __tracebackhide__ = measured
 
+#: A value this close to its bound, relatively, is on it: sacrebleu's perfect BLEU is 100.00000000000004.
+TOLERANCE = 1e-9
+
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
@@ -53,6 +56,20 @@ class Metric:
                 hint = f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(known)}"
                 raise InvalidInputError(f"{self.name} has no option {option!r}{hint}")
         return self.function(*inputs, **options)
+
+    def fault(self, value: float) -> str:
+        """Say why no value of this metric can be ``value``, and what may have been meant; ``""`` if one can."""
+        slack = TOLERANCE * max(1.0, abs(value))
+        if not math.isfinite(value) or self.lowest - slack <= value <= self.highest + slack:
+            return ""
+        low, high = f"{self.lowest:g}", f"{self.highest:g}"
+        span = f"never below {low}" if math.isinf(self.highest) else f"between {low} and {high}"
+        unit, hint = f" {self.unit}" if self.unit else "", ""
+        if self.highest == 1 < value <= 100:
+            hint = f"; did you mean {value / 100:g}?"
+        elif self.name == "perplexity":
+            hint = "; is this the loss, of which it is exp()?"
+        return f"{self.label}: no value can be {value:g}, it is {span}{unit}{hint}"
 
 
 def _made_by(method: str, *_: Any, **__: Any) -> Score:

@@ -9,16 +9,13 @@ from typing import Any
 
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.evidence import Example, PerExample
-from pytest_llm.metrics.registry import Metric, of
+from pytest_llm.metrics.registry import TOLERANCE, Metric, of
 from pytest_llm.metrics.score import Score
 from pytest_llm.metrics.uncertainty import standard_error
 from pytest_llm.reports.text import apart
 from pytest_llm.verdicts import Outcome, Verdict
 
 __tracebackhide__ = measured
-
-#: A value this close to its bound, relatively, is on it: sacrebleu's perfect BLEU is 100.00000000000004.
-TOLERANCE = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,31 +61,29 @@ def threshold(
 
 
 def _oddities(metric: Metric, limit: float, upward: bool) -> tuple[str, ...]:
-    low, high = f"{metric.lowest:g}", f"{metric.highest:g}"
-    if not metric.lowest <= limit <= metric.highest:
-        hint = f"; did you mean {limit / 100:g}?" if metric.highest == 1 and 1 < limit <= 100 else ""
-        span = f"never below {low}" if math.isinf(metric.highest) else f"between {low} and {high}"
-        unit = f" {metric.unit}" if metric.unit else ""
-        raise InvalidInputError(f"{metric.label}: no value can be {limit:g}, it is {span}{unit}{hint}")
+    fault = metric.fault(limit)
+    if fault:
+        raise InvalidInputError(fault)
     if metric.unit == "points" and 0 < limit < 1:
         return (f"{metric.label} is in points, where 100 is one hundred percent: did you mean {limit * 100:g}?",)
     if upward and limit == metric.lowest:
-        return (f"every value passes this bound: {metric.label} is never below {low}",)
+        return (f"every value passes this bound: {metric.label} is never below {metric.lowest:g}",)
     return ()
 
 
 def judge(score: Score, bound: Threshold) -> Verdict:
     """Return the verdict on ``score``.
 
-    It is ``invalid`` (an error) when the score or one of its examples is not finite, and a ``warn`` when the
-    bound holds but is odd, or within two standard errors of the value.
+    It is ``invalid`` (an error) when the score or one of its examples is not finite, or no value of its metric, and a
+    ``warn`` when the bound holds but is odd, or within two standard errors of the value.
     """
     metric = of(score)
     label = metric.label if metric else score.name
     figures: dict[str, Any] = {"value": float(score), bound.word: bound.limit, "n": score.n}
     broken = [i for i, x in enumerate(score.per_example) if not math.isfinite(x) and _weight(score, i)]
-    if broken or not math.isfinite(score):
-        return _invalid(score, label, figures, broken)
+    fault = metric.fault(score) if metric else ""
+    if broken or fault or not math.isfinite(score):
+        return _invalid(score, label, figures, broken, fault)
     passed = bound.allows(score)
     notes = list(bound.notes)
     error = standard_error(score)
@@ -116,7 +111,7 @@ def judge(score: Score, bound: Threshold) -> Verdict:
     )
 
 
-def _invalid(score: Score, label: str, figures: dict[str, Any], broken: list[int]) -> Verdict:
+def _invalid(score: Score, label: str, figures: dict[str, Any], broken: list[int], fault: str) -> Verdict:
     notes = ["nothing was measured, so this is an error and not a regression"]
     if broken:
         shown = ", ".join(score.ids[i] for i in broken[:10]) + (", ..." if len(broken) > 10 else "")
@@ -126,7 +121,8 @@ def _invalid(score: Score, label: str, figures: dict[str, Any], broken: list[int
         name=score.name,
         status="invalid",
         outcome="error",
-        headline=f"{label} is {float(score)}" if not math.isfinite(score) else f"{label} has examples without a value",
+        headline=fault
+        or (f"{label} is {float(score)}" if not math.isfinite(score) else f"{label} has examples without a value"),
         figures=figures,
         examples=tuple(_example(score, i) for i in broken[:3]),
         notes=tuple(notes),

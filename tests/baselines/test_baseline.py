@@ -327,7 +327,8 @@ def test_environment_is_noted_before_the_model(project):
         (accuracy(RIGHT), {"max_broken": 2, "broken_by": "1"}, "broken_by is a positive amount"),
         (accuracy(RIGHT), {"length_band": 0.9}, "length_band is"),
         (accuracy(RIGHT), {"method": "percentiles"}, "method must be one of 'auto', 't', 'percentile', 'bca'"),
-        (Score(1e308, name="accuracy", n=1), {}, r"a figure beyond 1e\+100, which cannot be kept"),
+        (60.0, {}, "accuracy: no value can be 60, it is between 0 and 1; did you mean 0.6?"),
+        (Score(1e308, name="mine", n=1), {}, r"a figure beyond 1e\+100, which cannot be kept"),
     ],
 )
 @pytest.mark.parametrize("update", ["none", "new", "all"])
@@ -351,6 +352,14 @@ def test_another_metric_or_tokenizer_cannot_pass(project):
         return Score(
             2.0, name="loss", n=2, per_example=[2, 2], weights=tokens, unit="nats/token", higher_is_better=False
         )
+
+    project.create("perplexity", 12.0)
+    text = project.file.read_text()
+    with pytest.raises(InvalidInputError, match=r"no value can be 0\.5, it is never below 1; is this the loss"):
+        project.run().check("perplexity", 0.5, margin=1)
+    project.file.write_text(text.replace('"value": 12', '"value": 0.5'))
+    with pytest.raises(InvalidInputError, match=r"in the baseline, perplexity: no value can be 0\.5"):
+        project.run().check("perplexity", 1.5, margin=1)
 
     project.create("loss", loss([10, 20]))
     with pytest.raises(InvalidInputError, match="31 tokens here and 30 in the baseline: the tokenizer changed"):

@@ -156,6 +156,24 @@ def test_nothing_was_measured(check, value, recorded):
     assert [(v.status, v.outcome) for v in recorded] == [("invalid", "error")]
 
 
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        (
+            lambda: assert_perplexity(0.7, at_most=20),
+            "perplexity: no value can be 0.7, it is never below 1; is this the",
+        ),
+        (lambda: assert_loss(-0.1, at_most=3), "loss: no value can be -0.1, it is never below 0 nats/token"),
+        (lambda: assert_metric(Score(85.0, name="f1", n=9), at_least=0.8), "between 0 and 1; did you mean 0.85?"),
+    ],
+)
+def test_a_value_on_another_scale_does_not_pass(check, said, recorded):
+    with pytest.raises(InvalidInputError) as caught:
+        check()
+    assert said in str(caught.value)
+    assert [(v.status, v.outcome) for v in recorded] == [("invalid", "error")]
+
+
 def test_examples_without_a_value_are_named():
     values = [2.0, math.nan, 3.0, math.inf]
     loss = Score(
