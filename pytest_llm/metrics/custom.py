@@ -7,9 +7,10 @@ import numbers
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.errors import InvalidInputError, LLMError, measured
 from pytest_llm.metrics.inputs import listed, mean, read, read_outputs
 from pytest_llm.metrics.score import Score
+from pytest_llm.reports.text import counted
 
 __tracebackhide__ = measured
 
@@ -27,6 +28,10 @@ def custom(
 
     The function gets lists (predictions with their tokens, as the model gave them). It returns one number an
     example, of which the mean is the value; or one number, which says nothing of its examples; or a `Score`.
+
+    Raises:
+        InvalidInputError: the function raised something else than `LLMError` (it is the cause), or returned what is
+            none of these.
     """
     name = getattr(function, "__name__", type(function).__name__)
     if isinstance(predictions, str):
@@ -35,13 +40,30 @@ def custom(
         examples = read_outputs(name, predictions, ids, labels=True)
     else:
         examples = read(name, predictions, references, ids, labels=True)
-    answer = function(predictions, **options) if references is None else function(predictions, references, **options)
+    try:
+        inputs = (predictions,) if references is None else (predictions, references)
+        answer = function(*inputs, **options)
+    except LLMError:
+        raise
+    except Exception as error:  # the judge's own code; an AssertionError in it is not a regression
+        raise InvalidInputError(f"{name} could not be computed: {type(error).__name__}: {error}") from error
     if isinstance(answer, Score):
         return answer
     if isinstance(answer, numbers.Real):
         return examples.score(float(answer), name=name, per_example=(), higher_is_better=higher_is_better)
-    each = [float(x) for x in listed(name, "what it returned", answer)]
-    if len(each) != len(examples.ids):
-        raise InvalidInputError(f"{name}: it returned {len(each)} values for {len(examples.ids)} predictions")
+    found = listed(name, "what it returned", answer)
+    if len(found) != len(examples.ids):
+        raise InvalidInputError(
+            f"{name}: it returned {counted(len(found), 'value')} for {counted(len(examples.ids), 'prediction')}; it "
+            "returns one number, or one number an example"
+        )
+    each = [_number(name, id, x) for id, x in zip(examples.ids, found, strict=True)]
     value = mean(each) if all(map(math.isfinite, each)) else math.nan
     return examples.score(value, name=name, per_example=each, higher_is_better=higher_is_better)
+
+
+def _number(name: str, id: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"{name}: it returned {value!r:.80} for example [{id}], which is no number") from error

@@ -145,12 +145,19 @@ def _references(metric: str, n: int, references: Any, labels: bool) -> tuple[tup
         if references and all(isinstance(r, (list, tuple)) and len(r) == n for r in references):
             hint = "these look like sacrebleu's transposed lists: " + hint
         raise InvalidInputError(f"{metric}: {n} predictions but {len(references)} references; {hint}")
-    kept = []
+    kept: list[tuple[Any, ...]] = []
     for i, some in enumerate(references):
         several = tuple(some) if isinstance(some, (list, tuple)) else (some,)
         if not several:
-            raise InvalidInputError(f"{metric}: example {i} has an empty list of references")
+            raise InvalidInputError(
+                f'{metric}: example {i} has an empty list of references; where no answer is right, give ""'
+            )
         for reference in several:
+            if isinstance(reference, (list, tuple)):
+                raise InvalidInputError(
+                    f"{metric}: a reference of example {i} is a list of {len(reference)}, one list too many: one text "
+                    'has a reference, "a", or a list of them, ["a", "b"]; several texts have a list of such'
+                )
             _check_one(metric, f"reference {i}", reference, labels)
         kept.append(several)
     return tuple(kept)

@@ -1,4 +1,4 @@
-"""Exact match and token F1 as the official SQuAD v1.1 script computes them (Rajpurkar et al. 2016)."""
+"""Exact match and token F1 as the official SQuAD scripts compute them (Rajpurkar et al. 2016, 2018)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def exact_match(
 def f1(predictions: Texts, references: References, *, ids: Iterable[Any] | None = None) -> Score:
     """Return the mean F1 of the `normalized` tokens of each prediction and its best reference, in [0, 1].
 
-    As in the official script, two answers with no token left have F1 0. As for `exact_match`, ``-5`` is ``5``.
+    As in the script of SQuAD v2.0, where the reference ``""`` says that a question has no answer, F1 is 1 if both sides
+    have no token left, and 0 if one has none. As for `exact_match`, ``-5`` is ``5``.
 
     Raises:
         InvalidInputError: as of `exact_match`.
@@ -52,6 +53,8 @@ def normalized(text: str) -> str:
 
 def _token_f1(prediction: str, reference: str) -> float:
     ours, theirs = normalized(prediction).split(), normalized(reference).split()
+    if not ours or not theirs:
+        return float(ours == theirs)
     same = (Counter(ours) & Counter(theirs)).total()
     if not same:
         return 0.0

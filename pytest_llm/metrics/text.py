@@ -20,12 +20,18 @@ def matches(
     """Return the fraction of texts in which ``pattern`` is found, or that are all of it with ``full``.
 
     Flags go into the pattern: ``(?i)capital`` or ``re.compile("capital", re.I)``.
+
+    Raises:
+        InvalidInputError: unusable input (see `pytest_llm.metrics.inputs.read`), or a pattern that is no regular
+            expression, or empty, which is found in any text.
     """
     examples = read_outputs("matches", predictions, ids)
     try:
         compiled = re.compile(pattern)
     except (re.error, TypeError) as error:
         raise InvalidInputError(f"matches: {pattern!r} is not a regular expression: {error}") from error
+    if not full and not compiled.pattern:
+        raise InvalidInputError("matches: an empty pattern is found in any text; with full=True only in an empty one")
     found = compiled.fullmatch if full else compiled.search
     return examples.score(
         name="matches",
@@ -41,11 +47,16 @@ def contains(
 
     ``expected`` is one text for all, or one entry an example: a text, or a list of which any one is enough; for a
     single prediction it is its entry.
+
+    Raises:
+        InvalidInputError: unusable input (see `pytest_llm.metrics.inputs.read`), or an empty text is expected, which
+            any text contains.
     """
     if isinstance(expected, str) and not isinstance(predictions, str):
         predictions = listed("contains", "predictions", predictions)
         expected = [expected] * len(predictions)
     examples = read("contains", predictions, expected, ids)
+    examples.check_references("contains", bool, "is empty, and any text contains that; say what is expected")
     fold = str.casefold if ignore_case else str
     return examples.score(
         name="contains",

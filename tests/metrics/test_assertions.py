@@ -23,7 +23,7 @@ from pytest_llm.assertions import (
     assert_similar,
     assert_ter,
 )
-from pytest_llm.errors import InvalidInputError
+from pytest_llm.errors import InvalidInputError, LLMError
 from pytest_llm.metrics import Score, bleu
 from pytest_llm.metrics.uncertainty import standard_error
 from pytest_llm.reports.text import number
@@ -318,10 +318,36 @@ def test_a_function_of_the_users():
     assert assert_metric(lambda p, r: bleu(p, r), PREDICTIONS, REFERENCES, at_least=50).name == "bleu"
     with pytest.raises(InvalidInputError, match="length_ratio is nan"):
         assert_metric(length_ratio, ["a"], ["b"], at_least=1, factor=math.nan)
-    with pytest.raises(InvalidInputError, match="it returned 1 values for 2 predictions"):
+    with pytest.raises(InvalidInputError, match="it returned 1 value for 2 predictions"):
         assert_metric(lambda p: [1.0], ["a", "b"], at_least=1)
     with pytest.raises(InvalidInputError, match="BLEU: higher is better"):
         assert_metric(lambda p, r: bleu(p, r), PREDICTIONS, REFERENCES, at_most=50)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ([0.5, None], r"judge: it returned None for example \[y\], which is no number"),
+        ([(0.9, "why"), 0.5], r"judge: it returned \(0.9, 'why'\) for example \[x\], which is no number"),
+        (AssertionError("no key"), "judge could not be computed: AssertionError: no key"),
+        (KeyError("score"), "judge could not be computed: KeyError: 'score'"),
+    ],
+)
+def test_a_judge_that_fails_is_an_error_and_no_regression(answer, said):
+    def judge(outputs):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with pytest.raises(InvalidInputError, match=said) as caught:
+        assert_metric(judge, ["a", "b"], at_least=0.5, ids=["x", "y"])
+    if isinstance(answer, Exception):
+        assert caught.value.__cause__ is answer
+    unavailable = LLMError("the judge's model is gone")
+    answer = unavailable
+    with pytest.raises(LLMError) as caught:
+        assert_metric(judge, ["a", "b"], at_least=0.5)
+    assert caught.value is unavailable
 
 
 def test_a_module_of_evaluate(recorded):

@@ -34,6 +34,7 @@ BAD = [
     (["a", 3], ["a", "b"], {}, "prediction 1 is of type int, not text"),
     ([["a", "b"], ["c", "d"]], ["a", "b"], {}, "prediction 0 is a list of 2; when a model returned several sequences"),
     (["a", "b"], ["a", []], {}, "example 1 has an empty list of references"),
+    ("x", [["ref"]], {}, "a reference of example 0 is a list of 1, one list too many: one text has a reference,"),
     (["a", "b"], ["a", ["b", None]], {}, "reference 1 is None, not text"),
     (["a", "b"], ["a", "b"], {"ids": ["x", "x"]}, "ids must be unique, and 'x' stands 2 times"),
     (["a", "b"], ["a", "b"], {"ids": ["x"]}, "2 predictions but 1 ids"),

@@ -87,6 +87,8 @@ def f1_score(prediction, ground_truth):
     ground_truth_tokens = normalize_answer(ground_truth).split()
     common = collections.Counter(prediction_tokens) & collections.Counter(ground_truth_tokens)
     num_same = sum(common.values())
+    if len(ground_truth_tokens) == 0 or len(prediction_tokens) == 0:  # of the script of v2.0
+        return int(ground_truth_tokens == prediction_tokens)
     if num_same == 0:
         return 0
     precision = 1.0 * num_same / len(prediction_tokens)
@@ -138,6 +140,22 @@ def test_accuracy_of_arrays_alternatives_and_no_answer():
         accuracy(["1", "2"], ["1", 2])
 
 
+def test_one_hot_labels_are_not_read_as_alternatives():
+    np = pytest.importorskip("numpy")
+    hot = np.eye(2, dtype=int)[[0, 1, 0, 1]]
+    for rows in (hot, hot.tolist(), list(hot)):
+        for sides in (([1, 0, 1, 0], rows), (rows, [1, 0, 1, 0])):
+            with pytest.raises(InvalidInputError, match=r"s are rows of numbers, one-hot .*argmax\(-1\)"):
+                accuracy(*sides)
+    assert accuracy([1, 0, 2], [[1, 0], [0, 1], 1]) == pytest.approx(2 / 3)
+
+
+def test_an_unanswerable_question():
+    assert f1(["", "Paris", ""], ["", "", ["", "Rome"]]).per_example == (1, 0, 1)
+    with pytest.raises(InvalidInputError, match='where no answer is right, give ""'):
+        f1([""], [[]])
+
+
 def test_matches():
     score = matches(["id 42", "no id", "x7"], r"\d+")
     assert score.per_example == (1, 0, 1)
@@ -148,6 +166,9 @@ def test_matches():
     for bad in ("[", None):
         with pytest.raises(InvalidInputError, match="is not a regular expression"):
             matches(["a"], bad)
+    with pytest.raises(InvalidInputError, match="an empty pattern is found in any text"):
+        matches(["a"], "")
+    assert matches(["", "a"], "", full=True) == 0.5
 
 
 def test_contains():
@@ -158,6 +179,8 @@ def test_contains():
         contains(["a", "b"], ["a"])
     with pytest.raises(InvalidInputError, match="predictions must be a list .* not None"):
         contains(None, "a")
+    with pytest.raises(InvalidInputError, match=r"1 reference \(\[1\] ''\) is empty, and any text contains that"):
+        contains(["rubbish"] * 3, ["a", ["b", ""], "c"])
 
 
 VALUES = st.recursive(
