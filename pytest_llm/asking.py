@@ -43,6 +43,11 @@ class Asker:
         #: What the files of the weights looked like when they were digested; see `fingerprint.check_unchanged`.
         self.seen: Stamps = {}
 
+    @property
+    def under_test(self) -> bool:
+        """Whether it is the model under test, and none that a test named."""
+        return not self._role
+
     @functools.cached_property
     def weights(self) -> Weights:
         """Where the weights are."""

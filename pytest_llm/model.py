@@ -30,6 +30,7 @@ from pytest_llm.results import (
     LayerStates,
     Origin,
     Parts,
+    Scores,
     TokenLogprob,
     TokenLoss,
     joint_origin,
@@ -181,11 +182,11 @@ class LanguageModel(Asker):
     @overload
     def score(
         self, prompt: str | Sequence[Mapping[str, Any]], continuations: Sequence[str], **template: Any
-    ) -> list[ContinuationScore]: ...
+    ) -> Scores: ...
     @overload
     def score(self, prompt: Sequence[Any], continuations: Sequence[Any], **template: Any) -> Any: ...
     def score(self, prompt: Any, continuations: Sequence[Any], **template: Any) -> Any:
-        """Return the logprob of each continuation after ``prompt`` (text, or chat messages).
+        """Return the logprob of each continuation after ``prompt`` (text, or chat messages); ``pick()`` is the best.
 
         A list of prompts takes a list of continuations for each, and gives a list of results.
 
@@ -195,9 +196,9 @@ class LanguageModel(Asker):
         asked = with_continuations(prompt, continuations)
         requests = [ScoreRequest(as_prompt(one), texts, template=template) for one, texts in asked]
 
-        def result(answer: Answer, origin: Origin) -> list[ContinuationScore]:
+        def result(answer: Answer, origin: Origin) -> Scores:
             found = zip(origin.request["continuations"], answer["scores"], strict=True)
-            return Parts((ContinuationScore(text=text, **one) for text, one in found), origin)
+            return Scores((ContinuationScore(text=text, **one) for text, one in found), origin)
 
         results = self._ask(requests, result)
         return results[0] if is_one_prompt(prompt) else results

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, SupportsIndex, TypeVar, overload
+from typing import Any, Literal, SupportsIndex, TypeVar, overload
 
+from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import digest_of
 
 T = TypeVar("T")
@@ -187,6 +188,40 @@ class ContinuationScore:
     def mean_logprob(self) -> float:
         """Nats a token."""
         return self.logprob / self.tokens
+
+
+class Pick(int):
+    """The place of the continuation that a model picked, with the ``origin`` of the scores it was picked by."""
+
+    origin: Origin
+
+
+class Scores(Parts[ContinuationScore]):
+    """The scores of a prompt's continuations, in their order: a list that can say which one the model picks."""
+
+    def pick(self, normalise: Literal["characters", "tokens"] | None = None) -> Pick:
+        """Return the place of the most probable continuation, the first of several.
+
+        Args:
+            normalise: compare the logprobs as they are (lm-evaluation-harness: ``acc``), or divided by the
+                continuation's ``"characters"`` without its leading space (``acc_norm``), or by its ``"tokens"``.
+
+        Raises:
+            InvalidInputError: there is no such way, or a logprob is NaN.
+        """
+        if normalise not in (None, "characters", "tokens"):
+            raise InvalidInputError(f"pick(): normalise is 'characters', 'tokens' or None, not {normalise!r}")
+        values = [
+            one.mean_logprob
+            if normalise == "tokens"
+            else one.logprob / (len(one.text.removeprefix(" ")) or 1 if normalise else 1)
+            for one in self
+        ]
+        if any(value != value for value in values):
+            raise InvalidInputError("pick(): a logprob is NaN: the model is numerically broken")
+        picked = Pick(max(range(len(values)), key=values.__getitem__))
+        picked.origin = self.origin
+        return picked
 
 
 @dataclasses.dataclass(frozen=True)

@@ -322,3 +322,47 @@ def test_a_module_that_is_gone_takes_its_file_along(committed):
     committed.runpytest("--llm-update=new").stdout.fnmatch_lines(["next      2 baselines that no test checks are*"])
     committed.run(COMMAND, "prune", "--yes").stdout.fnmatch_lines(["removed 2 baselines"])
     assert [path.name for path in (committed.path / "__llm_baselines__").iterdir()] == ["test_new.json"]
+
+
+MADE_FROM_RESULTS = """
+    from pytest_llm.metrics import accuracy, contains, similarity
+
+    def test_choice(llm, llm_baseline, llm_snapshot):
+        scores = [llm.score(f"{a} the", [" cat", " dog"]) for a in ("see", "feed", "pet")]
+        picked = [one.pick() for one in scores]
+        llm_baseline.check("accuracy", accuracy(picked, [0, 0, 0]), margin=0.1)
+        assert picked == [max((0, 1), key=lambda i: one[i].logprob) for one in scores] == llm_snapshot
+        assert scores[0].pick("characters") in (0, 1) and scores[0].pick("tokens") in (0, 1)
+
+    def test_meaning(llm, llm_baseline):
+        vectors = [llm.embed(f"{a} the cat") for a in ("see", "feed", "pet")]
+        llm_baseline.check("similarity", similarity(vectors, vectors), margin=0.1)
+
+    def test_metric(llm, llm_baseline):
+        llm_baseline.check("right", accuracy(["a"] * 3, ["a"] * 3), margin=0.1)
+"""
+
+
+def test_a_prompt_or_metric_that_changed_is_stale_also_where_a_test_made_something_of_the_answers(
+    pytester, cache_dir, tiny_gpt2
+):
+    file = pytester.makepyfile(test_made=MADE_FROM_RESULTS)
+    pytester.runpytest(f"--llm-model={tiny_gpt2}", "--llm-update=new").assert_outcomes(passed=3)
+    pytester.runpytest(f"--llm-model={tiny_gpt2}").assert_outcomes(passed=3)
+    file.write_text(file.read_text().replace('"feed"', '"hold"').replace('accuracy(["a"]', 'contains(["a"]'))
+    result = pytester.runpytest(f"--llm-model={tiny_gpt2}")
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "E*accuracy: the question changed since the baseline was made",
+            "E*the prompts or generation settings changed",
+            "E*similarity: the question changed since the baseline was made",
+            "E*the prompts or generation settings changed",
+            "E*the metric is another, or configured differently (accuracy -> contains)",
+        ]
+    )
+    stored = pytester.path / "__llm_baselines__" / "test_made.json"
+    data = json.loads(stored.read_text())
+    del data["tests"]["test_metric"]["right"]["signature"]  # a file of an older version
+    stored.write_text(json.dumps(data))
+    pytester.runpytest(f"--llm-model={tiny_gpt2}", "-k", "metric").assert_outcomes(passed=1)

@@ -21,10 +21,8 @@ def of_question(now: Entry, before: Entry) -> list[str]:
     elif now.references != before.references and now.ids == before.ids:
         found.append("the reference texts changed")
     width = {len(e.statistics[0]) for e in (now, before) if e.statistics}
-    if now.signature != before.signature or len(width) > 1:
-        found.append(
-            f"the metric is configured differently ({before.signature or 'none'} -> {now.signature or 'none'})"
-        )
+    if (before.signature and now.signature != before.signature) or len(width) > 1:
+        found.append(f"the metric is another, or configured differently ({before.signature} -> {now.signature})")
     return found
 
 

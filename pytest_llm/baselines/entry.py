@@ -33,6 +33,7 @@ class Entry:
 
     Attributes:
         ids: example ids, empty for the default "0", "1", ...
+        signature: how the metric was configured, or its name alone; "" in a file of an older version.
         request, references: digests of the questions and of the reference texts, "" when unknown.
         predictions: the answers to the first examples, cut to `ANSWER` characters.
         token_nll: the NLL in nats of every token of the first documents, a row a document, rounded to two decimals.
@@ -73,7 +74,7 @@ class Entry:
             per_example=tuple(map(_tidy, _counted(score))),
             weights=tuple(map(_tidy, score.weights)),
             statistics=tuple(tuple(map(_tidy, row)) for row in score.statistics),
-            signature=score.signature,
+            signature=score.signature or score.name,
             request=score.request,
             references=digest_of([str(text) for text in score.references]) if score.references else "",
             predictions=_kept_answers(score),

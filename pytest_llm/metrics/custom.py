@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError, LLMError, measured
-from pytest_llm.metrics.inputs import listed, mean, read, read_outputs
+from pytest_llm.metrics.inputs import configured, listed, mean, read, read_outputs
 from pytest_llm.metrics.score import Score
 from pytest_llm.reports.text import counted
 
@@ -49,8 +49,11 @@ def custom(
         raise InvalidInputError(f"{name} could not be computed: {type(error).__name__}: {error}") from error
     if isinstance(answer, Score):
         return answer
+    about: dict[str, Any] = {
+        "name": name, "higher_is_better": higher_is_better, "signature": configured(name, options)
+    }  # fmt: skip
     if isinstance(answer, numbers.Real):
-        return examples.score(float(answer), name=name, per_example=(), higher_is_better=higher_is_better)
+        return examples.score(float(answer), per_example=(), **about)
     found = listed(name, "what it returned", answer)
     if len(found) != len(examples.ids):
         raise InvalidInputError(
@@ -59,7 +62,7 @@ def custom(
         )
     each = [_number(name, id, x) for id, x in zip(examples.ids, found, strict=True)]
     value = mean(each) if all(map(math.isfinite, each)) else math.nan
-    return examples.score(value, name=name, per_example=each, higher_is_better=higher_is_better)
+    return examples.score(value, per_example=each, **about)
 
 
 def _number(name: str, id: str, value: Any) -> float:

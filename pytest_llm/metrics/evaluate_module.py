@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError, measured
-from pytest_llm.metrics.inputs import listed, mean, read_ids
+from pytest_llm.metrics.inputs import configured, listed, mean, read_ids
 from pytest_llm.metrics.score import Score
 from pytest_llm.results import joint_origin
 
@@ -68,9 +68,10 @@ def evaluate_module(
     key = _choose(name, loaded.name, answer, key)
     value, per_example = _figure(f"{name}: {key!r}", answer[key], len(predictions))
     request, origin = joint_origin(predictions)
+    name = name if key == loaded.name else f"{name}.{key}"
     return Score(
         value,
-        name=name if key == loaded.name else f"{name}.{key}",
+        name=name,
         n=len(predictions),
         higher_is_better=higher_is_better,
         unit=unit,
@@ -78,6 +79,7 @@ def evaluate_module(
         ids=kept,
         predictions=[str(p) for p in predictions],
         references=[str(r) for r in inputs.get("references", ())],
+        signature=configured(name, options if config_name is None else {"config_name": config_name, **options}),
         request=request,
         origin=origin,
     )

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_llm.errors import InvalidInputError, measured
-from pytest_llm.metrics.inputs import mean, read, read_ids
+from pytest_llm.metrics.inputs import configured, mean, read, read_ids
 from pytest_llm.metrics.score import Score
+from pytest_llm.results import Origin, joint_origin
 
 __tracebackhide__ = measured
 
@@ -44,7 +45,9 @@ def similarity(
     Args:
         predictions: texts, or an array of vectors [n, d] (one vector [d] is one example).
         references: the same; texts may have several references an example.
-        encoder: embeds the texts, all in one call; not for arrays.
+        encoder: embeds the texts, all in one call; not for arrays. One that judges another model is part of the score's
+            signature, so that with another judge a baseline is stale: by its weights, or where it is an object of your
+            own by its ``signature``, a text, or its class.
         ids: unique names of the examples.
 
     Raises:
@@ -57,7 +60,8 @@ def similarity(
     examples = read("similarity", predictions, references, ids)
     owner = [i for i, some in enumerate(examples.references) for _ in some]
     flat = [reference for some in examples.references for reference in some]
-    vectors = _matrix("the encoder's answer", encoder.embed([*examples.predictions, *flat]))
+    embedded = encoder.embed([*examples.predictions, *flat])
+    vectors = _matrix("the encoder's answer", embedded)
     n = len(examples.predictions)
     if len(vectors) != n + len(flat):
         raise InvalidInputError(f"similarity: the encoder gave {len(vectors)} vectors for {n + len(flat)} texts")
@@ -65,7 +69,26 @@ def similarity(
     nearest: list[list[float]] = [[] for _ in range(n)]
     for i, cosine in zip(owner, cosines.tolist(), strict=True):
         nearest[i].append(cosine)
-    return examples.score(name="similarity", per_example=[_nearest(some) for some in nearest])
+    judge = _judge(encoder, embedded, examples.origin.get("model", {}))
+    return examples.score(
+        name="similarity",
+        per_example=[_nearest(some) for some in nearest],
+        signature=configured("similarity", {"encoder": judge} if judge else {}),
+    )
+
+
+def _judge(encoder: Encoder, embedded: Any, answered: dict[str, Any]) -> str:
+    """Return what tells one encoder from another, ``""`` where it is the very model that is tested.
+
+    Of plain texts it may be that, though the test names it: then its weights may change, and its source may not.
+    """
+    origin = getattr(embedded, "origin", None)
+    if not isinstance(origin, Origin):
+        return str(getattr(encoder, "signature", type(encoder).__qualname__))
+    if getattr(encoder, "under_test", False) or origin.model == answered:
+        return ""
+    digest = origin.model.get("digest", "") if answered else ""
+    return str(digest[:12] or origin.model.get("source", ""))
 
 
 def _of_vectors(predictions: Any, references: Any, ids: Iterable[Any] | None) -> Score:
@@ -76,8 +99,15 @@ def _of_vectors(predictions: Any, references: Any, ids: Iterable[Any] | None) ->
             "both must be [n, d]"
         )
     cosines = _cosine(ours, theirs).tolist()
-    return Score(mean(cosines), name="similarity", n=len(cosines), per_example=cosines,
+    # Vectors that are kept in a file have no origin: only as references they may be
+    known = [*_rows(predictions), *(row for row in _rows(references) if hasattr(row, "origin"))]
+    request, origin = joint_origin(known)
+    return Score(mean(cosines), name="similarity", n=len(cosines), per_example=cosines, request=request, origin=origin,
                  ids=read_ids("similarity", len(cosines), ids))  # fmt: skip
+
+
+def _rows(vectors: Any) -> list[Any]:
+    return list(vectors) if isinstance(vectors, (list, tuple)) else [vectors]
 
 
 def _matrix(what: str, values: Any) -> Array:

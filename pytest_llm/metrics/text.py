@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError, measured
-from pytest_llm.metrics.inputs import References, Texts, listed, read, read_outputs
+from pytest_llm.metrics.inputs import References, Texts, configured, listed, read, read_outputs
 from pytest_llm.metrics.score import Score
 
 __tracebackhide__ = measured
@@ -32,11 +32,13 @@ def matches(
         raise InvalidInputError(f"matches: {pattern!r} is not a regular expression: {error}") from error
     if not full and not compiled.pattern:
         raise InvalidInputError("matches: an empty pattern is found in any text; with full=True only in an empty one")
+    flags = int(compiled.flags & ~re.UNICODE)
     found = compiled.fullmatch if full else compiled.search
     return examples.score(
         name="matches",
         per_example=[float(found(text) is not None) for text in examples.predictions],
         references=[f"{'all of it ' if full else ''}matching {compiled.pattern}"] * len(examples.predictions),
+        signature=configured("matches", {"flags": flags} if flags else {}),
     )
 
 
@@ -64,6 +66,7 @@ def contains(
             float(any(fold(part) in fold(text) for part in some))
             for text, some in zip(examples.predictions, examples.references, strict=True)
         ],
+        signature=configured("contains", {"ignore_case": True} if ignore_case else {}),
     )
 
 
@@ -82,6 +85,7 @@ def valid_json(
         name="valid_json",
         per_example=[float(not fault) for fault in faults],
         references=[f"valid JSON ({fault})" if fault else "valid JSON" for fault in faults],
+        signature=configured("valid_json", {} if schema is None else {"schema": schema}),
     )
 
 

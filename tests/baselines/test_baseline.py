@@ -248,7 +248,7 @@ def test_length_counts_tokens_of_generations(project):
     ("change", "why"),
     [
         ({"request": "other"}, "the prompts or generation settings changed"),
-        ({"signature": "v:2"}, r"the metric is configured differently \(v:1 -> v:2\)"),
+        ({"signature": "v:2"}, r"the metric is another, or configured differently \(v:1 -> v:2\)"),
         ({"references": ["z"] * 40}, "the reference texts changed"),
         ({"ids": [f"n{i}" for i in range(40)]}, r"the examples changed \(40 added, 40 removed, 0 kept\)"),
     ],

@@ -77,6 +77,13 @@ def test_options_go_to_the_module_and_an_only_figure_needs_no_key(script):
     assert score.name == "evaluate:word_recall"
 
 
+def test_arguments_are_part_of_the_signature(script):
+    plain, scaled = (
+        evaluate_module(script, PREDICTIONS, REFERENCES, key="recall", **options) for options in ({}, {"scale": 2.0})
+    )
+    assert (plain.signature, scaled.signature) == ("", "evaluate:word_recall.recall|scale:2.0")
+
+
 def test_by_instance_with_a_models_answers():
     import datasets
     import evaluate

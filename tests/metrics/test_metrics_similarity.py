@@ -10,6 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics import similarity
+from pytest_llm.results import Generation, Origin
+from pytest_llm.vectors import Vectors
 
 PAIRS = st.integers(1, 5).flatmap(
     lambda n: st.integers(1, 4).flatmap(
@@ -89,3 +91,39 @@ def test_an_encoder_that_loses_a_text():
 
     with pytest.raises(InvalidInputError, match="the encoder gave 1 vectors for 2 texts"):
         similarity(["a"], ["b"], encoder=Lossy())
+
+
+def test_a_judge_is_part_of_the_signature_and_the_model_that_is_tested_is_not():
+    class Model:
+        def __init__(self, digest, under_test=False):
+            self.model, self.under_test = {"source": f"org/{digest}", "digest": digest}, under_test
+
+        def embed(self, texts):
+            origin = Origin({"kind": "embed"}, self.model)
+            return Vectors.of(np.array([[len(text), 1.0] for text in texts]), [origin])
+
+    answer = Generation("a cat", origin=Origin({"prompt": "what?"}, {"source": "org/a", "digest": "a"}))
+    for encoder, predictions, signature in (
+        (Letters(), ["a"], "similarity|encoder:Letters"),
+        (Model("b"), [answer], "similarity|encoder:b"),
+        (Model("a"), [answer], ""),
+        (Model("b"), ["a cat"], "similarity|encoder:org/b"),
+        (Model("b", under_test=True), ["a cat"], ""),
+    ):
+        assert similarity(predictions, ["a"], encoder=encoder).signature == signature
+    mine = Letters()
+    mine.signature = "letters v2"
+    assert similarity(["a"], ["a"], encoder=mine).signature == "similarity|encoder:letters v2"
+
+
+def test_vectors_of_a_model_know_their_questions():
+    def vectors(text):
+        return Vectors.of(np.array([[1.0, 2.0]]), [Origin({"text": text}, {"digest": "a"})])
+
+    score = similarity(vectors("x"), vectors("y"))
+    assert score.origin["model"] == {"digest": "a"}
+    same, other, file = ((vectors("x"), vectors("y")), (vectors("z"), vectors("y")), (vectors("x"), np.array([[1, 2]])))
+    assert similarity(*same).request == score.request
+    assert similarity(*other).request != score.request
+    assert similarity(*file).request not in ("", score.request)
+    assert similarity(file[1], vectors("y")).request == ""

@@ -183,6 +183,15 @@ def test_contains():
         contains(["rubbish"] * 3, ["a", ["b", ""], "c"])
 
 
+def test_settings_are_part_of_the_signature():
+    assert contains(["a"], "a").signature == matches(["a"], "a").signature == valid_json(["1"]).signature == ""
+    assert contains(["a"], "a", ignore_case=True).signature == "contains|ignore_case:True"
+    assert matches(["a"], re.compile("a", re.I)).signature == "matches|flags:2"
+    one, other = (valid_json(["1"], {"type": kind}).signature for kind in ("integer", "number"))
+    assert one.startswith("valid_json|schema:")
+    assert one != other
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["age", "b"]), inner, max_size=2),
