@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,12 @@ Texts = str | Sequence[str]
 
 #: One reference an example, or several of which the best counts; for a single text, its references.
 References = str | Sequence[str | Sequence[str]]
+
+
+#: Letters of scripts that put no space between words: Thai, Lao, Tibetan, Burmese, Khmer, kana, Chinese characters.
+_UNSPACED = re.compile(
+    "[\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +73,15 @@ class Examples:
             origin=self.origin,
             **fields,
         )
+
+
+def spaced(text: str) -> bool:
+    """Whether spaces part the words of ``text``: not in Chinese or Thai, unless somebody split it into short words."""
+    letters = len(_UNSPACED.findall(text))
+    if letters < 2 or 2 * letters < sum(map(str.isalnum, text)):
+        return True
+    words = sum(bool(_UNSPACED.search(word)) for word in text.split())
+    return words > 1 and letters <= 4 * words
 
 
 def configured(name: str, options: Mapping[str, Any]) -> str:

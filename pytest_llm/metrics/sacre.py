@@ -12,10 +12,14 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.errors import InvalidInputError, measured
-from pytest_llm.metrics.inputs import Examples, References, Texts, mean, read
+from pytest_llm.metrics.inputs import Examples, References, Texts, mean, read, spaced
 from pytest_llm.metrics.score import Score
+from pytest_llm.reports.text import counted, shorten
 
 __tracebackhide__ = measured
+
+#: Tokenizers of BLEU that find no words where no spaces are.
+_BY_SPACES = ("13a", "intl", "none")
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,9 +47,9 @@ def bleu(
     then matched and total n-grams by order. The other arguments are those of ``sacrebleu.BLEU``.
 
     Raises:
-        InvalidInputError: input nothing can be measured with (see `read`), or options sacrebleu refuses; references all
-            too short, as the tokenizer counts, to hold an n-gram of the highest order, so that BLEU is 0 whatever was
-            said (a language without spaces, answers of a word or two).
+        InvalidInputError: input nothing can be measured with (see `read`), or options sacrebleu refuses; references
+            most of which are in a script without spaces between words, by a tokenizer that needs them; or all too
+            short to hold an n-gram of the highest order, so that BLEU is 0 whatever was said (answers of a word).
     """
     options = {
         "tokenize": tokenize, "lowercase": lowercase, "smooth_method": smooth_method, "smooth_value": smooth_value,
@@ -53,8 +57,11 @@ def bleu(
     }  # fmt: skip
     shape: dict[str, Any] = {"order": max_ngram_order, "method": smooth_method, "smooth": smooth_value}
     examples = read("bleu", predictions, references, ids)
+    metric = _sacrebleu("bleu", options)
+    if metric.tokenizer.signature() in _BY_SPACES:
+        _check_spaced("bleu", examples, str, "tokenize='zh', 'ja-mecab', 'ko-mecab' or 'char'")
     if not effective_order and smooth_method != "add-k":  # which need no n-gram of the highest order
-        _check_ngrams(examples, _sacrebleu("bleu", options), max_ngram_order)
+        _check_ngrams(examples, metric, max_ngram_order)
     return _corpus(
         "bleu",
         examples,
@@ -69,8 +76,17 @@ def _check_ngrams(examples: Examples, metric: Any, order: int) -> None:
     if not any(n >= order for n in lengths):
         raise InvalidInputError(
             f"bleu: no reference has {order} tokens under tokenize={metric.tokenizer.signature()!r}, so no {order}-gram"
-            " can match, and BLEU is 0 even of equal texts. Without spaces between words, give tokenize='zh', "
-            "'ja-mecab', 'ko-mecab' or 'char'; for short answers, effective_order=True; or use chrf"
+            " can match, and BLEU is 0 even of equal texts. For short answers, give effective_order=True; or use chrf"
+        )
+
+
+def _check_spaced(name: str, examples: Examples, prepare: Callable[[str], str], remedy: str) -> None:
+    texts = [text for some in examples.references for text in some]
+    without = [text for text in texts if not spaced(prepare(text))]
+    if 2 * len(without) > len(texts):
+        raise InvalidInputError(
+            f"{name}: {len(without)} of {counted(len(texts), 'reference')} are in a script without spaces between "
+            f"words ({shorten(without[0], 40)!r}), and each would count as a word or two; give {remedy}, or use chrf"
         )
 
 
@@ -136,14 +152,18 @@ def ter(
 
     ``statistics`` are sacrebleu's, K = 2: edits and average reference length. The other arguments are those of
     ``sacrebleu.TER``.
+
+    Raises:
+        InvalidInputError: input nothing can be measured with (see `read`), or references most of which are in a script
+            without spaces between words, and were not split (Chinese and Japanese: ``normalized``, ``asian_support``).
     """
     options = {
         "normalized": normalized, "no_punct": no_punct, "asian_support": asian_support,
         "case_sensitive": case_sensitive,
     }  # fmt: skip
-    return _corpus(
-        "ter", read("ter", predictions, references, ids), options, ter_from_statistics, higher_is_better=False
-    )
+    examples, metric = read("ter", predictions, references, ids), _sacrebleu("ter", options)
+    _check_spaced("ter", examples, metric._preprocess_segment, "normalized=True, asian_support=True (not for Thai)")
+    return _corpus("ter", examples, options, ter_from_statistics, higher_is_better=False)
 
 
 def _corpus(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pytest_llm.errors import measured
-from pytest_llm.metrics.inputs import References, Texts, read
+from pytest_llm.metrics.inputs import References, Texts, read, spaced
 from pytest_llm.metrics.score import Score
 
 __tracebackhide__ = measured
@@ -24,7 +24,7 @@ def exact_match(
 
     ``normalize`` applies `normalized` to both sides first; without it the texts must be equal as they are. It drops
     signs and points too: ``-5`` equals ``5``, and ``3.5`` equals ``35``. For numbers, formulas and the letters of a
-    choice, give ``normalize=False``.
+    choice, give ``normalize=False``. Other punctuation than ASCII's stays: ``東京`` does not equal ``東京。``.
 
     Raises:
         InvalidInputError: unusable input (see `pytest_llm.metrics.inputs.read`), or a reference of which `normalized`
@@ -41,7 +41,7 @@ def f1(predictions: Texts, references: References, *, ids: Iterable[Any] | None 
     have no token left, and 0 if one has none. As for `exact_match`, ``-5`` is ``5``.
 
     Raises:
-        InvalidInputError: as of `exact_match`.
+        InvalidInputError: as of `exact_match`, or a reference in a script without spaces between words.
     """
     return _best("f1", _token_f1, predictions, references, ids, True)
 
@@ -72,6 +72,13 @@ def _best(
             lambda text: not text.strip() or bool(normalized(text)),
             "would be nothing once articles and punctuation are dropped, as any answer without words is; compare the "
             "texts as they are: exact_match with normalize=False",
+        )
+    if name == "f1":
+        examples.check_references(
+            name,
+            spaced,
+            "would count as one word, in a script without spaces; put spaces between the characters on both sides "
+            "(' '.join(text)), or use chrf",
         )
     pairs = zip(examples.predictions, examples.references, strict=True)
     return examples.score(

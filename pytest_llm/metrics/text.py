@@ -58,7 +58,7 @@ def contains(
         predictions = listed("contains", "predictions", predictions)
         expected = [expected] * len(predictions)
     examples = read("contains", predictions, expected, ids)
-    examples.check_references("contains", bool, "is empty, and any text contains that; say what is expected")
+    examples.check_references("contains", bool, "would be found in any text; say what is expected")
     fold = str.casefold if ignore_case else str
     return examples.score(
         name="contains",

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics import bleu, chrf, sentence_bleu, ter
+from pytest_llm.metrics.inputs import spaced
 
 CASES = settings(max_examples=200, deadline=None)
 WORDS = ["the", "The", "a", "cat", "sat", "on", "mat.", "mat", "42", "naïve", "(yes)", ",", "中文"]
 TEXTS = st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join) | st.text(max_size=20)
-CORPORA = st.lists(st.tuples(TEXTS, st.lists(TEXTS, min_size=1, max_size=3)), min_size=1, max_size=6)
+READ = TEXTS.filter(spaced)  # the others are refused
+CORPORA = st.lists(st.tuples(TEXTS, st.lists(READ, min_size=1, max_size=3)), min_size=1, max_size=6)
 DRAWS = st.lists(st.integers(0, 5), min_size=1, max_size=8)
 
 
@@ -111,8 +113,8 @@ JAPANESE = [f"東京は日本の首都です{'。' * i}" for i in range(40)]
 @pytest.mark.parametrize(
     ("texts", "options", "said"),
     [
-        (JAPANESE, {}, "no reference has 4 tokens under tokenize='13a', so no 4-gram can match"),
-        (["Paris 1", "Rome"], {}, "for short answers, effective_order=True; or use chrf"),
+        (["Paris 1", "Rome"], {}, "no reference has 4 tokens under tokenize='13a', so no 4-gram can match"),
+        (["Paris 1", "Rome"], {}, "For short answers, give effective_order=True; or use chrf"),
         (["a b c"], {"max_ngram_order": 5, "tokenize": "none"}, "no reference has 5 tokens under tokenize='none'"),
     ],
 )
@@ -128,8 +130,19 @@ def test_bleu_where_no_reference_has_an_ngram_of_the_highest_order(texts, option
         bleu(["a long answer of many words"] * 3, ["Paris"] * 3)
 
 
-def test_bleu_of_a_language_without_spaces():
+@pytest.mark.parametrize("metric", [bleu, sentence_bleu, ter])
+def test_a_language_without_spaces(metric):
+    mixed = [*JAPANESE, "pip install torch and restart"]
+    with pytest.raises(InvalidInputError, match=r"40 of 41 references are in a script without spaces .*, or use chrf"):
+        metric(mixed, mixed)
+    assert metric(["a cat sat on a mat"] * 2 + JAPANESE[:1], ["a cat sat on a mat"] * 2 + JAPANESE[:1]).n == 3
+    split = [" ".join(text) for text in JAPANESE]
+    assert metric(split, split).n == 40
+
+
+def test_tokenizers_for_a_language_without_spaces():
     assert bleu(JAPANESE, JAPANESE, tokenize="char") == pytest.approx(100)
+    assert ter(JAPANESE, JAPANESE, normalized=True, asian_support=True) == 0
     assert bleu("a b c", ["a", "a b c d e"]) >= 0  # the closest reference is not the only one
 
 

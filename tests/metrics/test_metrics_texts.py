@@ -13,6 +13,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics import accuracy, contains, exact_match, f1, matches, rouge, valid_json
+from pytest_llm.metrics.inputs import spaced
 
 CASES = settings(max_examples=200, deadline=None)
 WORDS = ["the", "The", "a", "an", "cat", "cats", "sat.", "on", "mat", "42", "theatre", "naïve", "\n", "-"]
@@ -99,7 +100,8 @@ def f1_score(prediction, ground_truth):
 @CASES
 @given(CORPORA)
 def test_squad(corpus):
-    corpus = [(p, [r if normalize_answer(r) or not r.strip() else "cat" for r in some]) for p, some in corpus]
+    fine = lambda r: spaced(r) and (normalize_answer(r) or not r.strip())  # noqa: E731
+    corpus = [(p, [r if fine(r) else "cat" for r in some]) for p, some in corpus]
     predictions, references = [p for p, _ in corpus], [r for _, r in corpus]
     exact = [max(normalize_answer(p) == normalize_answer(r) for r in some) for p, some in corpus]
     overlap = [max(f1_score(p, r) for r in some) for p, some in corpus]
@@ -156,6 +158,18 @@ def test_an_unanswerable_question():
         f1([""], [[]])
 
 
+@pytest.mark.parametrize("text", ["上海", "東京です。", "ผมชอบแมว และหมา", "上海 Tower 是一座摩天大楼"])
+def test_f1_has_no_words_where_no_spaces_are(text):
+    with pytest.raises(InvalidInputError, match=r"\[1\] .* would count as one word, in a script without spaces"):
+        f1(["cat", text], ["cat", text])
+    assert f1(" ".join(text), " ".join(text)) == 1
+
+
+@pytest.mark.parametrize("text", ["서울은 한국의 수도이다", "我 喜欢 上海", "tower in 上海", "Москва"])
+def test_f1_of_words(text):
+    assert f1(text, text) == 1
+
+
 def test_matches():
     score = matches(["id 42", "no id", "x7"], r"\d+")
     assert score.per_example == (1, 0, 1)
@@ -179,7 +193,7 @@ def test_contains():
         contains(["a", "b"], ["a"])
     with pytest.raises(InvalidInputError, match="predictions must be a list .* not None"):
         contains(None, "a")
-    with pytest.raises(InvalidInputError, match=r"1 reference \(\[1\] ''\) is empty, and any text contains that"):
+    with pytest.raises(InvalidInputError, match=r"1 reference \(\[1\] ''\) would be found in any text"):
         contains(["rubbish"] * 3, ["a", ["b", ""], "c"])
 
 
