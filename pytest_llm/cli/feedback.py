@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llm.cli.common import project_settings, relative
-from pytest_llm.reports.text import visible
+from pytest_llm.reports.text import shorten, visible
 
 #: Bad lines named; the rest is counted.
 _NAMED = 20
@@ -50,6 +50,9 @@ def _run(arguments: argparse.Namespace) -> int:
     gone = f", {done.gone} gone" if done.gone else ""
     into = visible(relative(arguments.into))
     print(f"cases     {len(done.cases)} in {into}: {done.new} new, {done.touched} changed{gone}")
+    for case in [case for case in done.cases.values() if case.contradictory][:_NAMED]:
+        text = visible(shorten(case.contradictory[0], 60))
+        print(f"{into}: {case.id}: {text!r} was turned down, and is what people asked for: it passes", file=sys.stderr)
     for bad in done.bad[:_NAMED]:
         print(f"{visible(str(arguments.file))}:{bad.number}: {visible(bad.why)}", file=sys.stderr)
     if len(done.bad) > _NAMED:

@@ -122,6 +122,12 @@ class FeedbackCase:
         return tuple(dict.fromkeys([*([self.reference] if self.reference else []), *self.goldens]))
 
     @property
+    def contradictory(self) -> tuple[str, ...]:
+        """The outputs that were turned down though they are, letter by letter, what is expected."""
+        asked_for = {text.strip() for text in self.expected}
+        return tuple(text for text in self.rejected if text.strip() in asked_for)
+
+    @property
     def votes(self) -> tuple[int, int]:
         """Thumbs up and thumbs down, over all outputs."""
         return sum(people(one.up) for one in self.answers), sum(people(one.down) for one in self.answers)

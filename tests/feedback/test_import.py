@@ -417,3 +417,12 @@ def test_all_texts_of_a_case_are_redacted_also_what_an_earlier_import_left(feedb
     feedback(reports, "--redact")
     assert [(case["tags"], case["models"]) for case in lines()] == [(["[email]"], ["of [email]"])] * 2
     assert "ann" not in json.dumps(lines())
+
+
+def test_a_correction_that_is_the_output_it_corrects_is_named(feedback):
+    report = {"prompt": "Hi", "output": "Hello ", "vote": "down", "correction": "Hello"}
+    code, out, err = feedback([report, {**report, "prompt": "Bye", "output": "Hm"}])
+    assert (code, out[1]) == (0, "cases     2 in tests/feedback_cases.jsonl: 2 new, 0 changed")
+    assert len(err) == 1
+    assert err[0].startswith("tests/feedback_cases.jsonl: hi-")
+    assert err[0].endswith(": 'Hello ' was turned down, and is what people asked for: it passes")
