@@ -36,7 +36,7 @@ def evidence(
     return tuple(
         Example(
             label,
-            str(score.references[i]) if score.references else "",
+            score.expected(i),
             str(score.predictions[i]),
             before=said.get(score.ids[i], ""),
         )

@@ -22,6 +22,7 @@ class Score(float):
         aggregate: maps summed statistics, an array of shape [R, K], to the R values of the metric.
         ids: example ids, in order; by default "0", "1", ...
         predictions, references: the texts, for showing the worst examples. One string an example.
+        faults: why each example does not pass, "" where it does, to be shown; empty where the metric does not say.
         tokens, token_logprobs: a loss's scored tokens as text, and their logprobs in nats: one row of them an example.
         groups: a label an example, where examples are not independent (one answer, rated once); empty means all are.
         raters: who gave the values, where people did.
@@ -40,6 +41,7 @@ class Score(float):
     ids: tuple[str, ...]
     predictions: tuple[str, ...]
     references: tuple[str, ...]
+    faults: tuple[str, ...]
     tokens: tuple[tuple[str, ...], ...]
     token_logprobs: tuple[tuple[float, ...], ...]
     groups: tuple[Hashable, ...]
@@ -63,6 +65,7 @@ class Score(float):
         ids: Sequence[str] = (),
         predictions: Sequence[str] = (),
         references: Sequence[str] = (),
+        faults: Sequence[str] = (),
         tokens: Sequence[Sequence[str]] = (),
         token_logprobs: Sequence[Sequence[float]] = (),
         groups: Sequence[Hashable] = (),
@@ -81,14 +84,15 @@ class Score(float):
         self.statistics = tuple(tuple(float(x) for x in row) for row in statistics)
         self.ids = tuple(ids) or tuple(str(i) for i in range(n))
         self.predictions, self.references = tuple(predictions), tuple(references)
+        self.faults = tuple(faults)
         self.tokens = tuple(map(tuple, tokens))
         self.token_logprobs = tuple(map(tuple, token_logprobs))
         self.groups, self.raters = tuple(groups), tuple(raters)
         self.signature, self.request = signature, request
         self.origin, self.aggregate = origin or {}, aggregate
         for field in (
-            "per_example", "weights", "statistics", "ids", "predictions", "references", "tokens", "token_logprobs",
-            "groups",
+            "per_example", "weights", "statistics", "ids", "predictions", "references", "faults", "tokens",
+            "token_logprobs", "groups",
         ):  # fmt: skip
             size = len(getattr(self, field))
             if size not in (0, n):
@@ -104,6 +108,11 @@ class Score(float):
             return (not math.isnan(value), sign * value)
 
         return sorted(range(len(self.per_example)), key=badness)[:k]
+
+    def expected(self, i: int) -> str:
+        """Return what example ``i`` should have been, with why it is not where that is known; for showing it."""
+        text = str(self.references[i]) if self.references else ""
+        return f"{text} ({self.faults[i]})" if self.faults and self.faults[i] else text
 
     def __repr__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""

@@ -84,7 +84,8 @@ def valid_json(
     return examples.score(
         name="valid_json",
         per_example=[float(not fault) for fault in faults],
-        references=[f"valid JSON ({fault})" if fault else "valid JSON" for fault in faults],
+        references=["valid JSON"] * len(faults),
+        faults=faults,
         signature=configured("valid_json", {} if schema is None else {"schema": schema}),
     )
 

@@ -144,7 +144,7 @@ def _best(metric: Metric | None) -> float | None:
 def _example(score: Score, i: int) -> Example:
     return Example(
         id=score.ids[i],
-        expected=score.references[i] if score.references else "",
+        expected=score.expected(i),
         actual=score.predictions[i] if score.predictions else "",
         value=score.per_example[i],
     )

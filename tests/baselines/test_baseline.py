@@ -268,6 +268,14 @@ def test_a_changed_question_is_stale_not_worse(project, change, why):
     )
 
 
+def test_json_that_broke_is_worse_and_no_other_question(project):
+    from pytest_llm.metrics import valid_json
+
+    project.create("json", valid_json(["{}"] * 40))
+    with pytest.raises(AssertionError, match=r"(?s)json 0\.75 is worse.*expected: valid JSON \(Expecting value"):
+        project.run().check("json", valid_json(["no"] * 10 + ["{}"] * 30), margin=0.1)
+
+
 def test_another_number_of_examples_is_stale(project):
     project.create("accuracy", accuracy(RIGHT))
     with pytest.raises(AssertionError, match=r"1 added, 0 removed, 40 kept"):

@@ -244,7 +244,7 @@ def test_valid_json(values):
 def test_json_says_why(text, fault):
     score = valid_json([text], SCHEMA)
     assert score == 0.0
-    assert fault in score.references[0]
+    assert fault in score.expected(0)
 
 
 @pytest.mark.parametrize(
