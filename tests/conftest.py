@@ -17,13 +17,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 # pytester restores sys.modules after a run inside this process: what is heavy is imported before, or it is imported
-# again in every run.
+# again in every run; and errors, so that their classes stay the same.
 import hypothesis  # noqa: F401
 import numpy  # noqa: F401
 import pytest
 import torch  # noqa: F401
 import transformers  # noqa: F401
 
+import pytest_llm.errors  # noqa: F401
 from pytest_llm.files import locked
 from tests import tiny_models
 
