@@ -78,8 +78,8 @@ DRIFT_LEVELS: Mapping[str, str] = {"near-tie": "pass", "format-only": "fail", "c
 
 
 class Settings:
-    """The resolved options of a run, plus where the user's project is rooted, whether it runs on CI, and which
-    options were ``given`` for this run (a flag or the environment) rather than configured. They do not change.
+    """The resolved options of a run, plus where the user's project is rooted, and which options were ``given`` for this
+    run (a flag or the environment) rather than configured. They do not change.
 
     A class written by hand: a frozen dataclass of so many fields was a fifth of all that start-up costs.
 
@@ -99,7 +99,6 @@ class Settings:
     update: str = "none"
     variant: tuple[str, ...] = ()
     cache: str = "use"
-    cache_dir: Path = Path()
     offline: bool = False
     prefetch: str = "auto"
     batch_size: int = 64
@@ -119,17 +118,33 @@ class Settings:
     trust_remote_code: bool = False
     trust_pickle: bool = False
     root: Path = Path()
-    ci: bool = False
     given: frozenset[str] = frozenset()
 
     def __init__(self, **values: Any) -> None:
-        unknown = values.keys() - Settings.__annotations__.keys()
+        unknown = values.keys() - Settings.__annotations__.keys() - {"cache_dir"}
         if unknown:
             raise TypeError(f"Settings has no {', '.join(sorted(unknown))}")
         self.__dict__.update(values)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"settings do not change: {name}")
+
+    @property
+    def cache_dir(self) -> Path:
+        """The cache's folder.
+
+        Raises:
+            InvalidInputError: none was given, and this user has no home folder, as in a container.
+        """
+        folder: Path | None = self.__dict__.get("cache_dir", Path())
+        if folder is None:
+            from pytest_llm.errors import InvalidInputError
+
+            raise InvalidInputError(
+                "the cache has no folder, as this user has no home folder: name one with --llm-cache-dir, "
+                "llm_cache_dir (ini) or PYTEST_LLM_CACHE_DIR"
+            )
+        return folder
 
     def replace(self, **values: Any) -> Settings:
         """Return these settings with some of them replaced."""
@@ -170,6 +185,8 @@ def _ini(config: pytest.Config, option: Option) -> Any:
         value = config.getini(f"llm_{option.name}")
     except (TypeError, ValueError) as error:
         raise _usage(f"llm_{option.name} (ini) is not a {option.type.__name__}: {error}") from None
+    if value and option.name == "cache_dir" and not value.startswith("~"):
+        value = str((config.inipath.parent if config.inipath else config.rootpath) / value)  # as pytest's own paths
     return None if value == "" else value
 
 
@@ -237,8 +254,7 @@ def settings_from(
         raise _usage("llm_batch_size must be at least 1")
     if values["calibrate"]:
         _check_calibration(values)
-    ci = bool(environ.get("CI") or environ.get("BUILD_NUMBER"))
-    return Settings(**values, root=root, ci=ci, given=frozenset(given))
+    return Settings(**values, root=root, given=frozenset(given))
 
 
 def _check_calibration(values: dict[str, Any]) -> None:
@@ -253,12 +269,14 @@ def _check_calibration(values: dict[str, Any]) -> None:
     values["cache"] = "off"
 
 
-def cache_folder(given: str | None, environ: Mapping[str, str]) -> Path:
-    """Return the cache folder: as given, or the platform's user cache."""
-    if given:
-        return Path(given).expanduser().absolute()
-    base = environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "pytest_llm"
+def cache_folder(given: str | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the cache folder: as given, or the platform's user cache; ``None`` where that is in a home and none is."""
+    try:
+        if given:
+            return Path(given).expanduser().absolute()
+        return Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pytest_llm"
+    except RuntimeError:
+        return None
 
 
 def _usage(message: str) -> Exception:

@@ -1,5 +1,7 @@
 import pytest
 
+from pytest_llm.cli import main
+from pytest_llm.cli.common import project_settings
 from pytest_llm.options import OPTIONS, Settings, settings_from
 
 
@@ -103,7 +105,7 @@ def test_settings_do_not_change_and_know_their_names():
         settings.model = "other"
     with pytest.raises(TypeError, match="Settings has no modle"):
         Settings(modle="m")
-    assert {option.name for option in OPTIONS} < set(Settings.__annotations__)
+    assert {option.name for option in OPTIONS} < set(vars(Settings))
 
 
 @pytest.mark.skipif(pytest.version_tuple < (9,), reason="pytest.toml came with pytest 9")
@@ -136,3 +138,36 @@ def test_pyproject_takes_both_spellings(pytester, text):
             assert (found.batch_size, found.offline) == (8, True)
     """)
     pytester.runpytest().assert_outcomes(passed=1)
+
+
+def test_without_a_home_folder_only_what_needs_the_cache_says_so(pytester, monkeypatch, capsys):
+    def nobody(uid):
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    pytester.makepyfile(
+        test_other="def test_other(): pass", test_ours="def test_ours(llm_snapshot): llm_snapshot.check('a')"
+    )
+    result = pytester.runpytest("-W", "error", "test_other.py")
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*--llm-cache-dir*")
+    result = pytester.runpytest("--llm-update=new", "--llm-report=~/r.html")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*the cache has no folder, as this user has no home folder: name one with --llm-cache-dir*"]
+    )
+    result.stdout.fnmatch_lines(["report    could not be written: *home*"])
+    assert main(["review"]) == 2
+    assert "name one with --llm-cache-dir" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("start", ["", "sub"])
+def test_a_cache_folder_in_an_ini_file_starts_from_there(pytester, monkeypatch, start):
+    pytester.makeini("[pytest]\nllm_cache_dir = cache\n")
+    pytester.mkdir("sub")
+    monkeypatch.chdir(pytester.path / start)
+    assert project_settings().cache_dir == pytester.path / "cache"
+    monkeypatch.setenv("PYTEST_LLM_CACHE_DIR", "cache")
+    assert project_settings().cache_dir == pytester.path / start / "cache"

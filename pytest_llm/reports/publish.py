@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import record
+from pytest_llm.errors import LLMError
 from pytest_llm.reports.text import shorten, visible
 
 if TYPE_CHECKING:
@@ -66,8 +67,7 @@ def publish(
         ("markdown", settings.markdown, _markdown),
     ):
         if path:
-            target = folder / Path(path).expanduser()
-            lines += _tried(name, lambda write=write, target=target: write(data, target), shown=path)  # type: ignore[misc]
+            lines += _tried(name, lambda: write(data, folder / Path(path).expanduser()), shown=path)  # noqa: B023
     github = _github(settings)
     if github is not None and run.ours:
         lines += _tried("github", lambda: github.write_summary(data, os.environ), quiet=True)
@@ -107,7 +107,7 @@ def _tried(name: str, write: Callable[[], object], *, shown: str = "", quiet: bo
     # The tests have run: what they found is worth more than a file that cannot be written.
     try:
         write()
-    except OSError as error:
+    except (LLMError, OSError, RuntimeError) as error:  # RuntimeError: ~ where there is no home
         return [f"{name:<10}could not be written: {visible(str(error))}"]
     return [] if quiet else [f"{name:<10}{visible(shown)}"]
 
