@@ -81,14 +81,14 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
-    """Add what a pytest-xdist worker recorded to the controller's record."""
+    """Add what a pytest-xdist worker recorded to the controller's record, once: Ctrl-C takes a worker down twice."""
     output = getattr(node, "workeroutput", None) or {}
-    run = node.config.stash[lifecycle.RECORD]
+    run, told = node.config.stash[lifecycle.RECORD], vars(node).pop(_WORKER_OUTPUT, {})
     if _WORKER_OUTPUT in output:
-        run.merge(json.loads(output[_WORKER_OUTPUT]))
+        run.merge(json.loads(output.pop(_WORKER_OUTPUT)))
     elif error:  # it crashed: what it asked is lost
         run.filtered = True
-        for test in vars(node).get(_WORKER_OUTPUT, {}).values():
+        for test in told.values():
             run.merge(json.loads(test))
 
 

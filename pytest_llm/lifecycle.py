@@ -24,6 +24,8 @@ _SETTINGS = pytest.StashKey[options.Settings]()
 RECORD: pytest.StashKey[RunRecord] = pytest.StashKey()
 #: Whether tests were deselected.
 _FILTERED = pytest.StashKey[bool]()
+#: What the files raised that could not be collected, by node id.
+_UNCOLLECTED = pytest.StashKey[dict[str, str]]()
 STARTED = pytest.StashKey[float]()
 LOADER = pytest.StashKey["ModelLoader"]()
 #: Whoever asks for one of these may use this plugin.
@@ -73,6 +75,7 @@ def attend(config: pytest.Config) -> None:
     from pytest_llm import endhooks, record, testhooks
 
     config.stash[RECORD] = record.begin(filtered=config.stash.get(_FILTERED, False))
+    config.stash[RECORD].collection_errors = config.stash.setdefault(_UNCOLLECTED, {})
     config.pluginmanager.register(testhooks, "pytest_llm.testhooks")
     config.pluginmanager.register(endhooks, "pytest_llm.endhooks")
     if config.getoption("xmlpath", None):
@@ -247,6 +250,11 @@ def narrowed(config: pytest.Config) -> None:
         config.stash[RECORD].filtered = True
 
 
+def uncollected(config: pytest.Config, report: pytest.CollectReport) -> None:
+    """Note a file whose tests are not known."""
+    config.stash.setdefault(_UNCOLLECTED, {})[report.nodeid] = report.longreprtext
+
+
 def finished(session: pytest.Session) -> None:
     """Note whether the session was one of all tests: nobody ended it early, or had files left out, or named."""
     config, run = session.config, session.config.stash[RECORD]
@@ -254,6 +262,11 @@ def finished(session: pytest.Session) -> None:
     stopped = session.shouldstop or session.shouldfail or int(session.exitstatus) not in (0, 1, 5)
     if stopped and run.collected.keys() - run.tests.keys():
         run.filtered = True
+    if run.collection_errors:
+        run.filtered = True
+    for test in run.tests.values():
+        if test.outcome == "interrupted":
+            run.filtered, test.message = True, "interrupted before its body ended"
     # In addopts they are part of the suite.
     chosen = any(str(argument).startswith("--ignore") for argument in config.invocation_params.args)
     if chosen or getattr(config.option, "lf", False):  # which leaves out whole files, and tells nobody

@@ -54,6 +54,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     return result
 
 
+def pytest_exception_interact(node: pytest.Item | pytest.Collector, report: pytest.CollectReport | object) -> None:
+    """Note a file that could not be collected: a run is no pass of tests that nobody knows."""
+    if isinstance(report, pytest.CollectReport):
+        lifecycle.uncollected(node.config, report)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Attend to the tests, if one of those selected may use this plugin."""
     lifecycle.collected(session)

@@ -60,11 +60,15 @@ class Asked:
     computed: list[str]
 
 
+#: The outcome of a test whose body has not ended.
+INTERRUPTED = "interrupted"
+
+
 @dataclasses.dataclass
 class TestResult:
     """How a test came out, and where: ``passed``, ``failed``, ``unmeasured`` (this plugin could not
-    measure), ``error`` (in set-up or tear-down), ``skipped``, ``xfailed``, ``xpassed``. ``seconds`` are of all phases,
-    ``message`` is what it raised.
+    measure), ``error`` (in set-up or tear-down), ``skipped``, ``xfailed``, ``xpassed``, or ``interrupted`` (its body
+    did not end: Ctrl-C, ``pytest.exit``). ``seconds`` are of all phases, ``message`` is what it raised.
     """
 
     __test__ = False  # not a class of tests
@@ -86,8 +90,9 @@ class RunRecord:
     ``goldens`` maps a golden's path to the node id of the test that used it. ``passed`` holds the node ids of tests
     that passed, ``collected`` the modules of those that were selected, by node id; ``filtered`` says that others were
     not, or that it was stopped, or files or tests were named or left out. ``asked`` holds what models were asked,
-    ``tests`` how each test came out, ``users`` those of them that would use this plugin. ``obsolete`` are goldens that
-    a complete run did not use, ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test that runs
+    ``tests`` how each test came out, ``users`` those of them that would use this plugin. ``collection_errors`` are
+    what files raised that could not be collected, by node id. ``obsolete`` are goldens that a complete run did not use,
+    ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test that runs
     now, ``before`` the number of verdicts before it, ``details`` what its failing assertion had no room for; the
     verdicts from ``told`` on are in no report yet, and pytest is ``explaining`` a failed assertion. ``repeat`` counts
     the runs of that test's body from 0, of which ``ahead`` more come if all goes well; ``sampled`` says that chance
@@ -104,6 +109,7 @@ class RunRecord:
     asked: list[Asked] = dataclasses.field(default_factory=list)
     tests: dict[str, TestResult] = dataclasses.field(default_factory=dict)
     users: set[str] = dataclasses.field(default_factory=set)
+    collection_errors: dict[str, str] = dataclasses.field(default_factory=dict)
     obsolete: list[str] = dataclasses.field(default_factory=list)
     obsolete_baselines: int = 0
     nodeid: str = ""
@@ -159,6 +165,7 @@ class RunRecord:
             "passed": sorted(self.passed),
             "collected": dict(self.collected),
             "filtered": self.filtered,
+            "collection_errors": dict(self.collection_errors),
             "observations": list(self.observations),
             "asked": [vars(one) for one in self.asked],
             "tests": {nodeid: test.to_json() for nodeid, test in self.concerned.items()},
@@ -173,6 +180,7 @@ class RunRecord:
         self.passed.update(data["passed"])
         self.collected.update(data["collected"])
         self.filtered = self.filtered or data["filtered"]
+        self.collection_errors.update(data["collection_errors"])
         self.observations += data.get("observations", [])
         self.asked += [Asked(**one) for one in data["asked"]]
         self.tests.update({nodeid: TestResult(**test) for nodeid, test in data["tests"].items()})

@@ -65,6 +65,9 @@ def document(run: RunRecord, settings: Settings, *, started: float, exit_status:
         ),
         "requests": plain([vars(one) for one in run.asked]),
         "tests": [{"nodeid": nodeid, **test.to_json()} for nodeid, test in sorted(concerned.items())],
+        "collection_errors": [
+            {"nodeid": nodeid, "message": plain(text)} for nodeid, text in sorted(run.collection_errors.items())
+        ],
         "verdicts": verdicts,
         "obsolete": [shown_path(Path(path), settings.root) for path in run.obsolete],
     }

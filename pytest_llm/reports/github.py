@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llm.reports.markdown import markdown
-from pytest_llm.reports.overview import STATUSES, Entry, entries
+from pytest_llm.reports.overview import STATUSES, Entry, reported
 from pytest_llm.reports.text import shorten, visible
 
 #: GitHub shows no more annotations of one level from one step.
@@ -24,10 +24,10 @@ _MESSAGE = 3_000
 
 
 def commands(data: dict[str, Any], root: Path, environ: Mapping[str, str]) -> list[str]:
-    """Return the commands for the tests that failed, could not be measured, or carry a warning."""
-    found = entries(data)
+    """Return the commands for what failed, could not be collected or measured, or carries a warning."""
+    found = reported(data)
     lines = []
-    for level, statuses in (("error", ("failed", "error")), ("warning", ("warned",))):
+    for level, statuses in (("error", ("failed", "uncollected", "error")), ("warning", ("warned",))):
         chosen = [entry for entry in found if entry.status in statuses]
         lines += [_annotation(level, entry, root, environ) for entry in chosen[:SHOWN]]
     return lines

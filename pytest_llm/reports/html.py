@@ -14,7 +14,7 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, entries, summary
+from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, reported, summary
 from pytest_llm.reports.text import number, visible
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def html(data: dict[str, Any]) -> str:
     """Return the page of the run record ``data``."""
     from markupsafe import Markup
 
-    found = entries(data)
+    found = reported(data)
     tests, cut = _fit(found)
     script, style = asset("verdict.js") + asset("report.js"), asset("report.css")
     counted = counts(found)

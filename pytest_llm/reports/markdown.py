@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, entries, stopped, summary
+from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, reported, stopped, summary
 from pytest_llm.reports.text import figure, shorten, visible
 
 #: GitHub refuses a comment of more than 65,536 characters.
@@ -20,19 +20,19 @@ ROWS, CELL, BLOCK = 100, 200, 6_000
 
 #: What can be markup, a link, a mention, a reference or an emoji inside a line. A dot is, outside a number.
 _ACTIVE = re.compile(r"[!#$&*:<>@\[\\\]^_`{|}~]|(?<!\d)\.|\.(?!\d)")
-_ICONS = {"failed": "❌", "error": "⚠️", "warned": "🔶", "passed": "✅", "skipped": "⏭️"}
+_ICONS = {"failed": "❌", "uncollected": "⚠️", "error": "⚠️", "warned": "🔶", "passed": "✅", "skipped": "⏭️"}
 
 
 def markdown(data: dict[str, Any], limit: int = LIMIT) -> str:
     """Return the run record ``data`` as Markdown of at most ``limit`` characters."""
-    found = entries(data)
+    found = reported(data)
     counted = counts(found)
     worst = next((status for status, n in counted.items() if n), "skipped")
     if stopped(data) and worst != "failed":
         worst = "error"
     parts = [f"## {_ICONS[worst]} Model regression: {summary(data, counted)}\n"]
     parts += [_models(data), _changes(data), _gates(data)]
-    shown = [entry for entry in found if entry.status in ("failed", "error", "warned")]
+    shown = [entry for entry in found if entry.status not in ("passed", "skipped")]
     size = sum(map(len, parts))
     for index, entry in enumerate(shown):
         block = _entry(entry)

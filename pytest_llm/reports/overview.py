@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from pytest_llm.reports.text import counted as n_of
 from pytest_llm.reports.text import render, visible
 from pytest_llm.verdicts import Verdict
 
-#: From what needs a reader most to what needs none; with the words for one test of it.
+#: From what needs a reader most to what needs none; with the words for one test of it, or one file.
 STATUSES = {
     "failed": "failed",
+    "uncollected": "could not be collected",
     "error": "could not be measured",
     "warned": "passed with a warning",
     "passed": "passed",
@@ -39,6 +41,15 @@ class Entry:
         return "\n\n".join(map(render, telling)) or "\n".join(map(visible, self.message.split("\n")))
 
 
+def reported(data: dict[str, Any]) -> list[Entry]:
+    """Return what a report lists: the tests, and the files that could not be collected."""
+    errors = [
+        Entry(one["nodeid"], "uncollected", 0.0, one["nodeid"].partition("::")[0], 1, one["message"], ())
+        for one in data.get("collection_errors", ())
+    ]
+    return _in_order([*errors, *entries(data)])
+
+
 def entries(data: dict[str, Any]) -> list[Entry]:
     """Return the tests of a run record, what needs a reader first."""
     verdicts: dict[str, list[dict[str, Any]]] = {}
@@ -52,6 +63,10 @@ def entries(data: dict[str, Any]) -> list[Entry]:
         mine = tuple(verdicts.get(nodeid, ()))
         status = _status(test["outcome"], {verdict["outcome"] for verdict in mine})
         found.append(Entry(nodeid, status, test["seconds"], test["file"], test["line"], message, mine))
+    return _in_order(found)
+
+
+def _in_order(found: list[Entry]) -> list[Entry]:
     order = list(STATUSES)
     return sorted(found, key=lambda entry: order.index(entry.status))  # stable
 
@@ -64,7 +79,8 @@ def counts(found: Iterable[Entry]) -> dict[str, int]:
 
 def in_words(counted: dict[str, int]) -> str:
     """Return the counts as a sentence has them: "2 failed, 1 could not be measured, 40 passed"."""
-    return ", ".join(f"{n} {STATUSES[status]}" for status, n in counted.items() if n) or "no tests"
+    shown = {**counted, "uncollected": n_of(counted.get("uncollected", 0), "file")}
+    return ", ".join(f"{shown[status]} {STATUSES[status]}" for status, n in counted.items() if n) or "no tests"
 
 
 def stopped(data: dict[str, Any]) -> bool:
@@ -89,7 +105,7 @@ def changes(data: dict[str, Any]) -> list[tuple[str, str, str, int]]:
 def _status(outcome: str, verdicts: set[str]) -> str:
     if outcome in ("skipped", "xfailed"):
         return "skipped"
-    if outcome == "unmeasured" or "error" in verdicts:
+    if outcome in ("unmeasured", "interrupted") or "error" in verdicts:
         return "error"
     if outcome in ("failed", "error") or (not outcome and "fail" in verdicts):
         return "failed"

@@ -25,12 +25,14 @@ def note_phase(run: record.RunRecord, item: pytest.Item, report: pytest.TestRepo
     """Add one phase (set-up, call, tear-down) to the result of the test that runs."""
     test = run.tests.get(run.nodeid)
     if test is None or report.when == "setup":  # a test that runs again starts anew
-        file, line, _ = item.location
-        test = run.tests[run.nodeid] = record.TestResult("passed", 0.0, file.replace("\\", "/"), (line or 0) + 1)
+        file, line = item.location[0].replace("\\", "/"), (item.location[1] or 0) + 1
+        test = run.tests[run.nodeid] = record.TestResult(record.INTERRUPTED, 0.0, file, line)
     test.seconds += report.duration
     if report.outcome == "passed" and not hasattr(report, "wasxfail"):
+        if report.when == "call" and test.outcome == record.INTERRUPTED:
+            test.outcome = "passed"
         return
-    if test.outcome == "passed":
+    if test.outcome in ("passed", record.INTERRUPTED):
         test.outcome = _outcome(report)
         crash = getattr(report.longrepr, "reprcrash", None)
         if crash is not None:

@@ -234,6 +234,57 @@ def test_a_report_says_that_the_run_was_stopped(pytester, cache_dir):
     assert head in (pytester.path / "run.html").read_text("utf-8").replace("&#39;", "'")
 
 
+def test_a_test_whose_body_did_not_end_has_not_passed(pytester, cache_dir):
+    pytester.makepyfile("""
+        import pytest
+        from pytest_llm import assert_contains
+        def test_a():
+            assert_contains(["a"], "a")
+            pytest.exit("enough")
+    """)
+    pytester.runpytest("--llm-record=run.json", "--llm-markdown=run.md")
+    data = json.loads((pytester.path / "run.json").read_text("utf-8"))
+    jsonschema.validate(data, SCHEMA)
+    assert ([test["outcome"] for test in data["tests"]], data["filtered"]) == (["interrupted"], True)
+    assert "Model regression: 1 could not be measured" in (pytester.path / "run.md").read_text("utf-8")
+
+
+def test_ctrl_c_in_a_worker_leaves_each_verdict_once(pytester, cache_dir):
+    pytester.makepyfile("""
+        import os, signal, time
+        from pytest_llm import assert_contains
+        def test_a():
+            assert_contains(["a"], "a")
+        def test_b():
+            assert_contains(["b"], "b")
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+    """)
+    pytester.runpytest_subprocess("-n1", "--llm-record=run.json")
+    data = json.loads((pytester.path / "run.json").read_text("utf-8"))
+    assert [verdict["nodeid"].partition("::")[2] for verdict in data["verdicts"]] == ["test_a", "test_b"]
+
+
+@pytest.mark.parametrize("arguments", [("-n1",), ("--continue-on-collection-errors",)])
+def test_a_file_that_could_not_be_collected_is_in_every_report(pytester, cache_dir, monkeypatch, arguments):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    pytester.makepyfile(
+        test_sound="def test_a(llm_snapshot): assert 'a' == llm_snapshot", test_broken="import nothing_here"
+    )
+    reports = ("--llm-record=run.json", "--llm-markdown=run.md", "--llm-report=run.html")
+    result = pytester.runpytest(*arguments, *reports, "--llm-update=new")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        ["::error file=test_broken.py,line=1,title=test_broken.py%3A could not be collected::*nothing_here*"]
+    )
+    data = json.loads((pytester.path / "run.json").read_text("utf-8"))
+    jsonschema.validate(data, SCHEMA)
+    assert ([one["nodeid"] for one in data["collection_errors"]], data["filtered"]) == (["test_broken.py"], True)
+    head = "1 file could not be collected, 1 passed"
+    assert (pytester.path / "run.md").read_text("utf-8").startswith(f"## ⚠️ Model regression: {head}")
+    assert head in (pytester.path / "run.html").read_text("utf-8")
+
+
 def test_modules_of_one_name_in_two_projects_are_two(pytester, cache_dir):
     for name in ("a", "b"):
         (pytester.path / name / "tests").mkdir(parents=True)

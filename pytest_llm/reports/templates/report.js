@@ -2,7 +2,7 @@
 const tests = JSON.parse(document.getElementById("data").textContent);
 const list = document.getElementById("tests");
 const form = document.getElementById("filter");
-const WORDS = {failed: "failed", error: "error", warned: "warning", passed: "passed", skipped: "skipped"};
+const WORDS = {failed: "failed", uncollected: "not collected", error: "error", warned: "warning", passed: "passed", skipped: "skipped"};
 
 function open(details, test) {
   if (details.children.length > 1) return;
