@@ -110,7 +110,7 @@ def _changing(path: Path, locks: Path) -> Iterator[None]:
 
 def _load(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return "", {}
     except (OSError, UnicodeDecodeError) as error:

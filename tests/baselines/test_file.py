@@ -127,6 +127,13 @@ def test_surrogates_do_not_break_the_file(tmp_path):
     assert file.read(path, "t", "x") == entry
 
 
+def test_a_byte_order_mark_that_an_editor_left_is_no_part_of_the_file(tmp_path):
+    path = tmp_path / "b.json"
+    file.write(path, "t", "x", Entry.of(SCORE), tmp_path / "locks")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert file.read(path, "t", "x") == Entry.of(SCORE)
+
+
 def test_a_text_without_scored_tokens_has_no_value_and_needs_none():
     score = Score(3.0, name="loss", n=2, per_example=[3.0, float("nan")], weights=[10, 0])
     assert Entry.of(score).per_example == (3, 3)
