@@ -27,7 +27,7 @@ def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -
     did not use; it only takes what it did use off an earlier list. Where options choose parameters, it says nothing
     about the others.
     """
-    if _complete(session) and not run.filtered:
+    if int(session.exitstatus) in (0, 1) and not run.filtered:
         modules = {Path(module) for module in set(run.collected.values())}
         folders = {module.parent for module in modules} | set(_left_alone(session))
         chosen = _choosing(session.config)
@@ -79,11 +79,3 @@ def _note_obsolete_baselines(run: RunRecord, settings: Settings, folders: Collec
     entries = obsolete.find_obsolete(run.collected, run.passed, checked, folders, chosen=chosen)
     run.obsolete_baselines = len(entries)
     obsolete.write_obsolete(settings.cache_dir, settings.root, entries)
-
-
-def _complete(session: pytest.Session) -> bool:
-    if int(session.exitstatus) not in (0, 1):  # an interrupt, a usage error, an error in collecting
-        return False
-    # With --continue-on-collection-errors the exit status does not tell.
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    return reporter is None or not any(report.when == "collect" for report in reporter.stats.get("error", ()))

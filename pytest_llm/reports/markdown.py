@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, reported, stopped, summary
+from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, reported, stopped, summary, written
 from pytest_llm.reports.text import figure, shorten, visible
 
 #: GitHub refuses a comment of more than 65,536 characters.
@@ -28,6 +28,8 @@ def markdown(data: dict[str, Any], limit: int = LIMIT) -> str:
     found = reported(data)
     counted = counts(found)
     worst = next((status for status, n in counted.items() if n), "skipped")
+    if worst == "passed" and written(data):
+        worst = "warned"
     if stopped(data) and worst != "failed":
         worst = "error"
     parts = [f"## {_ICONS[worst]} Model regression: {summary(data, counted)}\n"]

@@ -83,14 +83,21 @@ def in_words(counted: dict[str, int]) -> str:
     return ", ".join(f"{shown[status]} {STATUSES[status]}" for status, n in counted.items() if n) or "no tests"
 
 
+def written(data: dict[str, Any]) -> int:
+    """Return how many goldens and baselines the run wrote in place of comparing with them."""
+    return sum(verdict["status"] in ("created", "updated") for verdict in data["verdicts"])
+
+
 def stopped(data: dict[str, Any]) -> bool:
     """Whether the run ended before its tests did: pytest's exit status is not that of tests, or of none."""
     return data["exit_status"] not in (0, 1, 5)
 
 
 def summary(data: dict[str, Any], counted: dict[str, int]) -> str:
-    """Return the counts of a run in words, and whether it was stopped."""
+    """Return the counts of a run in words, whether it was stopped, and what it wrote."""
     end = f", and the run was stopped (pytest's exit status {data['exit_status']})" if stopped(data) else ""
+    if n := written(data):
+        end += f"; {n} {'golden or baseline was' if n == 1 else 'goldens or baselines were'} written, not compared"
     return in_words(counted) + end
 
 

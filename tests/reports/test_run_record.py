@@ -285,6 +285,17 @@ def test_a_file_that_could_not_be_collected_is_in_every_report(pytester, cache_d
     assert head in (pytester.path / "run.html").read_text("utf-8")
 
 
+def test_a_report_says_what_was_written_and_not_compared(pytester, cache_dir):
+    body = "def test_a(llm_snapshot, llm_baseline):\n    llm_baseline.check('m', {0}, margin=0.1, higher_is_better=True)\n    assert '{0}' == llm_snapshot"
+    head = ""
+    for value, flag in ((1.0, "new"), (0.5, "all"), (0.5, "all")):
+        pytester.makepyfile(test_w=body.format(value))
+        pytester.runpytest(f"--llm-update={flag}", "--llm-markdown=run.md").assert_outcomes(passed=1)
+        head, before = (pytester.path / "run.md").read_text("utf-8").splitlines()[0], head
+    written = "## 🔶 Model regression: 1 passed; 2 goldens or baselines were written, not compared"
+    assert (before, head) == (written, "## ✅ Model regression: 1 passed")
+
+
 def test_modules_of_one_name_in_two_projects_are_two(pytester, cache_dir):
     for name in ("a", "b"):
         (pytester.path / name / "tests").mkdir(parents=True)
