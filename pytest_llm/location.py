@@ -24,6 +24,14 @@ class Location(NamedTuple):
         nodeid = plain_nodeid(item)
         return cls(nodeid=nodeid, file=item.path, qualname=qualname_of(nodeid))
 
+    def argument(self, start: Path | None) -> str:
+        """Return the node id as pytest takes it in the folder ``start``, which need not be the root."""
+        _, colons, name = self.nodeid.partition("::")
+        with contextlib.suppress(ValueError):  # on another drive
+            if start is not None:
+                return os.path.relpath(self.file, start).replace(os.sep, "/") + colons + name
+        return self.nodeid
+
 
 def qualname_of(nodeid: str) -> str:
     """Return the qualified name in a node id. Parameters stay as they are: two that differ belong to two tests."""

@@ -78,8 +78,9 @@ DRIFT_LEVELS: Mapping[str, str] = {"near-tie": "pass", "format-only": "fail", "c
 
 
 class Settings:
-    """The resolved options of a run, plus where the user's project is rooted, and which options were ``given`` for this
-    run (a flag or the environment) rather than configured. They do not change.
+    """The resolved options of a run, plus where the user's project is rooted, the folder pytest was started in
+    (``start``), and which options were ``given`` for this run (a flag or the environment) rather than configured. They
+    do not change.
 
     A class written by hand: a frozen dataclass of so many fields was a fifth of all that start-up costs.
 
@@ -118,6 +119,7 @@ class Settings:
     trust_remote_code: bool = False
     trust_pickle: bool = False
     root: Path = Path()
+    start: Path | None = None
     given: frozenset[str] = frozenset()
 
     def __init__(self, **values: Any) -> None:
@@ -202,7 +204,7 @@ def resolve(config: pytest.Config) -> Settings:
         os.environ,
         {option.name: _ini(config, option) for option in OPTIONS},
         root=config.rootpath,
-    )
+    ).replace(start=config.invocation_params.dir)
 
 
 def _refuse_paths_apart(arguments: Sequence[str]) -> None:

@@ -24,6 +24,8 @@ DRIFT_STATUSES = (
     "created",
     "updated",
 )
+#: How the note begins that says why a golden's mismatch left no candidate.
+NOT_KEPT = "this answer is not kept for pytest-llm review"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,12 @@ class Verdict:
     def ok(self) -> bool:
         """Whether the test may go on."""
         return self.outcome in ("pass", "warn")
+
+    @property
+    def waits(self) -> bool:
+        """Whether a candidate waits for a reader, in place of a golden that there is."""
+        differs = self.kind == "golden" and self.outcome in ("fail", "warn") and self.status != "missing"
+        return differs and not any(note.startswith(NOT_KEPT) for note in self.notes)
 
     def to_json(self) -> dict[str, Any]:
         """Return the verdict as JSON data (what workers send and reports read)."""

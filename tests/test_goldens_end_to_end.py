@@ -586,3 +586,31 @@ def test_a_golden_that_names_no_question_or_model_still_passes(lists):
     result = lists.runpytest()
     result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines(["goldens   4 identical"])
+
+
+def test_commands_work_where_pytest_was_started(pytester, cache_dir):
+    project = pytester.mkdir("b")
+    (project / "pytest.ini").write_text("[pytest]\n")
+    module = project / "test_b.py"
+    module.write_text(
+        "def test_golden(llm_snapshot): assert 'b' == llm_snapshot\n"
+        "def test_gate(llm_baseline): llm_baseline.check('m', 1.0, margin=0.1, higher_is_better=True)\n"
+    )
+    pytester.runpytest_subprocess("b", "--llm-update=new").assert_outcomes(passed=2)
+    module.write_text(module.read_text().replace("def test_", "def test_new_"))
+    pytester.runpytest_subprocess("b").stdout.fnmatch_lines_random([
+        'E*create it: pytest "b/test_b.py::test_new_golden" --llm-update=new',
+        'E*pytest "b/test_b.py::test_new_gate" --llm-update=new*',
+    ])  # fmt: skip
+    result = pytester.runpytest_subprocess("b", "--llm-update=new")
+    result.stdout.fnmatch_lines(["next*golden that no test uses is obsolete: cd b && pytest-llm prune"])
+
+
+def test_a_candidate_that_could_not_be_kept_does_not_wait(suite, cache_dir):
+    suite.runpytest("--llm-update=new")
+    edit(suite, "Paris", "Lyon")
+    suite.runpytest().stdout.fnmatch_lines(["next      1 candidate waits for you: pytest-llm review"])
+    (suite.path / "file").write_text("")
+    result = suite.runpytest("--llm-cache-dir=file/cache")
+    result.stdout.fnmatch_lines(["*note: this answer is not kept for pytest-llm review:*"])
+    result.stdout.no_fnmatch_line("*candidate waits*")

@@ -177,7 +177,7 @@ class Baseline:
         return dataclasses.replace(verdict, notes=(*notes, *verdict.notes))
 
     def _command(self, update: str, variant: variants.Names = ()) -> str:
-        quoted = "".join("\\" + c if c in '"\\$`' else c for c in self._location.nodeid)
+        quoted = "".join("\\" + c if c in '"\\$`' else c for c in self._location.argument(self._settings.start))
         flags = variants.flags(variant or self._settings.variant, self._settings)
         return f'pytest "{quoted}" --llm-update={update}{flags}'
 

@@ -15,7 +15,7 @@ from pytest_llm.golden import file
 from pytest_llm.golden.drift import Drift
 from pytest_llm.golden.file import DamagedGoldenError, Golden
 from pytest_llm.golden.pending import discard_candidate, golden_lock, save_candidate
-from pytest_llm.verdicts import Outcome, Verdict
+from pytest_llm.verdicts import NOT_KEPT, Outcome, Verdict
 
 if TYPE_CHECKING:
     from pytest_llm.location import Location
@@ -151,14 +151,13 @@ class Use(NamedTuple):
         try:
             save_candidate(self.settings.cache_dir, self.settings.root, self.place.target, verdict, *content)
         except GoldenError as error:  # what was measured stands all the same
-            note = f"this answer is not kept for pytest-llm review: {error}"
-            return dataclasses.replace(verdict, notes=(*verdict.notes, note))
+            return dataclasses.replace(verdict, notes=(*verdict.notes, f"{NOT_KEPT}: {error}"))
         return verdict
 
     def _forget(self) -> None:
         discard_candidate(self.settings.cache_dir, self.settings.root, self.place.target)
 
     def _command(self, update: str, variant: variants.Names = ()) -> str:
-        nodeid = self.location.nodeid
+        nodeid = self.location.argument(self.settings.start)
         quoted = shlex.quote(nodeid) if any(c in nodeid for c in '"$`\\!') else f'"{nodeid}"'
         return f"pytest {quoted} --llm-update={update}{variants.flags(variant or self.settings.variant, self.settings)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -49,7 +51,7 @@ def write_summary(reporter: pytest.TerminalReporter, run: RunRecord, settings: S
         for index, (row, gate) in enumerate(rows):
             coloured = None if gate is None or gate.nodeid in expected else gate
             _line(reporter, "" if index else "gates", row, coloured)
-    _next_steps(reporter, run, [verdict for verdict in run.verdicts if verdict.nodeid not in expected])
+    _next_steps(reporter, run, settings, [verdict for verdict in run.verdicts if verdict.nodeid not in expected])
 
 
 def _model(use: ModelUse) -> str:
@@ -67,23 +69,25 @@ def _model(use: ModelUse) -> str:
     return f"{visible(shorten(use.source, 60))}{adapter}  {around}  {answers}{loaded}"
 
 
-def _next_steps(reporter: pytest.TerminalReporter, run: RunRecord, verdicts: Sequence[Verdict]) -> None:
-    waiting = sum(
-        verdict.kind == "golden" and verdict.outcome in ("fail", "warn") and verdict.status != "missing"
-        for verdict in verdicts
-    )
+def _next_steps(
+    reporter: pytest.TerminalReporter, run: RunRecord, settings: Settings, verdicts: Sequence[Verdict]
+) -> None:
+    command, start = "pytest-llm", settings.start
+    if start is not None and not start.is_relative_to(settings.root):  # a command finds the project from below its root
+        command = f"cd {shlex.quote(os.path.relpath(settings.root, start))} && {command}"
+    waiting = sum(verdict.waits for verdict in verdicts)
     missing = sum(verdict.status == "missing" for verdict in verdicts)
     if waiting:
-        _line(reporter, "next", f"{_count(waiting, 'candidate waits', 'candidates wait')} for you: pytest-llm review")
+        _line(reporter, "next", f"{_count(waiting, 'candidate waits', 'candidates wait')} for you: {command} review")
     if missing:
         what = _count(missing, "golden or baseline is", "goldens or baselines are")
         _line(reporter, "next", f"{what} missing: pytest --llm-update=new writes them")
     if run.obsolete:
         what = _count(len(run.obsolete), "golden that no test uses is", "goldens that no test uses are")
-        _line(reporter, "next", f"{what} obsolete: pytest-llm prune")
+        _line(reporter, "next", f"{what} obsolete: {command} prune")
     if run.obsolete_baselines:
         what = _count(run.obsolete_baselines, "baseline that no test checks is", "baselines that no test checks are")
-        _line(reporter, "next", f"{what} obsolete: pytest-llm prune")
+        _line(reporter, "next", f"{what} obsolete: {command} prune")
     spread = reporter.config.getoption("dist", "no")
     if len(run.models) > 1 and spread in ("load", "worksteal"):
         # pytest-xdist up to 3.8 groups tests by an attribute that pytest no longer has from 9.2 on.
