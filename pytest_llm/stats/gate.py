@@ -91,16 +91,18 @@ def gate(
 
     So with no true change a gate fails with probability about ``alpha``, and with a true drop of the margin it passes
     with probability about ``alpha``, once it has examples enough for step 1: where a share q of all answers breaks, n
-    examples show none of it with probability (1 - q)^n, and ask for about 3 / margin of them; of groups, where whole
-    ones break. ``margin=0`` passes only what is identical or significantly better.
+    examples show none of it with probability (1 - q)^n, and ask for about 3 / margin of them (3 * range / margin of
+    graded ones, 3 / q of a loss); of groups, where whole ones break. Where a few lose much, 2 to 6 % of simulated gates
+    on graded examples pass, 8 % on a loss of 100 documents. ``margin=0`` passes only identical or significantly better.
 
     The comparison is chosen by what the scores hold. Statistics with an aggregate (corpus metrics): paired bootstrap.
     Values that are right or wrong: exact McNemar, Tango's bounds, with groups by their design effect. Other means,
-    weighted or not: paired t with clustered standard errors; the exponential of a mean (perplexity): the same on the
-    log scale. ``groups`` holds a label an example, in the order of ``new``: examples of a group (one document, one
-    seed question) are not independent. ``method`` asks for ``percentile`` or ``bca`` bootstrap bounds instead, which
-    follow strongly skewed changes better, but cry wolf where only few examples changed. Where nothing can be inferred
-    (one example, or no per-example values that explain the score) the margin alone decides, and the result says so.
+    weighted or not: paired t with clustered standard errors, the lower bound corrected for skewness; the exponential of
+    a mean (perplexity): the same on the log scale. ``groups`` holds a label an example, in the order of ``new``:
+    examples of a group (one document, one seed question) are not independent. ``method`` asks for ``percentile`` or
+    ``bca`` bootstrap bounds instead, which follow strongly skewed changes better, but cry wolf where only few examples
+    changed. Where nothing can be inferred (one example, or no per-example values that explain the score) the margin
+    alone decides, and the result says so.
 
     Raises:
         InvalidInputError: a bad margin, alpha, method or groups; values that are not finite; ids that are repeated or

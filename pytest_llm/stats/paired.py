@@ -18,6 +18,8 @@ Method = Literal["auto", "t", "percentile", "bca"]
 
 #: Differences that spread by no more than this share of the values are equal: baselines keep seven digits.
 _ROUNDING = 1e-6
+#: A change of no more than this share of the largest is none.
+_UNCHANGED = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,21 +57,33 @@ class Design:
 
 
 def compare_means(new: Any, base: Any, new_weights: Any, base_weights: Any, design: Design) -> Comparison:
-    """Compare two (weighted) means of paired values by t with clustered standard errors."""
+    """Compare two (weighted) means of paired values by t with clustered standard errors.
+
+    The lower bound is the lesser of t's and ABC's: where a few examples lose much, t's passes a drop of the margin in
+    10 to 30 % of runs at a nominal 5 %. And p is at least what turning the signs of the clusters that changed can give
+    (a permutation test), which a few that fell nearly alike would undercut.
+    """
+    import numpy as np
+
     new_mean, new_influence = clustered.weighted_mean(new, new_weights)
     base_mean, base_influence = clustered.weighted_mean(base, base_weights)
     delta, influence = new_mean - base_mean, new_influence - base_influence
     weights = clustered.of_both(new_weights, base_weights)
-    se, clusters = clustered.standard_error(influence, design.groups, weights)
-    se = _error(se, delta, clusters, max(abs(new).max(), abs(base).max()))
-    low, high, p = _t_bounds(delta, se, clusters - 1, design.alpha)
+    spread, clusters = clustered.standard_error(influence, design.groups, weights)
+    se = _error(spread, delta, clusters, max(abs(new).max(), abs(base).max()))
+    a = bootstrap.acceleration(clustered.moves(influence, design.groups, weights)) if se == spread else 0.0
+    low, high, p = _t_bounds(delta, se, clusters - 1, design.alpha, max(-a, 0.0))
+    cost = new_weights / new_weights.mean() * new - base_weights / base_weights.mean() * base
+    change = abs(clustered.sum_by_group(cost[:, None], design.groups))
+    p = max(p, 0.5 ** int(np.count_nonzero(change > _UNCHANGED * change.max())))
+    high = max(high, 0.0) if p > design.alpha else high
     return Comparison(
         low=low,
         high=high,
         p=p,
         se=se,
         mde=power.detectable_mean(se, clusters - 1, margin=design.margin, alpha=design.alpha, power=design.power),
-        cost=new_weights / new_weights.mean() * new - base_weights / base_weights.mean() * base,
+        cost=cost,
         method="paired t" if design.groups is None else f"paired t over {len(set(design.groups))} groups",
     )
 
@@ -172,10 +186,12 @@ def _error(se: float, estimate: float, clusters: float, scale: float) -> float:
     return max(se, abs(estimate) / math.sqrt(clusters))
 
 
-def _t_bounds(estimate: float, se: float, df: float, alpha: float) -> tuple[float, float, float]:
-    """Return one-sided bounds at level ``alpha``, and the p of "not below 0"."""
+def _t_bounds(
+    estimate: float, se: float, df: float, alpha: float, acceleration: float = 0.0
+) -> tuple[float, float, float]:
+    """Return one-sided bounds at level ``alpha``, the lower one ABC's, and the p of "not below 0"."""
     from scipy.special import stdtr, stdtrit
 
-    half = -float(stdtrit(df, alpha)) * se
+    t = -float(stdtrit(df, alpha))
     p = float(stdtr(df, estimate / se)) if se > 0 else float(estimate >= 0)
-    return estimate - half, estimate + half, p
+    return estimate - bootstrap.abc_errors(t, acceleration) * se, estimate + t * se, p

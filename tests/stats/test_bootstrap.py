@@ -44,6 +44,43 @@ def test_bounds_equal_scipy_on_the_same_resamples(rng, method, n):
     assert (low, high) == pytest.approx(tuple(reference.confidence_interval), rel=1e-9)
 
 
+def abc_algorithm(x, z):
+    """The ABC bound of a mean by its published algorithm, with numerical derivatives of the statistic of weights."""
+    n, eps = len(x), 1e-3
+    centre = np.full(n, 1 / n)
+
+    def statistic(weights):
+        return weights @ x / weights.sum()
+
+    def moved(towards, by):
+        return statistic(centre + by * (towards - centre))
+
+    unit = np.eye(n)
+    first = np.array([(moved(u, eps) - moved(u, -eps)) / (2 * eps) for u in unit])
+    second = np.array([(moved(u, eps) - 2 * statistic(centre) + moved(u, -eps)) / eps**2 for u in unit])
+    sigma = np.sqrt(np.sum(first**2)) / n
+    a = np.sum(first**3) / (6 * np.sum(first**2) ** 1.5)
+    delta = first / (n**2 * sigma)
+    step = [statistic(centre + by * eps * delta) for by in (1, 0, -1)]
+    curvature = (step[0] - 2 * step[1] + step[2]) / (2 * sigma * eps**2)
+    bias = np.sum(second) / (2 * n**2)
+    z0 = stats.norm.ppf(2 * stats.norm.cdf(a) * stats.norm.cdf(curvature - bias / sigma))
+    w = z0 + z
+    return statistic(centre + w / (1 - a * w) ** 2 * delta)
+
+
+def test_abc_is_the_published_algorithm(rng):
+    x = rng.exponential(size=25)
+    influence = x - x.mean()
+    a, sigma, z = bootstrap.acceleration(influence), x.std() / 5, stats.norm.isf(0.05)
+    assert a == pytest.approx(stats.skew(x) / 30)
+    assert x.mean() + sigma * bootstrap.abc_errors(z, a) == pytest.approx(abc_algorithm(x, z), rel=1e-4)
+    assert bootstrap.abc_errors(z, 0.0) == z
+    # one of many that changed is a Poisson count: the exact bound of 1 is 4.74
+    assert 1 + bootstrap.abc_errors(z, 1 / 6) == pytest.approx(stats.chi2.ppf(0.95, 4) / 2, abs=0.03)
+    assert bootstrap.abc_errors(100.0, 1 / 6) < 401, "finite, however few the examples"
+
+
 @pytest.mark.parametrize("constants", [(0.0, 0.0), (0.1, 0.03)])
 def test_p_is_where_the_upper_bound_reaches_zero(rng, constants):
     replicates = rng.normal(-1.2, 1, size=20_000)
