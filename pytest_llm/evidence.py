@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.files import digest_of
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
     from pytest_llm.metrics.score import Score
 
 #: Per-example values that a verdict carries at most.
@@ -103,21 +105,26 @@ class PerExample:
 
     ``ids`` is empty for the default "0", "1", ...; ``weights`` is empty where all are equal. ``questions`` has a short
     digest of what each example asks (its prompt and references, a loss's text), and is empty where none is known.
+    ``groups`` numbers the group of each, and is empty where none were given.
     """
 
     values: tuple[float, ...]
     ids: tuple[str, ...] = ()
     weights: tuple[float, ...] = ()
     questions: tuple[str, ...] = ()
+    groups: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, score: Score) -> PerExample | None:
-        """Take them from ``score``; ``None`` when it has none, or more than `EXAMPLES` of them."""
+    def of(cls, score: Score, groups: Sequence[Hashable] | None = None) -> PerExample | None:
+        """Take them from ``score``, and its groups by default; ``None`` for no values, or more than `EXAMPLES`."""
         if not 0 < len(score.per_example) <= EXAMPLES:
             return None
         named = score.ids != tuple(map(str, range(score.n)))
         values, weights = (tuple(float(f"{x:.7g}") for x in row) for row in (score.per_example, score.weights))
-        return cls(values, score.ids if named else (), weights, _questions(score))
+        labels = score.groups if groups is None else groups
+        number = {label: i for i, label in enumerate(dict.fromkeys(labels))}
+        numbers = tuple(number[label] for label in labels)
+        return cls(values, score.ids if named else (), weights, _questions(score), numbers)
 
 
 def _questions(score: Score) -> tuple[str, ...]:

@@ -106,7 +106,8 @@ class Baseline:
             )  # fmt: skip
             score = self._score(metric, value, higher_is_better)
             terms.check(score)
-            verdict = dataclasses.replace(self._verdict(metric, score, terms), per_example=PerExample.of(score))
+            held = PerExample.of(score, terms.groups)
+            verdict = dataclasses.replace(self._verdict(metric, score, terms), per_example=held)
         except InvalidInputError as error:
             verdict = judgement.invalid(metric, f"{metric}: {error}")
         except GoldenError as error:

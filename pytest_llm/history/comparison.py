@@ -212,26 +212,35 @@ def _paired(old: Any, new: Any, direction: str) -> Paired | None:
     x, u = (np.array(column) for column in zip(*(before[i] for i, _ in places), strict=True))
     y, v = (np.array(column) for column in zip(*(after[j] for _, j in places), strict=True))
     ids = [new["ids"][j] if new["ids"] else str(j) for _, j in places]
+    groups = _groups(old, new, places)
     change = y - x
-    design = Design(margin=0.0, alpha=0.025, power=0.8, groups=None, resamples=0, seed=0)
+    design = Design(margin=0.0, alpha=0.025, power=0.8, groups=groups, resamples=0, seed=0)
     right_or_wrong = {*x.tolist(), *y.tolist()} <= {0.0, 1.0} and (u == 1).all() and (v == 1).all()
+    delta = float((y * v).sum() / v.sum() - (x * u).sum() / u.sum())
     if not change.any() and (u == v).all():
-        delta = low = high = 0.0
+        low = high = 0.0
         p, method = 1.0, "no example differs"
-    elif right_or_wrong:
-        found = compare_binary(change, design)
-        delta, low, high, method = float(change.mean()), found.low, found.high, found.method
-        p = _two_sided(int((change < 0).sum()), int((change > 0).sum()))
+    elif groups and len({*groups}) < 2:
+        low, high, p, method = -math.inf, math.inf, 1.0, "one group says nothing about the rest"
     else:
-        found = compare_means(y, x, v, u, design)
-        delta = float((y * v).sum() / v.sum() - (x * u).sum() / u.sum())
-        low, high, method = found.low, found.high, found.method
-        p = min(1.0, 2 * min(found.p, 1 - found.p))
+        fall, rise = (
+            compare_binary(sign * change, design) if right_or_wrong else compare_means(sign * y, sign * x, v, u, design)
+            for sign in (1, -1)
+        )
+        low, high, p, method = fall.low, -rise.low, min(1.0, 2 * fall.p, 2 * rise.p), fall.method
     order = sorted(range(len(ids)), key=lambda i: -abs(change[i]))
     fell, rose = (tuple(ids[i] for i in order if sign * change[i] > 0) for sign in (-1, 1))
     worse, improved = (rose, fell) if direction == "lower" else (fell, rose)
     unpaired = len(before) + len(after) - 2 * len(ids)
     return Paired(len(ids), unpaired, delta, float(low), float(high), p, worse, improved, method)
+
+
+def _groups(old: Any, new: Any, places: list[tuple[int, int]]) -> list[int] | None:
+    """Return the groups of examples at ``places``, as the newer record has them, else the older; ``None`` for none."""
+    for held, side in ((new, 1), (old, 0)):
+        if held.get("groups"):
+            return [held["groups"][place[side]] for place in places]
+    return None
 
 
 def _counted(held: dict[str, Any]) -> dict[int, tuple[float, float]]:

@@ -13,10 +13,12 @@ DIGEST = "0123456789abcdef" * 4
 
 
 def verdict(name="loss", value=2.5, *, nodeid="test_m.py::test_a", kind="baseline", status="pass", outcome="pass",
-            per_example=None, higher_is_better=False, ids=(), weights=(), questions=None):  # fmt: skip
+            per_example=None, higher_is_better=False, ids=(), weights=(), questions=None, groups=()):  # fmt: skip
     held = per_example and {"values": list(per_example), "ids": list(ids), "weights": list(weights)}
     if held and questions is not None:  # older records have none
         held["questions"] = list(questions)
+    if held and groups:
+        held["groups"] = list(groups)
     evidence = {"pairs": [], "omitted": 0, "series": [], "changes": [], "higher_is_better": higher_is_better}
     return {
         "kind": kind, "name": name, "status": status, "outcome": outcome, "headline": f"{name} {value}",

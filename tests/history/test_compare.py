@@ -13,6 +13,7 @@ from pytest_llm.evidence import PerExample
 from pytest_llm.history.comparison import compare
 from pytest_llm.metrics import Score, accuracy
 from pytest_llm.results import Generation, Origin
+from pytest_llm.stats.gate import gate
 from tests.history.conftest import as_file, golden, record, verdict
 from tests.reports.conftest import HOSTILE
 
@@ -143,7 +144,7 @@ def test_means_are_compared_as_scipy_does():
     interval = reference.confidence_interval(0.95)
     found = item.paired
     assert (found.delta, found.p) == pytest.approx((float((y - x).mean()), reference.pvalue))
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=0.005), "or skewness's"
     assert (len(found.worse), len(found.better)) == ((y > x).sum(), (y < x).sum())
     assert found.worse[0] == str(int(np.argmax(y - x)))
     assert item.verdict == "worse"
@@ -155,6 +156,24 @@ def test_right_or_wrong_is_compared_by_the_exact_test_of_mcnemar():
     assert found.p == pytest.approx(mcnemar([[21, 9], [2, 8]], exact=True).pvalue)
     assert (found.delta, len(found.worse), len(found.better)) == (pytest.approx(-7 / 40), 9, 2)
     assert found.low < -7 / 40 < found.high
+
+
+def test_groups_are_those_of_the_gate():
+    groups = [i // 10 for i in range(120)]
+    x, y = [1.0] * 120, [0.0] * 10 + [1.0] * 110  # of 12 documents one broke, with all of its questions
+    assert paired({"per_example": x}, {"per_example": y}).paired.p < 0.01
+    found = paired({"per_example": x, "groups": groups}, {"per_example": y, "groups": groups}).paired
+    expected = gate(accuracy(y, x), accuracy(x, x), margin=0.05, groups=groups)
+    assert (found.p, found.method) == (1.0, expected.method)
+    assert 2 * expected.p >= 1
+    graded = (
+        {"per_example": np.linspace(2, 3, 120).tolist()},
+        {"per_example": (np.linspace(2, 3, 120) + x - y).tolist()},
+    )
+    assert paired(*graded).paired.p < 0.01
+    assert paired(graded[0], {**graded[1], "groups": groups}).paired.p > 0.3, "groups that one record has"
+    alone = paired({"per_example": x, "groups": [0] * 120}, {"per_example": y, "groups": [0] * 120}).paired
+    assert (alone.p, alone.method) == (1.0, "one group says nothing about the rest")
 
 
 def test_weights_are_those_of_the_metric():
@@ -234,7 +253,7 @@ def test_p_is_corrected_over_all_figures_as_statsmodels_does():
     y = [row + rng.normal(0.1 * i, 0.3, size=15) for i, row in enumerate(x)]
     before, after = ([verdict(f"m{i}", 0.0, per_example=row.tolist()) for i, row in enumerate(rows)] for rows in (x, y))
     items = compare(record(0, *before), record(1, *after)).items
-    raw = [stats.ttest_rel(b, a).pvalue for a, b in zip(x, y, strict=True)]
+    raw = [max(stats.ttest_rel(b, a).pvalue, 2 * 0.5**15) for a, b in zip(x, y, strict=True)]
     assert [item.paired.adjusted for item in items] == pytest.approx(list(multipletests(raw, method="holm")[1]))
     assert {item.verdict for item in items} == {"", "worse"}
 

@@ -20,7 +20,7 @@ SUITE = """
         values = [1.0] * 12 if not WORSE else [1.0] * 3 + [0.0] * 9
         score = Score(sum(values) / 12, name="accuracy", n=12, per_example=values, ids=[f"q{i}" for i in range(12)])
         assert_metric(score, at_least=0.1)
-        llm_baseline.check("accuracy", score, margin=0.05)
+        llm_baseline.check("accuracy", score, margin=0.05, groups=[f"g{i}" for i in range(12)])
 
     def test_answer(llm_snapshot):
         assert ("Lyon" if WORSE else "Paris") == llm_snapshot
@@ -39,7 +39,8 @@ def test_two_runs_compared_with_their_examples(pytester, cache_dir, monkeypatch,
         jsonschema.validate(data, SCHEMA)
         assert data["git"]["dirty"] is None
         held = {one["kind"]: one["per_example"] for one in data["verdicts"] if one["name"] == "accuracy"}
-        assert held["threshold"] == held["baseline"]
+        assert held["threshold"] == {**held["baseline"], "groups": []}
+        assert held["baseline"]["groups"] == [*range(12)]
         assert held["baseline"]["ids"] == [f"q{i}" for i in range(12)]
     assert held["baseline"]["values"] == [1.0] * 3 + [0.0] * 9
 
