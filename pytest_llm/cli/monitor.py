@@ -25,6 +25,12 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--field", default="output", metavar="PATH", help="where the output is in a line [%(default)s]")
     parser.add_argument("--by", default="", metavar="FIELD", help="compare each value of a field too, or 'language'")
+    parser.add_argument(
+        "--one-per",
+        default="",
+        metavar="FIELD",
+        help="count one output of each conversation, user, ...",
+    )
     parser.add_argument("--alpha", type=float, default=0.01, help="probability of a false alarm in all [%(default)s]")
     parser.add_argument("--embedding-model", metavar="SPEC", help="a sentence encoder, to compare what outputs mean")
     parser.add_argument(
@@ -57,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
     outputs = {"--html": arguments.html, "--json": arguments.json}
     refuse_overwriting(outputs, (arguments.reference, arguments.current))
     minimum, by = arguments.min_outputs, arguments.by
-    kept = {"field": arguments.field, "minimum": minimum, "skip_bad": arguments.skip_bad}
+    kept = {"field": arguments.field, "minimum": minimum, "skip_bad": arguments.skip_bad, "one_per": arguments.one_per}
     # A field called "language" is preferred to the language that is found in the output.
     reference = read(arguments.reference, by=by, optional=by == LANGUAGE, **kept)
     current = read(arguments.current, by=by if reference.segments else "", **kept)

@@ -32,6 +32,7 @@ class Output(NamedTuple):
     segment: str | None
     tokens: int | None
     cut: bool | None
+    unit: str | None
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -61,15 +62,15 @@ def _lines(stream: BinaryIO | gzip.GzipFile, path: Path) -> Iterator[tuple[int, 
             yield number, line
 
 
-def parse(line: bytes, field: str, by: str) -> Output:
-    """Return what a line says of its output.
+def parse(line: bytes, field: str, by: str, one_per: str = "") -> Output:
+    """Return what a line says of its output; its unit is the value of ``one_per``.
 
     Why it ended, and its tokens, are looked for in the objects that hold ``field``, the nearest first, and in their
     ``usage``.
 
     Raises:
         KeyError: it has no ``field``.
-        ValueError: it is no JSON object, the output no text, the segment no single value.
+        ValueError: it is no JSON object, the output no text, the segment or unit no single value.
         RecursionError: it is nested too deeply.
     """
     try:
@@ -85,6 +86,7 @@ def parse(line: bytes, field: str, by: str) -> Output:
         _segment(row, by) if by else None,
         _beside(around, _TOKENS, _is_count),
         None if finish is None else finish.lower() in _CUT,
+        _segment(row, one_per) if one_per else None,
     )
 
 

@@ -63,8 +63,14 @@ class Comparison:
             "correction": "holm",
             "permutations": self.permutations,
             "by": self.by,
+            "one_per": self.reference.one_per,
             **{
-                name: {"path": window.path, "outputs": len(window), "digest": digest_of(list(window.texts))}
+                name: {
+                    "path": window.path,
+                    "outputs": len(window),
+                    "related": window.related,
+                    "digest": digest_of(list(window.texts)),
+                }
                 for name, window in (("reference", self.reference), ("current", self.current))
             },
             "checks": [dataclasses.asdict(check) for check in self.checks],
@@ -104,8 +110,11 @@ def compare(
     patterns = features.refusal_patterns(refusals)
     notes: list[str] = []
     for label, window in (("reference", reference), ("current", current)):
+        left_out, told = f"left out of the {label} window", len(window) + window.related
         if bad := window.left_out:
-            notes.append(f"left out of the {label} window, {len(bad)} of {len(window) + len(bad)} lines: {named(bad)}")
+            notes.append(f"{left_out}, {len(bad)} of {told + len(bad)} lines: {named(bad)}")
+        if window.one_per:
+            notes.append(f"{left_out}, {window.related} of {told} outputs: one per {window.one_per} counts")
     reference, current = _complete(reference, current, notes)
     languages: list[list[str]] = []
     try:

@@ -107,6 +107,23 @@ def test_segments_show_a_group_that_fares_worse(monitor, write):
     assert "<new> (0 and 4)" in out
 
 
+def test_outputs_of_one_conversation_count_as_one(monitor, write, tmp_path):
+    def week(seed):  # of 60 conversations, each about one place
+        said = good(60, seed)
+        return [{"output": text, "chat": i} for i, text in enumerate(said) for _ in range(5)]
+
+    then, now = write("then.jsonl", week(1)), write("now.jsonl", week(2))
+    assert monitor(now, f"--reference={then}")[0] == 1
+    code, out, _ = monitor(now, f"--reference={then}", "--one-per=chat", "--json=out.json", "--html=out.html")
+    assert code == 0
+    note = "left out of the current window, 240 of 300 outputs: one per chat counts"
+    assert f"note: {note}" in out
+    assert note in (tmp_path / "out.html").read_text("utf-8")
+    data = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    jsonschema.validate(data, SCHEMA)
+    assert (data["one_per"], data["current"]["outputs"], data["current"]["related"]) == ("chat", 60, 240)
+
+
 def test_by_language_of_the_output(monitor, write, reference):
     code, out, _ = monitor(write("now.jsonl", good(250, 4)), f"--reference={reference}", "--by=language")
     assert code == 0

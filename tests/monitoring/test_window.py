@@ -76,6 +76,26 @@ def test_a_line_that_no_output_is_as_long_as_is_not_read_on(tmp_path, monkeypatc
         read(path)
 
 
+def test_one_output_of_each_value_counts_whatever_it_says(write):
+    rows = [{"output": f"{word} {i}", "chat": {"id": i // 5}} for word in "ab" for i in range(100)]
+    path = write("now.jsonl", rows)
+    window = read(path, one_per="chat.id")
+    assert (len(window), window.related) == (20, 180)
+    assert window.texts == read(path, one_per="chat.id").texts
+    drawn = [int(text.split()[1]) for text in window.texts]
+    assert sorted(i // 5 for i in drawn) == [*range(20)]
+    assert len({i % 5 for i in drawn}) > 2, "not always the first"
+    other = write("other.jsonl", [{**row, "output": row["output"].upper()} for row in rows])
+    assert read(other, one_per="chat.id").texts == tuple(text.upper() for text in window.texts)
+    write("now.jsonl", [*rows, {"output": "c"}])
+    with pytest.raises(
+        InvalidInputError, match=r"line 201 has no field 'chat\.id' \(--skip-bad=1 leaves out as many\)$"
+    ):
+        read(path, one_per="chat.id")
+    with pytest.raises(InvalidInputError, match=r"20 outputs are too few .* \(of 200, one per chat\.id\)$"):
+        read(path, one_per="chat.id", minimum=30, skip_bad=1)
+
+
 def test_packed_files_and_other_encodings(tmp_path):
     text = "".join(json.dumps({"output": f"{i} é"}, ensure_ascii=False) + "\n" for i in range(500))
     path = tmp_path / "now.jsonl.gz"
