@@ -195,7 +195,7 @@ def judge(results: list[bool], asked: Repeat, evidence: tuple[str, ...] = (), *,
             f"stopped after {ran} of {asked.n} repeats, which decide it; stop_early=False runs all of them, for a "
             "narrower interval, pass@k and pass^k"
         )
-    error = math.sqrt(rate * (1 - rate) / ran)
+    error = math.sqrt(bound * (1 - bound) / ran)  # were the bound the truth: that of a rate of 1 would be 0
     flaky = passed and error > 0 and rate - bound <= 2 * error
     if flaky:
         notes.append(

@@ -291,6 +291,15 @@ def test_the_figures_are_those_of_the_statistics():
     }
 
 
+@pytest.mark.parametrize(
+    ("n", "successes", "min_success", "outcome"),
+    [(10, 10, 0.9, "warn"), (36, 36, 0.9, "warn"), (40, 40, 0.9, "pass"), (10, 10, 1.0, "pass"), (10, 8, 5, "warn")],
+)
+def test_a_rate_of_one_may_be_close_to_its_bound(n, successes, min_success, outcome):
+    results = [True] * successes + [False] * (n - successes)
+    assert judge(results, Repeat(n, min_success, stop_early=False)).outcome == outcome
+
+
 @pytest.mark.parametrize("rate", [0.5, 0.8, 0.95])
 def test_the_interval_of_a_stopped_run_covers_the_rate(rate):
     """Early stopping picks when to look, and Wilson's interval of what was seen then is too narrow; ours is not."""
