@@ -135,7 +135,10 @@ def test_improved_offers_to_ratchet(committed):
     result.assert_outcomes(passed=2)
     command = 'pytest "test_life.py::test_quality" --llm-update=all'
     result.stdout.fnmatch_lines(
-        ["*quality *improved*", f"            to hold this level from now on, make it the baseline: {command}"]
+        [
+            "*quality *improved*",
+            f"            if you know why it improved, make it the baseline, to hold this level: {command}",
+        ]
     )
     committed.runpytest("test_life.py::test_quality", "--llm-update=all").assert_outcomes(passed=1)
     now(committed, figures())

@@ -84,7 +84,7 @@ def judged(
     if cannot_fail and found.reason != cannot_fail:
         notes.append(cannot_fail)
     if status == "improved":
-        notes.append(f"to hold this level from now on, make it the baseline: {command}")
+        notes.append(f"if you know why it improved, make it the baseline, to hold this level: {command}")
     if status == "inconclusive" and not cannot_fail:
         notes += _undecided(new, found, terms, room(new, old))
     if status in ("fail", "inconclusive") and found.effective < found.units / 2:
@@ -182,8 +182,12 @@ def _undecided(new: Score, found: GateResult, terms: Terms, most: float) -> list
         else f"these are too few {units} to see any {drop}"
     ]
     if 0 < terms.margin <= most / 2 and found.se > 0:
-        spread = found.se * math.sqrt(found.units)
-        n = power.required_n(2 * terms.margin, spread, margin=terms.margin, alpha=terms.alpha, power=terms.power)
+        seen, wanted = 2 * terms.margin, {"margin": terms.margin, "alpha": terms.alpha, "power": terms.power}
+        if math.isnan(found.flip_rate):
+            n = power.required_n(seen, found.se * math.sqrt(found.units), **wanted)
+        else:  # of groups, as many as are worth the examples needed
+            worth = (found.flip_rate - found.delta**2) / found.se**2
+            n = math.ceil(power.required_mcnemar(seen, found.flip_rate, **wanted) * found.units / worth - 1e-9)
         if n > found.units:
             notes.append(f"about {n} {units} would show a {drop} of twice the margin as reliably")
     return notes

@@ -10,6 +10,9 @@ import functools
 import math
 from typing import Any
 
+#: Examples from which on the normal approximation is as good.
+_LARGE = 10_000
+
 
 def power_of_mean(drop: float, se: float, df: float, *, margin: float = 0.0, alpha: float = 0.05) -> float:
     """Return the chance that a gate fails on a true ``drop``, from the standard error of the difference."""
@@ -28,20 +31,23 @@ def detectable_mean(se: float, df: float, *, margin: float = 0.0, alpha: float =
 
 
 def required_n(drop: float, sd: float, *, margin: float = 0.0, alpha: float = 0.05, power: float = 0.8) -> int:
-    """Return how many examples show a true ``drop`` with probability ``power``.
+    """Return how many examples show a true ``drop`` with probability ``power``, by the noncentral t.
 
-    ``sd`` is the standard deviation of the paired per-example differences (normal approximation).
+    ``sd`` is the standard deviation of the paired per-example differences.
 
     Raises:
         ValueError: ``drop`` is not larger than the margin: no number of examples makes that gate fail reliably.
     """
-    from scipy.special import ndtri
+    from scipy.special import nctdtr, ndtri, stdtrit
 
     if not drop > margin:
         raise ValueError(f"a drop of {drop} within the margin {margin} cannot fail the gate")
     z_alpha, z_power = float(ndtri(1 - alpha)), float(ndtri(power))
     root = max((z_alpha + z_power) * sd / drop, z_power * sd / (drop - margin))
-    return max(2, math.ceil(root**2))
+    n = max(2, math.ceil(root**2))  # by the normal, which is a few short
+    while n < _LARGE and nctdtr(n - 1, drop * math.sqrt(n) / sd, -stdtrit(n - 1, alpha)) > 1 - power:
+        n += 1
+    return n
 
 
 def power_of_mcnemar(n: int, worse: float, better: float, *, margin: float = 0.0, alpha: float = 0.05) -> float:
@@ -82,6 +88,31 @@ def detectable_mcnemar(
     for _ in range(20):
         middle = (low + high) / 2
         low, high = (low, middle) if chance(middle) >= power else (middle, high)
+    return high
+
+
+def required_mcnemar(
+    drop: float, flip_rate: float, *, margin: float = 0.0, alpha: float = 0.05, power: float = 0.8
+) -> int:
+    """Return about how many pairs an exact McNemar gate needs to fail on a true ``drop`` with probability ``power``.
+
+    Assumes the flip rate that was seen, or the drop itself where it is larger.
+
+    Raises:
+        ValueError: ``drop`` is not larger than the margin: no number of examples makes that gate fail reliably.
+    """
+    flip = max(flip_rate, drop)
+    low = required_n(drop, math.sqrt(max(flip - drop**2, 0.0)) or drop / 100, margin=margin, alpha=alpha, power=power)
+
+    def enough(n: int) -> bool:
+        return power_of_mcnemar(n, (flip + drop) / 2, (flip - drop) / 2, margin=margin, alpha=alpha) >= power
+
+    high = low
+    while high < _LARGE and not enough(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return high
 
 

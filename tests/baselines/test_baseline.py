@@ -8,6 +8,7 @@ from pytest_llm.errors import GoldenError, InvalidInputError
 from pytest_llm.metrics import bleu
 from pytest_llm.metrics.score import Score
 from pytest_llm.results import Generation
+from pytest_llm.stats.power import power_of_mcnemar
 
 SENTENCES = [
     f"the {('old', 'red', 'big', 'wet', 'sad')[i % 5]} {('cat', 'dog', 'owl', 'cow')[i % 4]} sat on the "
@@ -77,7 +78,7 @@ def test_improvement_offers_to_ratchet(project):
     assert (verdict.status, verdict.outcome) == ("improved", "pass")
     assert "is better than its baseline" in verdict.headline
     assert verdict.notes == (
-        'to hold this level from now on, make it the baseline: pytest "tests/test_quality.py::test_bleu" --llm-update=all',
+        'if you know why it improved, make it the baseline, to hold this level: pytest "tests/test_quality.py::test_bleu" --llm-update=all',
     )
 
 
@@ -118,6 +119,16 @@ def test_more_groups_would_help_not_more_examples(project):
     assert found.status == "inconclusive"
     assert found.notes[0] == "these are too few groups to see any drop"
     assert found.notes[1].endswith(" groups would show a drop of twice the margin as reliably")
+
+
+@pytest.mark.parametrize(("groups", "said"), [(None, "66 examples"), ([i // 2 for i in range(40)], "66 groups")])
+def test_the_examples_that_are_said_to_show_a_drop_do_so(project, groups, said):
+    n = 20 if groups is None else 40
+    project.create("accuracy", accuracy([1] * n))
+    found = project.run().check("accuracy", accuracy([0] * (n // 20) + [1] * (n - n // 20)), margin=0.05, groups=groups)
+    assert found.status == "inconclusive"
+    assert found.notes[1] == f"about {said} would show a drop of twice the margin as reliably"
+    assert power_of_mcnemar(66, 0.1, 0.0, margin=0.05) >= 0.8, "where all flips are for the worse"
 
 
 def test_what_outweighs_the_rest_is_said_of_what_is_no_pass(project):

@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 from scipy import stats
-from statsmodels.stats.power import NormalIndPower, TTestPower
+from statsmodels.stats.power import TTestPower
 
 from pytest_llm.stats.power import (
     detectable_mcnemar,
     detectable_mean,
     power_of_mcnemar,
     power_of_mean,
+    required_mcnemar,
     required_n,
 )
 
@@ -26,9 +27,11 @@ def test_detectable_mean_has_the_power_it_says():
 
 
 def test_required_n_equals_statsmodels():
-    n = NormalIndPower(ddof=0).solve_power(effect_size=0.3, alpha=0.05, power=0.8, ratio=0, alternative="larger")
-    assert required_n(0.3, 1.0) == int(np.ceil(n))
-    assert required_n(0.3, 1.0, margin=0.2) > required_n(0.3, 1.0)
+    for drop in (0.3, 1.0, 1.5, 2.0):
+        n = TTestPower().solve_power(effect_size=drop, alpha=0.05, power=0.8, alternative="larger")
+        assert required_n(drop, 1.0) == int(np.ceil(n))
+    assert required_n(1.0, 1000.0) == 6_182_558, "the normal approximation"
+    assert required_n(0.3, 1.0, margin=0.22) > required_n(0.3, 1.0)
     with pytest.raises(ValueError, match="within the margin"):
         required_n(0.3, 1.0, margin=0.3)
 
@@ -42,6 +45,16 @@ def test_power_of_mcnemar_is_the_sum_over_all_tables(margin):
             if w + b and stats.binom.sf(w - 1, w + b, 0.5) <= 0.05 and (w - b) / n > margin + 1e-12:
                 total += stats.multinomial.pmf([w, b, n - w - b], n, [worse, better, 1 - worse - better])
     assert power_of_mcnemar(n, worse, better, margin=margin) == pytest.approx(total, abs=1e-9)
+
+
+@pytest.mark.parametrize(("flips", "margin"), [(0.02, 0.05), (0.05, 0.05), (0.3, 0.02), (0.0, 0.4)])
+def test_required_pairs_have_the_power_they_are_for(flips, margin):
+    drop = 2 * margin
+    n, flip = required_mcnemar(drop, flips, margin=margin), max(flips, drop)
+    power = power_of_mcnemar(n, (flip + drop) / 2, (flip - drop) / 2, margin=margin)
+    assert 0.8 <= power < 0.86
+    with pytest.raises(ValueError, match="within the margin"):
+        required_mcnemar(margin, flips, margin=margin)
 
 
 def test_detectable_drop_in_accuracy():
