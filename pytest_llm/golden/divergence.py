@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_llm.stats.binary import wilson
+from pytest_llm.stats.binary import clustered_wilson
 from pytest_llm.stats.clustered import standard_error, weighted_mean
 
 #: Probability below which the rest of a vocabulary is not told from rounding (in float64, of 1 less a sum near 1).
@@ -124,8 +124,8 @@ def figures(golden: Any, new: Any, texts: Sequence[int]) -> tuple[dict[str, Esti
 
     ``texts`` is the number of the text of every position. Tokens of one text are not independent, so intervals are
     clustered by text: by its standard error (t) for means and the perplexity ratio; by resampling texts for
-    percentiles. Top-1 agreement has Wilson's interval. With one text, its tokens are taken as independent. Delta p is
-    the change of the probability of the text's own token.
+    percentiles; by the design effect (Wilson) for top-1 agreement. With one text, its tokens are taken as independent.
+    Delta p is the change of the probability of the text's own token.
     """
     import numpy as np
 
@@ -133,7 +133,9 @@ def figures(golden: Any, new: Any, texts: Sequence[int]) -> tuple[dict[str, Esti
     divergence = kl(golden, new)
     delta = np.exp(new["logprob"].astype(np.float64)) - np.exp(golden["logprob"].astype(np.float64))
     nll = golden["logprob"].astype(np.float64) - new["logprob"].astype(np.float64)
-    agree = int((golden["ids"][:, 0] == new["ids"][:, 0]).sum())
+    agree = golden["ids"][:, 0] == new["ids"][:, 0]
+    _, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    agreed = np.bincount(place, agree)
     squares = _mean(delta**2, groups)
     rms = math.sqrt(squares.value)
     spread = _percentiles(divergence, (50, 99), groups)
@@ -143,7 +145,7 @@ def figures(golden: Any, new: Any, texts: Sequence[int]) -> tuple[dict[str, Esti
         "median_kl": spread[0],
         "p99_kl": spread[1],
         "max_kl": Estimate(float(divergence.max())),
-        "top1": Estimate(agree / len(delta), *wilson(agree, len(delta))),
+        "top1": Estimate(float(agree.mean()), *clustered_wilson(agreed.tolist(), sizes.tolist())),
         "mean_delta_p": _mean(delta, groups),
         "rms_delta_p": Estimate(rms, *(None if x is None else math.sqrt(max(x, 0.0)) for x in _ends(squares))),
         "perplexity_ratio": Estimate(*(None if x is None else _exp(x) for x in (ratio.value, *_ends(ratio)))),  # type: ignore[arg-type]

@@ -54,9 +54,10 @@ def krippendorff_alpha(items: Sequence[Sequence[Any]], level: Level = "ordinal")
 def alpha_interval(
     items: Sequence[Sequence[Any]], level: Level = "ordinal", *, resamples: int = 2_000, confidence: float = 0.95
 ) -> tuple[float, float] | None:
-    """Return the percentile interval of alpha over resampled items (seeded); ``None`` with fewer than five items.
+    """Return the percentile interval of alpha over resampled items (seeded); ``None`` with fewer than eight items.
 
-    A resample without any variation has no alpha and is left out.
+    Of few items the percentiles are too narrow: those of 5, 8 and 20 hold alpha in 77, 89 and 92 % of simulations. A
+    resample without any variation has no alpha and is left out.
     """
     import numpy as np
 
@@ -64,7 +65,7 @@ def alpha_interval(
 
     table, values = _coincidences(items)
     n, v = len(table), len(values)
-    if n < 5:
+    if n < 8:
         return None
     drawn = _alpha(resampled_sums(table.reshape(n, v * v), resamples).reshape(resamples, v, v), values, level)
     drawn = drawn[np.isfinite(drawn)]

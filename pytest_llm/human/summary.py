@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from pytest_llm.human.agreement import alpha_interval, cohen_kappa, krippendorff
 from pytest_llm.human.file import Rating
 from pytest_llm.human.goldens import folders, texts
 from pytest_llm.metrics.inputs import mean
-from pytest_llm.stats.binary import wilson
+from pytest_llm.stats.binary import clustered_wilson
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Summary:
         kappa, kappa_quadratic: Cohen's, the mean over pairs of raters (Light 1971) with an output in common.
         preferred, tied, compared: blind comparisons won by the new output, undecided, all. ``not_blind`` are apart.
         pairs, judges: how many pairs of outputs the decided ones are of, and by how many people.
-        win_rate, win_interval: of the decided ones, and its 95 % interval; see `win_interval`.
+        win_rate, win_interval: of the decided ones, and its 95 % interval; see `clustered_wilson`.
         earlier: ratings of outputs that are in no golden of the test any more, which count for nothing above.
     """
 
@@ -110,26 +110,13 @@ def summary(test: str, ratings: Sequence[Rating], outputs: Iterable[str] = ()) -
         pairs=len(votes),
         judges=len({one.person for one in decided}),
         win_rate=won / len(decided) if decided else None,
-        win_interval=win_interval(list(votes.values())) if decided else None,
+        win_interval=_win_interval(votes.values()) if decided else None,
         earlier=len(ratings) - len(held),
     )
 
 
-def win_interval(votes: Sequence[Sequence[bool]]) -> tuple[float, float]:
-    """Return the 95 % interval of a win rate over ``votes``, those of each pair of outputs.
-
-    Wilson's, of as many votes as these are worth: raters of one pair see the same texts and mostly agree. Their number
-    is divided by the design effect, the variance of the rate over pairs relative to that of independent votes (Rao and
-    Scott 1992), and is no less than if all raters of a pair always agreed (Kish 1965). One vote a pair gives Wilson's.
-    """
-    sizes, wins = [len(some) for some in votes], [sum(some) for some in votes]
-    n, k = sum(sizes), len(sizes)
-    rate = sum(wins) / n
-    least = n * n / sum(size * size for size in sizes)
-    spread = sum((won - rate * size) ** 2 for won, size in zip(wins, sizes, strict=True)) * k / (k - 1) if k > 1 else 0
-    effect = spread / (n * rate * (1 - rate)) if k > 1 and 0 < rate < 1 else math.inf
-    worth = min(n, max(least, n / effect if effect else n))
-    return wilson(rate * worth, worth)  # type: ignore[arg-type] # a share of a vote is as good
+def _win_interval(votes: Collection[Sequence[bool]]) -> tuple[float, float]:
+    return clustered_wilson([sum(some) for some in votes], [len(some) for some in votes])
 
 
 def _pairwise(stars: dict[Any, dict[str, int]], weights: Any) -> float | None:

@@ -1,15 +1,15 @@
-"""Right-or-wrong examples: Wilson's interval, exact McNemar, Tango's paired interval."""
+"""Right-or-wrong examples: Wilson's interval, of clusters too, exact McNemar, Tango's paired interval."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
 from pytest_llm.errors import InvalidInputError
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     """Return Wilson's score interval for a rate of ``successes`` in ``n`` (Wilson 1927), two-sided.
 
     Raises:
@@ -22,6 +22,28 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     centre = (rate + z * z / (2 * n)) / shrink
     half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / shrink
     return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
+
+
+def clustered_wilson(successes: Sequence[int], sizes: Sequence[int]) -> tuple[float, float]:
+    """Return the 95 % interval of a rate over clusters of ``sizes`` with as many ``successes`` each.
+
+    Wilson's, of as many independent ones as these are worth: tokens of a text, or votes on a pair of outputs, are
+    alike. Their number is divided by the design effect, the variance of the rate over clusters relative to that of
+    independent ones (Rao and Scott 1992), and is no less than if all of a cluster were always alike (Kish 1965).
+    Clusters of one give Wilson's.
+
+    Raises:
+        InvalidInputError: there is no cluster.
+    """
+    n, k = sum(sizes), len(sizes)
+    if not n:
+        raise InvalidInputError("a rate needs a cluster that is not empty")
+    rate = sum(successes) / n
+    least = n * n / sum(size * size for size in sizes)
+    spread = sum((won - rate * size) ** 2 for won, size in zip(successes, sizes, strict=True)) * k / max(k - 1, 1)
+    effect = spread / (n * rate * (1 - rate)) if k > 1 and 0 < rate < 1 else math.inf
+    worth = min(n, max(least, n / effect if effect else n))
+    return wilson(rate * worth, worth)
 
 
 def mcnemar_exact(worse: float, better: float) -> float:

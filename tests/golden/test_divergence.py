@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pytest_llm.golden import divergence
-from pytest_llm.stats.binary import wilson
+from pytest_llm.stats.binary import clustered_wilson
 
 V = 12
 
@@ -112,25 +112,39 @@ def test_figures_are_those_of_a_direct_computation():
     }
     assert value == pytest.approx(expected, rel=1e-4, abs=1e-6)
     assert kl == pytest.approx(true_kl(p, q), abs=1e-6)
-    assert (found["top1"].low, found["top1"].high) == wilson(round(value["top1"] * len(TEXTS)), len(TEXTS))
 
 
 def test_intervals_of_means_are_clustered_by_text():
     p = logits(7, len(TEXTS))
-    q = p + 0.2 * logits(8, len(TEXTS), scale=1.0)
-    found, kl = divergence.figures(recorded(p, V), recorded(q, V), TEXTS)
+    q_logits = p + 0.2 * logits(8, len(TEXTS), scale=1.0)
+    found, kl = divergence.figures(recorded(p, V), recorded(q_logits, V), TEXTS)
     # the jackknife over texts, and Satterthwaite's degrees of freedom: texts of unequal length count for fewer
     tokens, sums = np.bincount(TEXTS), np.bincount(TEXTS, weights=kl)
     left_out = (sums.sum() - sums) / (tokens.sum() - tokens)
     q = tokens / (tokens.sum() - tokens)
     df = q.sum() ** 2 / ((q**2).sum() + (q**2).sum() ** 2 - (q**4).sum())
     reach = stats.t(df).ppf(0.975) * math.sqrt(3 / 4 * ((left_out - kl.mean()) ** 2).sum())
+    agree = np.bincount(TEXTS, p.argmax(1) == q_logits.argmax(1))
+    assert (found["top1"].low, found["top1"].high) == clustered_wilson(agree.tolist(), tokens.tolist())
     mean = found["mean_kl"]
     assert (mean.low, mean.high) == pytest.approx((kl.mean() - reach, kl.mean() + reach))
     ratio = found["perplexity_ratio"]
     assert ratio.low < ratio.value < ratio.high
     assert ratio.low * ratio.high == pytest.approx(ratio.value**2), "exp(r +- t SE)"
     assert found["p99_kl"].low <= found["p99_kl"].value <= found["p99_kl"].high
+
+
+def test_top_1_agreement_of_texts_that_differ_is_within_its_interval():
+    rng, held = np.random.default_rng(5), 0
+    for _ in range(200):
+        rates, texts = rng.beta(9, 1, 30), np.repeat(np.arange(30), 50)
+        old = np.zeros(len(texts), divergence.dtype(2))
+        old["ids"], old["logprobs"], old["rest"], old["logprob"] = [0, 1], np.log([0.6, 0.3]), 0.1, np.log(0.6)
+        new = old.copy()
+        new["ids"][rng.random(len(texts)) > rates[texts]] = [1, 0]
+        top1 = divergence.figures(old, new, texts.tolist())[0]["top1"]
+        held += top1.low <= 0.9 <= top1.high
+    assert held / 200 > 0.9  # with tokens taken as independent: 0.59
 
 
 def test_one_text_takes_its_tokens_as_independent_and_one_token_has_no_interval():

@@ -60,7 +60,7 @@ def test_the_interval_is_of_resampled_items():
     draws = np.random.default_rng(0).integers(0, len(items), size=(200, len(items)))
     alphas = [krippendorff.alpha(columns[draw].T, level_of_measurement="interval") for draw in draws]
     assert alpha_interval(items, "interval", resamples=200) == pytest.approx(np.quantile(alphas, [0.025, 0.975]))
-    assert alpha_interval(items[:4]) is None
+    assert alpha_interval(items[:7]) is None
     assert alpha_interval([[3, 3]] * 9) is None
 
 

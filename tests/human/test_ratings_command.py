@@ -13,7 +13,6 @@ from pytest_llm.human import file
 from pytest_llm.human.file import Rating
 from pytest_llm.human.goldens import texts
 from pytest_llm.human.outputs import of_answer
-from pytest_llm.human.summary import win_interval
 from tests.conftest import COMMAND
 
 STARS = {"ann": [5, 4, 4, 2, 1, 3], "bob": [5, 5, 4, 1, 1, None], "cy": [4, 4, None, 2, 2, 3]}
@@ -63,7 +62,7 @@ def test_what_a_person_reads(rated):
     assert result.outlines == [
         "test_poems.py::test_poems",
         "  rated      6 of 8 outputs by ann, bob, cy: mean 3.17",
-        "  agreement  alpha 0.86 [0.22, 0.94], kappa 0.32, weighted 0.86; 6 outputs rated twice",
+        "  agreement  alpha 0.86, kappa 0.32, weighted 0.86; 6 outputs rated twice",
         "  compared   new preferred 5 of 6 (6 pairs, 1 rater): 0.83 [0.44, 0.97]; 1 tie; 1 not blind, left out",
         "  left out   1 of outputs that are in no golden now",
     ]
@@ -77,7 +76,7 @@ def test_the_figures_as_json(rated):
     assert (found["raters"], found["outputs"], found["rated"]) == (["ann", "bob", "cy"], 8, 6)
     assert found["mean"] == pytest.approx((14 / 3 + 13 / 3 + 4 + 5 / 3 + 4 / 3 + 3) / 6)
     assert found["alpha"] == pytest.approx(krippendorff.alpha(table, level_of_measurement="ordinal"))
-    assert found["alpha_interval"][0] < found["alpha"] < found["alpha_interval"][1]
+    assert found["alpha_interval"] is None, "fewer than eight outputs"
     for name, weights in (("kappa", None), ("kappa_quadratic", "fc")):
         pairs = itertools.combinations(STARS.values(), 2)
         assert found[name] == pytest.approx(np.mean([reference_kappa(a, b, weights) for a, b in pairs]))
@@ -91,22 +90,6 @@ def test_the_figures_as_json(rated):
     assert found["win_rate"] == pytest.approx(5 / 6)
     assert found["win_interval"] == pytest.approx([low, high])
     assert (found["rated_twice"], found["pairs"], found["judges"]) == (6, 6, 1)
-
-
-def test_raters_of_one_pair_are_not_independent():
-    agreed = [[i < 7] * 5 for i in range(10)]
-    assert win_interval(agreed) == pytest.approx(proportion_confint(7, 10, method="wilson"))
-    assert win_interval([[True] * 5] * 10) == pytest.approx(proportion_confint(10, 10, method="wilson"))
-    assert win_interval([[True, False]]) == pytest.approx(proportion_confint(0.5, 1, method="wilson"))
-    assert win_interval([[True, False]] * 10) == pytest.approx(proportion_confint(10, 20, method="wilson"))
-    # Of raters who agree in part, the interval holds the rate as often as it says.
-    rng = np.random.default_rng(3)
-    held = 0
-    for _ in range(400):
-        better = rng.random(20) < 0.5
-        low, high = win_interval(np.where(rng.random((20, 5)) < 0.8, better[:, None], ~better[:, None]).tolist())
-        held += low <= 0.5 <= high
-    assert held / 400 > 0.92  # Wilson's of 100 votes: 0.79
 
 
 def test_without_a_golden_it_is_said_that_earlier_texts_count(suite, cache_dir):

@@ -5,7 +5,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.stats.binary import mcnemar_exact, tango, wilson
+from pytest_llm.stats.binary import clustered_wilson, mcnemar_exact, tango, wilson
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 5), (1, 1), (3, 10), (97, 100), (500, 1000), (20, 20)])
@@ -20,6 +20,25 @@ def test_wilson_equals_statsmodels(k, n, confidence):
 def test_wilson_refuses_what_is_no_rate(k, n):
     with pytest.raises(InvalidInputError, match="successes"):
         wilson(k, n)
+
+
+def test_those_of_one_cluster_are_not_independent():
+    assert clustered_wilson([5] * 7 + [0] * 3, [5] * 10) == pytest.approx(wilson(7, 10))
+    assert clustered_wilson([5] * 10, [5] * 10) == pytest.approx(wilson(10, 10))
+    assert clustered_wilson([1], [2]) == pytest.approx(wilson(0.5, 1))
+    assert clustered_wilson([1] * 10, [2] * 10) == pytest.approx(wilson(10, 20))
+    assert clustered_wilson([1] * 7 + [0] * 3, [1] * 10) == pytest.approx(wilson(7, 10))
+    with pytest.raises(InvalidInputError, match="cluster"):
+        clustered_wilson([], [])
+    # Where they agree in part, the interval holds the rate as often as it says.
+    rng = np.random.default_rng(3)
+    held = 0
+    for _ in range(400):
+        better = rng.random(20) < 0.5
+        wins = np.where(rng.random((20, 5)) < 0.8, better[:, None], ~better[:, None]).sum(1)
+        low, high = clustered_wilson(wins.tolist(), [5] * 20)
+        held += low <= 0.5 <= high
+    assert held / 400 > 0.92  # Wilson's of 100: 0.79
 
 
 @pytest.mark.parametrize(("worse", "better"), [(0, 0), (0, 4), (5, 0), (7, 3), (3, 7), (60, 41), (900, 820)])
