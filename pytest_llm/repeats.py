@@ -195,8 +195,9 @@ def judge(results: list[bool], asked: Repeat, evidence: tuple[str, ...] = (), *,
             f"stopped after {ran} of {asked.n} repeats, which decide it; stop_early=False runs all of them, for a "
             "narrower interval, pass@k and pass^k"
         )
-    error = math.sqrt(bound * (1 - bound) / ran)  # were the bound the truth: that of a rate of 1 would be 0
-    flaky = passed and error > 0 and rate - bound <= 2 * error
+    likely = (successes + 0.5) / (ran + 1)  # Jeffreys' estimate: a rate of 1 would have no error
+    error = math.sqrt(likely * (1 - likely) / ran)
+    flaky = passed and bound < 1 and rate - bound <= 2 * error
     if flaky:
         notes.append(
             "the bound lies within two standard errors of the rate: other seeds, or another build of the same model, "
