@@ -87,14 +87,19 @@ def onednn_works() -> bool:
 
 
 @functools.cache
+def mkl_on_amd() -> bool:
+    """Say whether torch multiplies with MKL on a CPU of AMD's, whose kernels there round by how a buffer is aligned."""
+    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not tell
+    mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    return str(capabilities.get("cpu_name")).startswith("AMD") and mkl
+
+
 def onednn_is_faster() -> bool:
     """Say whether oneDNN is faster than torch's own product here: on AMD's CPUs, where torch's own is MKL's.
 
     With AVX-512 it is 1.2 to 2 times as fast, with AVX2 from 3 % slower to a tenth faster (`docs/speed.md`).
     """
-    capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not tell
-    mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
-    return str(capabilities.get("cpu_name")).startswith("AMD") and mkl and onednn_works()
+    return mkl_on_amd() and onednn_works()
 
 
 def plain_product(layer: Any) -> Product | None:

@@ -262,7 +262,7 @@ def _decode_array(data: dict[str, Any], path: Path) -> Array:
 
 
 def _numbers(array: Any) -> Any:
-    if array.dtype.kind not in "biufc":
+    if array.dtype.kind in "OUSMm":  # recordings are records of numbers
         raise ValueError(f"an array of {array.dtype} is none of numbers")
     return array
 

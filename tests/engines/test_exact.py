@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from pytest_llm.engines import buckets
+from pytest_llm.engines import buckets, products
 from pytest_llm.requests import Generate, Logprobs, Loss, Score
 from tests.engines.conftest import answers, engine_for
 from tests.tiny_models import sentences
@@ -94,7 +94,8 @@ def test_it_is_so_with_any_number_of_threads(tiny_gpt2, threads):
         torch.set_num_threads(own)
 
 
-def test_where_fused_attention_rounds_by_the_row_the_plain_one_serves(tiny_gpt2):
+def test_where_fused_attention_rounds_by_the_row_the_plain_one_serves(tiny_gpt2, monkeypatch):
+    monkeypatch.setattr(products, "mkl_on_amd", lambda: False)
     engine = engine_for(tiny_gpt2, exact=True)
     fused = []
 
@@ -111,6 +112,14 @@ def test_where_fused_attention_rounds_by_the_row_the_plain_one_serves(tiny_gpt2)
     answers(engine, [Generate("the red", max_new_tokens=2), Loss(text=sentences()[0])])
     assert not any(fused)
     assert torch.backends.cuda.flash_sdp_enabled()
+
+
+def test_where_mkl_multiplies_on_an_amd_cpu_attention_is_plain_unasked(tiny_gpt2, monkeypatch):
+    # There the check sees in some layouts of memory alone that fused attention rounds by the row.
+    monkeypatch.setattr(products, "mkl_on_amd", lambda: True)
+    engine = engine_for(tiny_gpt2, exact=True)
+    assert engine.bucket == buckets.ROWS
+    assert engine.plain_attention
 
 
 def test_what_buckets_cannot_hold_is_asked_alone_with_a_warning(tiny_gpt2):

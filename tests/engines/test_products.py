@@ -13,6 +13,7 @@ from pytest_llm.engines.harmless import harmless_changes
 from pytest_llm.engines.products import (
     OneDNNConv1D,
     OneDNNLinear,
+    mkl_on_amd,
     onednn_is_faster,
     onednn_works,
     plain_product,
@@ -28,9 +29,9 @@ pytestmark = pytest.mark.skipif(not onednn_works(), reason="this torch multiplie
 @pytest.fixture
 def cpu(monkeypatch):
     """Let the CPU have another name."""
-    onednn_is_faster.cache_clear()
+    mkl_on_amd.cache_clear()
     yield lambda name: monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": name} if name else {})
-    onednn_is_faster.cache_clear()
+    mkl_on_amd.cache_clear()
 
 
 def close(found, expected):
