@@ -24,9 +24,10 @@ from pytest_llm.verdicts import Verdict
 
 __tracebackhide__ = measured
 
-#: Relative differences of an example's value up to this are float32 rounding over batch shapes and threads, or that of
-#: the file (`pytest_llm.baselines.entry.DIGITS`).
-RESOLUTION = 1e-6
+#: Relative differences of an example's value up to this are float32 rounding over batch shapes, threads and CPUs (a
+#: loss of SmolLM2 by oneDNN is up to 2e-6 from MKL's), or that of the file (`pytest_llm.baselines.entry.DIGITS`).
+#: Goldens of floats are identical within as much.
+RESOLUTION = 1e-5
 
 
 class Baseline:

@@ -444,7 +444,7 @@ def test_loss_gate(project):
 
     project.create("loss", loss(base), "test_loss")
     assert (
-        project.run("test_loss").check("loss", loss(base * (1 + 2e-7)), margin=0.0).figures["method"] == "every example"
+        project.run("test_loss").check("loss", loss(base * (1 + 2e-6)), margin=0.0).figures["method"] == "every example"
     )
     worse = base + 0.05 + rng.normal(0, 0.02, 50)
     worse[17] += 1
