@@ -113,8 +113,9 @@ class Asker:
         run = record.current()
         sampled = any(request.sampled for request in requests)
         repeat = run.repeat if run is not None and sampled else 0
-        answers = self._stored(dict(zip(digests, requests, strict=True)), repeat)
-        missing = {d: r for d, r in zip(digests, requests, strict=True) if d not in answers}
+        asked = dict(zip(digests, requests, strict=True))
+        answers = self._stored(asked, repeat)
+        missing = {digest: request for digest, request in asked.items() if digest not in answers}
         try:
             if missing:
                 self._compute(missing, repeat, answers)
@@ -127,7 +128,7 @@ class Asker:
                 for digest, request in zip(digests, requests, strict=True):
                     self._loader.log.note(run.nodeid, self._role, digest, request)
             kind = requests[0].kind
-            run.asked.append(record.Asked(run.nodeid, self._key, kind, list(dict.fromkeys(digests)), list(missing)))
+            run.asked.append(record.Asked(run.nodeid, self._key, kind, list(asked), list(missing)))
         return [
             result(answers[digest], self._origin_of(request, answers[digest]))
             for digest, request in zip(digests, requests, strict=True)
