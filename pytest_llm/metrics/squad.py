@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pytest_llm.errors import measured
-from pytest_llm.metrics.inputs import References, Texts, read, spaced
+from pytest_llm.metrics.inputs import Examples, References, Texts, read, spaced
 from pytest_llm.metrics.score import Score
 
 __tracebackhide__ = measured
@@ -31,7 +31,10 @@ def exact_match(
             leaves nothing (the choice ``A`` is an article), so that any answer without a word would equal it.
     """
     prepare: Callable[[str], str] = normalized if normalize else str
-    return _best("exact_match", lambda a, b: float(prepare(a) == prepare(b)), predictions, references, ids, normalize)
+    examples = read("exact_match", predictions, references, ids)
+    if normalize:
+        _check_words("exact_match", examples)
+    return _best("exact_match", lambda a, b: float(prepare(a) == prepare(b)), examples, normalize)
 
 
 def f1(predictions: Texts, references: References, *, ids: Iterable[Any] | None = None) -> Score:
@@ -43,7 +46,15 @@ def f1(predictions: Texts, references: References, *, ids: Iterable[Any] | None 
     Raises:
         InvalidInputError: as of `exact_match`, or a reference in a script without spaces between words.
     """
-    return _best("f1", _token_f1, predictions, references, ids, True)
+    examples = read("f1", predictions, references, ids)
+    _check_words("f1", examples)
+    examples.check_references(
+        "f1",
+        spaced,
+        "would count as one word, in a script without spaces; put spaces between the characters on both sides "
+        "(' '.join(text)), or use chrf",
+    )
+    return _best("f1", _token_f1, examples, True)
 
 
 def normalized(text: str) -> str:
@@ -62,24 +73,16 @@ def _token_f1(prediction: str, reference: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def _best(
-    name: str, compare: Callable[[str, str], float], predictions: Any, references: Any, ids: Any, normalize: bool
-) -> Score:
-    examples = read(name, predictions, references, ids)
-    if normalize:
-        examples.check_references(
-            name,
-            lambda text: not text.strip() or bool(normalized(text)),
-            "would be nothing once articles and punctuation are dropped, as any answer without words is; compare the "
-            "texts as they are: exact_match with normalize=False",
-        )
-    if name == "f1":
-        examples.check_references(
-            name,
-            spaced,
-            "would count as one word, in a script without spaces; put spaces between the characters on both sides "
-            "(' '.join(text)), or use chrf",
-        )
+def _check_words(name: str, examples: Examples) -> None:
+    examples.check_references(
+        name,
+        lambda text: not text.strip() or bool(normalized(text)),
+        "would be nothing once articles and punctuation are dropped, as any answer without words is; compare the "
+        "texts as they are: exact_match with normalize=False",
+    )
+
+
+def _best(name: str, compare: Callable[[str, str], float], examples: Examples, normalize: bool) -> Score:
     pairs = zip(examples.predictions, examples.references, strict=True)
     return examples.score(
         name=name,
