@@ -38,16 +38,18 @@ def standard_error(
 
     share = shares(len(influence), groups, weights)
     g = np.count_nonzero(share)
-    moved = moves(influence, groups, weights)
+    moved = moves(influence, groups, share)
     return float(np.sqrt((g - 1) / g * np.sum(moved**2)) / len(influence)), effective(share)
 
 
-def moves(influence: Any, groups: Sequence[Hashable] | None = None, weights: Any = None) -> Any:
-    """Return what leaving out each cluster would move an estimate, from its influences and times their number: [G]."""
+def moves(influence: Any, groups: Sequence[Hashable] | None, share: Any) -> Any:
+    """Return what leaving out each cluster would move an estimate, from its influences and times their number: [G].
+
+    ``share`` is each cluster's of the weight; see `shares`.
+    """
     import numpy as np
 
-    sums = sum_by_group(np.asarray(influence)[:, None], groups)[:, 0]
-    return sums / _rest(shares(len(influence), groups, weights))
+    return sum_by_group(np.asarray(influence)[:, None], groups)[:, 0] / _rest(share)
 
 
 def shares(n: int, groups: Sequence[Hashable] | None, weights: Any = None) -> Any:

@@ -71,7 +71,8 @@ def compare_means(new: Any, base: Any, new_weights: Any, base_weights: Any, desi
     weights = clustered.of_both(new_weights, base_weights)
     spread, clusters = clustered.standard_error(influence, design.groups, weights)
     se = _error(spread, delta, clusters, max(abs(new).max(), abs(base).max()))
-    a = bootstrap.acceleration(clustered.moves(influence, design.groups, weights)) if se == spread else 0.0
+    share = clustered.shares(len(influence), design.groups, weights)
+    a = bootstrap.acceleration(clustered.moves(influence, design.groups, share)) if se == spread else 0.0
     low, high, p = _t_bounds(delta, se, clusters - 1, design.alpha, max(-a, 0.0))
     cost = new_weights / new_weights.mean() * new - base_weights / base_weights.mean() * base
     change = abs(clustered.sum_by_group(cost[:, None], design.groups))
