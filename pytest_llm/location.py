@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,6 +38,12 @@ def qualname_of(nodeid: str) -> str:
     """Return the qualified name in a node id. Parameters stay as they are: two that differ belong to two tests."""
     name, bracket, parameters = nodeid.partition("::")[2].partition("[")
     return name.replace("::", ".") + bracket + parameters
+
+
+def reparametrised(ran: Collection[str]) -> Callable[[str], bool]:
+    """Return what tells whether a test did not run, but its function did, with other parameters: of the ``ran``."""
+    functions = {test.partition("[")[0] for test in ran}
+    return lambda test: test not in ran and test.partition("[")[0] in functions
 
 
 def comparable(nodeid: str) -> str:

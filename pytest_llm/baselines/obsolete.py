@@ -12,7 +12,7 @@ from pytest_llm.baselines import FOLDER, file
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import safe_name
 from pytest_llm.golden.listing import read_list, write_list
-from pytest_llm.location import qualname_of
+from pytest_llm.location import qualname_of, reparametrised
 
 
 class ObsoleteEntry(NamedTuple):
@@ -69,12 +69,9 @@ def find_obsolete(
             plain = variants.plain_of(path)
             if plain in modules or plain not in living:
                 tests = modules.get(plain, {})
-                functions = {test.partition("[")[0] for test in tests} if chosen else set()
-                found += [
-                    one
-                    for one in _in_file(path, tests, passed, checked, gone=plain not in living)
-                    if one.test in tests or one.test.partition("[")[0] not in functions
-                ]
+                others = reparametrised(tests if chosen else ())
+                entries = _in_file(path, tests, passed, checked, gone=plain not in living)
+                found += [one for one in entries if not others(one.test)]
     return found
 
 

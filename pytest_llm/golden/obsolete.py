@@ -14,7 +14,7 @@ from pytest_llm.golden import FOLDER, jsontext
 from pytest_llm.golden.file import module_folder
 from pytest_llm.golden.listing import read_list, write_list
 from pytest_llm.golden.pending import digest
-from pytest_llm.location import comparable
+from pytest_llm.location import comparable, reparametrised
 
 
 class Obsolete(NamedTuple):
@@ -72,11 +72,10 @@ def find_obsolete(
     A file that cannot be read as a golden is kept: nothing is known about it.
     """
     kept = set(used)
-    waiting, ran = {_test(nodeid) for nodeid in unfinished}, {_test(nodeid) for nodeid in chosen}
-    functions = {test.partition("[")[0] for test in ran}
+    waiting, others = {_test(nodeid) for nodeid in unfinished}, reparametrised({_test(nodeid) for nodeid in chosen})
 
     def unknown(test: str) -> bool:
-        return test in waiting or (test not in ran and test.partition("[")[0] in functions)
+        return test in waiting or others(test)
 
     found: list[Obsolete] = []
     collected = set(modules)
