@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm import options
+from pytest_llm.settings import Settings
 
 if TYPE_CHECKING:
     from pytest_llm.loader import ModelLoader
@@ -20,7 +21,7 @@ MARKERS = (
     "answers; it passes when min_success of them (a count, or a rate as a float) succeed",
 )
 
-_SETTINGS = pytest.StashKey[options.Settings]()
+_SETTINGS = pytest.StashKey[Settings]()
 RECORD: pytest.StashKey[RunRecord] = pytest.StashKey()
 #: Whether tests were deselected.
 _FILTERED = pytest.StashKey[bool]()
@@ -124,7 +125,7 @@ def at(item: pytest.Item) -> None:
         _enter(item)
 
 
-def settings(config: pytest.Config) -> options.Settings:
+def settings(config: pytest.Config) -> Settings:
     """Return the resolved options."""
     return config.stash[_SETTINGS]
 
@@ -158,7 +159,7 @@ def test() -> pytest.Item:
     return _at
 
 
-def place() -> tuple[Location, options.Settings]:
+def place() -> tuple[Location, Settings]:
     """Return where the test under way stands, and the settings, for a fixture that it asks for."""
     from pytest_llm.location import Location
 
@@ -166,7 +167,7 @@ def place() -> tuple[Location, options.Settings]:
     return Location.of(item), settings(item.config)
 
 
-def place_of_files(fixture: str) -> tuple[Location, options.Settings]:
+def place_of_files(fixture: str) -> tuple[Location, Settings]:
     """Return `place` for a ``fixture`` of committed files, which hold one value a check, not one an example.
 
     Raises:
@@ -288,6 +289,6 @@ def leave(config: pytest.Config) -> None:
         _at, config.stash[RECORD].nodeid = None, ""
 
 
-def here() -> tuple[Location, options.Settings] | None:
+def here() -> tuple[Location, Settings] | None:
     """Return where the test under way stands, and the settings; ``None`` outside a test."""
     return place() if _at is not None else None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_llm.asking import Asker
     from pytest_llm.engines.protocol import Engine
     from pytest_llm.engines.ray import Cluster
-    from pytest_llm.options import Settings
+    from pytest_llm.settings import Settings
     from pytest_llm.weights.fingerprint import Stamps
     from pytest_llm.weights.pool import Pool
 

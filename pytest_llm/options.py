@@ -1,4 +1,4 @@
-"""Every ``--llm-*`` flag and ``llm_*`` ini key, in one table, resolved into a frozen `Settings`.
+"""Every ``--llm-*`` flag and ``llm_*`` ini key, in one table, resolved into `pytest_llm.settings.Settings`.
 
 Precedence: command line, then environment ``PYTEST_LLM_<NAME>``, then ini or pyproject ``llm_<name>``.
 """
@@ -11,7 +11,9 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.settings import DRIFT_LEVELS, Settings, cache_folder
 
 if TYPE_CHECKING:
     import pytest
@@ -72,85 +74,6 @@ OPTIONS = (
     Option("trust_remote_code", bool, False, "run Python code that comes with a model"),
     Option("trust_pickle", bool, False, "load pickled (.bin) weights, which can run code"),
 )  # fmt: skip
-
-#: Statuses whose level may be set, with their defaults.
-DRIFT_LEVELS: Mapping[str, str] = {"near-tie": "pass", "format-only": "fail", "close": "pass", "drifted": "fail"}
-
-
-class Settings:
-    """The resolved options of a run, plus where the user's project is rooted, the folder pytest was started in
-    (``start``), and which options were ``given`` for this run (a flag or the environment) rather than configured. They
-    do not change.
-
-    A class written by hand: a frozen dataclass of so many fields was a fifth of all that start-up costs.
-
-    Raises:
-        TypeError: a value that is no setting.
-    """
-
-    model: str | None = None
-    revision: str | None = None
-    base_url: str | None = None
-    timeout: float = 600.0
-    dtype: str = "float32"
-    device: str = "auto"
-    adapter: str | None = None
-    attn_implementation: str = "sdpa"
-    ray: str = ""
-    update: str = "none"
-    variant: tuple[str, ...] = ()
-    cache: str = "use"
-    offline: bool = False
-    prefetch: str = "auto"
-    batch_size: int = 64
-    exact: bool = False
-    memory_limit: int = 8 << 30
-    logprob_margin: float = 0.05
-    drift_levels: Mapping[str, str] = DRIFT_LEVELS
-    alpha: float = 0.05
-    power: float = 0.8
-    correction: str = "holm"
-    strict_gates: bool = False
-    calibrate: int = 0
-    report: str = ""
-    markdown: str = ""
-    record: str = ""
-    github: str = "auto"
-    trust_remote_code: bool = False
-    trust_pickle: bool = False
-    root: Path = Path()
-    start: Path | None = None
-    given: frozenset[str] = frozenset()
-
-    def __init__(self, **values: Any) -> None:
-        unknown = values.keys() - Settings.__annotations__.keys() - {"cache_dir"}
-        if unknown:
-            raise TypeError(f"Settings has no {', '.join(sorted(unknown))}")
-        self.__dict__.update(values)
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"settings do not change: {name}")
-
-    @property
-    def cache_dir(self) -> Path:
-        """The cache's folder.
-
-        Raises:
-            InvalidInputError: none was given, and this user has no home folder, as in a container.
-        """
-        folder: Path | None = self.__dict__.get("cache_dir", Path())
-        if folder is None:
-            from pytest_llm.errors import InvalidInputError
-
-            raise InvalidInputError(
-                "the cache has no folder, as this user has no home folder: name one with --llm-cache-dir, "
-                "llm_cache_dir (ini) or PYTEST_LLM_CACHE_DIR"
-            )
-        return folder
-
-    def replace(self, **values: Any) -> Settings:
-        """Return these settings with some of them replaced."""
-        return Settings(**{**self.__dict__, **values})
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -269,16 +192,6 @@ def _check_calibration(values: dict[str, Any]) -> None:
                 f"llm_calibrate computes answers anew, here, and writes no goldens: do not give llm_{name} with it"
             )
     values["cache"] = "off"
-
-
-def cache_folder(given: str | None, environ: Mapping[str, str]) -> Path | None:
-    """Return the cache folder: as given, or the platform's user cache; ``None`` where that is in a home and none is."""
-    try:
-        if given:
-            return Path(given).expanduser().absolute()
-        return Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pytest_llm"
-    except RuntimeError:
-        return None
 
 
 def _usage(message: str) -> Exception:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_llm import environment
 
 if TYPE_CHECKING:
-    from pytest_llm.options import Settings
+    from pytest_llm.settings import Settings
 
 #: Facts in the order in which a file name has them.
 _FACTS = ("device", "dtype", "attention", "torch", "transformers")

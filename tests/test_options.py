@@ -2,7 +2,8 @@ import pytest
 
 from pytest_llm.cli import main
 from pytest_llm.cli.common import project_settings
-from pytest_llm.options import OPTIONS, Settings, settings_from
+from pytest_llm.options import OPTIONS, settings_from
+from pytest_llm.settings import Settings
 
 
 def resolve(tmp_path, flags=None, environ=None, ini=None):

@@ -16,7 +16,7 @@ from pytest_llm.evidence import PerExample
 from pytest_llm.files import canonical_json
 from pytest_llm.location import Location
 from pytest_llm.metrics.score import Score
-from pytest_llm.options import Settings
+from pytest_llm.settings import Settings
 from pytest_llm.stats.gate import gate
 from pytest_llm.stats.paired import Method
 from pytest_llm.stats.pairs import aligned, check_score

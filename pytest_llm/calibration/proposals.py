@@ -15,8 +15,8 @@ from pytest_llm.errors import GoldenError, InvalidInputError, measured
 from pytest_llm.files import write_atomic
 
 if TYPE_CHECKING:
-    from pytest_llm.options import Settings
     from pytest_llm.record import RunRecord
+    from pytest_llm.settings import Settings
 
 __tracebackhide__ = measured
 

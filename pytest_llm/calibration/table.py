@@ -11,8 +11,8 @@ from pytest_llm.reports.text import number, visible
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_llm.options import Settings
     from pytest_llm.record import RunRecord
+    from pytest_llm.settings import Settings
 
 
 def write_table(reporter: pytest.TerminalReporter, run: RunRecord, settings: Settings) -> None:

@@ -15,12 +15,13 @@ import pytest
 from pytest_llm import options
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import write_atomic
+from pytest_llm.settings import Settings
 
 
 class _Grab:
     """A plugin that takes the settings of a pytest run and ends it before anything is collected."""
 
-    settings: options.Settings | None = None
+    settings: Settings | None = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_cmdline_main(self, config: pytest.Config) -> int:
@@ -28,7 +29,7 @@ class _Grab:
         return 0
 
 
-def project_settings(folder: Path | None = None) -> options.Settings:
+def project_settings(folder: Path | None = None) -> Settings:
     """Return the settings a pytest run in ``folder`` (default: here) would have: its ini file, the environment.
 
     Raises:

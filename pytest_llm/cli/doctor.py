@@ -14,8 +14,8 @@ from pytest_llm import environment
 from pytest_llm.cli.common import project_settings
 from pytest_llm.errors import LLMError
 from pytest_llm.loader import ModelLoader
-from pytest_llm.options import Settings
 from pytest_llm.reports.text import visible
+from pytest_llm.settings import Settings
 
 _DISTRIBUTIONS = (
     "pytest-llm-regression", "pytest", "pytest-xdist", "torch", "transformers", "evaluate", "numpy", "gguf",

@@ -16,7 +16,7 @@ from pytest_llm.reports.text import render, visible
 
 if TYPE_CHECKING:
     from pytest_llm.golden.pending import Candidate
-    from pytest_llm.options import Settings
+    from pytest_llm.settings import Settings
 
 
 def add_parser(commands: Any) -> None:

@@ -29,7 +29,7 @@ from pytest_llm.requests import Request
 if TYPE_CHECKING:
     from pytest_llm.asking import Asker
     from pytest_llm.engines.protocol import Answer
-    from pytest_llm.options import Settings
+    from pytest_llm.settings import Settings
 
     Part = list[tuple[int, Request]]
 

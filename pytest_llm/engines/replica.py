@@ -10,8 +10,8 @@ from pytest_llm.engines.protocol import Answer
 from pytest_llm.errors import LLMError, ModelNotFoundError, ServiceError
 from pytest_llm.loader import ModelLoader
 from pytest_llm.model import LanguageModel
-from pytest_llm.options import Settings, cache_folder
 from pytest_llm.requests import Request
+from pytest_llm.settings import Settings, cache_folder
 from pytest_llm.weights.spec import ModelSpec
 
 

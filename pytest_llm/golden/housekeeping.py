@@ -16,8 +16,8 @@ from pytest_llm.golden.obsolete import find_obsolete, read_obsolete, write_obsol
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_llm.options import Settings
     from pytest_llm.record import RunRecord
+    from pytest_llm.settings import Settings
 
 
 def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -> None:

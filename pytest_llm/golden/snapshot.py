@@ -14,7 +14,7 @@ from pytest_llm.golden.file import Golden
 from pytest_llm.golden.noise import MAX_ERROR
 from pytest_llm.golden.use import Use
 from pytest_llm.golden.values import problem
-from pytest_llm.options import DRIFT_LEVELS, Settings
+from pytest_llm.settings import DRIFT_LEVELS, Settings
 from pytest_llm.verdicts import Outcome, Verdict
 
 if TYPE_CHECKING:

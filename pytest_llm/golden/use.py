@@ -19,7 +19,7 @@ from pytest_llm.verdicts import NOT_KEPT, Outcome, Verdict
 
 if TYPE_CHECKING:
     from pytest_llm.location import Location
-    from pytest_llm.options import Settings
+    from pytest_llm.settings import Settings
 
 
 class Use(NamedTuple):

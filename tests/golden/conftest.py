@@ -8,9 +8,9 @@ from pytest_llm.golden.file import golden_path
 from pytest_llm.golden.pending import list_pending
 from pytest_llm.golden.snapshot import Snapshot
 from pytest_llm.location import Location
-from pytest_llm.options import Settings
 from pytest_llm.requests import Generate
 from pytest_llm.results import Generation, Origin
+from pytest_llm.settings import Settings
 
 
 class Project:

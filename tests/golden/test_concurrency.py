@@ -11,7 +11,7 @@ from pytest_llm.golden.file import Golden, encode, read, write
 from pytest_llm.golden.pending import golden_lock
 from pytest_llm.golden.snapshot import Snapshot
 from pytest_llm.location import Location
-from pytest_llm.options import Settings
+from pytest_llm.settings import Settings
 
 ROUNDS, WORKERS = 15, 3
 

@@ -9,8 +9,8 @@ import pytest
 from pytest_llm.errors import GoldenError, InvalidInputError
 from pytest_llm.golden.file import read
 from pytest_llm.golden.snapshot import Snapshot
-from pytest_llm.options import DRIFT_LEVELS
 from pytest_llm.reports.text import render, visible
+from pytest_llm.settings import DRIFT_LEVELS
 from pytest_llm.verdicts import Verdict
 
 from .conftest import answer
@@ -253,7 +253,7 @@ import sys
 from pathlib import Path
 from pytest_llm.golden.snapshot import Snapshot
 from pytest_llm.location import Location
-from pytest_llm.options import Settings
+from pytest_llm.settings import Settings
 root = Path({str(project.root)!r})
 location = Location("tests/test_x.py::test_a", root / "tests/test_x.py", "test_a")
 assert "the cat" == Snapshot(location, Settings(root=root, cache_dir=Path({str(project.cache)!r})))
