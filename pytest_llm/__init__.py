@@ -46,6 +46,11 @@ if TYPE_CHECKING:
     from pytest_llm.results import Generation
     from pytest_llm.verdicts import Verdict
 
+if "_pytest" in sys.modules:
+    from pytest_llm.imports import find_here
+
+    find_here()
+
 #: Where the public names live that do not say it themselves. Nothing is imported before it is used.
 _HOMES = {
     "Baseline": "baselines.baseline",

@@ -42,6 +42,18 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         raise
 
 
+def contents(path: Path) -> bytes:
+    """Return what a file holds, in half of the system calls of `Path.read_bytes`: a run reads thousands."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        parts = []
+        while part := os.read(descriptor, 1 << 16):
+            parts.append(part)
+    finally:
+        os.close(descriptor)
+    return b"".join(parts)
+
+
 def leads_out(path: Path, *folders: Path) -> str:
     """Return where ``path`` leads if it is a symbolic link out of ``folders``, which may be links themselves."""
     target = Path(os.path.realpath(path)) if path.is_symlink() else None

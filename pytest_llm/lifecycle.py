@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm import options
+from pytest_llm import imports, options
 from pytest_llm.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ _FIXTURES = frozenset({"llm", "llm_loader", "llm_snapshot", "llm_baseline"})
 records: list[RunRecord] = []
 #: The test under way, of the innermost session. Where a session is not attended to, nothing says that its test ended.
 _at: pytest.Item | None = None
+#: How many sessions are under way in this process.
+_sessions = 0
 #: The test in which a session was started.
 _OUTER = pytest.StashKey["pytest.Item | None"]()
 #: Whether somebody in this process took one of the public names.
@@ -44,6 +46,9 @@ _touched = False
 
 def start(config: pytest.Config) -> None:
     """Read the settings and declare the markers."""
+    global _sessions
+    _sessions += 1
+    imports.find_here()
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     config.stash[_SETTINGS] = options.resolve(config)
@@ -53,7 +58,7 @@ def start(config: pytest.Config) -> None:
 
 def stop(config: pytest.Config) -> None:
     """Free the models and end the record."""
-    global _at
+    global _at, _sessions
     if _at is None or _at.config is config:
         _at = config.stash.get(_OUTER, None)
     if LOADER in config.stash:
@@ -64,6 +69,9 @@ def stop(config: pytest.Config) -> None:
         record.end(config.stash[RECORD])
         # From here on pytest goes through all objects there are, several times, for what was not closed.
         del config.stash[RECORD]
+    _sessions = max(0, _sessions - 1)  # also where another plugin ended the session before it began here
+    if not _sessions:
+        imports.find_elsewhere()
 
 
 def attend(config: pytest.Config) -> None:
@@ -164,7 +172,7 @@ def place() -> tuple[Location, Settings]:
     from pytest_llm.location import Location
 
     item = test()
-    return Location.of(item), settings(item.config)
+    return Location.named(item.config.stash[RECORD].nodeid, item.path), settings(item.config)
 
 
 def place_of_files(fixture: str) -> tuple[Location, Settings]:

@@ -20,10 +20,9 @@ class Location(NamedTuple):
     qualname: str
 
     @classmethod
-    def of(cls, item: pytest.Item) -> Location:
-        """Return the location of a collected test."""
-        nodeid = plain_nodeid(item)
-        return cls(nodeid=nodeid, file=item.path, qualname=qualname_of(nodeid))
+    def named(cls, nodeid: str, file: Path) -> Location:
+        """Return the location of the test of ``file`` that has this node id (`plain_nodeid`)."""
+        return cls(nodeid, file, qualname_of(nodeid))
 
     def argument(self, start: Path | None) -> str:
         """Return the node id as pytest takes it in the folder ``start``, which need not be the root."""

@@ -88,3 +88,26 @@ def test_the_public_names_are_there_and_lazy():
         "else: raise SystemExit(1)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_suite_that_uses_the_plugin_imports_it_as_any_package_is_imported(pytester):
+    pytester.makepyfile("def test_a(llm_snapshot): assert 'hello' == llm_snapshot")
+    pytester.makeconftest(
+        "import sys\n"
+        "def pytest_unconfigure(config):\n"
+        "    loaders = {type(m.__loader__).__name__ for n, m in sys.modules.items() if n.startswith('pytest_llm.golden')}\n"
+        "    print('LOADERS', loaders)\n"
+    )
+    result = pytester.runpytest_subprocess("--llm-update=new")
+    result.stdout.fnmatch_lines(["LOADERS {'SourceFileLoader'}"])
+
+
+def test_what_finds_our_modules_is_gone_after_the_last_session():
+    code = (
+        "import sys, pytest\n"
+        "for _ in range(2):\n"
+        "    pytest.main(['--co', '-q', '--rootdir=/', '-p', 'no:cacheprovider', sys.argv[1]])\n"
+        "    from pytest_llm.imports import Finder\n"
+        "    assert Finder not in sys.meta_path\n"
+    )
+    subprocess.run([sys.executable, "-c", code, __file__], check=True)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_llm.errors import GoldenError
-from pytest_llm.files import leads_out, safe_name, write_atomic
+from pytest_llm.files import contents, leads_out, safe_name, write_atomic
 from pytest_llm.golden import FOLDER, jsontext
 from pytest_llm.golden.values import Array, Recording, normalise, provenance
 from pytest_llm.location import Location
@@ -135,7 +135,7 @@ def read(path: Path) -> Golden | None:
         GoldenError: it cannot be opened, or a newer pytest_llm wrote it.
     """
     try:
-        raw = path.read_bytes()
+        raw = contents(path)
     except FileNotFoundError:
         return None
     except OSError as error:

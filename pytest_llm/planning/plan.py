@@ -11,7 +11,7 @@ from pytest_llm import lifecycle
 from pytest_llm.errors import LLMError
 from pytest_llm.golden import jsontext
 from pytest_llm.golden.file import module_folder
-from pytest_llm.location import Location, comparable, plain_nodeid
+from pytest_llm.location import comparable, plain_nodeid
 from pytest_llm.requests import Request, request_from_json, split_requests
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def make_plan(items: Iterable[pytest.Item], loader: ModelLoader) -> Plan:
     From the request log, what each test asked when it last ran on this machine; for a test that is not in it (a
     fresh clone), from its goldens. A test that changed asks something else: that is a miss, computed in its turn.
     """
-    users = {Location.of(item).nodeid: item for item in items if "llm_loader" in _fixtures(item)}
+    users = {plain_nodeid(item): item for item in items if "llm_loader" in _fixtures(item)}
     if not users:
         return {}
     logged = loader.log.recall(users)

@@ -108,6 +108,13 @@ def made(name: str, *packages: str, beside: Path | None = None) -> Path:
     return python
 
 
+def ours_alone() -> Path:
+    """Return the Python of an environment with pytest and this plugin's wheel, and what a suite of goldens needs."""
+    python = made("pytest-and-ours", "pytest==9.*", "filelock")
+    install(python, "--no-deps", "--force-reinstall", str(ROOT))
+    return python
+
+
 def install(python: Path, *arguments: str) -> None:
     """Install with pip into the environment of ``python``."""
     subprocess.run([python, "-m", "pip", "install", "-q", *arguments], check=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.benchmarks.timing import ROOT, WORK, Figure, install, made, pytest_run, side_by_side
+from tests.benchmarks.timing import WORK, Figure, made, ours_alone, pytest_run, side_by_side
 
 
 def run(runs: int) -> Iterator[Figure]:
@@ -17,8 +17,7 @@ def run(runs: int) -> Iterator[Figure]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "test_trivial.py").write_text("".join(f"def test_{i}():\n    pass\n\n\n" for i in range(1000)))
-    without, with_it = made("pytest-alone", "pytest==9.*"), made("pytest-and-ours", "pytest==9.*")
-    install(with_it, "--no-deps", "--force-reinstall", str(ROOT))
+    without, with_it = made("pytest-alone", "pytest==9.*"), ours_alone()
     for python in (without, with_it):
         pytest_run(folder, python=python)  # writes bytecode
     ours, theirs, ratio = side_by_side(

@@ -1,11 +1,14 @@
-"""1,000 golden assertions that pass, against 1,000 text snapshots of syrupy: each over its own bare pytest."""
+"""1,000 golden assertions that pass, against 1,000 text snapshots of syrupy: each over its own bare pytest.
+
+Each has an environment of its own: other plugins have hooks around each fixture.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.benchmarks.timing import WORK, Figure, made, pytest_run, side_by_side
+from tests.benchmarks.timing import WORK, Figure, made, ours_alone, pytest_run, side_by_side
 
 _N = 1000
 _TEXT = "\n".join(f"Line {i} of an answer that a model gave, with words in it." for i in range(4))
@@ -13,23 +16,22 @@ _TEXT = "\n".join(f"Line {i} of an answer that a model gave, with words in it." 
 
 def run(runs: int) -> Iterator[Figure]:
     """Yield the ratio of what each adds to bare pytest."""
-    python = made("syrupy", "pytest==9.*", "syrupy")
+    plugin, syrupy = ours_alone(), made("syrupy", "pytest==9.*", "syrupy")
     ours, theirs, bare = (
         _suite(name, fixture) for name, fixture in (("ours", "llm_snapshot"), ("syrupy", "snapshot"), ("bare", ""))
     )
     cache = {"PYTEST_LLM_CACHE_DIR": str(WORK / "warm-cache")}
-    pytest_run(ours, "--llm-update=new", **cache)
-    pytest_run(theirs, "--snapshot-update", python=python)
-    pytest_run(bare)
+    pytest_run(ours, "--llm-update=new", python=plugin, **cache)
+    pytest_run(theirs, "--snapshot-update", python=syrupy)
 
     def ours_over_bare() -> float:
-        return pytest_run(ours, **cache) - pytest_run(bare, "-p", "no:pytest_llm")
+        whole = pytest_run(ours, python=plugin, **cache)
+        return whole - pytest_run(bare, "-p", "no:pytest_llm", python=plugin)
 
     def theirs_over_bare() -> float:
-        return pytest_run(theirs, python=python) - pytest_run(bare, "-p", "no:syrupy", python=python)
+        return pytest_run(theirs, python=syrupy) - pytest_run(bare, "-p", "no:syrupy", python=syrupy)
 
     mine, other, ratio = side_by_side(ours_over_bare, theirs_over_bare, runs)
-    # Each in its own environment: other plugins of ours are no part of the comparison.
     note = f"{1e3 * mine / _N:.2f} ms and {1e3 * other / _N:.2f} ms an assertion over bare pytest"
     yield Figure("warm", "1,000 golden assertions, against 1,000 of syrupy", 1 / ratio, "x time", 1, False, runs, note)
 
