@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,6 +32,12 @@ class Location(NamedTuple):
             if start is not None:
                 return os.path.relpath(self.file, start).replace(os.sep, "/") + colons + name
         return self.nodeid
+
+    def command(self, start: Path | None, flags: str) -> str:
+        """Return the command, for a shell in the folder ``start``, that runs this test alone with ``flags``."""
+        argument = self.argument(start)
+        quoted = shlex.quote(argument) if any(c in argument for c in '"$`\\!') else f'"{argument}"'
+        return f"pytest {quoted} {flags}"
 
 
 def qualname_of(nodeid: str) -> str:

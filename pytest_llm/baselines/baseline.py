@@ -179,9 +179,8 @@ class Baseline:
         return dataclasses.replace(verdict, notes=(*notes, *verdict.notes))
 
     def _command(self, update: str, variant: variants.Names = ()) -> str:
-        quoted = "".join("\\" + c if c in '"\\$`' else c for c in self._location.argument(self._settings.start))
         flags = variants.flags(variant or self._settings.variant, self._settings)
-        return f'pytest "{quoted}" --llm-update={update}{flags}'
+        return self._location.command(self._settings.start, f"--llm-update={update}{flags}")
 
 
 def _placed(verdict: Verdict, place: variants.Choice) -> Verdict:

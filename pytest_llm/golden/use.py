@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -158,6 +157,5 @@ class Use(NamedTuple):
         discard_candidate(self.settings.cache_dir, self.settings.root, self.place.target)
 
     def _command(self, update: str, variant: variants.Names = ()) -> str:
-        nodeid = self.location.argument(self.settings.start)
-        quoted = shlex.quote(nodeid) if any(c in nodeid for c in '"$`\\!') else f'"{nodeid}"'
-        return f"pytest {quoted} --llm-update={update}{variants.flags(variant or self.settings.variant, self.settings)}"
+        flags = variants.flags(variant or self.settings.variant, self.settings)
+        return self.location.command(self.settings.start, f"--llm-update={update}{flags}")

@@ -40,7 +40,7 @@ def test_missing_fails_and_prints_the_command(project):
     assert str(caught.value) == (
         "bleu 28.0 has no baseline to be compared with\n"
         "  value 28   n 1\n"
-        '  note: create it: pytest "tests/test_quality.py::test_bleu[\\$x-\\"y\\"]" --llm-update=new'
+        "  note: create it: pytest 'tests/test_quality.py::test_bleu[$x-\"y\"]' --llm-update=new"
     )
     assert not project.file.exists()
 
