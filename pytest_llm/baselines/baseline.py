@@ -99,7 +99,7 @@ class Baseline:
         if margin == "calibrated":
             from pytest_llm.calibration import proposals
 
-            margin = proposals.margin_of(self._settings.root / proposals.FILE, self._location.nodeid, metric)
+            margin = proposals.margin_of(self._location, self._settings, metric)
         try:
             terms = Terms(
                 margin, self._settings.alpha if alpha is None else alpha, self._settings.power, labels(groups), method,

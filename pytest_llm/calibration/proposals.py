@@ -15,6 +15,7 @@ from pytest_llm.errors import GoldenError, InvalidInputError, measured
 from pytest_llm.files import write_atomic
 
 if TYPE_CHECKING:
+    from pytest_llm.location import Location
     from pytest_llm.record import RunRecord
     from pytest_llm.settings import Settings
 
@@ -119,18 +120,18 @@ def save(path: Path, proposals: Iterable[Proposal], alpha: float) -> None:
         raise GoldenError(f"{path}: the proposals could not be written: {error}") from error
 
 
-def margin_of(path: Path, nodeid: str, metric: str) -> float:
-    """Return the margin that a calibration proposed for a baseline check.
+def margin_of(location: Location, settings: Settings, metric: str) -> float:
+    """Return the margin that a calibration proposed for a baseline check of the test at ``location``.
 
     Raises:
         InvalidInputError: there is none.
         GoldenError: the file cannot be read.
     """
-    row = _read(path).get(nodeid, {}).get(_key(f"baseline {metric}", "margin"), {})
+    row = _read(settings.root / FILE).get(location.nodeid, {}).get(_key(f"baseline {metric}", "margin"), {})
     if not isinstance(row.get("proposed"), (int, float)):
         raise InvalidInputError(
-            f'margin="calibrated", but {path.name} has no margin for this check: measure one with '
-            f'pytest "{nodeid}" --llm-calibrate=20'
+            f'margin="calibrated", but {FILE} has no margin for this check: measure one with '
+            f"{location.command(settings.start, '--llm-calibrate=20')}"
         )
     return float(row["proposed"])
 
