@@ -16,6 +16,11 @@ from typing import Any
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+def whole(text: str) -> str:
+    """Return ``text`` with U+FFFD in the place of each half of a surrogate pair."""
+    return SURROGATE.sub("\ufffd", text)
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Replace ``path`` by ``content``: a reader sees the old file or the new one, never a part.
 

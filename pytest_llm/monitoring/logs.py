@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.files import SURROGATE
+from pytest_llm.files import whole
 
-#: Names of APIs for why an output ended, and the values (whatever the case) of one that was cut short.
+#: Names of APIs for why an output ended, and the values (in lower case) of one that was cut short.
 _FINISH = ("finish_reason", "stop_reason", "done_reason", "finishReason", "stopReason")
-_CUT = ("length", "max_tokens", "max_output_tokens", "model_length")
+CUT = ("length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded")
 #: Names for the tokens of an output, and for the objects that hold them.
 _TOKENS = ("completion_tokens", "output_tokens", "tokens", "outputTokens", "candidatesTokenCount", "eval_count")
 _HOLDERS = ("usage", "usageMetadata")
@@ -26,12 +26,15 @@ _MARKS = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF16_LE: "UTF-16", codecs.B
 
 
 class Output(NamedTuple):
-    """One output; ``None`` for a text that is null (a tool call, say), and for what the line does not have."""
+    """One output; ``None`` for a text that is null (a tool call, say), and for what the line does not have.
+
+    ``ended`` is why it ended, in lower case.
+    """
 
     text: str | None
     segment: str | None
     tokens: int | None
-    cut: bool | None
+    ended: str | None
     unit: str | None
 
 
@@ -82,10 +85,10 @@ def parse(line: bytes, field: str, by: str, one_per: str = "") -> Output:
         raise ValueError(f"{field} is {json.dumps(text)[:40]}, not text")
     finish = _beside(around, _FINISH, lambda value: isinstance(value, str)) or _response_end(around)
     return Output(
-        None if text is None else SURROGATE.sub("\ufffd", text),
+        None if text is None else whole(text),
         _segment(row, by) if by else None,
         _beside(around, _TOKENS, _is_count),
-        None if finish is None else finish.lower() in _CUT,
+        None if finish is None else whole(finish.lower()),
         _segment(row, one_per) if one_per else None,
     )
 
@@ -120,7 +123,7 @@ def _segment(row: Any, by: str) -> str | None:
         return None
     if isinstance(value, (dict, list)):
         raise ValueError(f"{by} is {json.dumps(value)[:40]}, not one value")
-    return SURROGATE.sub("\ufffd", value if isinstance(value, str) else json.dumps(value))
+    return whole(value if isinstance(value, str) else json.dumps(value))
 
 
 def _way(row: Any, path: str) -> list[Any]:

@@ -13,6 +13,7 @@ from pytest_llm.errors import InvalidInputError, MissingExtraError
 from pytest_llm.files import digest_of
 from pytest_llm.monitoring import checks, features
 from pytest_llm.monitoring.checks import Check, Dealing
+from pytest_llm.monitoring.logs import CUT
 from pytest_llm.monitoring.window import Window, named
 from pytest_llm.stats.correction import adjust_p
 
@@ -131,7 +132,7 @@ def compare(
         )
     segments = _segments(reference, current, minimum, notes, by) if by else []
     # The smallest p that permutations can give has to be well below what Holm asks of the surest check.
-    permutations = max(999, math.ceil(2 * (11 + 7 * len(segments)) / alpha) - 1)
+    permutations = max(999, math.ceil(2 * (13 + 9 * len(segments)) / alpha) - 1)
     dealing = Dealing(permutations, seed)
     found = _small(reference, current, patterns, dealing)
     if languages and all(languages):
@@ -157,7 +158,7 @@ def _complete(reference: Window, current: Window, notes: list[str]) -> tuple[Win
     """Return the windows without what is known of some lines only: those that say nothing may be of another kind."""
     windows = [reference, current]
     for column, what in (
-        ("cut", "cut short was not compared (ends midway was): {} a finish reason"),
+        ("ended", "why outputs ended was not compared: {} a finish reason"),
         ("tokens", "tokens were not compared: {} a count of them"),
     ):
         known = [sum(value is not None for value in getattr(window, column)) for window in windows]
@@ -195,10 +196,11 @@ def _small(reference: Window, current: Window, patterns: Sequence[re.Pattern[str
         found.append(checks.rate("no text", *([text is None for text in window.texts] for window in windows)))
     found += kind("empty", lambda text: not text.strip())
     found += kind("refusals", lambda text: features.refuses(text, patterns))
-    if reference.cut and current.cut:
-        found.append(checks.rate("cut short", *([cut is True for cut in window.cut] for window in windows)))
-    else:
-        found += kind("ends midway", features.ends_midway)
+    found += kind("ends midway", features.ends_midway)
+    ended = [[str(why) for why in window.ended] for window in windows]
+    if all(ended):
+        found.append(checks.rate("cut short", *([why in CUT for why in reasons] for reasons in ended)))
+        found.append(checks.labels("finish reason", ended[0], ended[1], dealing))
     return found + kind("repetition", lambda text: features.repetition(text) >= features.REPETITION)
 
 

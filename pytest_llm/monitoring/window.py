@@ -19,8 +19,8 @@ class Window:
     """Outputs in the order of their file.
 
     A text is ``None`` where the model gave none, as in a tool call. ``segments`` has the value of the field that was
-    asked for, one an output; ``tokens`` (lengths in tokens) and ``cut`` (whether it was cut short) have ``None`` for a
-    line that does not say. Each is empty where nothing is known. ``left_out`` says what was wrong with each line that
+    asked for, one an output; ``tokens`` (lengths in tokens) and ``ended`` (finish reasons) have ``None`` for a line
+    that does not say. Each is empty where nothing is known. ``left_out`` says what was wrong with each line that
     is no output here; ``related`` counts the outputs left out as there is another of the same value of ``one_per``.
     """
 
@@ -28,7 +28,7 @@ class Window:
     texts: tuple[str | None, ...]
     segments: tuple[str, ...] = ()
     tokens: tuple[int | None, ...] = ()
-    cut: tuple[bool | None, ...] = ()
+    ended: tuple[str | None, ...] = ()
     left_out: tuple[str, ...] = ()
     one_per: str = ""
     related: int = 0
@@ -48,7 +48,7 @@ class Window:
         def some(values: tuple[Any, ...]) -> tuple[Any, ...]:
             return tuple(values[i] for i in chosen) if values else ()
 
-        return Window(self.path, some(self.texts), some(self.segments), some(self.tokens), some(self.cut))
+        return Window(self.path, some(self.texts), some(self.segments), some(self.tokens), some(self.ended))
 
 
 def read(
@@ -105,7 +105,7 @@ def read(
         tuple(one.text for one in outputs),
         tuple(one.segment or "" for one in outputs) if divided else (),
         tuple(one.tokens for one in outputs),
-        tuple(one.cut for one in outputs),
+        tuple(one.ended for one in outputs),
         bad,
         one_per,
         len(told) - len(outputs),

@@ -78,10 +78,12 @@ def test_small_windows_do_not_alarm(monitor, write, reference):
 
 
 def test_false_alarms_are_as_rare_as_alpha_says():
-    alarms = 0
+    alarms, random = 0, np.random.default_rng(0)
     for i in range(60):
-        texts = good(120, f"null {i}")
-        alarms += bool(compare(Window("a", tuple(texts[:70])), Window("b", tuple(texts[70:])), alpha=0.1).drifted)
+        texts = tuple(good(120, f"null {i}"))
+        ended = tuple(random.choice(["stop", "length", "content_filter"], 120, p=[0.8, 0.1, 0.1]))
+        windows = Window("a", texts[:70], ended=ended[:70]), Window("b", texts[70:], ended=ended[70:])
+        alarms += bool(compare(*windows, alpha=0.1).drifted)
     assert binomtest(alarms, 60, 0.1, alternative="greater").pvalue > 0.001
 
 
@@ -166,8 +168,35 @@ def test_finish_reasons_and_token_counts_where_every_line_has_them(monitor, writ
     )
     checks = {c["name"]: c for c in json.loads((write("x", []).parent / "j").read_text("utf-8"))["checks"]}
     assert code == 1
-    assert {name for name, check in checks.items() if check["status"] == "drift"} == {"cut short", "tokens"}
-    assert "ends midway" not in checks
+    drifted = {name for name, check in checks.items() if check["status"] == "drift"}
+    assert drifted == {"cut short", "finish reason", "tokens"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "also"),
+    [
+        ("content_filter", []),
+        ("error", []),
+        ("tool_calls", []),
+        ("model_context_window_exceeded", ["cut short"]),
+        ("\ud83d\n::error::", []),
+    ],
+)
+def test_outputs_that_stop_midway_are_seen_whatever_reason_is_given(monitor, write, reason, also):
+    def rows(n, share):
+        texts = [(text, i < share * n) for i, text in enumerate(good(n, n))]
+        return [
+            {"output": text.rstrip(".") if stopped else text, "finish_reason": reason if stopped else "stop"}
+            for text, stopped in texts
+        ]
+
+    then = write("then.jsonl", rows(210, 0))
+    code, out, err = monitor(write("now.jsonl", rows(200, 0.2)), f"--reference={then}", "--json=out.json")
+    assert (code, err) == (1, "")
+    assert out[-1] == f"drift in {', '.join(['ends midway', *also, 'finish reason'])}"
+    assert all(line.isprintable() for line in out)
+    checks = json.loads((then.parent / "out.json").read_text("utf-8"))["checks"]
+    assert {check["name"] for check in checks if check["status"] == "drift"} == {"ends midway", *also, "finish reason"}
 
 
 def test_an_answer_of_the_responses_api_says_why_it_is_incomplete(monitor, write):
@@ -212,7 +241,7 @@ def test_what_only_some_lines_say_is_not_compared(monitor, write):
         code, out, _ = monitor(write("now.jsonl", now), f"--reference={write('then.jsonl', then)}")
         assert code == 0
         said = " ".join(out)
-        assert f"cut short was not compared (ends midway was): {counts} current lines have a finish reason" in said
+        assert f"why outputs ended was not compared: {counts} current lines have a finish reason" in said
         assert "note: tokens were not compared: no line has a count of them" in said
 
 
@@ -426,7 +455,7 @@ def test_a_figure_of_nothing_has_no_sign():
 NARROW = """\
 check        result   reference   current    apart    Holm p
 ────────────────────────────────────────────────────────────
-characters   drift    median      median     PSI      0.0014
+characters   drift    median      median     PSI      0.0012
                       187.5       146        1.266
 empty        drift    0.0%        6.0%       +6.0     <0.001
                                              pts
@@ -447,7 +476,7 @@ repetition    no drift   0.0%           0.0%           +0.0 pts         1
 language      no drift   en 100%        en 100%        JS 0.000         1
 vocabulary    no drift   44 words       44 words       JS 0.001         1
 
-note: cut short was not compared (ends midway was): no line has a finish reason
+note: why outputs ended was not compared: no line has a finish reason
 note: tokens were not compared: no line has a count of them
 note: what the outputs mean was not compared: give --embedding-model
 no drift in 7 checks
@@ -459,19 +488,19 @@ current    250 outputs of now.jsonl
 
 check         result   reference      current        apart       Holm p
 ───────────────────────────────────────────────────────────────────────
-characters    drift    median 187.5   median 146     PSI 1.266   0.0014
+characters    drift    median 187.5   median 146     PSI 1.266   0.0012
 empty         drift    0.0%           6.0%           +6.0 pts    <0.001
 refusals      drift    0.0%           16.0%          +16.0 pts   <0.001
 ends midway   drift    0.0%           6.4%           +6.4 pts    <0.001
 repetition    drift    0.0%           6.4%           +6.4 pts    <0.001
-language      drift    en 100%        en 85% fr 9%   JS 0.078    0.0014
-vocabulary    drift    44 words       77 words       JS 0.118    0.0014
+language      drift    en 100%        en 85% fr 9%   JS 0.078    0.0012
+vocabulary    drift    44 words       77 words       JS 0.118    0.0012
 
 characters: to 88 0.0% → 22.0%, to 106 12.3% → 7.2%, to 183 11.3% → 6.0%, to 230
 15.0% → 6.8%
 language: fr 0.0% → 8.8%, (short) 0.0% → 6.0%, en 100.0% → 85.2%
 vocabulary: old 1.3% → 7.5%, town 1.3% → 7.5%, i 0.0% → 1.2%, the 7.2% → 11.6%
-note: cut short was not compared (ends midway was): no line has a finish reason
+note: why outputs ended was not compared: no line has a finish reason
 note: tokens were not compared: no line has a count of them
 note: what the outputs mean was not compared: give --embedding-model
 drift in refusals, ends midway, repetition, empty, characters, language and 1

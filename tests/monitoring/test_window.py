@@ -43,7 +43,8 @@ OPENAI = {
 )
 def test_why_an_output_ended_and_its_tokens_are_found_beside_it(write, field, row):
     window = read(write("now.jsonl", [row]), field=field)
-    assert (window.texts, window.cut, window.tokens) == (("Hi",), (True,), (2,))
+    assert (window.texts, window.tokens) == (("Hi",), (2,))
+    assert set(window.ended) <= set(logs.CUT)
 
 
 def test_the_nearest_is_taken(write):
@@ -51,8 +52,8 @@ def test_the_nearest_is_taken(write):
     row = {"choices": choices, "finish_reason": "stop", "tokens": 9, "usage": {"output_tokens": [3]}}
     path = write("now.jsonl", [row, {"choices": choices}, {"choices": [{"text": "c"}] * 2}])
     window = read(path, field="choices.1.text")
-    assert (window.cut, window.tokens) == ((True, True, None), (9, None, None))
-    assert read(path, field="choices.0.text").cut == (False, False, None)
+    assert (window.ended, window.tokens) == (("length", "length", None), (9, None, None))
+    assert read(path, field="choices.0.text").ended == ("stop", "stop", None)
 
 
 def test_bad_lines_are_left_out_up_to_a_number(tmp_path):
