@@ -45,7 +45,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.file, arguments.into, cache_dir=project_settings().cache_dir, fields=dict(arguments.field),
         clean=redact if arguments.redact else str,
     )  # fmt: skip
-    repeated = f", {done.repeated} left out as their user said more later" if done.repeated else ""
+    repeated = f", {done.repeated} left out for what a later line says" if done.repeated else ""
     print(f"reports   {done.read} read, {done.known} of them known before{repeated}")
     gone = f", {done.gone} gone" if done.gone else ""
     into = visible(relative(arguments.into))

@@ -16,7 +16,7 @@ from pytest_llm.files import locked, path_tag
 class Imported:
     """What an import did: reports ``read``, those that were ``known`` before, and the cases of the file after it.
 
-    Of the reports read, ``repeated`` are of a user who says something of the same output in a later line.
+    Of the reports read, ``repeated`` come again in a later line: by their id, or by their user and the output.
     """
 
     read: int
@@ -57,11 +57,10 @@ def import_reports(
             after[case.id] = dataclasses.replace(merged, tags=tags, models=models)
         if before or after:
             casefile.write(into, after.values())
-    keys = {report_of(report.key) for report in reports}
     return Imported(
         len(reports),
-        len(reports) - len(keys - known),
-        len(keys) - sum(len(case.reports) for case in now),
+        sum(report_of(report.key) in known for report in reports),
+        len(reports) - sum(len(case.reports) for case in now),
         tuple(one for one in found if isinstance(one, BadLine)),
         after,
         new=len(after.keys() - before.keys()),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.feedback.cases import SEPARATOR, case_id
+from pytest_llm.feedback.cases import SEPARATOR, case_id, person, report_of
 from pytest_llm.files import digest_of
 
 #: What a field may be called, the first that is there counts.
@@ -53,6 +53,11 @@ class Report:
     model: str = ""
     tags: tuple[str, ...] = ()
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What a later vote of the same report leaves as it is."""
+        return {"question": case_id(self.turns), "output": self.output, "user": person(self.key)}
+
 
 @dataclasses.dataclass(frozen=True)
 class BadLine:
@@ -68,7 +73,8 @@ def read_reports(
     """Give each line as a report, or as what is wrong with it.
 
     A report without an id is told from others by all it says; of lines that say exactly the same, the second is
-    another report than the first, and the same as the second in a later export.
+    another report than the first, and the same as the second in a later export. Lines of one id that are of several
+    questions, outputs or users are no reports: the id tells nothing apart.
 
     Args:
         path: the JSON Lines file, UTF-8.
@@ -89,8 +95,27 @@ def read_reports(
         if not isinstance(one, BadLine) and _is_number(one["vote"]):
             numbers.setdefault(one["called"], set()).add(float(one["vote"]))
     seen: Counter[str] = Counter()
-    for number, one in given.items():
-        yield one if isinstance(one, BadLine) else _report(one, number, names, clean, seen, numbers)
+    found = {
+        number: one if isinstance(one, BadLine) else _report(one, number, names, clean, seen, numbers)
+        for number, one in given.items()
+    }
+    # Of each thing that the reports of an id are about, the first line.
+    things: dict[str, dict[tuple[str, ...], int]] = {}
+    for number, report in found.items():
+        if isinstance(report, Report):
+            things.setdefault(report_of(report.key), {}).setdefault(tuple(report.about.values()), number)
+    for number, report in found.items():
+        yield report if isinstance(report, BadLine) else _told_apart(report, number, things[report_of(report.key)])
+
+
+def _told_apart(report: Report, number: int, things: Mapping[tuple[str, ...], int]) -> Report | BadLine:
+    about = report.about
+    for thing, line in things.items():
+        for (name, mine), other in zip(about.items(), thing, strict=True):
+            if mine != other:
+                why = f"its id is that of line {line} too, which has another {name}"
+                return BadLine(number, f"{why}: give each report an id of its own, or none")
+    return report
 
 
 def _given(line: bytes, number: int, names: Mapping[str, tuple[str, ...]]) -> dict[str, Any] | BadLine:
@@ -141,7 +166,7 @@ def _report(
         return BadLine(number, str(error))
     user = "" if given["user"] is None else str(given["user"])
     # Of the text before it is cleaned: an import that blots out more knows the reports of one that did not.
-    if given["id"] is not None:
+    if given["id"] is not None and str(given["id"]).strip():
         key = digest_of({"id": str(given["id"])})[:16]
     else:
         content = digest_of({**dataclasses.asdict(report), "user": user, "time": str(given["time"])})

@@ -101,6 +101,62 @@ def test_reports_without_ids_are_told_apart_by_all_they_say(feedback, lines):
     assert len(lines()[0]["answers"][0]["up"]) == 5
 
 
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_blank_id_is_none(feedback, lines, tmp_path, blank):
+    def week(n):
+        report = {"id": blank, "prompt": f"Question {n}?", "output": "No.", "vote": "down"}
+        return [{**report, "user": user, "correction": f"{user} {n}"} for user in ("ann", "bob")]
+
+    assert feedback([*week(1), *week(2)])[1] == [
+        "reports   4 read, 0 of them known before",
+        "cases     2 in tests/feedback_cases.jsonl: 2 new, 0 changed",
+    ]
+    assert feedback(week(2))[1][0] == "reports   2 read, 2 of them known before"
+    path = tmp_path / "tests/feedback_cases.jsonl"
+    path.write_text("".join(json.dumps({**case, "reference": f"Of {case['prompt']}"}) + "\n" for case in lines()))
+    feedback(week(3))
+    assert [(case["prompt"], case.get("reference"), len(case["corrections"])) for case in lines()] == [
+        ("Question 1?", "Of Question 1?", 2),
+        ("Question 2?", "Of Question 2?", 2),
+        ("Question 3?", None, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "other", "name"),
+    [("prompt", "And Mars?", "question"), ("output", "Nope.", "output"), ("user", "bob", "user")],
+)
+def test_an_id_that_tells_nothing_apart_is_named(feedback, lines, tmp_path, field, other, name):
+    report = {**FLAT, "id": "chat-1", "user": "ann", "vote": "down"}
+    before = [{**report, "correction": "A globe."}]
+    feedback(before)
+    first = lines()
+    reports = [report, {**report, field: other}, {**report, "id": "chat-2"}, report]
+    why = f"too, which has another {name}: give each report an id of its own, or none"
+    code, out, err = feedback(reports)
+    assert (code, err) == (
+        2,
+        [
+            f"reports.jsonl:1: its id is that of line 2 {why}",
+            f"reports.jsonl:2: its id is that of line 1 {why}",
+            f"reports.jsonl:4: its id is that of line 2 {why}",
+            "pytest-llm feedback: 3 lines were no report and left out",
+        ],
+    )
+    assert out[0] == "reports   1 read, 0 of them known before"
+    feedback(before)
+    assert lines()[0]["corrections"] == first[0]["corrections"]
+    code, out, _ = feedback(reports, "--field=id=none", "--into=all.jsonl")
+    assert (code, out[0].split(",")[0]) == (0, "reports   4 read")
+
+
+def test_a_report_that_comes_twice_in_a_new_file_was_not_known_before(feedback, lines):
+    report = {**FLAT, "id": "a", "vote": "up"}
+    code, out, _ = feedback([report, {**report, "vote": "down"}])
+    assert (code, out[0]) == (0, "reports   2 read, 0 of them known before, 1 left out for what a later line says")
+    assert lines()[0]["answers"] == [{"text": "No.", "down": [key("a")]}]
+
+
 @pytest.mark.parametrize(
     ("spelling", "side"),
     [(word, "up") for word in ("up", "UP", 1, "1", "+1", 1.0, True, "true", "good", "yes", "👍")]
@@ -201,7 +257,7 @@ def test_one_user_is_one_voice(feedback, tmp_path):
     elsewhere = {**FLAT, **YES, "user": "cy", "output": "Nope."}
     others = [{**FLAT, **NO, "user": user, "output": "Hm."} for user in ("ann", "bob")]
     _, out, _ = feedback([*often, elsewhere, *others])
-    assert out[0] == "reports   6 read, 0 of them known before, 2 left out as their user said more later"
+    assert out[0] == "reports   6 read, 0 of them known before, 2 left out for what a later line says"
     (case,) = expected(tmp_path).values()
     assert (case.reference, case.votes) == ("A globe.", (0, 4))
     feedback([{**one, "id": f"n{i}"} for i, one in enumerate(often)])  # a later export, of the same person
