@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.feedback.cases import SEPARATOR, case_id, person, report_of
-from pytest_llm.files import digest_of
+from pytest_llm.files import digest_of, whole
 
 #: What a field may be called, the first that is there counts.
 NAMES = {
@@ -172,7 +172,8 @@ def _report(
         content = digest_of({**dataclasses.asdict(report), "user": user, "time": str(given["time"])})
         seen[content] += 1
         key = digest_of([content, seen[content]])[:16]
-    turns = tuple({name: clean(text) for name, text in turn.items()} for turn in turns)
+    # Half of a surrogate pair may be answered, but not asked.
+    turns = tuple({name: clean(whole(text)) for name, text in turn.items()} for turn in turns)
     if user.strip():
         key += SEPARATOR + digest_of({"user": user, "case": case_id(turns)})[:8]
     return dataclasses.replace(

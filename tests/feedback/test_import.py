@@ -349,7 +349,7 @@ def test_hostile_reports_stay_text_and_lose_nothing(feedback, lines, tmp_path):
     assert "\u202e" not in text
     assert "\x1b" not in text
     (case,) = lines()
-    assert (case["prompt"], case["answers"][0]["text"]) == (HOSTILE, report["output"])
+    assert (case["prompt"], case["answers"][0]["text"]) == (HOSTILE.replace("\ud800", "\ufffd"), report["output"])
     assert case["id"].replace("-", "").isalnum()
     assert case["id"].isascii()
     code, _, err = feedback([{"prompt": HOSTILE, "output": "x", "vote": HOSTILE}])

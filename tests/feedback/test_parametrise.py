@@ -141,3 +141,13 @@ def test_a_model_answers_all_cases_in_one_batch(pytester, cache_dir, tiny_gpt2):
     page = (pytester.path / "out.html").read_text("utf-8")
     assert "the capital of france is" in page
     assert "chrF 100 to the reference is at least 40" in page
+
+
+def test_a_question_cut_in_the_middle_of_a_character_can_be_asked(pytester, cache_dir, tiny_gpt2):
+    report = {"prompt": "the capital of france is \ud83d", "output": "\ud83d", "vote": "down", "correction": " paris."}
+    (pytester.path / "reports.jsonl").write_text(json.dumps(report))
+    assert pytester.run(COMMAND, "feedback", "import", "reports.jsonl", "--into=feedback_cases.jsonl").ret == 0
+    pytester.makepyfile(
+        test_it=ASKING.replace("case.check(answer, at_least=40)", "assert case.rejected == ('\\ud83d',)")
+    )
+    pytester.runpytest(f"--llm-model={tiny_gpt2}", "--llm-update=new").assert_outcomes(passed=1)
