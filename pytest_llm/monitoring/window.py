@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import random
 from pathlib import Path
@@ -77,7 +78,10 @@ def read(
     """
     found: dict[int, logs.Output] = {}
     wrong: dict[int, str] = {}
+    array = False
     for number, line in logs.lines(path):
+        if not (found or wrong):
+            array = line.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
         try:
             found[number] = logs.parse(line, field, by, one_per)
         except KeyError as error:
@@ -90,6 +94,8 @@ def read(
     if one_per:
         wrong |= {n: f"line {n} has no field {one_per!r}" for n, one in found.items() if one.unit is None}
     bad = tuple(wrong[number] for number in sorted(wrong))
+    if len(bad) > skip_bad and array:
+        raise InvalidInputError(f"{path}: a JSON array, where one object a line is wanted: jq -c '.[]' FILE")
     if len(bad) > skip_bad:
         hint = f" (--skip-bad={len(bad)} leaves out as many)" if len(bad) < len(found) else ""
         raise InvalidInputError(f"{path}: {named(bad)}{hint}")

@@ -312,7 +312,10 @@ def test_without_the_extra_languages_are_left_out_and_said_so(monitor, write, re
     [
         (b'{"output": "a"}\n{"text": "b"}\n', "line 2 has no field 'output'"),
         (b'{"output": "a"}\n\n{"output": 3}\n', "line 3: output is 3, not text"),
-        (b"[1]\n", "line 1: not a JSON object"),
+        (b"1\n", "line 1: not a JSON object"),
+        (b'[{"output": "a"}]', "a JSON array, where one object a line is wanted: jq -c '.[]' FILE"),
+        (b'\xef\xbb\xbf[\n  {\n    "output": "a"\n  }\n]\n',
+         "a JSON array, where one object a line is wanted: jq -c '.[]' FILE"),
         (b'{"output": "a"\n', "line 1: Expecting ',' delimiter (character 15)"),
         (b'{"output": "\xff"}\n', "line 1: 'utf-8' codec can't decode byte 0xff in position 12: invalid start byte"),
         (b"", "0 outputs are too few to compare: at least 30 are needed"),
