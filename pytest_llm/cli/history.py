@@ -173,5 +173,12 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _forget(arguments: argparse.Namespace) -> int:
+    given = [
+        f"--{name}" for name in ("branch", "model", "limit", "json") if getattr(arguments, name) not in (None, False)
+    ]
+    if given:
+        raise InvalidInputError(
+            f"forget removes runs of all branches and models, and takes no filter: leave {', '.join(given)} out"
+        )
     print(f"forgot {opened().forget(arguments.keep)} runs")
     return 0
