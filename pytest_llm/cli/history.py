@@ -167,7 +167,7 @@ def _export(arguments: argparse.Namespace) -> int:
         else:
             written = trackers.WRITERS[form](history, runs, path)
     except OSError as error:
-        raise InvalidInputError(f"the export could not be written: {error}") from None
+        raise InvalidInputError(f"{path}: the export could not be written: {error.strerror or error}") from None
     print(f"wrote {written} runs to {visible(str(path))}")
     return 0
 
