@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.errors import InvalidInputError
@@ -13,6 +13,11 @@ from pytest_llm.files import SURROGATE
 if TYPE_CHECKING:
     from pytest_llm.requests import Generate, Request
 
+
+Texts = str | Sequence[str]
+#: A text or a conversation; and a list of either.
+OnePrompt = str | Sequence[Mapping[str, Any]]
+Prompts = Sequence[OnePrompt]
 
 #: What need not be text, in messages of `listed`.
 _WIDER = ("prompt", "conversation", "list of continuations")

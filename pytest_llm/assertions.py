@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.metrics import human, registry
 from pytest_llm.metrics.inputs import References, Texts
+from pytest_llm.metrics.rouge import check_kind
 from pytest_llm.metrics.score import Score
 from pytest_llm.metrics.threshold import judge, threshold
 from pytest_llm.record import settle
@@ -82,6 +83,7 @@ def assert_rouge(
     predictions: Texts, references: References, *, at_least: float, kind: str = "rougeL", **options: Any
 ) -> Score:
     """Assert mean ROUGE F (0-1): ``kind`` is rouge1, rouge2, rougeL or rougeLsum; see `pytest_llm.metrics.rouge`."""
+    check_kind(kind)
     return assert_metric(kind, predictions, references, at_least=at_least, **options)
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from pytest_llm.argument_rules import is_one_prompt, listed, with_continuations
+from pytest_llm.argument_rules import OnePrompt, Prompts, Texts, is_one_prompt, listed, with_continuations
 from pytest_llm.asking import Asker
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.metrics.score import Score
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
 __tracebackhide__ = measured
 
-Texts = str | Sequence[str]
-
 
 class LanguageModel(Asker):
     """A model under test, made by the fixtures ``llm`` and ``llm_loader``.
@@ -61,6 +59,9 @@ class LanguageModel(Asker):
     def __repr__(self) -> str:
         return f"<LanguageModel {self.spec.source} {self.spec.dtype}>"
 
+    # One answer a prompt, or a list of them: the number says which. An int may be 1, and so may that of **options.
+    @overload
+    def generate(self, prompt: Texts, *, num_return_sequences: int, **arguments: Any) -> Any: ...
     @overload
     def generate(self, prompt: str, **arguments: Any) -> Generation: ...
     @overload
@@ -83,9 +84,11 @@ class LanguageModel(Asker):
         return self._generate(prompts, isinstance(prompt, str), arguments)
 
     @overload
-    def chat(self, messages: str, *, system: str | None = None, **arguments: Any) -> Generation: ...
+    def chat(self, messages: Any, *, system: str | None = None, num_return_sequences: int, **arguments: Any) -> Any: ...
     @overload
-    def chat(self, messages: Sequence[Any], *, system: str | None = None, **arguments: Any) -> Any: ...
+    def chat(self, messages: OnePrompt, *, system: str | None = None, **arguments: Any) -> Generation: ...
+    @overload
+    def chat(self, messages: Prompts, *, system: str | None = None, **arguments: Any) -> list[Generation]: ...
     def chat(self, messages: Any, *, system: str | None = None, **arguments: Any) -> Any:
         """Answer a conversation through the model's chat template.
 
@@ -180,11 +183,9 @@ class LanguageModel(Asker):
         return self._each(text, lambda t: Logprobs(t, top_k=top_k), token_logprobs)
 
     @overload
-    def score(
-        self, prompt: str | Sequence[Mapping[str, Any]], continuations: Sequence[str], **template: Any
-    ) -> Scores: ...
+    def score(self, prompt: OnePrompt, continuations: Sequence[str], **template: Any) -> Scores: ...
     @overload
-    def score(self, prompt: Sequence[Any], continuations: Sequence[Any], **template: Any) -> Any: ...
+    def score(self, prompt: Prompts, continuations: Sequence[Sequence[str]], **template: Any) -> list[Scores]: ...
     def score(self, prompt: Any, continuations: Sequence[Any], **template: Any) -> Any:
         """Return the logprob of each continuation after ``prompt`` (text, or chat messages); ``pick()`` is the best.
 

@@ -76,6 +76,12 @@ OPTIONS = (
 )  # fmt: skip
 
 
+#: Options that decide which model is judged: empty they are a script's unset variable, and another model would be.
+_NEVER_EMPTY = ("model", "revision", "adapter")
+#: What a value of a type is called.
+_KINDS = {str: "text", int: "whole number", float: "number", bool: "yes or no (true, false, 1, 0)"}
+
+
 def add_options(parser: pytest.Parser) -> None:
     """Declare every option to pytest, as a flag and as an ini key."""
     group = parser.getgroup("llm", "model regression testing (pytest_llm)")
@@ -106,10 +112,13 @@ def _ini_type(option: Option) -> Any:
 
 
 def _ini(config: pytest.Config, option: Option) -> Any:
+    import pytest
+
     try:
         value = config.getini(f"llm_{option.name}")
-    except (TypeError, ValueError) as error:
-        raise _usage(f"llm_{option.name} (ini) is not a {option.type.__name__}: {error}") from None
+    except (TypeError, ValueError, pytest.UsageError) as error:
+        where = f"llm_{option.name} in {config.inipath or 'the ini file'}"
+        raise _usage(f"{where} is not a {_KINDS[option.type]}: {error}") from None
     if value and option.name == "cache_dir" and not value.startswith("~"):
         value = str((config.inipath.parent if config.inipath else config.rootpath) / value)  # as pytest's own paths
     return None if value == "" else value
@@ -122,12 +131,24 @@ def resolve(config: pytest.Config) -> Settings:
         pytest.UsageError: a value that is not of the option's type or range, naming where it was set.
     """
     _refuse_paths_apart(config.invocation_params.args)
+    flags = {option.name: config.getoption(f"llm_{option.name}", None) for option in OPTIONS}
+    for name in ("model", "adapter"):
+        flags[name] = _from_here(flags[name], config.invocation_params.dir)
     return settings_from(
-        {option.name: config.getoption(f"llm_{option.name}", None) for option in OPTIONS},
+        flags,
         os.environ,
         {option.name: _ini(config, option) for option in OPTIONS},
         root=config.rootpath,
     ).replace(start=config.invocation_params.dir)
+
+
+def _from_here(path: str | None, start: Path) -> str | None:
+    """Return ``./PATH`` or ``../PATH`` as the absolute one in ``start`` if it is there: a shell completes it so."""
+    if path and path.startswith(("./", "../")):
+        here = (start / path).parent.resolve() / Path(path).name  # reports name it from the root, without ".."
+        if here.exists() or here.with_name(here.name.rpartition("#")[0] or here.name).exists():
+            return str(here)
+    return path
 
 
 def _refuse_paths_apart(arguments: Sequence[str]) -> None:
@@ -152,7 +173,7 @@ def settings_from(
         variable = f"PYTEST_LLM_{option.name.upper()}"
         for where, raw in (
             ("--llm-" + option.name.replace("_", "-"), flags.get(option.name)),
-            (variable, environ.get(variable) or None),
+            (variable, environ.get(variable) if option.name in _NEVER_EMPTY else environ.get(variable) or None),
             (f"llm_{option.name} (ini)", ini.get(option.name)),
         ):
             if raw is not None:
@@ -201,17 +222,19 @@ def _usage(message: str) -> Exception:
 
 
 def _parse(option: Option, raw: Any, where: str) -> Any:
+    if option.name in _NEVER_EMPTY and not raw.strip():
+        raise _usage(f"{where}= was given and is empty (an unset variable?): give a value, or leave it out")
     if option.type is bool:
         text = str(raw).strip().lower()
         if text in ("1", "true", "yes", "on"):
             return True
         if text in ("0", "false", "no", "off", ""):
             return False
-        raise _usage(f"{where}: {raw!r} is not a yes or no (true, false, 1, 0)")
+        raise _usage(f"{where}: {raw!r} is not a {_KINDS[bool]}")
     try:
         value = option.type(raw)
     except ValueError:
-        raise _usage(f"{where}: {raw!r} is not a {option.type.__name__}") from None
+        raise _usage(f"{where}: {raw!r} is not a {_KINDS[option.type]}") from None
     if isinstance(value, float) and not math.isfinite(value):
         raise _usage(f"{where}: {raw!r} is not a finite number")
     if option.choices and value not in option.choices:

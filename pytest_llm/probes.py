@@ -195,6 +195,10 @@ def _requests(name: str, prompts: Any, arguments: Mapping[str, Any]) -> list[Gen
 
 @contextlib.contextmanager
 def _engine(llm: LanguageModel, total: int) -> Iterator[tuple[Engine, Any]]:
+    from pytest_llm.model import LanguageModel
+
+    if not isinstance(llm, LanguageModel):
+        raise InvalidInputError(f"a probe takes a model, as the fixture llm gives it, not {llm!r:.80}")
     if llm._loader.settings.offline:
         raise StoreMissError("--llm-offline: a probe computes answers anew, whatever the store has")
     with llm._loader.engine(llm, total) as (engine, advance), llm.noting_load(engine):

@@ -285,6 +285,6 @@ def generate_request(prompt: Prompt, arguments: Mapping[str, Any]) -> Generate:
             elif name == "max_length":
                 hint = ": max_new_tokens= counts the tokens of the answer, without those of the prompt"
             raise InvalidInputError(f"generate() does not know the argument {name!r}{hint}")
-    stop = values.get("stop") or ()
-    values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop) if isinstance(stop, list) else stop
+    stop = values.get("stop")
+    values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop or ()) if isinstance(stop, list | None) else stop
     return Generate(prompt=prompt, options=options, **values)

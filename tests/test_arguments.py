@@ -55,6 +55,7 @@ def test_what_is_no_list_of_questions(llm, ask, message):
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
+        (lambda llm: llm.generate("x", stop=""), "stop strings must be non-empty text"),
         (lambda llm: llm.generate("x", stop=5), r"generate\(\): stop must be text, or a list of texts, not 5"),
         (lambda llm: llm.generate("x", stop=["a", 5]), r"stop must be text, or a list of texts, not \('a', 5\)"),
         (lambda llm: llm.generate("x", do_sample="no"), "do_sample must be True or False, not 'no'"),

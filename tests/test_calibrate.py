@@ -133,7 +133,7 @@ def test_a_test_that_fails_with_nothing_changed_fails(project):
         (["--llm-calibrate=1"], "*llm_calibrate counts runs: it takes at least 2*"),
         (["--llm-calibrate=5", "--llm-update=new"], "*do not give llm_update with it*"),
         (["--llm-calibrate=5", "--llm-offline"], "*do not give llm_offline with it*"),
-        (["--llm-calibrate=x"], "*--llm-calibrate: 'x' is not a int*"),
+        (["--llm-calibrate=x"], "*--llm-calibrate: 'x' is not a whole number*"),
     ],
 )
 def test_what_makes_no_sense_is_refused(pytester, arguments, message):

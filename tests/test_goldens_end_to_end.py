@@ -259,6 +259,10 @@ def test_review_accepts_and_rejects_without_the_test(suite):
         ["test_life.py::test_a (1)", "*- The capital of France is Paris.", "*+ The capital of France is Lyon."]
     )
     assert suite.run(COMMAND, "review", "accept").ret == 2
+    for unset in ("", " "):  # "$UNSET" in a shell
+        refused = suite.run(COMMAND, "review", "accept", unset)
+        assert (refused.ret, refused.outlines) == (2, [])
+        refused.stderr.fnmatch_lines([f"pytest-llm review: {unset!r} names no candidate: give a number, a part of *"])
     assert suite.run(COMMAND, "review", "accept", "7").ret == 2
     assert suite.run(COMMAND, "review", "accept", "1").ret == 0
     assert suite.run(COMMAND, "review", "reject", "--all").ret == 0

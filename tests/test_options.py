@@ -34,7 +34,9 @@ def test_a_flag_given_as_false_still_beats_the_ini_file(tmp_path):
     ("name", "value", "message"),
     [
         ("dtype", "float8", "PYTEST_LLM_DTYPE: 'float8' is not one of float32, bfloat16, float16, float64"),
-        ("batch_size", "many", "PYTEST_LLM_BATCH_SIZE: 'many' is not a int"),
+        ("batch_size", "many", "PYTEST_LLM_BATCH_SIZE: 'many' is not a whole number"),
+        ("batch_size", "1.5", "PYTEST_LLM_BATCH_SIZE: '1.5' is not a whole number"),
+        ("alpha", "low", "PYTEST_LLM_ALPHA: 'low' is not a number"),
         ("batch_size", "0", "llm_batch_size must be at least 1"),
         ("timeout", "0", "llm_timeout is the seconds that a service may take: it must be above 0"),
         ("timeout", "1e10", "it must be above 0, and at most 1000000"),
@@ -77,6 +79,43 @@ def test_a_bad_ini_value_stops_the_run_before_any_test(pytester):
     result = pytester.runpytest()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: llm_dtype (ini): 'float8' is not one of float32, bfloat16, float16, float64"])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("llm_batch_size = x", "llm_batch_size in {ini} is not a whole number: *'x'"),
+        ("llm_timeout = x", "llm_timeout in {ini} is not a number: *'x'"),
+        ("llm_offline = maybe", "llm_offline in {ini} is not a yes or no (true, false, 1, 0): *'maybe'"),
+    ],
+)
+def test_a_value_of_another_type_in_the_ini_file_is_named_with_its_file(pytester, capsys, line, said):
+    ini = pytester.makeini(f"[pytest]\n{line}\n")
+    result = pytester.runpytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {said.format(ini=ini)}"])
+    assert main(["doctor"]) == 2
+    assert line.split()[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["model", "revision", "adapter"])
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_flag_or_variable_does_not_judge_the_model_of_the_ini_file(pytester, monkeypatch, name, empty):
+    pytester.makeini("[pytest]\nllm_model = org/old\n")
+    pytester.makepyfile("def test_a(llm): pass")
+    said = "ERROR: {}= was given and is empty (an unset variable?): give a value, or leave it out"
+    result = pytester.runpytest(f"--llm-{name}={empty}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([said.format(f"--llm-{name}")])
+    monkeypatch.setenv(f"PYTEST_LLM_{name.upper()}", empty)
+    result = pytester.runpytest()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([said.format(f"PYTEST_LLM_{name.upper()}")])
+    assert pytester.runpytest(f"--llm-{name}=x").ret == 0
+
+
+def test_another_empty_variable_counts_as_not_given(tmp_path):
+    assert resolve(tmp_path, {}, {"PYTEST_LLM_DTYPE": ""}, {"dtype": "float16"}).dtype == "float16"
 
 
 def test_a_path_after_a_space_is_refused_as_pytest_would_take_it_for_its_root(pytester):
@@ -172,3 +211,27 @@ def test_a_cache_folder_in_an_ini_file_starts_from_there(pytester, monkeypatch, 
     assert project_settings().cache_dir == pytester.path / "cache"
     monkeypatch.setenv("PYTEST_LLM_CACHE_DIR", "cache")
     assert project_settings().cache_dir == pytester.path / start / "cache"
+
+
+def test_a_flag_with_a_dot_starts_from_the_current_folder(pytester, monkeypatch):
+    pytester.makeini("[pytest]\n")
+    for name in ("m", "sub/m", "only", "sub/below"):
+        (pytester.path / name).mkdir(parents=True)
+    (pytester.path / "sub/m.gguf").touch()
+    pytester.path.joinpath("sub/test_it.py").write_text(
+        "from pytest_llm import lifecycle\n"
+        "def test_it(pytestconfig): print('MODEL', lifecycle.settings(pytestconfig).model)\n"
+    )
+    monkeypatch.chdir(pytester.path / "sub")
+
+    def model(given):
+        shown = pytester.runpytest("-s", f"--llm-model={given}").outlines
+        return next(line.rpartition("MODEL ")[2] for line in shown if "MODEL " in line)
+
+    sub = pytester.path / "sub"
+    assert model("./m") == str(sub / "m")
+    assert model("./m#x.gguf") == str(sub / "m#x.gguf")
+    assert model("../m") == str(pytester.path / "m")
+    assert model("./below/../m.gguf") == str(sub / "m.gguf")
+    # As before: what is not there, and what has no dot in front, is looked for from the root first.
+    assert [model("./only"), model("m"), model("./none")] == ["./only", "m", "./none"]

@@ -152,6 +152,8 @@ def test_a_tie_is_told_from_a_preference(run):
     [
         ("assert_deterministic(llm, [])", "the list of prompts is empty*"),
         ("assert_deterministic(llm, {'role': 'user', 'content': 'a'})", "*not a dict: put one message in a list"),
+        ("assert_deterministic(None, PROMPTS)", "a probe takes a model, as the fixture llm gives it, not None"),
+        ("assert_batch_invariant('org/name', PROMPTS)", "a probe takes a model, *, not 'org/name'"),
         ("assert_deterministic(llm, PROMPTS, times=1)", "assert_deterministic: times must be at least 2, not 1"),
         ("assert_deterministic(llm, PROMPTS, max_tokens=1)", "generate() does not know the argument 'max_tokens'*"),
         ("assert_deterministic(llm, PROMPTS, max_length=9)", "*'max_length': max_new_tokens= counts the tokens of*"),

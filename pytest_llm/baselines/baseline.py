@@ -101,6 +101,10 @@ class Baseline:
 
             margin = proposals.margin_of(self._location, self._settings, metric)
         try:
+            if isinstance(margin, str):
+                raise InvalidInputError(
+                    f'margin must be a finite number of at least 0, or "calibrated", not {margin!r}'
+                )
             terms = Terms(
                 margin, self._settings.alpha if alpha is None else alpha, self._settings.power, labels(groups), method,
                 max_broken, broken_by, length_band, length_level, self._settings.strict_gates,

@@ -41,7 +41,8 @@ class Terms:
         check_terms(
             score.n, margin=self.margin, alpha=self.alpha, power=self.power, groups=self.groups, method=self.method
         )
-        if self.max_broken is not None and not (is_number(self.max_broken) and self.max_broken >= 0):
+        counts = isinstance(self.max_broken, numbers.Integral) and is_number(self.max_broken)
+        if self.max_broken is not None and not (counts and self.max_broken >= 0):
             raise InvalidInputError(f"max_broken counts examples: it cannot be {self.max_broken!r}")
         if self.broken_by is not None and (
             self.max_broken is None or not is_number(self.broken_by) or not self.broken_by > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import sqlite3
 import time
@@ -83,10 +84,10 @@ def _cleared(store: OutputStore, days: float | None) -> str:
 
 
 def _days(text: str) -> float:
-    days = float(text)
-    if not days >= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days")
-    return days
+    with contextlib.suppress(ValueError):
+        if (days := float(text)) >= 0:
+            return days
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of days")
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -167,11 +167,18 @@ def _export(arguments: argparse.Namespace) -> int:
         else:
             written = trackers.WRITERS[form](history, runs, path)
     except OSError as error:
-        raise InvalidInputError(f"the export could not be written: {error}") from None
+        raise InvalidInputError(f"{path}: the export could not be written: {error.strerror or error}") from None
     print(f"wrote {written} runs to {visible(str(path))}")
     return 0
 
 
 def _forget(arguments: argparse.Namespace) -> int:
+    given = [
+        f"--{name}" for name in ("branch", "model", "limit", "json") if getattr(arguments, name) not in (None, False)
+    ]
+    if given:
+        raise InvalidInputError(
+            f"forget removes runs of all branches and models, and takes no filter: leave {', '.join(given)} out"
+        )
     print(f"forgot {opened().forget(arguments.keep)} runs")
     return 0

@@ -145,6 +145,8 @@ def _chosen(
         raise InvalidInputError("say which: numbers of 'pytest-llm review list', parts of test ids, or --all")
     chosen: list[Candidate] = []
     for word in which:
+        if not word.strip():  # as of an unset variable: it is a part of every test id
+            raise InvalidInputError(f"{word!r} names no candidate: give a number, a part of a test id, or --all")
         if word.isdecimal():
             found = [_numbered(settings, candidates, word)]
         else:

@@ -137,6 +137,13 @@ class FeedbackCase:
         """The keys of all reports."""
         return frozenset(key for one in self.answers for key in (*one.up, *one.down))
 
+    @property
+    def texts(self) -> frozenset[str]:
+        """Every text that a report brought."""
+        turns = {text for turn in self.turns for text in turn.values()}
+        said = {*(one.text for one in self.answers), *(one.text for one in self.corrections)}
+        return frozenset({*turns, *said, *self.models, *self.tags})
+
     def check(self, output: str, **options: Any) -> Verdict:
         """Assert that ``output`` is what people asked for; see `pytest_llm.assert_feedback`."""
         from pytest_llm.feedback.check import assert_feedback

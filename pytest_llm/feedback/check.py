@@ -44,8 +44,11 @@ def assert_feedback(
 
     Raises:
         AssertionError: people would not have liked it.
-        InvalidInputError: the output is no text, the case holds nothing to compare with, or the metric does not fit.
+        InvalidInputError: this is no case, the output is no text, the case holds nothing to compare with, or the metric
+            does not fit.
     """
+    if not isinstance(case, FeedbackCase):
+        raise InvalidInputError(f"assert_feedback takes a case that feedback_cases(...) gave, not {case!r:.80}")
     if not isinstance(output, str):
         raise InvalidInputError(f"feedback case {case.id}: an output is one text, not {type(output).__name__}")
     if not case.expected and not case.rejected:

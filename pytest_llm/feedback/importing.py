@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from pytest_llm.errors import InvalidInputError
 from pytest_llm.feedback import casefile
-from pytest_llm.feedback.cases import Answer, Correction, FeedbackCase, case_id, person, report_of
+from pytest_llm.feedback.cases import Answer, Correction, FeedbackCase, case_id, normalised, person, report_of
 from pytest_llm.feedback.incoming import BadLine, Report, cleaned, read_reports
+from pytest_llm.feedback.redaction import redact
 from pytest_llm.files import locked, path_tag
 
 
@@ -40,13 +42,15 @@ def import_reports(
     """Merge the reports of ``source`` into the cases of ``into``, under a lock; bad lines are left out and named.
 
     Raises:
-        InvalidInputError: ``source`` cannot be read, or ``into`` not be written.
+        InvalidInputError: ``source`` cannot be read, or ``into`` not be written; or a report would write back what an
+            import with `redact` blotted out of it.
         GoldenError: ``into`` holds what is no case; it is left as it is.
     """
     found = list(read_reports(source, fields, clean))
     reports = [one for one in found if isinstance(one, Report)]
     with locked(cache_dir / "locks" / f"feedback-{path_tag(into)}.lock"):
         before = casefile.read(into) or {}
+        _refuse_unredacting(reports, before, into)
         known = {report_of(key) for case in before.values() for key in case.reports}
         now = gathered(reports)
         after = _moved(before, reports, now)
@@ -67,6 +71,23 @@ def import_reports(
         touched=sum(case != before[name] for name, case in after.items() if name in before),
         gone=len(before.keys() - after.keys()),
     )
+
+
+def _refuse_unredacting(reports: Iterable[Report], before: Mapping[str, FeedbackCase], into: Path) -> None:
+    """Refuse reports that are kept in ``before`` as `redact` left them, and come as they were."""
+    kept: dict[str, set[str]] = {}
+    for case in before.values():
+        for key in case.reports:
+            kept.setdefault(report_of(key), set()).update(map(normalised, case.texts))
+    undone = 0
+    for report in reports:
+        texts = kept.get(report_of(report.key), set())
+        undone += any(normalised(t) not in texts and normalised(redact(t)) in texts for t in _case("", [report]).texts)
+    if undone:
+        raise InvalidInputError(
+            f"{into}: nothing was imported: it keeps {undone} of these reports with what --redact blotted out, which "
+            "this would write back: import with --redact, or into another file"
+        )
 
 
 def gathered(reports: Iterable[Report]) -> list[FeedbackCase]:

@@ -49,7 +49,8 @@ class Rules:
             value = getattr(self, name)
             if not (hasattr(value, "__float__") and math.isfinite(value) and value >= 0):
                 raise InvalidInputError(f"{name} is a distance: it cannot be {value!r}")
-        if self.similarity is not None and not (hasattr(self.similarity, "__float__") and 0 < self.similarity <= 1):
+        number = hasattr(self.similarity, "__float__") and not isinstance(self.similarity, bool)
+        if self.similarity is not None and not (number and 0 < self.similarity <= 1):
             raise InvalidInputError(f"similarity lies in (0, 1], not {self.similarity!r}")
         if self.encoder is not None and self.similarity is None:
             raise InvalidInputError("encoder= measures a similarity: give its bound too, as similarity=0.9")

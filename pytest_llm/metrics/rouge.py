@@ -41,8 +41,7 @@ def rouge(
             in which the tokenizer finds no token, or the default one less than half of the letters (another script
             than Latin): of ``Москва, 1147`` the number alone would be compared.
     """
-    if not re.fullmatch(r"rouge([1-9]|L|Lsum)", kind):
-        raise InvalidInputError(f"rouge: kind {kind!r} is none of rouge1 ... rouge9, rougeL, rougeLsum")
+    check_kind(kind)
     examples = read(kind, predictions, references, ids)
     from rouge_score.rouge_scorer import RougeScorer
     from rouge_score.tokenizers import DefaultTokenizer
@@ -86,3 +85,13 @@ def rouge(
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
+
+
+def check_kind(kind: Any) -> None:
+    """Refuse what is no ROUGE.
+
+    Raises:
+        InvalidInputError: naming those there are.
+    """
+    if not isinstance(kind, str) or not re.fullmatch(r"rouge([1-9]|L|Lsum)", kind):
+        raise InvalidInputError(f"rouge: kind {kind!r} is none of rouge1 ... rouge9, rougeL, rougeLsum")

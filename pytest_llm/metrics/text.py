@@ -30,6 +30,8 @@ def matches(
         compiled = re.compile(pattern)
     except (re.error, TypeError) as error:
         raise InvalidInputError(f"matches: {pattern!r} is not a regular expression: {error}") from error
+    if not isinstance(compiled.pattern, str):
+        raise InvalidInputError(f"matches: the pattern {compiled.pattern!r} is bytes, and outputs are text")
     if not full and not compiled.pattern:
         raise InvalidInputError("matches: an empty pattern is found in any text; with full=True only in an empty one")
     flags = int(compiled.flags & ~re.UNICODE)

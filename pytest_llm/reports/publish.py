@@ -110,7 +110,9 @@ def _tried(name: str, write: Callable[[], object], *, shown: str = "", quiet: bo
     try:
         write()
     except (LLMError, OSError, RuntimeError) as error:  # RuntimeError: ~ where there is no home
-        return [f"{name:<10}could not be written: {visible(str(error))}"]
+        # Not all of an error of the file system: it names a temporary file.
+        why = f"{shown}: {error.strerror}" if shown and isinstance(error, OSError) and error.strerror else str(error)
+        return [f"{name:<10}could not be written: {visible(why)}"]
     return [] if quiet else [f"{name:<10}{visible(shown)}"]
 
 

@@ -70,7 +70,8 @@ class Search:
         if _HUB_ID.fullmatch(name) and not name.endswith(".gguf"):
             from pytest_llm.weights.hub import snapshot
 
-            folder = snapshot(self, name, file, hint=f"There is no folder {name!r} in {self.root}{self._similar(name)}")
+            folders = " or ".join(dict.fromkeys([str(self.root), str(Path.cwd())]))
+            folder = snapshot(self, name, file, hint=f"There is no folder {name!r} in {folders}{self._similar(name)}")
             return Weights(source, folder, folder.name, file or self.check(folder))
         raise self._unknown(name)
 
@@ -90,19 +91,22 @@ class Search:
         raise ModelNotFoundError(f"{source!r} is a file that cannot be loaded by itself: name its folder.")
 
     def _existing(self, name: str) -> Path | None:
-        if not name.strip():
-            return None
+        return next((found for found in self._places(name) if found.exists()), None) if name.strip() else None
+
+    def _places(self, name: str) -> list[Path]:
         path = Path(name).expanduser()
         # Joining leaves an absolute path what it is.
-        return next((found for found in (self.root / path, Path.cwd() / path) if found.exists()), None)
+        return list(dict.fromkeys([self.root / path, Path.cwd() / path]))
 
     def _unknown(self, name: str) -> ModelNotFoundError:
         what = "adapter" if self.adapter else "model"
-        path = self.root / Path(name).expanduser()
+        places = self._places(name)
         if name.endswith(".gguf"):
-            return ModelNotFoundError(f"there is no GGUF file {name!r}: {path} is missing.{offer_ggufs(path.parent)}")
+            missing = " and ".join(map(str, places)) + (" are missing." if places[1:] else " is missing.")
+            return ModelNotFoundError(f"there is no GGUF file {name!r}: {missing}{offer_ggufs(places[0].parent)}")
+        folders = ", and no ".join(map(str, places))
         return ModelNotFoundError(
-            f"unknown {what} {name!r}: there is no folder {path}{self._similar(name)} It is not a Hugging "
+            f"unknown {what} {name!r}: there is no folder {folders}{self._similar(name)} It is not a Hugging "
             f"Face id of the form org/name either. Name {_FORMS}."
         )
 

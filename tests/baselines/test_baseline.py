@@ -330,6 +330,8 @@ def test_environment_is_noted_before_the_model(project):
         (accuracy(RIGHT), {"higher_is_better": False}, "contradicts"),
         (accuracy(RIGHT), {"broken_by": 0.1}, "needs max_broken"),
         (accuracy(RIGHT), {"max_broken": -1}, "max_broken"),
+        (accuracy(RIGHT), {"max_broken": 1.5}, "max_broken counts examples: it cannot be 1.5"),
+        (accuracy(RIGHT), {"margin": "calibrate"}, "at least 0, or \"calibrated\", not 'calibrate'"),
         (accuracy(RIGHT), {"length_band": (1.1, 0.9)}, "length_band"),
         (accuracy(RIGHT), {"length_level": "error"}, "length_level"),
         (accuracy(RIGHT), {"groups": ["a"]}, "one label an example"),

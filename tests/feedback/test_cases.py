@@ -175,6 +175,13 @@ def test_other_metrics(options, label):
         one.check("Perhaps", **options)
 
 
+def test_what_is_no_case():
+    with pytest.raises(
+        InvalidInputError, match=r"assert_feedback takes a case that feedback_cases\(...\) gave, not None"
+    ):
+        assert_feedback(None, "x")
+
+
 def test_what_cannot_be_checked():
     one = case((PARIS, 1, 0))
     for wrong, why in {

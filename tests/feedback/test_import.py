@@ -299,6 +299,23 @@ def test_redaction_of_what_was_imported_before(feedback, lines, tmp_path, report
     assert "example" not in (tmp_path / "tests/feedback_cases.jsonl").read_text()
 
 
+@pytest.mark.parametrize("report_id", ["r1", None])
+@pytest.mark.parametrize("field", ["prompt", "output", "correction", "tags", "model"])
+def test_what_was_redacted_is_not_written_back(feedback, tmp_path, report_id, field):
+    plain = {"id": report_id, "prompt": "Who?", "output": "Bob", "vote": "down", "correction": "Ann", "user": "u"}
+    private = {**plain, field: "mail Ann@example.org"}
+    feedback([private], "--redact")
+    path = tmp_path / "tests/feedback_cases.jsonl"
+    before = path.read_text()
+    code, out, err = feedback([private, {**plain, "id": "new"}])
+    assert (code, out, path.read_text()) == (2, [], before)
+    assert err == [
+        f"pytest-llm feedback: {path.relative_to(tmp_path)}: nothing was imported: it keeps 1 of these reports with "
+        "what --redact blotted out, which this would write back: import with --redact, or into another file"
+    ]
+    assert feedback([private, {**plain, "id": "new"}], "--redact")[0] == 0
+
+
 def test_what_a_user_took_back_is_redacted_too(feedback, lines):
     said = [{"prompt": "I am ann@example.org", "output": "Hi", "vote": vote, "user": "ann"} for vote in ("up", "down")]
     feedback(said[:1])

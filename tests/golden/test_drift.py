@@ -253,6 +253,8 @@ def test_chrf_makes_a_text_close_only_when_asked():
     assert found.status == "close"
     assert found.figures == {"chrF": pytest.approx(reference, abs=1e-12), "at least": 0.8}
     found = drift(old, new, similarity=0.99)
+    with pytest.raises(InvalidInputError, match="similarity lies in"):
+        drift(old, new, similarity=True)
     assert found.status == "drifted"
     assert found.figures["chrF"] == pytest.approx(reference, abs=1e-12)
 

@@ -118,6 +118,25 @@ def test_json_export_goes_to_a_file(project, command, tmp_path):
     ]  # fmt: skip
 
 
+def test_an_export_that_cannot_be_written(project, command, tmp_path):
+    project(record(0))
+    assert command("history", "export", "--format=csv", f"--output={tmp_path}") == (
+        2, "", f"pytest-llm history: {tmp_path}: the export could not be written: Is a directory\n"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("given", ["--branch=main", "--branch=", "--model=org", "--limit=1", "--json"])
+def test_forget_takes_no_filter_since_it_takes_all_runs(project, command, given):
+    project(record(0), record(1, branch="feature"))
+    assert command("history", given, "forget", "--keep=1") == (
+        2,
+        "",
+        "pytest-llm history: forget removes runs of all branches and models, and takes no filter: leave "
+        f"{given.partition('=')[0]} out\n",
+    )
+    assert len(json.loads(command("history", "--json")[1])) == 2
+
+
 def test_forget(project, command):
     folder = project(*(record(i) for i in range(4)))
     assert command("history", "forget", "--keep=99999999999999999999999") == (0, "forgot 0 runs\n", "")

@@ -214,7 +214,10 @@ BOUNDS = [
     (lambda: assert_bleu(["a"], ["a"], at_least=True), "BLEU: the bound must be a finite number, not True"),
     (lambda: assert_metric("blue", ["a"], ["a"], at_least=1), "there is no metric 'blue'; did you mean 'bleu'?"),
     (lambda: assert_metric(bleu(PREDICTIONS, REFERENCES), ["a"], at_least=1), "bleu: a Score is already computed"),
-    (lambda: assert_rouge(["a"], ["a"], at_least=0.5, kind="rougeM"), "there is no metric 'rougeM'; did you mean"),
+    *(
+        (lambda kind=kind: assert_rouge(["a"], ["a"], at_least=0.5, kind=kind), f"rouge: kind {kind!r} is none of")
+        for kind in ("rougeM", "accuracy", "bleu", None)
+    ),
     (lambda: assert_bleu(["a"], ["a"], at_least=1, tokenise="13a"), "bleu has no option 'tokenise'; did you mean 'tok"),
     (lambda: assert_f1(["a"], ["a"], at_least=1, zzz=1), "f1 has no option 'zzz'; it has predictions, references, ids"),
     (lambda: assert_bleu([], [], at_least=1), "bleu: there are no predictions"),

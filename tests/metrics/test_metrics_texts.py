@@ -180,6 +180,9 @@ def test_matches():
     for bad in ("[", None):
         with pytest.raises(InvalidInputError, match="is not a regular expression"):
             matches(["a"], bad)
+    for bad in (b"a", re.compile(b"a")):
+        with pytest.raises(InvalidInputError, match="the pattern b'a' is bytes, and outputs are text"):
+            matches(["a"], bad)
     with pytest.raises(InvalidInputError, match="an empty pattern is found in any text"):
         matches(["a"], "")
     assert matches(["", "a"], "", full=True) == 0.5

@@ -152,6 +152,10 @@ def test_clearing_the_cache_cures_a_store_that_cannot_be_used(pytester, cache_di
             db.execute("PRAGMA user_version=99")
     else:
         path.write_bytes(b"not a database, by any means" * 100)
+    for bad in ("x", "-1", "nan"):
+        refused = pytester.run(COMMAND, "cache", "clear", f"--older-than={bad}")
+        assert refused.ret == 2
+        refused.stderr.fnmatch_lines([f"*argument --older-than: {bad!r} is not a number of days"])
     kept = pytester.run(COMMAND, "cache", "clear", "--older-than=3")
     assert kept.ret == 2
     kept.stderr.fnmatch_lines(["*answers.sqlite cannot be used: *'pytest-llm cache clear'"])

@@ -28,6 +28,11 @@ def error_of(root, source, **fields):
     return str(error.value)
 
 
+@pytest.fixture(autouse=True)
+def _started_in_the_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def ggufs(tmp_path):
     """``<tmp_path>/models/ggufs`` with two GGUF files."""
@@ -237,3 +242,10 @@ def test_an_index_may_not_lead_out_of_the_folder(tiny, tmp_path):
     assert error_of(tmp_path, "models/tiny") == (
         f"{tiny}/model.safetensors.index.json names the weight file '../../outside.safetensors', which is not there."
     )
+
+
+def test_both_places_that_were_looked_at_are_named(tmp_path, monkeypatch):
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    assert f"there is no folder {tmp_path}/m, and no {tmp_path}/sub/m. It is not" in error_of(tmp_path, "m")
+    assert f": {tmp_path}/m.gguf and {tmp_path}/sub/m.gguf are missing." in error_of(tmp_path, "m.gguf")
