@@ -10,7 +10,7 @@ from typing import NamedTuple
 from pytest_llm import variants
 from pytest_llm.baselines import FOLDER, file
 from pytest_llm.errors import GoldenError
-from pytest_llm.files import safe_name
+from pytest_llm.files import placed, safe_name
 from pytest_llm.golden.listing import read_list, write_list
 from pytest_llm.location import qualname_of, reparametrised
 
@@ -40,11 +40,11 @@ def find_obsolete(
     collected: Mapping[str, str],
     passed: Collection[str],
     checked: Collection[tuple[str, str]],
-    folders: Iterable[Path] = (),
+    folders: Iterable[Path],
     *,
     chosen: bool = False,
 ) -> list[ObsoleteEntry]:
-    """Return the entries beside the collected modules, and in ``folders``, that a complete, unfiltered run did not use.
+    """Return the entries beside the modules in ``folders`` that a complete, unfiltered run did not use.
 
     An entry is obsolete when its test is gone, or passed without checking that metric; every variant of it then is.
     The file of a module that stands there and was not collected is kept, and one that cannot be read.
@@ -53,18 +53,17 @@ def find_obsolete(
         collected: the module of each test, by node id.
         passed: of those that passed.
         checked: ``(node id, metric)`` of every baseline that was checked.
-        folders: further folders the run went through, where no module may be left.
+        folders: the folders the run went through, of modules and where no module may be left.
         chosen: parameters may be the choice of this run: what is there of a collected function with others is kept.
     """
-    modules: dict[Path, dict[str, str]] = {}
+    modules: dict[Path, dict[str, list[str]]] = {}
     file_of = functools.cache(lambda module: _file_of(Path(module)))
     for nodeid, module in collected.items():
-        modules.setdefault(file_of(module), {})[qualname_of(nodeid)] = nodeid
+        modules.setdefault(file_of(module), {}).setdefault(qualname_of(nodeid), []).append(nodeid)
+    parents = [folder for folder in folders if (folder / FOLDER).is_dir()]
+    living = {_file_of(module) for folder in parents for module in folder.iterdir() if module.is_file()}
     found: list[ObsoleteEntry] = []
-    for folder in sorted({*(path.parent for path in modules), *(folder / FOLDER for folder in folders)}):
-        if not folder.is_dir():
-            continue
-        living = {_file_of(module) for module in folder.parent.iterdir() if module.is_file()}
+    for folder in sorted({(folder / FOLDER).resolve() for folder in parents}):
         for path in sorted(folder.glob("*.json")):
             plain = variants.plain_of(path)
             if plain in modules or plain not in living:
@@ -89,22 +88,32 @@ def read_obsolete(cache_dir: Path, root: Path) -> list[ObsoleteEntry]:
     return read_list(cache_dir, root, "baselines", ObsoleteEntry) or []
 
 
+def unlist(cache_dir: Path, root: Path, collected: Mapping[str, str], checked: Iterable[tuple[str, str]]) -> None:
+    """Take what a run ``checked`` off the list, variants too; the arguments are as in `find_obsolete`."""
+    listed = read_obsolete(cache_dir, root)
+    used = {(_file_of(Path(collected[nodeid])), qualname_of(nodeid), metric) for nodeid, metric in checked}
+    left = [one for one in listed if (variants.plain_of(one.path), one.test, one.metric) not in used]
+    if len(left) < len(listed):
+        write_obsolete(cache_dir, root, left)
+
+
 def _in_file(
-    path: Path, tests: dict[str, str], passed: Collection[str], checked: Collection[tuple[str, str]], gone: bool
+    path: Path, tests: dict[str, list[str]], passed: Collection[str], checked: Collection[tuple[str, str]], gone: bool
 ) -> Iterator[ObsoleteEntry]:
     try:
         entries = file.digests(path)
     except GoldenError:
         return
     for (test, metric), digest in entries.items():
-        nodeid = tests.get(test)
+        nodeids = tests.get(test, [])  # several where several paths lead to the module
         if gone:
             yield ObsoleteEntry(path, test, metric, "its test module is gone", digest)
-        elif nodeid is None:
+        elif not nodeids:
             yield ObsoleteEntry(path, test, metric, "its test is gone", digest)
-        elif nodeid in passed and (nodeid, metric) not in checked:
+        elif all(nodeid in passed and (nodeid, metric) not in checked for nodeid in nodeids):
             yield ObsoleteEntry(path, test, metric, "its test does not check it", digest)
 
 
 def _file_of(module: Path) -> Path:
-    return module.parent / FOLDER / f"{safe_name(module.stem)}.json"
+    """Return the baseline file of a module by its one name, whichever links lead there."""
+    return Path(placed(module.parent / FOLDER / f"{safe_name(module.stem)}.json"))

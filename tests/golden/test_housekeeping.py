@@ -2,12 +2,19 @@
 
 import pytest
 
+from pytest_llm.baselines.obsolete import read_obsolete as read_baselines
 from pytest_llm.golden.obsolete import read_obsolete
+from tests.conftest import COMMAND
 
 MODULE = """
     import pytest
     def test_a(llm_snapshot): assert "a" == llm_snapshot
     def test_b(llm_snapshot): assert "b" == llm_snapshot
+"""
+
+ARRAY = "\nimport numpy\ndef test_array(llm_snapshot): assert numpy.arange(100.0) == llm_snapshot\n"
+BASELINE = """
+def test_base(llm_baseline): llm_baseline.check("score", 0.5, margin=0.1, higher_is_better=True)
 """
 
 
@@ -100,6 +107,72 @@ def test_a_golden_that_is_used_again_leaves_the_list(suite, cache_dir):
     assert obsolete(suite, cache_dir) == []
 
 
+def test_an_array_and_a_baseline_that_are_used_again_leave_the_list(suite, cache_dir):
+    module = suite.path / "test_m.py"
+    without = module.read_text()
+    back = without + ARRAY + BASELINE
+    module.write_text(back)
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=3)
+    module.write_text(without)
+    suite.runpytest().assert_outcomes(passed=1)
+    assert obsolete(suite, cache_dir) == ["test_array--1.json", "test_array--1.npy", "test_b--1.json"]
+    assert [one.test for one in read_baselines(cache_dir, suite.path)] == ["test_base"]
+    module.write_text(back)
+    suite.runpytest("test_m.py").assert_outcomes(passed=3)
+    assert obsolete(suite, cache_dir) == ["test_b--1.json"]
+    assert read_baselines(cache_dir, suite.path) == []
+
+
+def test_an_array_whose_golden_is_missing_is_kept_until_it_is_made_again(suite, cache_dir):
+    with (suite.path / "test_m.py").open("a") as module:
+        module.write(ARRAY)
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    (golden,) = suite.path.rglob("test_array--1.json")
+    golden.unlink()
+    suite.runpytest().assert_outcomes(passed=1, failed=1)
+    assert obsolete(suite, cache_dir) == ["test_b--1.json"]
+    suite.runpytest("test_m.py::test_array", "--llm-update=new").assert_outcomes(passed=1)
+    suite.run(COMMAND, "prune", "--yes").stdout.fnmatch_lines(["removed 1 file"])
+    suite.runpytest().assert_outcomes(passed=2)
+
+
+def test_goldens_of_tests_that_several_links_lead_to_are_kept(pytester, cache_dir):
+    pytester.makeini("[pytest]\naddopts = --import-mode=importlib")
+    tests = pytester.mkdir("shared") / "tests" / "test_c.py"
+    tests.parent.mkdir()
+    tests.write_text("""
+def test_it(backend, llm_snapshot, llm_baseline):
+    assert backend == llm_snapshot(name=backend)
+    llm_baseline.check(backend, 0.5, margin=0.1, higher_is_better=True)
+""")
+    for name in ("a", "b"):
+        folder = pytester.mkdir(name)
+        (folder / "conftest.py").write_text(f"""
+import pytest
+@pytest.fixture
+def backend(): return "{name}"
+""")
+        (folder / "tests").symlink_to(tests.parent)
+    pytester.runpytest("a", "b", "--llm-update=new").assert_outcomes(passed=2)
+    for arguments in (["a", "b"], ["a"], ["b"]):
+        pytester.runpytest(*arguments).assert_outcomes(passed=len(arguments))
+        assert read_obsolete(cache_dir, pytester.path) == []
+        assert read_baselines(cache_dir, pytester.path) == []
+    (pytester.path / "shared" / "conftest.py").write_bytes((pytester.path / "a" / "conftest.py").read_bytes())
+    pytester.runpytest().assert_outcomes(passed=3)
+    assert read_obsolete(cache_dir, pytester.path) == []
+    assert read_baselines(cache_dir, pytester.path) == []
+
+
+def test_what_is_obsolete_in_a_folder_beside_is_listed_once(suite, cache_dir):
+    (suite.path / "test_m.py").rename(suite.path / "test_n.py")
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(suite.mkdir("beside"))
+        suite.runpytest("..").assert_outcomes(passed=1)
+    assert sorted(obsolete(suite, cache_dir)) == ["test_a--1.json", "test_b--1.json"]
+
+
 @pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
 def test_a_subtest_that_failed_before_its_golden_keeps_it(suite, cache_dir):
     with (suite.path / "test_m.py").open("a") as module:
@@ -124,8 +197,6 @@ def test_a_run_outside_the_root_says_nothing_about_a_module_of_the_same_name_in_
 
 
 def test_goldens_and_baselines_of_a_folder_without_a_module_left_are_obsolete(suite, cache_dir):
-    from pytest_llm.baselines.obsolete import read_obsolete as read_baselines
-
     module = suite.mkdir("unit") / "test_u.py"
     module.write_text("""
 from pytest_llm import Score
@@ -149,8 +220,6 @@ def test_u(llm_snapshot, llm_baseline):
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["one-process", "xdist"])
 def test_parameters_that_an_option_chooses_keep_their_goldens_and_baselines(suite, cache_dir, workers):
-    from pytest_llm.baselines.obsolete import read_obsolete as read_baselines
-
     suite.makeconftest("""
 def pytest_addoption(parser):
     parser.addoption("--langs", default="en,de")

@@ -81,6 +81,20 @@ def test_a_golden_that_changed_since_is_kept(project):
     assert path.read_text() == "edited"
 
 
+def test_an_array_whose_golden_changed_or_came_back_is_kept(project):
+    path = commit(project, "test_gone", np.zeros(100))
+    module, array, text = project.location().file, path.with_suffix(".npy"), path.read_text()
+    found = find_obsolete({}, [module], [])
+    path.unlink()
+    orphan = find_obsolete({}, [module], [])
+    path.write_text(text + " ")
+    for listed in (found, orphan):
+        gone, kept = remove(listed)
+        assert gone == []
+        assert kept[-1][0] == array
+        assert "is the array of a golden that is there" in kept[-1][1]
+
+
 @pytest.mark.parametrize(
     "place", ["victim.json", f"{FOLDER}/../victim.json", f"{FOLDER}/link/victim.json", f"{FOLDER}/x/victim.txt"]
 )
