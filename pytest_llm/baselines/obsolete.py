@@ -12,7 +12,7 @@ from pytest_llm.baselines import FOLDER, file
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import placed, safe_name
 from pytest_llm.golden.listing import read_list, write_list
-from pytest_llm.location import qualname_of, reparametrised
+from pytest_llm.location import may_be_doctest, qualname_of, reparametrised
 
 
 class ObsoleteEntry(NamedTuple):
@@ -43,6 +43,7 @@ def find_obsolete(
     folders: Iterable[Path],
     *,
     chosen: bool = False,
+    doctests: bool = False,
 ) -> list[ObsoleteEntry]:
     """Return the entries beside the modules in ``folders`` that a complete, unfiltered run did not use.
 
@@ -55,13 +56,24 @@ def find_obsolete(
         checked: ``(node id, metric)`` of every baseline that was checked.
         folders: the folders the run went through, of modules and where no module may be left.
         chosen: parameters may be the choice of this run: what is there of a collected function with others is kept.
+        doctests: doctests of Python files were collected; where they were not, what may be of one is kept.
     """
     modules: dict[Path, dict[str, list[str]]] = {}
     file_of = functools.cache(lambda module: _file_of(Path(module)))
     for nodeid, module in collected.items():
         modules.setdefault(file_of(module), {}).setdefault(qualname_of(nodeid), []).append(nodeid)
     parents = [folder for folder in folders if (folder / FOLDER).is_dir()]
-    living = {_file_of(module) for folder in parents for module in folder.iterdir() if module.is_file()}
+    living: dict[Path, list[Path]] = {}
+    for beside in (one for folder in parents for one in folder.iterdir() if one.is_file()):
+        living.setdefault(_file_of(beside), []).append(beside)
+    asked = {placed(module) for module in set(collected.values())}
+
+    def unknown(test: str, beside: list[Path]) -> bool:
+        # test_m.rst, whose doctest has its name, and test_m.py share a file.
+        owners = [module for module in beside if module.name == test] or [m for m in beside if m.suffix == ".py"]
+        unasked = bool(owners) and asked.isdisjoint(map(placed, owners))
+        return unasked or (not doctests and any(may_be_doctest(module, test) for module in owners))
+
     found: list[ObsoleteEntry] = []
     for folder in sorted({(folder / FOLDER).resolve() for folder in parents}):
         for path in sorted(folder.glob("*.json")):
@@ -69,8 +81,9 @@ def find_obsolete(
             if plain in modules or plain not in living:
                 tests = modules.get(plain, {})
                 others = reparametrised(tests if chosen else ())
-                entries = _in_file(path, tests, passed, checked, gone=plain not in living)
-                found += [one for one in entries if not others(one.test)]
+                there = living.get(plain, [])
+                entries = _in_file(path, tests, passed, checked, gone=not there)
+                found += [one for one in entries if not others(one.test) and not unknown(one.test, there)]
     return found
 
 

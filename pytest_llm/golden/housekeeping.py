@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from pytest_llm import golden
 from pytest_llm.baselines import FOLDER
 from pytest_llm.golden.listing import write_list
 from pytest_llm.golden.obsolete import find_obsolete, unlist, write_obsolete
+from pytest_llm.reports.progress import tell
 
 if TYPE_CHECKING:
     import pytest
@@ -35,14 +37,23 @@ def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -
         modules = {module for module in modules if module.parent in folders}
         chosen = _choosing(session.config)
         unfinished = run.collected.keys() - run.passed
-        found = find_obsolete(run.goldens, modules, unfinished, folders, run.collected if chosen else ())
+        doctests = bool(session.config.getoption("doctestmodules", False))
+        found = find_obsolete(run.goldens, modules, unfinished, folders, run.collected if chosen else (), doctests)
         run.obsolete = [str(one.path) for one in found]
         write_obsolete(settings.cache_dir, settings.root, found)
         if any((folder / FOLDER).is_dir() for folder in folders):
-            _note_obsolete_baselines(run, settings, folders, checked, chosen)
+            from pytest_llm.baselines import obsolete
+
+            entries = obsolete.find_obsolete(
+                run.collected, run.passed, checked, folders, chosen=chosen, doctests=doctests
+            )
+            run.obsolete_baselines = len(entries)
+            obsolete.write_obsolete(settings.cache_dir, settings.root, entries)
         else:
             write_list(settings.cache_dir, settings.root, "baselines", ())
         return
+    if sys.flags.optimize:
+        tell(session.config, "\nobsolete  not looked for: python -O leaves out the assertions of helpers")
     unlist(settings.cache_dir, settings.root, run.goldens)
     if checked:
         from pytest_llm.baselines import obsolete
@@ -80,13 +91,3 @@ def _choosing(config: pytest.Config) -> bool:
         if value != default and (value or default):
             return True
     return False
-
-
-def _note_obsolete_baselines(
-    run: RunRecord, settings: Settings, folders: Collection[Path], checked: Collection[tuple[str, str]], chosen: bool
-) -> None:
-    from pytest_llm.baselines import obsolete
-
-    entries = obsolete.find_obsolete(run.collected, run.passed, checked, folders, chosen=chosen)
-    run.obsolete_baselines = len(entries)
-    obsolete.write_obsolete(settings.cache_dir, settings.root, entries)

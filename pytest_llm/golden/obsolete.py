@@ -15,7 +15,7 @@ from pytest_llm.golden import FOLDER, jsontext
 from pytest_llm.golden.file import module_folder
 from pytest_llm.golden.listing import read_list, write_list
 from pytest_llm.golden.pending import digest
-from pytest_llm.location import comparable, reparametrised
+from pytest_llm.location import comparable, may_be_doctest, reparametrised
 
 
 class Obsolete(NamedTuple):
@@ -65,6 +65,7 @@ def find_obsolete(
     unfinished: Collection[str],
     folders: Iterable[Path] = (),
     chosen: Collection[str] = (),
+    doctests: bool = False,
 ) -> list[Obsolete]:
     """Return the goldens beside ``modules``, and in ``folders``, that a complete, unfiltered run did not use, by path.
 
@@ -77,6 +78,7 @@ def find_obsolete(
         folders: further folders the run went through, where no module may be left.
         chosen: node ids of tests whose parameters may be the choice of this run: what is there of the same functions
             with other parameters is kept.
+        doctests: doctests of Python files were collected; where they were not, what may be of one is kept.
 
     A file that cannot be read as a golden is kept: nothing is known about it.
     """
@@ -85,21 +87,25 @@ def find_obsolete(
     # Whose an array without its golden was, nobody knows: perhaps one of theirs.
     unsure = {module_folder(Path(nodeid.partition("::")[0])).name for nodeid in (*unfinished, *chosen)}
 
-    def unknown(test: str) -> bool:
-        return test in waiting or others(test)
+    def unknown(test: str, beside: Iterable[Path]) -> bool:
+        documented = not doctests and any(may_be_doctest(module, test) for module in beside)
+        return test in waiting or others(test) or documented
 
     found: list[Obsolete] = []
     collected = set(modules)
     for snapshots in sorted({folder / FOLDER for folder in {*(module.parent for module in collected), *folders}}):
         if not snapshots.is_dir():
             continue
-        living = {module_folder(file) for file in snapshots.parent.iterdir() if file.is_file()}
+        living: dict[Path, list[Path]] = {}
+        for file in snapshots.parent.iterdir():
+            if file.is_file():
+                living.setdefault(module_folder(file), []).append(file)
         asked = {module_folder(module) for module in collected}
         for folder in sorted(path for path in snapshots.iterdir() if path.is_dir()):
             # A module that stands there and was not collected (another pattern, an ignore) keeps its goldens.
             if folder in asked or folder not in living:
                 sure = folder.name not in unsure
-                found += _in_folder(folder, kept, unknown, gone=folder not in living, sure=sure)
+                found += _in_folder(folder, kept, unknown, living.get(folder, ()), sure=sure)
     return found
 
 
@@ -138,9 +144,14 @@ def remove(found: Iterable[Obsolete]) -> tuple[list[Path], list[tuple[Path, str]
 
 
 def _in_folder(
-    folder: Path, kept: set[str], unknown: Callable[[str], bool], *, gone: bool, sure: bool
+    folder: Path,
+    kept: set[str],
+    unknown: Callable[[str, Iterable[Path]], bool],
+    modules: Collection[Path],
+    *,
+    sure: bool,
 ) -> Iterator[Obsolete]:
-    real, reason = os.path.realpath(folder), "its test module is gone" if gone else "no test uses it"
+    real, reason = os.path.realpath(folder), "no test uses it" if modules else "its test module is gone"
     for name in sorted(os.listdir(folder)):  # noqa: PTH208 (a path for each of ten thousand goldens takes long)
         stem, suffix = os.path.splitext(name)  # noqa: PTH122
         plain = os.path.join(real, stem.partition("@")[0] + ".json")  # noqa: PTH118
@@ -150,9 +161,9 @@ def _in_folder(
         golden = file.with_suffix(".json")
         if golden.exists():
             nodeid = _nodeid(golden)
-            if nodeid is not None and not unknown(_test(nodeid)):
+            if nodeid is not None and not unknown(_test(nodeid), modules):
                 yield Obsolete(file, nodeid, reason, digest(file))
-        elif sure:
+        elif sure and not unknown(stem.partition("--")[0], modules):
             yield Obsolete(file, "", "it belongs to no golden", digest(file))
 
 

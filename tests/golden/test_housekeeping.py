@@ -1,5 +1,8 @@
 """Which runs may say that a golden is obsolete."""
 
+import sys
+from textwrap import indent
+
 import pytest
 
 from pytest_llm.baselines.obsolete import read_obsolete as read_baselines
@@ -31,7 +34,7 @@ def obsolete(suite, cache_dir):
     return [one.path.name for one in read_obsolete(cache_dir, suite.path) or []]
 
 
-@pytest.mark.parametrize("arguments", [[], ["."], ["-x"], ["-n", "2"]])
+@pytest.mark.parametrize("arguments", [[], ["."], ["-x"], ["-n", "2"], ["-p", "no:cacheprovider"]])
 def test_a_complete_run_lists_what_it_did_not_use(suite, cache_dir, arguments):
     result = suite.runpytest(*arguments)
     result.assert_outcomes(passed=1)
@@ -41,7 +44,16 @@ def test_a_complete_run_lists_what_it_did_not_use(suite, cache_dir, arguments):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["-k", "test_a"], ["test_m.py"], ["test_m.py::test_a"], ["--deselect", "test_m.py::test_c"]]
+    "arguments",
+    [
+        ["-k", "test_a"],
+        ["test_m.py"],
+        ["test_m.py::test_a"],
+        ["--deselect", "test_m.py::test_c"],
+        ["-o", "python_functions=test_a"],
+        ["--override-ini=python_functions=test_a"],
+        ["-p", "no:unittest"],
+    ],
 )
 def test_a_run_of_some_tests_lists_nothing(suite, cache_dir, arguments):
     with (suite.path / "test_m.py").open("a") as module:
@@ -96,6 +108,42 @@ def test_a_run_that_could_not_collect_lists_nothing(suite, cache_dir):
     suite.runpytest("--continue-on-collection-errors")
     suite.runpytest()
     assert obsolete(suite, cache_dir) == []
+
+
+def test_a_run_without_assertions_lists_nothing(suite, cache_dir):
+    suite.makepyfile(helper="def same(value, golden): assert value == golden")
+    suite.makepyfile(test_m="import helper\ndef test_a(llm_snapshot): helper.same('a', llm_snapshot)")
+    with (suite.path / "test_m.py").open("a") as module:
+        module.write("\ndef test_own(llm_snapshot): assert 'own' == llm_snapshot")
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    result = suite.run(sys.executable, "-O", "-m", "pytest")
+    result.assert_outcomes(passed=2, warnings=1)
+    result.stdout.fnmatch_lines(["obsolete  not looked for: python -O leaves out the assertions of helpers"])
+    assert obsolete(suite, cache_dir) == ["test_b--1.json"]
+
+
+DOCTEST = """
+>>> getfixture("llm_snapshot") == "doc"
+True
+>>> getfixture("llm_baseline").check("score", 0.5, margin=0.1, higher_is_better=True).outcome
+'pass'
+"""
+
+
+def test_doctests_that_were_not_collected_keep_their_goldens_and_baselines(suite, cache_dir):
+    module = suite.path / "test_m.py"
+    without = module.read_text() + BASELINE
+    module.write_text(f'{without}\ndef norm():\n    r"""{indent(DOCTEST, "    ")}    """\n')
+    (suite.path / "test_m.rst").write_text(DOCTEST)
+    suite.runpytest("--doctest-modules", "--doctest-glob=*.rst", "--llm-update=new").assert_outcomes(passed=4)
+    for arguments, passed in (["--doctest-modules"], 3), (["--doctest-glob=*.rst"], 3), ([], 2):
+        suite.runpytest(*arguments).assert_outcomes(passed=passed)
+        assert obsolete(suite, cache_dir) == ["test_b--1.json"]
+        assert read_baselines(cache_dir, suite.path) == []
+    module.write_text(without)
+    suite.runpytest().assert_outcomes(passed=2)
+    assert obsolete(suite, cache_dir) == ["test_b--1.json", "test_m.norm--1.json"]
+    assert [one.test for one in read_baselines(cache_dir, suite.path)] == ["test_m.norm"]
 
 
 def test_a_golden_that_is_used_again_leaves_the_list(suite, cache_dir):
