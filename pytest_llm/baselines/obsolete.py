@@ -11,14 +11,15 @@ from pytest_llm import variants
 from pytest_llm.baselines import FOLDER, file
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import placed, safe_name
-from pytest_llm.golden.listing import read_list, write_list
+from pytest_llm.golden.listing import STALE, read_list, source_of, write_list
 from pytest_llm.location import may_be_doctest, qualname_of, reparametrised
 
 
 class ObsoleteEntry(NamedTuple):
     """The entry of ``metric`` in ``test`` in the baseline file ``path``, that a complete run did not use.
 
-    ``digest`` is of its content when it was found: what has changed since is not removed.
+    ``digest`` is of its content when it was found, ``source`` of its test module: where either has changed since, it
+    is not removed.
     """
 
     path: Path
@@ -26,13 +27,21 @@ class ObsoleteEntry(NamedTuple):
     metric: str
     reason: str
     digest: str
+    source: str = ""
+
+    @property
+    def stale(self) -> bool:
+        """Whether its test module is another one now."""
+        return self.source != _source_of(self.path)
 
     def remove(self, locks: Path) -> bool:
         """Remove the entry, and the file when that leaves it empty; ``False`` when it was already gone.
 
         Raises:
-            GoldenError: the file cannot be read, or the entry changed since it was listed.
+            GoldenError: the file cannot be read, or the entry or its test module changed since it was listed.
         """
+        if self.stale:
+            raise GoldenError(STALE)
         return file.remove(self.path, self.test, self.metric, self.digest, locks)
 
 
@@ -83,7 +92,9 @@ def find_obsolete(
                 others = reparametrised(tests if chosen else ())
                 there = living.get(plain, [])
                 entries = _in_file(path, tests, passed, checked, gone=not there)
-                found += [one for one in entries if not others(one.test) and not unknown(one.test, there)]
+                left = [one for one in entries if not others(one.test) and not unknown(one.test, there)]
+                source = _source_of(path) if left else ""
+                found += [one._replace(source=source) for one in left]
     return found
 
 
@@ -125,6 +136,11 @@ def _in_file(
             yield ObsoleteEntry(path, test, metric, "its test is gone", digest)
         elif all(nodeid in passed and (nodeid, metric) not in checked for nodeid in nodeids):
             yield ObsoleteEntry(path, test, metric, "its test does not check it", digest)
+
+
+def _source_of(path: Path) -> str:
+    beside, plain = path.parent.parent, Path(placed(variants.plain_of(path)))
+    return source_of((module for module in beside.glob("*.py") if _file_of(module) == plain), beside)
 
 
 def _file_of(module: Path) -> Path:

@@ -13,7 +13,7 @@ from pytest_llm.errors import GoldenError
 from pytest_llm.files import placed
 from pytest_llm.golden import FOLDER, jsontext
 from pytest_llm.golden.file import module_folder
-from pytest_llm.golden.listing import read_list, write_list
+from pytest_llm.golden.listing import STALE, read_list, source_of, write_list
 from pytest_llm.golden.pending import digest
 from pytest_llm.location import comparable, may_be_doctest, reparametrised
 
@@ -21,13 +21,20 @@ from pytest_llm.location import comparable, may_be_doctest, reparametrised
 class Obsolete(NamedTuple):
     """A golden file, or the ``.npy`` of one, that a complete run did not use.
 
-    ``sha256`` is of its content when it was found: what has changed since is not deleted.
+    ``sha256`` is of its content when it was found, ``source`` of its test module (`source_of`): where either has
+    changed since, it is not deleted.
     """
 
     path: Path
     nodeid: str
     reason: str
     sha256: str
+    source: str = ""
+
+    @property
+    def stale(self) -> bool:
+        """Whether its test module is another one now."""
+        return self.source != _source_of(self.path.parent)
 
     @property
     def golden(self) -> str:
@@ -38,8 +45,8 @@ class Obsolete(NamedTuple):
         """Delete the file, and its folder when that leaves it empty; ``False`` when it was already gone.
 
         Raises:
-            GoldenError: it is not inside a ``__llm_snapshots__`` folder, it changed since it was listed, or it is the
-                array of a golden that is there.
+            GoldenError: it is not inside a ``__llm_snapshots__`` folder, it or its test module changed since it
+                was listed, or it is the array of a golden that is there.
         """
         place = self.path.parent.resolve() / self.path.name  # a link is removed itself, never what it leads to
         if FOLDER not in place.parent.parts or self.path.suffix not in (".json", ".npy"):
@@ -49,6 +56,8 @@ class Obsolete(NamedTuple):
             return False
         if now != self.sha256:
             raise GoldenError(f"{self.path} changed since it was found obsolete: run the whole suite again")
+        if self.stale:
+            raise GoldenError(STALE)
         if place.suffix == ".npy" and place.with_suffix(".json").exists():
             raise GoldenError(f"{self.path} is the array of a golden that is there: run the whole suite again")
         place.unlink()
@@ -105,7 +114,9 @@ def find_obsolete(
             # A module that stands there and was not collected (another pattern, an ignore) keeps its goldens.
             if folder in asked or folder not in living:
                 sure = folder.name not in unsure
-                found += _in_folder(folder, kept, unknown, living.get(folder, ()), sure=sure)
+                entries = list(_in_folder(folder, kept, unknown, living.get(folder, ()), sure=sure))
+                source = _source_of(folder) if entries else ""
+                found += [one._replace(source=source) for one in entries]
     return found
 
 
@@ -165,6 +176,11 @@ def _in_folder(
                 yield Obsolete(file, nodeid, reason, digest(file))
         elif sure and not unknown(stem.partition("--")[0], modules):
             yield Obsolete(file, "", "it belongs to no golden", digest(file))
+
+
+def _source_of(folder: Path) -> str:
+    beside = folder.parent.parent
+    return source_of((file for file in beside.iterdir() if file.is_file() and module_folder(file) == folder), beside)
 
 
 def _test(nodeid: str) -> str:

@@ -1,7 +1,7 @@
 """Which runs may say that a golden is obsolete."""
 
 import sys
-from textwrap import indent
+from textwrap import dedent, indent
 
 import pytest
 
@@ -169,6 +169,25 @@ def test_an_array_and_a_baseline_that_are_used_again_leave_the_list(suite, cache
     suite.runpytest("test_m.py").assert_outcomes(passed=3)
     assert obsolete(suite, cache_dir) == ["test_b--1.json"]
     assert read_baselines(cache_dir, suite.path) == []
+
+
+def test_a_list_of_another_branch_deletes_nothing(suite, cache_dir):
+    module = suite.path / "test_m.py"
+    feature = module.read_text()
+    module.write_text(feature + BASELINE)
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    module.write_text(feature)
+    suite.runpytest().assert_outcomes(passed=1)
+    module.write_text(dedent(MODULE) + BASELINE)
+    for arguments in ([], ["--yes"]):
+        result = suite.run(COMMAND, "prune", *arguments)
+        assert result.ret == 1
+        result.stdout.fnmatch_lines([
+            "kept __llm_snapshots__/test_m/test_b--1.json: its test module, or a conftest.py, changed since*",
+            "kept __llm_baselines__/test_m.json: its test module, or a conftest.py, changed since*",
+        ])  # fmt: skip
+    module.write_text(feature)
+    suite.run(COMMAND, "prune", "--yes").stdout.fnmatch_lines(["removed 1 file", "removed 1 baseline"])
 
 
 def test_an_array_whose_golden_is_missing_is_kept_until_it_is_made_again(suite, cache_dir):

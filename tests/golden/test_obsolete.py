@@ -112,9 +112,16 @@ def test_nothing_outside_a_golden_folder_is_deleted(tmp_path, place):
 def test_a_damaged_list_says_so(project):
     write_obsolete(project.cache, project.root, [])
     (file,) = (project.cache / "obsolete").iterdir()
-    file.write_text('[{"path": 1}]')
+    file.write_text('[{"path": ')
     with pytest.raises(GoldenError, match="run the whole suite again"):
         read_obsolete(project.cache, project.root)
+
+
+def test_a_list_of_an_old_version_is_none(project):
+    write_obsolete(project.cache, project.root, [])
+    (file,) = (project.cache / "obsolete").iterdir()
+    file.write_text('[{"path": "/x.json", "nodeid": "", "reason": "", "sha256": ""}]')
+    assert read_obsolete(project.cache, project.root) is None
 
 
 def test_the_next_complete_run_replaces_a_damaged_list(project):
