@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -89,6 +90,15 @@ def digest_of(value: Any) -> str:
 def path_tag(path: Path) -> str:
     """Return a short name for a path on this machine, for what is kept about it in the cache."""
     return hashlib.sha256(str(path.absolute()).encode("utf-8", "surrogatepass")).hexdigest()[:20]
+
+
+def placed(path: str | Path) -> str:
+    """Return the one name of a file that several paths lead to: its folder without links. ``path`` is absolute."""
+    folder, name = os.path.split(path)
+    return os.path.join(_real_folder(folder), name)  # noqa: PTH118 (once for each golden of a run)
+
+
+_real_folder = functools.lru_cache(maxsize=1024)(os.path.realpath)
 
 
 def shown_path(path: Path, root: Path) -> str:

@@ -266,6 +266,8 @@ def uncollected(config: pytest.Config, report: pytest.CollectReport) -> None:
 
 def finished(session: pytest.Session) -> None:
     """Note whether the session was one of all tests: nobody ended it early, or had files left out, or named."""
+    from pytest_llm import selection
+
     config, run = session.config, session.config.stash[RECORD]
     # -x, --maxfail, Ctrl-C. A last test that fails stops nothing; what is not of ours is not known from workers.
     stopped = session.shouldstop or session.shouldfail or int(session.exitstatus) not in (0, 1, 5)
@@ -276,9 +278,7 @@ def finished(session: pytest.Session) -> None:
     for test in run.tests.values():
         if test.outcome == "interrupted":
             run.filtered, test.message = True, "interrupted before its body ended"
-    # In addopts they are part of the suite.
-    chosen = any(str(argument).startswith("--ignore") for argument in config.invocation_params.args)
-    if chosen or getattr(config.option, "lf", False):  # which leaves out whole files, and tells nobody
+    if selection.leaves_out(config):
         run.filtered = True
 
 

@@ -52,6 +52,12 @@ def reparametrised(ran: Collection[str]) -> Callable[[str], bool]:
     return lambda test: test not in ran and test.partition("[")[0] in functions
 
 
+def may_be_doctest(module: Path, test: str) -> bool:
+    """Whether ``test`` may be a doctest of a Python file: one is named by the dotted name of what it documents."""
+    name = module.parent.name if module.stem == "__init__" else module.stem
+    return f".{name}." in f".{test}." and module.suffix == ".py" and b">>>" in module.read_bytes()
+
+
 def comparable(nodeid: str) -> str:
     r"""Return the form in which a golden's node id is compared with a test's.
 

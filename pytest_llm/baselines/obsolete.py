@@ -10,15 +10,16 @@ from typing import NamedTuple
 from pytest_llm import variants
 from pytest_llm.baselines import FOLDER, file
 from pytest_llm.errors import GoldenError
-from pytest_llm.files import safe_name
-from pytest_llm.golden.listing import read_list, write_list
-from pytest_llm.location import qualname_of, reparametrised
+from pytest_llm.files import placed, safe_name
+from pytest_llm.golden.listing import STALE, read_list, source_of, write_list
+from pytest_llm.location import may_be_doctest, qualname_of, reparametrised
 
 
 class ObsoleteEntry(NamedTuple):
     """The entry of ``metric`` in ``test`` in the baseline file ``path``, that a complete run did not use.
 
-    ``digest`` is of its content when it was found: what has changed since is not removed.
+    ``digest`` is of its content when it was found, ``source`` of its test module: where either has changed since, it
+    is not removed.
     """
 
     path: Path
@@ -26,13 +27,21 @@ class ObsoleteEntry(NamedTuple):
     metric: str
     reason: str
     digest: str
+    source: str = ""
+
+    @property
+    def stale(self) -> bool:
+        """Whether its test module is another one now."""
+        return self.source != _source_of(self.path)
 
     def remove(self, locks: Path) -> bool:
         """Remove the entry, and the file when that leaves it empty; ``False`` when it was already gone.
 
         Raises:
-            GoldenError: the file cannot be read, or the entry changed since it was listed.
+            GoldenError: the file cannot be read, or the entry or its test module changed since it was listed.
         """
+        if self.stale:
+            raise GoldenError(STALE)
         return file.remove(self.path, self.test, self.metric, self.digest, locks)
 
 
@@ -40,11 +49,12 @@ def find_obsolete(
     collected: Mapping[str, str],
     passed: Collection[str],
     checked: Collection[tuple[str, str]],
-    folders: Iterable[Path] = (),
+    folders: Iterable[Path],
     *,
     chosen: bool = False,
+    doctests: bool = False,
 ) -> list[ObsoleteEntry]:
-    """Return the entries beside the collected modules, and in ``folders``, that a complete, unfiltered run did not use.
+    """Return the entries beside the modules in ``folders`` that a complete, unfiltered run did not use.
 
     An entry is obsolete when its test is gone, or passed without checking that metric; every variant of it then is.
     The file of a module that stands there and was not collected is kept, and one that cannot be read.
@@ -53,25 +63,38 @@ def find_obsolete(
         collected: the module of each test, by node id.
         passed: of those that passed.
         checked: ``(node id, metric)`` of every baseline that was checked.
-        folders: further folders the run went through, where no module may be left.
+        folders: the folders the run went through, of modules and where no module may be left.
         chosen: parameters may be the choice of this run: what is there of a collected function with others is kept.
+        doctests: doctests of Python files were collected; where they were not, what may be of one is kept.
     """
-    modules: dict[Path, dict[str, str]] = {}
+    modules: dict[Path, dict[str, list[str]]] = {}
     file_of = functools.cache(lambda module: _file_of(Path(module)))
     for nodeid, module in collected.items():
-        modules.setdefault(file_of(module), {})[qualname_of(nodeid)] = nodeid
+        modules.setdefault(file_of(module), {}).setdefault(qualname_of(nodeid), []).append(nodeid)
+    parents = [folder for folder in folders if (folder / FOLDER).is_dir()]
+    living: dict[Path, list[Path]] = {}
+    for beside in (one for folder in parents for one in folder.iterdir() if one.is_file()):
+        living.setdefault(_file_of(beside), []).append(beside)
+    asked = {placed(module) for module in set(collected.values())}
+
+    def unknown(test: str, beside: list[Path]) -> bool:
+        # test_m.rst, whose doctest has its name, and test_m.py share a file.
+        owners = [module for module in beside if module.name == test] or [m for m in beside if m.suffix == ".py"]
+        unasked = bool(owners) and asked.isdisjoint(map(placed, owners))
+        return unasked or (not doctests and any(may_be_doctest(module, test) for module in owners))
+
     found: list[ObsoleteEntry] = []
-    for folder in sorted({*(path.parent for path in modules), *(folder / FOLDER for folder in folders)}):
-        if not folder.is_dir():
-            continue
-        living = {_file_of(module) for module in folder.parent.iterdir() if module.is_file()}
+    for folder in sorted({(folder / FOLDER).resolve() for folder in parents}):
         for path in sorted(folder.glob("*.json")):
             plain = variants.plain_of(path)
             if plain in modules or plain not in living:
                 tests = modules.get(plain, {})
                 others = reparametrised(tests if chosen else ())
-                entries = _in_file(path, tests, passed, checked, gone=plain not in living)
-                found += [one for one in entries if not others(one.test)]
+                there = living.get(plain, [])
+                entries = _in_file(path, tests, passed, checked, gone=not there)
+                left = [one for one in entries if not others(one.test) and not unknown(one.test, there)]
+                source = _source_of(path) if left else ""
+                found += [one._replace(source=source) for one in left]
     return found
 
 
@@ -89,22 +112,37 @@ def read_obsolete(cache_dir: Path, root: Path) -> list[ObsoleteEntry]:
     return read_list(cache_dir, root, "baselines", ObsoleteEntry) or []
 
 
+def unlist(cache_dir: Path, root: Path, collected: Mapping[str, str], checked: Iterable[tuple[str, str]]) -> None:
+    """Take what a run ``checked`` off the list, variants too; the arguments are as in `find_obsolete`."""
+    listed = read_obsolete(cache_dir, root)
+    used = {(_file_of(Path(collected[nodeid])), qualname_of(nodeid), metric) for nodeid, metric in checked}
+    left = [one for one in listed if (variants.plain_of(one.path), one.test, one.metric) not in used]
+    if len(left) < len(listed):
+        write_obsolete(cache_dir, root, left)
+
+
 def _in_file(
-    path: Path, tests: dict[str, str], passed: Collection[str], checked: Collection[tuple[str, str]], gone: bool
+    path: Path, tests: dict[str, list[str]], passed: Collection[str], checked: Collection[tuple[str, str]], gone: bool
 ) -> Iterator[ObsoleteEntry]:
     try:
         entries = file.digests(path)
     except GoldenError:
         return
     for (test, metric), digest in entries.items():
-        nodeid = tests.get(test)
+        nodeids = tests.get(test, [])  # several where several paths lead to the module
         if gone:
             yield ObsoleteEntry(path, test, metric, "its test module is gone", digest)
-        elif nodeid is None:
+        elif not nodeids:
             yield ObsoleteEntry(path, test, metric, "its test is gone", digest)
-        elif nodeid in passed and (nodeid, metric) not in checked:
+        elif all(nodeid in passed and (nodeid, metric) not in checked for nodeid in nodeids):
             yield ObsoleteEntry(path, test, metric, "its test does not check it", digest)
 
 
+def _source_of(path: Path) -> str:
+    beside, plain = path.parent.parent, Path(placed(variants.plain_of(path)))
+    return source_of((module for module in beside.glob("*.py") if _file_of(module) == plain), beside)
+
+
 def _file_of(module: Path) -> Path:
-    return module.parent / FOLDER / f"{safe_name(module.stem)}.json"
+    """Return the baseline file of a module by its one name, whichever links lead there."""
+    return Path(placed(module.parent / FOLDER / f"{safe_name(module.stem)}.json"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from pytest_llm.cli.common import ask, interactive, project_settings, relative
@@ -24,12 +25,17 @@ def add_parser(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from pytest_llm.baselines import obsolete as baselines
+    from pytest_llm.golden.listing import STALE
     from pytest_llm.golden.obsolete import read_obsolete, remove
 
     settings = project_settings()
     listed = read_obsolete(settings.cache_dir, settings.root) or []
     found = [one for one in listed if one.path.exists()]
     entries = [one for one in baselines.read_obsolete(settings.cache_dir, settings.root) if one.path.exists()]
+    kept = [(one.path, STALE) for one in found if one.stale] + [(one.path, STALE) for one in entries if one.stale]
+    found, entries = [one for one in found if not one.stale], [one for one in entries if not one.stale]
+    if kept and not found and not entries:
+        return _tell(kept)
     if not found and not entries:
         print("nothing to remove: the last complete, unfiltered run used every golden and baseline, or there was none")
         return 0
@@ -48,17 +54,23 @@ def _run(arguments: argparse.Namespace) -> int:
             return 1
         if ask(f"remove {what}? [y]es, [n]o", "yn") == "n":
             return 1
-    removed, kept = remove(found)
+    removed, left = remove(found)
+    kept += left
     gone = 0
     for entry in entries:
         try:
             gone += entry.remove(settings.cache_dir / "locks")
         except GoldenError as error:
             kept.append((entry.path, str(error)))
-    for path, reason in kept:
-        print(f"kept {visible(relative(path))}: {reason}")
     if found:
         print(f"removed {len(removed)} file{'s' * (len(removed) != 1)}")
     if entries:
         print(f"removed {gone} baseline{'s' * (gone != 1)}")
+    return _tell(kept)
+
+
+def _tell(kept: list[tuple[Path, str]]) -> int:
+    """Print what was kept and why, each file once; return the exit status."""
+    for path, reason in dict.fromkeys(kept):
+        print(f"kept {visible(relative(path))}: {reason}")
     return 1 if kept else 0

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llm import golden, variants
+from pytest_llm import golden
 from pytest_llm.baselines import FOLDER
 from pytest_llm.golden.listing import write_list
-from pytest_llm.golden.obsolete import find_obsolete, read_obsolete, write_obsolete
+from pytest_llm.golden.obsolete import find_obsolete, unlist, write_obsolete
+from pytest_llm.reports.progress import tell
 
 if TYPE_CHECKING:
     import pytest
@@ -27,36 +29,55 @@ def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -
     did not use; it only takes what it did use off an earlier list. Where options choose parameters, it says nothing
     about the others.
     """
+    checked = {(verdict.nodeid, verdict.name) for verdict in run.verdicts if verdict.kind == "baseline"}
     if int(session.exitstatus) in (0, 1) and not run.filtered:
         modules = {Path(module) for module in set(run.collected.values())}
         folders = {module.parent for module in modules} | set(_left_alone(session))
+        folders = {folder for folder in folders if not _shared(folder, settings.root)}
+        modules = {module for module in modules if module.parent in folders}
         chosen = _choosing(session.config)
         unfinished = run.collected.keys() - run.passed
-        found = find_obsolete(run.goldens, modules, unfinished, folders, run.collected if chosen else ())
+        doctests = bool(session.config.getoption("doctestmodules", False))
+        found = find_obsolete(run.goldens, modules, unfinished, folders, run.collected if chosen else (), doctests)
         run.obsolete = [str(one.path) for one in found]
         write_obsolete(settings.cache_dir, settings.root, found)
         if any((folder / FOLDER).is_dir() for folder in folders):
-            _note_obsolete_baselines(run, settings, folders, chosen)
+            from pytest_llm.baselines import obsolete
+
+            entries = obsolete.find_obsolete(
+                run.collected, run.passed, checked, folders, chosen=chosen, doctests=doctests
+            )
+            run.obsolete_baselines = len(entries)
+            obsolete.write_obsolete(settings.cache_dir, settings.root, entries)
         else:
             write_list(settings.cache_dir, settings.root, "baselines", ())
         return
-    listed = read_obsolete(settings.cache_dir, settings.root) or []
-    used = {Path(path).absolute() for path in run.goldens}
-    left = [one for one in listed if variants.plain_of(one.path) not in used]
-    if len(left) < len(listed):
-        write_obsolete(settings.cache_dir, settings.root, left)
+    if sys.flags.optimize:
+        tell(session.config, "\nobsolete  not looked for: python -O leaves out the assertions of helpers")
+    unlist(settings.cache_dir, settings.root, run.goldens)
+    if checked:
+        from pytest_llm.baselines import obsolete
+
+        obsolete.unlist(settings.cache_dir, settings.root, run.collected, checked)
 
 
 def _left_alone(session: pytest.Session) -> Iterator[Path]:
     """Yield the folders the run went through that hold goldens or baselines: no module need be left beside them."""
     skipped = [*session.config.getini("norecursedirs"), "__llm_*", "__pycache__"]
     for argument in session.config.args:
-        for folder, names, files in os.walk(session.config.invocation_params.dir / argument):
+        start = os.path.abspath(session.config.invocation_params.dir / argument)  # noqa: PTH100 (without ../, as tests)
+        for folder, names, files in os.walk(start):
             if "pyvenv.cfg" in files:
                 names.clear()
             if golden.FOLDER in names or FOLDER in names:
                 yield Path(folder)
             names[:] = [name for name in names if not any(fnmatch.fnmatch(name, one) for one in skipped)]
+
+
+def _shared(folder: Path, root: Path) -> bool:
+    """Whether a link below the root leads to a folder, or to what it keeps: other links may lead other tests there."""
+    straight = root.resolve() / folder.relative_to(root) if folder.is_relative_to(root) else folder
+    return folder.resolve() != straight or any((folder / kept).is_symlink() for kept in (golden.FOLDER, FOLDER))
 
 
 def _choosing(config: pytest.Config) -> bool:
@@ -70,12 +91,3 @@ def _choosing(config: pytest.Config) -> bool:
         if value != default and (value or default):
             return True
     return False
-
-
-def _note_obsolete_baselines(run: RunRecord, settings: Settings, folders: Collection[Path], chosen: bool) -> None:
-    from pytest_llm.baselines import obsolete
-
-    checked = {(verdict.nodeid, verdict.name) for verdict in run.verdicts if verdict.kind == "baseline"}
-    entries = obsolete.find_obsolete(run.collected, run.passed, checked, folders, chosen=chosen)
-    run.obsolete_baselines = len(entries)
-    obsolete.write_obsolete(settings.cache_dir, settings.root, entries)

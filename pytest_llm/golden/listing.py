@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pytest_llm.errors import GoldenError
-from pytest_llm.files import path_tag, write_atomic
+from pytest_llm.files import digest_of, path_tag, write_atomic
 from pytest_llm.golden import jsontext
+from pytest_llm.golden.pending import digest
 
 T = TypeVar("T")
+
+#: Why what is listed is not removed, where its test module is another now.
+STALE = "its test module, or a conftest.py, changed since it was found obsolete: run the whole suite again"
 
 
 def write_list(cache_dir: Path, root: Path, what: str, found: Sequence[Any]) -> None:
@@ -23,18 +27,30 @@ def write_list(cache_dir: Path, root: Path, what: str, found: Sequence[Any]) -> 
 
 
 def read_list(cache_dir: Path, root: Path, what: str, kind: type[T]) -> list[T] | None:
-    """Return the list of the last complete run, as instances of ``kind``; ``None`` when there was none.
+    """Return the list of the last complete run, as instances of ``kind``; ``None`` when there was none, or an old one.
 
     Raises:
         GoldenError: the list is damaged.
     """
     file = _file(cache_dir, root, what)
     try:
-        return [kind(**{**row, "path": Path(row["path"])}) for row in jsontext.load(file.read_text("utf-8"))]
+        rows = jsontext.load(file.read_text("utf-8"))
+        if any(row.keys() != kind.__annotations__.keys() for row in rows):  # of a version with other fields
+            return None
+        return [kind(**{**row, "path": Path(row["path"])}) for row in rows]
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise GoldenError(f"{file} cannot be read ({error}): run the whole suite again") from error
+
+
+def source_of(modules: Iterable[Path], folder: Path) -> str:
+    """Return a digest of what says which tests there are: the ``modules``, and each conftest.py from ``folder`` up.
+
+    It is another one where a module is not there any more, or is back: on another branch a list says nothing.
+    """
+    conftests = (parent / "conftest.py" for parent in (folder, *folder.parents))
+    return digest_of([digest(file) for file in (*sorted(modules), *conftests)])
 
 
 def _file(cache_dir: Path, root: Path, what: str) -> Path:

@@ -4,35 +4,49 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from pytest_llm import variants
 from pytest_llm.errors import GoldenError
+from pytest_llm.files import placed
 from pytest_llm.golden import FOLDER, jsontext
 from pytest_llm.golden.file import module_folder
-from pytest_llm.golden.listing import read_list, write_list
+from pytest_llm.golden.listing import STALE, read_list, source_of, write_list
 from pytest_llm.golden.pending import digest
-from pytest_llm.location import comparable, reparametrised
+from pytest_llm.location import comparable, may_be_doctest, reparametrised
 
 
 class Obsolete(NamedTuple):
     """A golden file, or the ``.npy`` of one, that a complete run did not use.
 
-    ``sha256`` is of its content when it was found: what has changed since is not deleted.
+    ``sha256`` is of its content when it was found, ``source`` of its test module (`source_of`): where either has
+    changed since, it is not deleted.
     """
 
     path: Path
     nodeid: str
     reason: str
     sha256: str
+    source: str = ""
+
+    @property
+    def stale(self) -> bool:
+        """Whether its test module is another one now."""
+        return self.source != _source_of(self.path.parent)
+
+    @property
+    def golden(self) -> str:
+        """The plain golden that this file, or the variant it belongs to, stands beside, as `placed` names it."""
+        return placed(variants.plain_of(self.path).with_suffix(".json"))
 
     def delete(self) -> bool:
         """Delete the file, and its folder when that leaves it empty; ``False`` when it was already gone.
 
         Raises:
-            GoldenError: it is not inside a ``__llm_snapshots__`` folder, or it changed since it was listed.
+            GoldenError: it is not inside a ``__llm_snapshots__`` folder, it or its test module changed since it
+                was listed, or it is the array of a golden that is there.
         """
         place = self.path.parent.resolve() / self.path.name  # a link is removed itself, never what it leads to
         if FOLDER not in place.parent.parts or self.path.suffix not in (".json", ".npy"):
@@ -42,6 +56,10 @@ class Obsolete(NamedTuple):
             return False
         if now != self.sha256:
             raise GoldenError(f"{self.path} changed since it was found obsolete: run the whole suite again")
+        if self.stale:
+            raise GoldenError(STALE)
+        if place.suffix == ".npy" and place.with_suffix(".json").exists():
+            raise GoldenError(f"{self.path} is the array of a golden that is there: run the whole suite again")
         place.unlink()
         with contextlib.suppress(OSError):  # not empty
             place.parent.rmdir()
@@ -56,6 +74,7 @@ def find_obsolete(
     unfinished: Collection[str],
     folders: Iterable[Path] = (),
     chosen: Collection[str] = (),
+    doctests: bool = False,
 ) -> list[Obsolete]:
     """Return the goldens beside ``modules``, and in ``folders``, that a complete, unfiltered run did not use, by path.
 
@@ -68,27 +87,45 @@ def find_obsolete(
         folders: further folders the run went through, where no module may be left.
         chosen: node ids of tests whose parameters may be the choice of this run: what is there of the same functions
             with other parameters is kept.
+        doctests: doctests of Python files were collected; where they were not, what may be of one is kept.
 
     A file that cannot be read as a golden is kept: nothing is known about it.
     """
-    kept = set(used)
+    kept = set(map(placed, used))
     waiting, others = {_test(nodeid) for nodeid in unfinished}, reparametrised({_test(nodeid) for nodeid in chosen})
+    # Whose an array without its golden was, nobody knows: perhaps one of theirs.
+    unsure = {module_folder(Path(nodeid.partition("::")[0])).name for nodeid in (*unfinished, *chosen)}
 
-    def unknown(test: str) -> bool:
-        return test in waiting or others(test)
+    def unknown(test: str, beside: Iterable[Path]) -> bool:
+        documented = not doctests and any(may_be_doctest(module, test) for module in beside)
+        return test in waiting or others(test) or documented
 
     found: list[Obsolete] = []
     collected = set(modules)
     for snapshots in sorted({folder / FOLDER for folder in {*(module.parent for module in collected), *folders}}):
         if not snapshots.is_dir():
             continue
-        living = {module_folder(file) for file in snapshots.parent.iterdir() if file.is_file()}
+        living: dict[Path, list[Path]] = {}
+        for file in snapshots.parent.iterdir():
+            if file.is_file():
+                living.setdefault(module_folder(file), []).append(file)
         asked = {module_folder(module) for module in collected}
         for folder in sorted(path for path in snapshots.iterdir() if path.is_dir()):
             # A module that stands there and was not collected (another pattern, an ignore) keeps its goldens.
             if folder in asked or folder not in living:
-                found += _in_folder(folder, kept, unknown, gone=folder not in living)
+                sure = folder.name not in unsure
+                entries = list(_in_folder(folder, kept, unknown, living.get(folder, ()), sure=sure))
+                source = _source_of(folder) if entries else ""
+                found += [one._replace(source=source) for one in entries]
     return found
+
+
+def unlist(cache_dir: Path, root: Path, used: Iterable[str]) -> None:
+    """Take the goldens ``used``, their variants and arrays off the list: what a run used is not obsolete any more."""
+    listed, kept = read_obsolete(cache_dir, root) or [], set(map(placed, used))
+    left = [one for one in listed if one.golden not in kept]
+    if len(left) < len(listed):
+        write_obsolete(cache_dir, root, left)
 
 
 def write_obsolete(cache_dir: Path, root: Path, found: list[Obsolete]) -> None:
@@ -117,28 +154,33 @@ def remove(found: Iterable[Obsolete]) -> tuple[list[Path], list[tuple[Path, str]
     return gone, kept
 
 
-def _in_folder(folder: Path, kept: set[str], unknown: Callable[[str], bool], gone: bool = False) -> list[Obsolete]:
-    found: list[Obsolete] = []
-    names = sorted(os.listdir(folder))  # noqa: PTH208 (a path for each of ten thousand goldens takes long)
-    for name in names:
-        if not name.endswith(".json") or os.path.join(folder, name) in kept:  # noqa: PTH118
+def _in_folder(
+    folder: Path,
+    kept: set[str],
+    unknown: Callable[[str, Iterable[Path]], bool],
+    modules: Collection[Path],
+    *,
+    sure: bool,
+) -> Iterator[Obsolete]:
+    real, reason = os.path.realpath(folder), "no test uses it" if modules else "its test module is gone"
+    for name in sorted(os.listdir(folder)):  # noqa: PTH208 (a path for each of ten thousand goldens takes long)
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122
+        plain = os.path.join(real, stem.partition("@")[0] + ".json")  # noqa: PTH118
+        if suffix not in (".json", ".npy") or plain in kept:
             continue
         file = folder / name
-        if str(variants.plain_of(file)) in kept:
-            continue
-        nodeid = _nodeid(file)
-        if nodeid is None or unknown(_test(nodeid)):
-            continue
-        reason = "its test module is gone" if gone else "no test uses it"
-        found += [
-            Obsolete(one, nodeid, reason, digest(one)) for one in (file, file.with_suffix(".npy")) if one.exists()
-        ]
-    found += [
-        Obsolete(file, "", "it belongs to no golden", digest(file))
-        for file in (folder / name for name in names if name.endswith(".npy"))
-        if not file.with_suffix(".json").exists()
-    ]
-    return found
+        golden = file.with_suffix(".json")
+        if golden.exists():
+            nodeid = _nodeid(golden)
+            if nodeid is not None and not unknown(_test(nodeid), modules):
+                yield Obsolete(file, nodeid, reason, digest(file))
+        elif sure and not unknown(stem.partition("--")[0], modules):
+            yield Obsolete(file, "", "it belongs to no golden", digest(file))
+
+
+def _source_of(folder: Path) -> str:
+    beside = folder.parent.parent
+    return source_of((file for file in beside.iterdir() if file.is_file() and module_folder(file) == folder), beside)
 
 
 def _test(nodeid: str) -> str:

@@ -1,13 +1,23 @@
 """Which runs may say that a golden is obsolete."""
 
+import sys
+from textwrap import dedent, indent
+
 import pytest
 
+from pytest_llm.baselines.obsolete import read_obsolete as read_baselines
 from pytest_llm.golden.obsolete import read_obsolete
+from tests.conftest import COMMAND
 
 MODULE = """
     import pytest
     def test_a(llm_snapshot): assert "a" == llm_snapshot
     def test_b(llm_snapshot): assert "b" == llm_snapshot
+"""
+
+ARRAY = "\nimport numpy\ndef test_array(llm_snapshot): assert numpy.arange(100.0) == llm_snapshot\n"
+BASELINE = """
+def test_base(llm_baseline): llm_baseline.check("score", 0.5, margin=0.1, higher_is_better=True)
 """
 
 
@@ -24,7 +34,7 @@ def obsolete(suite, cache_dir):
     return [one.path.name for one in read_obsolete(cache_dir, suite.path) or []]
 
 
-@pytest.mark.parametrize("arguments", [[], ["."], ["-x"], ["-n", "2"]])
+@pytest.mark.parametrize("arguments", [[], ["."], ["-x"], ["-n", "2"], ["-p", "no:cacheprovider"]])
 def test_a_complete_run_lists_what_it_did_not_use(suite, cache_dir, arguments):
     result = suite.runpytest(*arguments)
     result.assert_outcomes(passed=1)
@@ -34,7 +44,16 @@ def test_a_complete_run_lists_what_it_did_not_use(suite, cache_dir, arguments):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["-k", "test_a"], ["test_m.py"], ["test_m.py::test_a"], ["--deselect", "test_m.py::test_c"]]
+    "arguments",
+    [
+        ["-k", "test_a"],
+        ["test_m.py"],
+        ["test_m.py::test_a"],
+        ["--deselect", "test_m.py::test_c"],
+        ["-o", "python_functions=test_a"],
+        ["--override-ini=python_functions=test_a"],
+        ["-p", "no:unittest"],
+    ],
 )
 def test_a_run_of_some_tests_lists_nothing(suite, cache_dir, arguments):
     with (suite.path / "test_m.py").open("a") as module:
@@ -91,6 +110,42 @@ def test_a_run_that_could_not_collect_lists_nothing(suite, cache_dir):
     assert obsolete(suite, cache_dir) == []
 
 
+def test_a_run_without_assertions_lists_nothing(suite, cache_dir):
+    suite.makepyfile(helper="def same(value, golden): assert value == golden")
+    suite.makepyfile(test_m="import helper\ndef test_a(llm_snapshot): helper.same('a', llm_snapshot)")
+    with (suite.path / "test_m.py").open("a") as module:
+        module.write("\ndef test_own(llm_snapshot): assert 'own' == llm_snapshot")
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    result = suite.run(sys.executable, "-O", "-m", "pytest")
+    result.assert_outcomes(passed=2, warnings=1)
+    result.stdout.fnmatch_lines(["obsolete  not looked for: python -O leaves out the assertions of helpers"])
+    assert obsolete(suite, cache_dir) == ["test_b--1.json"]
+
+
+DOCTEST = """
+>>> getfixture("llm_snapshot") == "doc"
+True
+>>> getfixture("llm_baseline").check("score", 0.5, margin=0.1, higher_is_better=True).outcome
+'pass'
+"""
+
+
+def test_doctests_that_were_not_collected_keep_their_goldens_and_baselines(suite, cache_dir):
+    module = suite.path / "test_m.py"
+    without = module.read_text() + BASELINE
+    module.write_text(f'{without}\ndef norm():\n    r"""{indent(DOCTEST, "    ")}    """\n')
+    (suite.path / "test_m.rst").write_text(DOCTEST)
+    suite.runpytest("--doctest-modules", "--doctest-glob=*.rst", "--llm-update=new").assert_outcomes(passed=4)
+    for arguments, passed in (["--doctest-modules"], 3), (["--doctest-glob=*.rst"], 3), ([], 2):
+        suite.runpytest(*arguments).assert_outcomes(passed=passed)
+        assert obsolete(suite, cache_dir) == ["test_b--1.json"]
+        assert read_baselines(cache_dir, suite.path) == []
+    module.write_text(without)
+    suite.runpytest().assert_outcomes(passed=2)
+    assert obsolete(suite, cache_dir) == ["test_b--1.json", "test_m.norm--1.json"]
+    assert [one.test for one in read_baselines(cache_dir, suite.path)] == ["test_m.norm"]
+
+
 def test_a_golden_that_is_used_again_leaves_the_list(suite, cache_dir):
     suite.runpytest()
     suite.makepyfile(test_m=MODULE)
@@ -98,6 +153,91 @@ def test_a_golden_that_is_used_again_leaves_the_list(suite, cache_dir):
     assert obsolete(suite, cache_dir) == ["test_b--1.json"]
     suite.runpytest("test_m.py::test_b")
     assert obsolete(suite, cache_dir) == []
+
+
+def test_an_array_and_a_baseline_that_are_used_again_leave_the_list(suite, cache_dir):
+    module = suite.path / "test_m.py"
+    without = module.read_text()
+    back = without + ARRAY + BASELINE
+    module.write_text(back)
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=3)
+    module.write_text(without)
+    suite.runpytest().assert_outcomes(passed=1)
+    assert obsolete(suite, cache_dir) == ["test_array--1.json", "test_array--1.npy", "test_b--1.json"]
+    assert [one.test for one in read_baselines(cache_dir, suite.path)] == ["test_base"]
+    module.write_text(back)
+    suite.runpytest("test_m.py").assert_outcomes(passed=3)
+    assert obsolete(suite, cache_dir) == ["test_b--1.json"]
+    assert read_baselines(cache_dir, suite.path) == []
+
+
+def test_a_list_of_another_branch_deletes_nothing(suite, cache_dir):
+    module = suite.path / "test_m.py"
+    feature = module.read_text()
+    module.write_text(feature + BASELINE)
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    module.write_text(feature)
+    suite.runpytest().assert_outcomes(passed=1)
+    module.write_text(dedent(MODULE) + BASELINE)
+    for arguments in ([], ["--yes"]):
+        result = suite.run(COMMAND, "prune", *arguments)
+        assert result.ret == 1
+        result.stdout.fnmatch_lines([
+            "kept __llm_snapshots__/test_m/test_b--1.json: its test module, or a conftest.py, changed since*",
+            "kept __llm_baselines__/test_m.json: its test module, or a conftest.py, changed since*",
+        ])  # fmt: skip
+    module.write_text(feature)
+    suite.run(COMMAND, "prune", "--yes").stdout.fnmatch_lines(["removed 1 file", "removed 1 baseline"])
+
+
+def test_an_array_whose_golden_is_missing_is_kept_until_it_is_made_again(suite, cache_dir):
+    with (suite.path / "test_m.py").open("a") as module:
+        module.write(ARRAY)
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    (golden,) = suite.path.rglob("test_array--1.json")
+    golden.unlink()
+    suite.runpytest().assert_outcomes(passed=1, failed=1)
+    assert obsolete(suite, cache_dir) == ["test_b--1.json"]
+    suite.runpytest("test_m.py::test_array", "--llm-update=new").assert_outcomes(passed=1)
+    suite.run(COMMAND, "prune", "--yes").stdout.fnmatch_lines(["removed 1 file"])
+    suite.runpytest().assert_outcomes(passed=2)
+
+
+def test_goldens_of_tests_that_several_links_lead_to_are_kept(pytester, cache_dir):
+    pytester.makeini("[pytest]\naddopts = --import-mode=importlib")
+    tests = pytester.mkdir("shared") / "tests" / "test_c.py"
+    tests.parent.mkdir()
+    tests.write_text("""
+def test_it(backend, llm_snapshot, llm_baseline):
+    assert backend == llm_snapshot(name=backend)
+    llm_baseline.check(backend, 0.5, margin=0.1, higher_is_better=True)
+""")
+    for name in ("a", "b"):
+        folder = pytester.mkdir(name)
+        (folder / "conftest.py").write_text(f"""
+import pytest
+@pytest.fixture
+def backend(): return "{name}"
+""")
+        (folder / "tests").symlink_to(tests.parent)
+    pytester.runpytest("a", "b", "--llm-update=new").assert_outcomes(passed=2)
+    for arguments in (["a", "b"], ["a"], ["b"]):
+        pytester.runpytest(*arguments).assert_outcomes(passed=len(arguments))
+        assert read_obsolete(cache_dir, pytester.path) == []
+        assert read_baselines(cache_dir, pytester.path) == []
+    (pytester.path / "shared" / "conftest.py").write_bytes((pytester.path / "a" / "conftest.py").read_bytes())
+    pytester.runpytest().assert_outcomes(passed=3)
+    assert read_obsolete(cache_dir, pytester.path) == []
+    assert read_baselines(cache_dir, pytester.path) == []
+
+
+def test_what_is_obsolete_in_a_folder_beside_is_listed_once(suite, cache_dir):
+    (suite.path / "test_m.py").rename(suite.path / "test_n.py")
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(suite.mkdir("beside"))
+        suite.runpytest("..").assert_outcomes(passed=1)
+    assert sorted(obsolete(suite, cache_dir)) == ["test_a--1.json", "test_b--1.json"]
 
 
 @pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
@@ -124,8 +264,6 @@ def test_a_run_outside_the_root_says_nothing_about_a_module_of_the_same_name_in_
 
 
 def test_goldens_and_baselines_of_a_folder_without_a_module_left_are_obsolete(suite, cache_dir):
-    from pytest_llm.baselines.obsolete import read_obsolete as read_baselines
-
     module = suite.mkdir("unit") / "test_u.py"
     module.write_text("""
 from pytest_llm import Score
@@ -149,8 +287,6 @@ def test_u(llm_snapshot, llm_baseline):
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["one-process", "xdist"])
 def test_parameters_that_an_option_chooses_keep_their_goldens_and_baselines(suite, cache_dir, workers):
-    from pytest_llm.baselines.obsolete import read_obsolete as read_baselines
-
     suite.makeconftest("""
 def pytest_addoption(parser):
     parser.addoption("--langs", default="en,de")

@@ -81,6 +81,20 @@ def test_a_golden_that_changed_since_is_kept(project):
     assert path.read_text() == "edited"
 
 
+def test_an_array_whose_golden_changed_or_came_back_is_kept(project):
+    path = commit(project, "test_gone", np.zeros(100))
+    module, array, text = project.location().file, path.with_suffix(".npy"), path.read_text()
+    found = find_obsolete({}, [module], [])
+    path.unlink()
+    orphan = find_obsolete({}, [module], [])
+    path.write_text(text + " ")
+    for listed in (found, orphan):
+        gone, kept = remove(listed)
+        assert gone == []
+        assert kept[-1][0] == array
+        assert "is the array of a golden that is there" in kept[-1][1]
+
+
 @pytest.mark.parametrize(
     "place", ["victim.json", f"{FOLDER}/../victim.json", f"{FOLDER}/link/victim.json", f"{FOLDER}/x/victim.txt"]
 )
@@ -98,9 +112,16 @@ def test_nothing_outside_a_golden_folder_is_deleted(tmp_path, place):
 def test_a_damaged_list_says_so(project):
     write_obsolete(project.cache, project.root, [])
     (file,) = (project.cache / "obsolete").iterdir()
-    file.write_text('[{"path": 1}]')
+    file.write_text('[{"path": ')
     with pytest.raises(GoldenError, match="run the whole suite again"):
         read_obsolete(project.cache, project.root)
+
+
+def test_a_list_of_an_old_version_is_none(project):
+    write_obsolete(project.cache, project.root, [])
+    (file,) = (project.cache / "obsolete").iterdir()
+    file.write_text('[{"path": "/x.json", "nodeid": "", "reason": "", "sha256": ""}]')
+    assert read_obsolete(project.cache, project.root) is None
 
 
 def test_the_next_complete_run_replaces_a_damaged_list(project):
