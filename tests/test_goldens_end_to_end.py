@@ -489,6 +489,18 @@ def test_an_expected_failure_is_said_to_be_one_and_waits_for_nobody(pytester, ca
     assert pytester.run(COMMAND, "review", "list").ret == 0
 
 
+def test_a_candidate_of_a_golden_that_no_test_uses_any_more_waits_for_nobody(pytester, cache_dir):
+    kept = "def test_kept(llm_snapshot): assert 'a' == llm_snapshot"
+    for value, flags in (("b", ["--llm-update=new"]), ("c", [])):
+        pytester.makepyfile(test_a=f"{kept}\ndef test_gone(llm_snapshot): assert {value!r} == llm_snapshot")
+        pytester.runpytest(*flags)
+    pytester.makepyfile(test_a=kept)
+    pytester.runpytest("test_a.py")
+    assert pytester.run(COMMAND, "review", "list").ret == 1
+    pytester.runpytest().stdout.fnmatch_lines(["next *1 golden that no test uses is obsolete*"])
+    assert pytester.run(COMMAND, "review", "list").ret == 0
+
+
 def test_a_drift_that_only_warns_waits_for_review_too(suite):
     suite.runpytest("--llm-update=new")
     edit(suite, "is Paris", "is Lyon")
