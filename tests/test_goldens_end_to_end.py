@@ -1,6 +1,7 @@
 """The life of a golden, as a person at a terminal sees it."""
 
 import json
+import os
 
 import pytest
 
@@ -616,6 +617,24 @@ def test_commands_work_where_pytest_was_started(pytester, cache_dir):
     ])  # fmt: skip
     result = pytester.runpytest_subprocess("b", "--llm-update=new")
     result.stdout.fnmatch_lines(["next*golden that no test uses is obsolete: cd b && pytest-llm prune"])
+
+
+@pytest.mark.parametrize(("start", "folder"), [(".", ""), ("pkgs", ""), ("ci", "cd ../pkgs && ")])
+def test_candidates_are_found_where_the_configuration_lies_beside_the_tests(pytester, cache_dir, start, folder):
+    for name in ("pkgs/a", "pkgs/b", "ci"):
+        (pytester.path / name).mkdir(parents=True)
+    (pytester.path / "ci" / "pytest.ini").write_text("[pytest]\n")
+    os.chdir(start)
+    for value, flags in (("drifted", ["--llm-update=new"]), ("b", [])):
+        for name in ("a", "b"):
+            module = pytester.path / "pkgs" / name / f"test_{name}.py"
+            module.write_text(f"def test_golden(llm_snapshot): assert {value!r} == llm_snapshot\n")
+        result = pytester.runpytest_subprocess(
+            pytester.path / "pkgs", "-c", pytester.path / "ci" / "pytest.ini", *flags
+        )
+    result.stdout.fnmatch_lines([f"next      2 candidates wait for you: {folder}pytest-llm review"])
+    os.chdir(folder[3:-4] or ".")
+    assert len(pytester.run(COMMAND, "review", "list").outlines) == 3
 
 
 def test_a_candidate_that_could_not_be_kept_does_not_wait(suite, cache_dir):
