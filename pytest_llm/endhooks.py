@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,10 +15,15 @@ from pytest_llm.record import TestResult
 from pytest_llm.reports.progress import tell
 from pytest_llm.reports.text import visible
 
+if TYPE_CHECKING:
+    from pytest_llm.record import RunRecord
+
 #: The key under which a pytest-xdist worker sends its record.
 _WORKER_OUTPUT = "pytest_llm"
 #: The run record as data, and lines on the reports made of it.
 _PUBLISHED = pytest.StashKey[tuple[dict[str, Any], list[str]]]()
+#: What each of pytest-xdist's workers said of its tests, and did not hand over yet: a record a test, by node id.
+_TOLD = pytest.StashKey[dict[Any, dict[str, str]]]()
 #: The tests in which pytest-xdist's workers crashed.
 _CRASHED = pytest.StashKey[dict[str, TestResult]]()
 #: What lets GitHub's runner take commands again.
@@ -35,6 +41,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if output is not None:
         output[_WORKER_OUTPUT] = json.dumps(run.to_json())  # as ASCII: execnet takes no lone surrogates
         return
+    for told in config.stash.get(_TOLD, {}).values():  # Ctrl-C: nobody waits for what their workers hand over
+        _merge(run, told)
     lifecycle.finished(session)
     if run.ours:  # else nobody knows that they are of ours
         crashed = config.stash.get(_CRASHED, None) or {}
@@ -46,15 +54,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         _tried(config, "proposals", lambda: conclude(run, settings))
     elif run.used:
         from pytest_llm.golden.housekeeping import note_obsolete
+        from pytest_llm.golden.pending import discard_candidate
 
         _tried(config, "obsolete", lambda: note_obsolete(session, run, settings))
+        for path in run.obsolete:
+            discard_candidate(settings.cache_dir, Path(path))
     asked = settings.record or settings.report or settings.markdown
     if run.ours or (asked and not config.option.collectonly):
         from pytest_llm.reports.publish import publish, silence
 
         config.stash[_PUBLISHED] = publish(
             run, settings, config.invocation_params.dir, started=config.stash[lifecycle.STARTED],
-            exit_status=int(session.exitstatus),
+            exit_status=lifecycle.exit_status(session),
         )  # fmt: skip
         reporter = config.pluginmanager.get_plugin("terminalreporter")
         config.stash[_RESUME] = silence(reporter, settings) if run.ours else ""
@@ -69,10 +80,10 @@ def _tried(config: pytest.Config, name: str, write: Callable[[], None]) -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Keep what a pytest-xdist worker says of each test until it hands over its record: it may crash before."""
+    """Keep what a pytest-xdist worker says of each test until it hands over its record: it may end before."""
     node = getattr(report, "node", None)
     if hasattr(report, "llm_record") and node is not None:
-        vars(node).setdefault(_WORKER_OUTPUT, {})[report.nodeid] = report.llm_record
+        node.config.stash.setdefault(_TOLD, {}).setdefault(node, {})[report.nodeid] = report.llm_record
     elif str(report.when) == "???" and node is not None:  # the test in which it crashed
         file, line, _ = report.location
         test = TestResult("error", 0.0, file.replace("\\", "/"), (line or 0) + 1, str(report.longrepr))
@@ -83,13 +94,19 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Add what a pytest-xdist worker recorded to the controller's record, once: Ctrl-C takes a worker down twice."""
     output = getattr(node, "workeroutput", None) or {}
-    run, told = node.config.stash[lifecycle.RECORD], vars(node).pop(_WORKER_OUTPUT, {})
+    stash = node.config.stash
+    run, told = stash[lifecycle.RECORD], stash.get(_TOLD, {}).pop(node, {})
     if _WORKER_OUTPUT in output:
         run.merge(json.loads(output.pop(_WORKER_OUTPUT)))
-    elif error:  # it crashed: what it asked is lost
-        run.filtered = True
-        for test in told.values():
-            run.merge(json.loads(test))
+    elif error:  # it crashed
+        _merge(run, told)
+
+
+def _merge(run: RunRecord, told: dict[str, str]) -> None:
+    """Add what a worker said of its tests to a record, where it hands over none: what it asked is lost."""
+    run.filtered = True
+    for test in told.values():
+        run.merge(json.loads(test))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

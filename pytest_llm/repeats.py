@@ -98,6 +98,11 @@ def terms(item: pytest.Item) -> Repeat | None:
         raise InvalidInputError(
             "@pytest.mark.llm_repeat repeats test functions and methods, not unittest.TestCase: make it a plain class"
         )
+    if "subtests" in item.fixturenames:
+        raise InvalidInputError(
+            "@pytest.mark.llm_repeat cannot be combined with subtests: one that fails in one repeat fails the test, "
+            "however many repeats succeed. Assert in the body of the test, or parametrise it"
+        )
     used = [name for name in _FILES if name in item.fixturenames]
     if used:
         raise InvalidInputError(

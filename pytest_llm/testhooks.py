@@ -69,8 +69,7 @@ def pytest_runtest_makereport(
     ):
         from pytest_llm.golden.pending import discard_candidates_of
 
-        settings = lifecycle.settings(item.config)
-        discard_candidates_of(settings.cache_dir, settings.root, run.nodeid)
+        discard_candidates_of(lifecycle.settings(item.config).cache_dir, run.goldens, run.nodeid)
     if report.when == "teardown" and _uses_ours(item):
         run.users.add(run.nodeid)
     if report.when == "teardown" and mine:

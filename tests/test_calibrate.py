@@ -58,6 +58,17 @@ def project(pytester, cache_dir, tiny_gpt2, monkeypatch):
     return pytester
 
 
+def test_a_parameter_with_a_slash_is_no_folder(project):
+    project.makepyfile(**{"unit/test_slash": """
+        import pytest
+        from pytest_llm import assert_loss
+        @pytest.mark.parametrize("base", ["org/base"])
+        def test_it(llm, base): assert_loss(llm.loss(["the red cat sees the dog."]), at_most=99)
+    """})  # fmt: skip
+    result = project.runpytest("-p", "no:xdist", "unit", "--llm-calibrate=2")
+    result.stdout.fnmatch_lines(["threshold loss  99 * test_slash.py::test_it[[]org/base]"])
+
+
 def test_it_measures_without_judging_and_proposes_margins(project, cache_dir):
     result = project.runpytest("-p", "no:xdist", "--llm-calibrate=5")
     result.assert_outcomes(passed=6)

@@ -369,3 +369,19 @@ def test_a_prompt_or_metric_that_changed_is_stale_also_where_a_test_made_somethi
     del data["tests"]["test_metric"]["right"]["signature"]  # a file of an older version
     stored.write_text(json.dumps(data))
     pytester.runpytest(f"--llm-model={tiny_gpt2}", "-k", "metric").assert_outcomes(passed=1)
+
+
+def test_a_row_names_the_test_whole_but_for_folders_that_it_can_be_told_without(pytester, cache_dir):
+    body = """
+        import pytest
+        from pytest_llm import assert_contains
+        @pytest.mark.parametrize("model", ["org/base"])
+        def test_it(model): assert_contains(["a"], "a")
+    """
+    pytester.makepyfile(**{"one/test_own": body, "one/test_shared": body, "two/test_shared": body})
+    gate = "contains  1  >= 1  pass"
+    pytester.runpytest("--import-mode=importlib").stdout.fnmatch_lines([
+        f"gates     {gate}  test_own.py::test_it[[]org/base]",
+        f"          {gate}  one/test_shared.py::test_it[[]org/base]",
+        f"          {gate}  two/test_shared.py::test_it[[]org/base]",
+    ])  # fmt: skip

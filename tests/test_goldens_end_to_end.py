@@ -1,6 +1,7 @@
 """The life of a golden, as a person at a terminal sees it."""
 
 import json
+import os
 
 import pytest
 
@@ -493,6 +494,18 @@ def test_an_expected_failure_is_said_to_be_one_and_waits_for_nobody(pytester, ca
     assert pytester.run(COMMAND, "review", "list").ret == 0
 
 
+def test_a_candidate_of_a_golden_that_no_test_uses_any_more_waits_for_nobody(pytester, cache_dir):
+    kept = "def test_kept(llm_snapshot): assert 'a' == llm_snapshot"
+    for value, flags in (("b", ["--llm-update=new"]), ("c", [])):
+        pytester.makepyfile(test_a=f"{kept}\ndef test_gone(llm_snapshot): assert {value!r} == llm_snapshot")
+        pytester.runpytest(*flags)
+    pytester.makepyfile(test_a=kept)
+    pytester.runpytest("test_a.py")
+    assert pytester.run(COMMAND, "review", "list").ret == 1
+    pytester.runpytest().stdout.fnmatch_lines(["next *1 golden that no test uses is obsolete*"])
+    assert pytester.run(COMMAND, "review", "list").ret == 0
+
+
 def test_a_drift_that_only_warns_waits_for_review_too(suite):
     suite.runpytest("--llm-update=new")
     edit(suite, "is Paris", "is Lyon")
@@ -608,6 +621,24 @@ def test_commands_work_where_pytest_was_started(pytester, cache_dir):
     ])  # fmt: skip
     result = pytester.runpytest_subprocess("b", "--llm-update=new")
     result.stdout.fnmatch_lines(["next*golden that no test uses is obsolete: cd b && pytest-llm prune"])
+
+
+@pytest.mark.parametrize(("start", "folder"), [(".", ""), ("pkgs", ""), ("ci", "cd ../pkgs && ")])
+def test_candidates_are_found_where_the_configuration_lies_beside_the_tests(pytester, cache_dir, start, folder):
+    for name in ("pkgs/a", "pkgs/b", "ci"):
+        (pytester.path / name).mkdir(parents=True)
+    (pytester.path / "ci" / "pytest.ini").write_text("[pytest]\n")
+    os.chdir(start)
+    for value, flags in (("drifted", ["--llm-update=new"]), ("b", [])):
+        for name in ("a", "b"):
+            module = pytester.path / "pkgs" / name / f"test_{name}.py"
+            module.write_text(f"def test_golden(llm_snapshot): assert {value!r} == llm_snapshot\n")
+        result = pytester.runpytest_subprocess(
+            pytester.path / "pkgs", "-c", pytester.path / "ci" / "pytest.ini", *flags
+        )
+    result.stdout.fnmatch_lines([f"next      2 candidates wait for you: {folder}pytest-llm review"])
+    os.chdir(folder[3:-4] or ".")
+    assert len(pytester.run(COMMAND, "review", "list").outlines) == 3
 
 
 def test_a_candidate_that_could_not_be_kept_does_not_wait(suite, cache_dir):

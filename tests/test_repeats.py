@@ -234,6 +234,19 @@ def test_a_wrong_marker_is_an_error_that_says_what_is_wrong(pytester, marker, me
     result.stdout.no_fnmatch_line("*entries are hidden*")
 
 
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
+def test_subtests_are_refused(pytester):
+    pytester.makepyfile("""
+        import pytest
+        @pytest.mark.llm_repeat(4, min_success=0.5)
+        def test_a(subtests):
+            with subtests.test("x"): assert 0
+    """)
+    result = pytester.runpytest("-p", "no:xdist")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["E*InvalidInputError: @pytest.mark.llm_repeat cannot be combined with subtests: *"])
+
+
 def test_what_cannot_be_repeated_is_refused(pytester):
     pytester.makepyfile(
         """

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.calibration import margins
 from pytest_llm.calibration.proposals import FILE, Proposal, proposals_of
-from pytest_llm.reports.text import number, visible
+from pytest_llm.reports.text import number, short_nodeids, visible
 
 if TYPE_CHECKING:
     import pytest
@@ -23,9 +23,10 @@ def write_table(reporter: pytest.TerminalReporter, run: RunRecord, settings: Set
         reporter.write_line("no selected test asked a model and checked what it answered")
         return
     cells = [("check", "now", "noise", "proposed", "test")]
+    tests = short_nodeids(row.nodeid for row in rows)
     for row in rows:
         now = "" if row.current is None else number(row.current)
-        cells.append((row.check, now, _noise(row), _proposed(row), row.nodeid.rpartition("/")[2]))
+        cells.append((row.check, now, _noise(row), _proposed(row), tests[row.nodeid]))
     widths = [max(len(visible(line[i])) for line in cells) for i in range(4)]
     for index, line in enumerate(cells):
         text = "  ".join([*(visible(c).ljust(w) for c, w in zip(line[:4], widths, strict=True)), visible(line[4])])

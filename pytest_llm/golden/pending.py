@@ -1,7 +1,8 @@
 """Pending candidates: new goldens that wait for a reader's yes or no, without running the model again.
 
-Each mismatch leaves one JSON file under ``<cache>/pending/<hash of root>/`` with all that accepting needs. They are
-found again by the folder the user stands in, so one cache serves many checkouts.
+Each mismatch leaves one JSON file under ``<cache>/pending/<hash of the golden's folder>/`` with all that accepting
+needs: one a golden, from whatever root its test ran. They are found again by the folder the user stands in, so one
+cache serves many checkouts.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,9 +77,7 @@ class Candidate(NamedTuple):
             yield
 
 
-def save_candidate(
-    cache_dir: Path, root: Path, path: Path, verdict: Verdict, content: str, sidecar: bytes | None
-) -> None:
+def save_candidate(cache_dir: Path, path: Path, verdict: Verdict, content: str, sidecar: bytes | None) -> None:
     """Keep what ``path`` would become, beside the verdict that stopped it."""
     data: dict[str, Any] = {
         "golden": str(path.absolute()),
@@ -89,23 +88,27 @@ def save_candidate(
         "sidecar": None if sidecar is None else base64.b64encode(sidecar).decode(),
     }
     with golden_lock(cache_dir, path):  # not while somebody settles an older one
-        write_atomic(_candidate_file(cache_dir, root, path), json.dumps(data, allow_nan=False))
+        write_atomic(_candidate_file(cache_dir, path), json.dumps(data, allow_nan=False))
 
 
-def discard_candidate(cache_dir: Path, root: Path, path: Path) -> None:
-    """Forget the candidate of a golden that now passes."""
-    if not os.path.isdir(_candidate_folder(cache_dir, root)):  # noqa: PTH112 (once for each golden that passes)
+def discard_candidate(cache_dir: Path, path: Path) -> None:
+    """Forget the candidate of a golden that now passes, or that no test uses."""
+    if not os.path.isdir(_candidate_folder(cache_dir, path.parent)):  # noqa: PTH112 (once for each golden that passes)
         return
     with contextlib.suppress(OSError):  # there is none; in a cache that cannot be written it stays
-        _candidate_file(cache_dir, root, path).unlink()
+        _candidate_file(cache_dir, path).unlink()
 
 
-def discard_candidates_of(cache_dir: Path, root: Path, nodeid: str) -> None:
-    """Forget the candidates of a test that is expected to fail: what it says is not to be accepted."""
-    for file in _candidate_folder(cache_dir, root).glob("*.json"):
-        with contextlib.suppress(OSError, GoldenError):
-            if _load(file).nodeid == nodeid:
-                file.unlink()
+def discard_candidates_of(cache_dir: Path, goldens: Mapping[str, str], nodeid: str) -> None:
+    """Forget the candidates of a test that is expected to fail: what it says is not to be accepted.
+
+    ``goldens`` maps a golden's path to the node id of the test that used it.
+    """
+    for folder in {Path(path).parent for path, test in goldens.items() if test == nodeid}:
+        for file in _candidate_folder(cache_dir, folder).glob("*.json"):
+            with contextlib.suppress(OSError, GoldenError):
+                if _load(file).nodeid == nodeid:
+                    file.unlink()
 
 
 def list_pending(cache_dir: Path, under: Path) -> list[Candidate]:
@@ -117,13 +120,17 @@ def list_pending(cache_dir: Path, under: Path) -> list[Candidate]:
         GoldenError: a candidate file of ``under`` is damaged; the message says which to delete.
     """
     found: list[Candidate] = []
-    own, homes = _candidate_folder(cache_dir, under), {under.absolute(), under.resolve()}
+    homes = {under.absolute(), under.resolve()}
     for file in (cache_dir / "pending").glob("*/*.json"):
-        with contextlib.nullcontext() if file.parent == own else contextlib.suppress(GoldenError):
+        try:
             one = _load(file)
-            # Where it lies by its name, or by what its folders lead to: either may be a link.
-            places = one.path, Path(os.path.realpath(one.path))
-            found += [one] if any(place.is_relative_to(home) for place in places for home in homes) else []
+        except GoldenError:
+            if any(_candidate_folder(cache_dir, folder) == file.parent for folder in under.rglob(f"{FOLDER}/*")):
+                raise
+            continue
+        # Where it lies by its name, or by what its folders lead to: either may be a link.
+        places = one.path, Path(os.path.realpath(one.path))
+        found += [one] if any(place.is_relative_to(home) for place in places for home in homes) else []
     return sorted(found, key=lambda one: one.path)
 
 
@@ -173,17 +180,18 @@ def golden_lock(cache_dir: Path, path: Path) -> Iterator[None]:
             raise GoldenError(f"{path}: the file system refused: {error}") from error
 
 
-def _candidate_file(cache_dir: Path, root: Path, path: Path) -> Path:
-    return _candidate_folder(cache_dir, root) / f"{path_tag(path)}.json"
+def _candidate_file(cache_dir: Path, path: Path) -> Path:
+    return _candidate_folder(cache_dir, path.parent) / path.name
 
 
 def _numbers_file(cache_dir: Path, under: Path) -> Path:
-    return _candidate_folder(cache_dir, under).with_suffix(".numbers")
+    return cache_dir / "pending" / f"{path_tag(under)}.numbers"
 
 
 @functools.lru_cache(maxsize=16)
-def _candidate_folder(cache_dir: Path, root: Path) -> Path:
-    return cache_dir / "pending" / path_tag(root)
+def _candidate_folder(cache_dir: Path, folder: Path) -> Path:
+    """Return where candidates for the goldens in ``folder`` lie, by whatever link that is reached."""
+    return cache_dir / "pending" / path_tag(Path(os.path.realpath(folder)))
 
 
 def _load(file: Path) -> Candidate:

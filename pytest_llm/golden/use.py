@@ -148,13 +148,13 @@ class Use(NamedTuple):
         verdict = self.verdict(drift, outcome, golden)
         content = file.encode(self.finish(self.new, golden), self.place.target)
         try:
-            save_candidate(self.settings.cache_dir, self.settings.root, self.place.target, verdict, *content)
+            save_candidate(self.settings.cache_dir, self.place.target, verdict, *content)
         except GoldenError as error:  # what was measured stands all the same
             return dataclasses.replace(verdict, notes=(*verdict.notes, f"{NOT_KEPT}: {error}"))
         return verdict
 
     def _forget(self) -> None:
-        discard_candidate(self.settings.cache_dir, self.settings.root, self.place.target)
+        discard_candidate(self.settings.cache_dir, self.place.target)
 
     def _command(self, update: str, variant: variants.Names = ()) -> str:
         flags = variants.flags(variant or self.settings.variant, self.settings)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_llm.reports.text import figure, number, visible
+from pytest_llm.reports.text import figure, number, short_nodeids, visible
 from pytest_llm.stats.correction import Adjusted, adjust
 from pytest_llm.verdicts import Verdict
 
@@ -33,13 +33,14 @@ def gate_rows(
     passing = sorted(fine, key=lambda gate: gate.status == "pass")
     shown = [gate for gate in gates if gate.outcome != "pass" and gate.nodeid not in expected]
     shown += passing if everything else passing[:PASSING_SHOWN]
+    tests = short_nodeids(gate.nodeid for gate in gates)
     rows = [
         [
             gate.name,
             *_bound(gate),
             _evidence(gate, adjusted, settings),
             _status(gate, expected),
-            gate.nodeid.rpartition("/")[2],
+            tests[gate.nodeid],
         ]
         for gate in shown
     ]

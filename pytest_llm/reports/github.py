@@ -14,7 +14,7 @@ from typing import Any
 
 from pytest_llm.reports.markdown import markdown
 from pytest_llm.reports.overview import STATUSES, Entry, reported
-from pytest_llm.reports.text import shorten, visible
+from pytest_llm.reports.text import short_nodeids, shorten, visible
 
 #: GitHub shows no more annotations of one level from one step.
 SHOWN = 10
@@ -69,16 +69,11 @@ def _annotation(level: str, entry: Entry, root: Path, environ: Mapping[str, str]
     file = root / entry.file
     workspace = Path(environ.get("GITHUB_WORKSPACE") or root)
     shown = file.relative_to(workspace) if file.is_relative_to(workspace) else Path(entry.file)
+    title = short_nodeids([entry.nodeid])[entry.nodeid]
     properties = {
         "file": shown.as_posix(),
         "line": str(entry.line),
-        "title": f"{visible(shorten(_short(entry.nodeid), 150))}: {STATUSES[entry.status]}",
+        "title": f"{visible(shorten(title, 150))}: {STATUSES[entry.status]}",
     }
     head = ",".join(f"{name}={escape_property(value)}" for name, value in properties.items())
     return f"::{level} {head}::{escape(shorten(entry.why, _MESSAGE))}"
-
-
-def _short(nodeid: str) -> str:
-    """Return a node id without the folders of its module; a parameter may hold a slash too."""
-    module, colons, name = nodeid.partition("::")
-    return module.rpartition("/")[2] + colons + name

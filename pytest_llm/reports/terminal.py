@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -72,13 +73,12 @@ def _model(use: ModelUse) -> str:
 def _next_steps(
     reporter: pytest.TerminalReporter, run: RunRecord, settings: Settings, verdicts: Sequence[Verdict]
 ) -> None:
-    command, start = "pytest-llm", settings.start
-    if start is not None and not start.is_relative_to(settings.root):  # a command finds the project from below its root
-        command = f"cd {shlex.quote(os.path.relpath(settings.root, start))} && {command}"
-    waiting = sum(verdict.waits for verdict in verdicts)
+    command = _command(settings, settings.root)
+    waiting = [verdict.nodeid for verdict in verdicts if verdict.waits]
     missing = sum(verdict.status == "missing" for verdict in verdicts)
     if waiting:
-        _line(reporter, "next", f"{_count(waiting, 'candidate waits', 'candidates wait')} for you: {command} review")
+        what = _count(len(waiting), "candidate waits", "candidates wait")
+        _line(reporter, "next", f"{what} for you: {_command(settings, _home(run, settings, waiting))} review")
     if missing:
         what = _count(missing, "golden or baseline is", "goldens or baselines are")
         _line(reporter, "next", f"{what} missing: pytest --llm-update=new writes them")
@@ -94,6 +94,23 @@ def _next_steps(
         way, kept = ("loadgroup", "model") if hasattr(pytest.Item, "_nodeid") else ("loadfile", "file")
         what = f"{len(run.models)} models may be in every worker: --dist {way} keeps the tests of one {kept} together"
         _line(reporter, "next", what)
+
+
+def _home(run: RunRecord, settings: Settings, tests: Collection[str]) -> Path:
+    """Return a folder that the goldens of ``tests`` lie below: the root, but for ``-c`` with a file elsewhere."""
+    folders = [Path(path).parents[2] for path, nodeid in run.goldens.items() if nodeid in tests]
+    start = settings.start or settings.root
+    for home in (settings.root, start):
+        if all(folder.is_relative_to(home) for folder in folders):
+            return home
+    return Path(os.path.commonpath(folders))
+
+
+def _command(settings: Settings, home: Path) -> str:
+    """Return our command as it is called for a project, which it finds from below its root, ``home``."""
+    if settings.start is None or settings.start.is_relative_to(home):
+        return "pytest-llm"
+    return f"cd {shlex.quote(os.path.relpath(home, settings.start))} && pytest-llm"
 
 
 def _count(n: int, one: str, many: str) -> str:

@@ -6,6 +6,7 @@ import math
 import re
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,17 @@ def visible(text: str) -> str:
 
 def _escaped(text: str) -> str:
     return text.encode("unicode_escape").decode()
+
+
+def short_nodeids(nodeids: Iterable[str]) -> dict[str, str]:
+    """Map node ids to ones without the folders of their module, but where two modules share a name."""
+    parts = {nodeid: nodeid.partition("::") for nodeid in nodeids}  # a parameter may hold a slash too
+    shared = Counter(module.rpartition("/")[2] for module in {module for module, *_ in parts.values()})
+    short = {}
+    for nodeid, (module, colons, test) in parts.items():
+        name = module.rpartition("/")[2]
+        short[nodeid] = (module if shared[name] > 1 else name) + colons + test
+    return short
 
 
 def shorten(text: str, width: int = EXAMPLE_WIDTH) -> str:

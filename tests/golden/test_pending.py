@@ -8,8 +8,9 @@ import pytest
 from pytest_llm.errors import GoldenError
 from pytest_llm.golden.file import read
 from pytest_llm.golden.pending import list_pending
+from pytest_llm.location import Location
 
-from .conftest import answer
+from .conftest import Project, answer
 from .test_drift import parted
 
 
@@ -81,6 +82,26 @@ def test_a_later_pass_or_update_takes_the_candidate_away(project):
         assert len(project.pending()) == 1
         assert value == project.snapshot(update)
         assert project.pending() == []
+
+
+@pytest.mark.parametrize("by", ["above", "link"])
+def test_a_golden_has_one_candidate_from_whatever_root_its_test_runs(project, by):
+    path = project.commit("a")
+    other = Project(project.root.parent, project.cache)
+    if by == "link":
+        (other.root / by).symlink_to(project.root)
+    module = other.root / (by if by == "link" else project.root.name) / "tests" / "test_x.py"
+    other.location = lambda: Location("elsewhere.py::test_a", module, "test_a")
+    assert project.snapshot() != "b"
+    assert other.snapshot() != "c"
+    (candidate,) = project.pending()
+    assert candidate.nodeid == "elsewhere.py::test_a"
+    assert project.snapshot() == "a"
+    assert project.pending() == []
+    assert project.snapshot() != "b"
+    assert other.snapshot() == "a"
+    assert project.pending() == []
+    assert read(path).value == "a"
 
 
 def test_a_warning_waits_for_review_too(project):

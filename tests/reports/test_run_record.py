@@ -265,6 +265,34 @@ def test_ctrl_c_in_a_worker_leaves_each_verdict_once(pytester, cache_dir):
     assert [verdict["nodeid"].partition("::")[2] for verdict in data["verdicts"]] == ["test_a", "test_b"]
 
 
+@pytest.mark.parametrize(("at", "again"), [("first", ""), ("second", ""), ("second", "raise KeyboardInterrupt")])
+def test_ctrl_c_leaves_what_workers_saw_before(pytester, cache_dir, monkeypatch, at, again):
+    pytester.makeconftest(f"def pytest_keyboard_interrupt(): {again or 'pass'}")
+    pytester.makepyfile("""
+        import os, signal, time
+        def interrupt(at):
+            if os.environ.get("AT") == at:
+                time.sleep(1)  # the controller takes in what came before
+                os.kill(os.getppid(), signal.SIGINT)
+                time.sleep(1)
+        def test_first(llm_snapshot):
+            interrupt("first")
+            assert "a" == llm_snapshot
+        def test_second(llm_snapshot):
+            interrupt("second")
+            assert "b" == llm_snapshot
+    """)
+    pytester.runpytest("--llm-update=new")
+    monkeypatch.setenv("AT", at)
+    pytester.runpytest_subprocess("-n1", "--llm-record=run.json", "--llm-markdown=run.md")
+    data = json.loads((pytester.path / "run.json").read_text("utf-8"))
+    before = ["test_first"] if at == "second" else []
+    for kind in ("tests", "verdicts"):
+        assert [one["nodeid"].partition("::")[2] for one in data[kind]] == before
+    assert (data["filtered"], data["exit_status"]) == (True, 2)
+    assert "the run was stopped (pytest's exit status 2)" in (pytester.path / "run.md").read_text("utf-8")
+
+
 @pytest.mark.parametrize("arguments", [("-n1",), ("--continue-on-collection-errors",)])
 def test_a_file_that_could_not_be_collected_is_in_every_report(pytester, cache_dir, monkeypatch, arguments):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")

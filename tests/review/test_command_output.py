@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,10 @@ def test_a_narrow_encoding_shows_escapes(candidate):
     shown = run(candidate, "review", "show", "1", stdout=subprocess.PIPE, PYTHONIOENCODING="ascii")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "the dog \\u2192" in shown.stdout
+
+
+@pytest.mark.parametrize("module", ["pytest_llm", "pytest_llm.cli"])
+def test_the_command_is_that_of_an_interpreter_too(candidate, module):
+    listed = subprocess.run([sys.executable, "-m", module, "review", "list"], cwd=candidate, capture_output=True)
+    assert (listed.returncode, listed.stderr) == (1, b"")
+    assert b"test_a.py::test_a" in listed.stdout
