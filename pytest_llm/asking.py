@@ -61,7 +61,7 @@ class Asker:
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """Everything but the request that decides an answer."""
-        return identity(self.digest, self.spec)
+        return identity(self.digest, self.spec, own_code=bool(self.weights.code))
 
     @functools.cached_property
     def identity_digest(self) -> str:

@@ -102,6 +102,27 @@ def test_a_renamed_folder_hits_and_a_retrained_one_misses(pytester, cache_dir, t
     assert answers("two") == "0 from the store, 1 computed (1 ahead); loaded in N s"
 
 
+def test_code_that_a_model_runs_is_part_of_what_answers(pytester, cache_dir, tiny_gpt2, monkeypatch):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(pytester.path / "modules"))
+    config = Path(shutil.copytree(tiny_gpt2, pytester.path / "model")) / "config.json"
+    classes = {"AutoModelForCausalLM": "code--modeling_own.Own"}  # in a folder of that name, or on the hub
+    config.write_text(json.dumps({**json.loads(config.read_text()), "auto_map": classes}))
+    code = pytester.mkdir("code") / "modeling_own.py"
+    code.write_text("from transformers import GPT2LMHeadModel\n\nclass Own(GPT2LMHeadModel): pass\n")
+    pytester.makepyfile("def test_a(llm): llm.loss('the owl')")
+
+    def computed(*arguments):
+        result = run(pytester, "--llm-model=model", *arguments)
+        result.assert_outcomes(passed=1)
+        return int(re.findall(r"(\d+) computed", result.stdout.str())[0])
+
+    assert computed() == 1
+    assert computed("--llm-trust-remote-code") == 1
+    code.write_text(code.read_text().replace("pass", "changed = True"))
+    assert computed("--llm-trust-remote-code") == 1
+    assert computed("--llm-trust-remote-code") == 0
+
+
 @pytest.mark.parametrize(
     ("before", "write"),
     [("llm.tokenize('the')", "retrain"), ("llm.loss('the owl')", "retrain_in_place")],

@@ -56,6 +56,10 @@ def test_what_decides_an_answer_is_in_the_identity(change):
     assert digest_of(identity("a" * 64, ModelSpec("m", **change))) != digest_of(identity("a" * 64, ModelSpec("m")))
 
 
+def test_code_of_a_models_own_is_in_the_identity():
+    assert identity("a" * 64, ModelSpec("m"), own_code=True) != identity("a" * 64, ModelSpec("m"))
+
+
 def test_the_name_of_a_model_is_not_in_the_identity():
     assert identity("a" * 64, ModelSpec("here")) == identity("a" * 64, ModelSpec("there"))
 
