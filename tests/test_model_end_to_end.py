@@ -150,6 +150,36 @@ def test_weights_written_over_during_a_run_are_neither_kept_nor_judged(pytester,
     again.stdout.fnmatch_lines(["*1 answer: 0 from the store, 1 computed*"])
 
 
+def test_weights_written_over_during_a_run_are_not_answered_for_by_the_store(pytester, cache_dir, tiny_gpt2):
+    folder = Path(shutil.copytree(tiny_gpt2, pytester.path / "model"))
+    pytester.makepyfile(writer=f"import shutil\nfrom pathlib import Path\n\n{inspect.getsource(retrain)}")
+    pytester.makepyfile("""
+        import time
+        from writer import retrain
+
+        def test_asks(llm):
+            llm.loss("the owl")
+
+        def test_trains(llm):
+            llm.loss("the owl")
+            retrain(llm.weights.folder / "model.safetensors")
+            time.sleep(0.2)
+            llm.loss("the owl")
+
+        def test_asks_again(llm):
+            llm.loss("the owl")
+
+        def test_asks_the_loader(llm_loader):
+            llm_loader("model").loss("the owl")
+    """)
+    result = run(pytester, "--llm-model=model")
+    result.assert_outcomes(passed=2, errors=2)
+    result.stdout.fnmatch_lines(["*ModelNotFoundError: the weights of 'model' changed after this run had identified*"])
+    shutil.copytree(tiny_gpt2, folder, dirs_exist_ok=True)
+    again = run(pytester, "--llm-model=model", "-k", "test_asks")
+    again.stdout.fnmatch_lines(["*3 answers: 3 from the store, 0 computed*"])
+
+
 def test_a_file_written_beside_the_weights_during_a_run_changes_nothing(pytester, cache_dir, tiny_gpt2):
     shutil.copytree(tiny_gpt2, pytester.path / "model")
     pytester.makepyfile("""
