@@ -13,6 +13,22 @@ from pytest_llm.files import SURROGATE
 if TYPE_CHECKING:
     from pytest_llm.requests import Generate, Request
 
+#: Further fields of transformers' GenerationConfig that decide output, passed through as they are.
+EXTRA_OPTIONS = frozenset(
+    {
+        "bad_words_ids",
+        "begin_suppress_tokens",
+        "encoder_no_repeat_ngram_size",
+        "encoder_repetition_penalty",
+        "epsilon_cutoff",
+        "eta_cutoff",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "sequence_bias",
+        "suppress_tokens",
+        "typical_p",
+    }
+)
 
 Texts = str | Sequence[str]
 #: A text or a conversation; and a list of either.

@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 #: Seconds between two looks for an answer that another process is computing, and until the terminal says so.
 _WAIT, _PATIENCE = 0.05, 10.0
+#: Seconds for which one look at the weights is enough within a test: a look takes as long as an answer from the store.
+_LOOK = 0.1
 
 
 class Asker:
@@ -42,6 +44,8 @@ class Asker:
         self._role = role
         #: What the files of the weights looked like when they were digested; see `fingerprint.check_unchanged`.
         self.seen: Stamps = {}
+        #: The test in which they were last looked at, and when.
+        self._looked = ("", 0.0)
 
     @property
     def under_test(self) -> bool:
@@ -61,7 +65,7 @@ class Asker:
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """Everything but the request that decides an answer."""
-        return identity(self.digest, self.spec)
+        return identity(self.digest, self.spec, own_code=bool(self.weights.code))
 
     @functools.cached_property
     def identity_digest(self) -> str:
@@ -111,6 +115,7 @@ class Asker:
     def _ask_alone(self, requests: Sequence[Request], result: Callable[[Answer, Origin], T]) -> list[T]:
         digests = [request.digest for request in requests]
         run = record.current()
+        self._look(run.nodeid if run is not None else "")
         sampled = any(request.sampled for request in requests)
         repeat = run.repeat if run is not None and sampled else 0
         asked = dict(zip(digests, requests, strict=True))
@@ -133,6 +138,13 @@ class Asker:
             result(answers[digest], self._origin_of(request, answers[digest]))
             for digest, request in zip(digests, requests, strict=True)
         ]
+
+    def _look(self, test: str) -> None:
+        """Check that the weights are still those of the digest: what the store has is of no others."""
+        before, at = self._looked
+        if test != before or time.monotonic() - at > _LOOK:
+            self._loader.check_unchanged(self)
+            self._looked = test, time.monotonic()
 
     def _origin_of(self, request: Request, answer: Answer) -> Origin:
         said = answer.get("environment", {})  # by a service, of what is behind its name

@@ -87,6 +87,14 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def key_orders(value: Any) -> list[list[str]]:
+    """Return the keys of every dict in ``value`` that has several, as they stand: what `canonical_json` leaves out."""
+    if not isinstance(value, (dict, list, tuple)):
+        return []
+    own = [list(value)] if isinstance(value, dict) and len(value) > 1 else []
+    return own + [order for one in (value.values() if isinstance(value, dict) else value) for order in key_orders(one)]
+
+
 def path_tag(path: Path) -> str:
     """Return a short name for a path on this machine, for what is kept about it in the cache."""
     return hashlib.sha256(str(path.absolute()).encode("utf-8", "surrogatepass")).hexdigest()[:20]

@@ -118,7 +118,7 @@ class ModelLoader:
         return fingerprint(weights, self.settings.cache_dir, seen=seen)
 
     def check_unchanged(self, model: Asker) -> None:
-        """Check that what was computed is of the weights of ``model``'s digest: they are read late, and stay mapped.
+        """Check that answers are of the weights of ``model``'s digest: they are read late, and stay mapped.
 
         Raises:
             ModelNotFoundError: something wrote to them since. The engine, which may have read the new ones, is dropped.

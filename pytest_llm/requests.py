@@ -12,26 +12,9 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from pytest_llm.argument_rules import check_fields, check_generate
+from pytest_llm.argument_rules import EXTRA_OPTIONS, check_fields, check_generate
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.files import canonical_json, digest_of
-
-#: Further fields of transformers' GenerationConfig that decide output, passed through as they are.
-EXTRA_OPTIONS = frozenset(
-    {
-        "bad_words_ids",
-        "begin_suppress_tokens",
-        "encoder_no_repeat_ngram_size",
-        "encoder_repetition_penalty",
-        "epsilon_cutoff",
-        "eta_cutoff",
-        "forced_bos_token_id",
-        "forced_eos_token_id",
-        "sequence_bias",
-        "suppress_tokens",
-        "typical_p",
-    }
-)
+from pytest_llm.files import canonical_json, digest_of, key_orders
 
 Prompt = str | tuple[dict[str, Any], ...]
 
@@ -55,8 +38,20 @@ class Request:
 
     @property
     def digest(self) -> str:
-        """The sha256 of the canonical JSON."""
-        return digest_of(self.to_json())
+        """The sha256 of the canonical JSON, and of what that does not say (`beside`)."""
+        return digest_of({**self.to_json(), **self.beside()})
+
+    @property
+    def key_orders(self) -> list[list[str]]:
+        """The orders of keys that a chat template can show, as in ``{{ tools | tojson }}``; see `files.key_orders`."""
+        prompt = getattr(self, "prompt", "")
+        chat = [list(m.values()) if len(m) == 2 else m for m in prompt] if isinstance(prompt, tuple) else []
+        return key_orders([chat, *getattr(self, "template", {}).values()])
+
+    def beside(self) -> dict[str, Any]:
+        """Return what decides the answer besides the canonical JSON, which has all keys sorted."""
+        orders = self.key_orders
+        return {"key_orders": orders} if orders else {}
 
     @property
     def sampled(self) -> bool:
@@ -154,11 +149,9 @@ class Score(Request):
     continuations: tuple[str, ...]
     template: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    @property
-    def digest(self) -> str:
-        """The sha256 of the canonical JSON; a chat's is another than when its last line break was scored."""
-        data = self.to_json()
-        return digest_of(data if isinstance(self.prompt, str) else {**data, "boundary": "as rendered"})
+    def beside(self) -> dict[str, Any]:
+        """Return also that the last line break of a chat is not scored, as it once was."""
+        return super().beside() | ({} if isinstance(self.prompt, str) else {"boundary": "as rendered"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,10 +212,12 @@ def request_from_json(data: Mapping[str, Any]) -> Request:
     if cls is None or not set(data) - {"kind"} <= fields:
         raise InvalidInputError(f"not a request this version of pytest_llm knows: {canonical_json(data)[:200]}")
     values = {
-        name: tuple(value) if isinstance(value, list) and name in ("prompt", "stop", "continuations") else value
+        name: tuple(value) if isinstance(value, list) and name in ("stop", "continuations") else value
         for name, value in data.items()
         if name != "kind"
     }
+    if "prompt" in values:
+        values["prompt"] = as_prompt(values["prompt"])
     return cls(**values)
 
 
@@ -248,6 +243,8 @@ def split_requests(merged: Mapping[str, Any]) -> list[dict[str, Any]]:
 def as_prompt(prompt: Any) -> Prompt:
     """Check one prompt (text or chat messages) and return it in the form requests hold.
 
+    A message of role and content alone has them in this order, whichever it came in.
+
     Raises:
         InvalidInputError: it is neither, or a message lacks ``role`` or ``content``.
     """
@@ -258,7 +255,10 @@ def as_prompt(prompt: Any) -> Prompt:
     for message in prompt:
         if not isinstance(message, Mapping) or "role" not in message or "content" not in message:
             raise InvalidInputError(f"a chat message is a dict with 'role' and 'content', not {message!r}")
-    return tuple(dict(message) for message in prompt)
+    return tuple(
+        dict(message) if len(message) > 2 else {"role": message["role"], "content": message["content"]}
+        for message in prompt
+    )
 
 
 def generate_request(prompt: Prompt, arguments: Mapping[str, Any]) -> Generate:

@@ -102,6 +102,27 @@ def test_a_renamed_folder_hits_and_a_retrained_one_misses(pytester, cache_dir, t
     assert answers("two") == "0 from the store, 1 computed (1 ahead); loaded in N s"
 
 
+def test_code_that_a_model_runs_is_part_of_what_answers(pytester, cache_dir, tiny_gpt2, monkeypatch):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(pytester.path / "modules"))
+    config = Path(shutil.copytree(tiny_gpt2, pytester.path / "model")) / "config.json"
+    classes = {"AutoModelForCausalLM": "code--modeling_own.Own"}  # in a folder of that name, or on the hub
+    config.write_text(json.dumps({**json.loads(config.read_text()), "auto_map": classes}))
+    code = pytester.mkdir("code") / "modeling_own.py"
+    code.write_text("from transformers import GPT2LMHeadModel\n\nclass Own(GPT2LMHeadModel): pass\n")
+    pytester.makepyfile("def test_a(llm): llm.loss('the owl')")
+
+    def computed(*arguments):
+        result = run(pytester, "--llm-model=model", *arguments)
+        result.assert_outcomes(passed=1)
+        return int(re.findall(r"(\d+) computed", result.stdout.str())[0])
+
+    assert computed() == 1
+    assert computed("--llm-trust-remote-code") == 1
+    code.write_text(code.read_text().replace("pass", "changed = True"))
+    assert computed("--llm-trust-remote-code") == 1
+    assert computed("--llm-trust-remote-code") == 0
+
+
 @pytest.mark.parametrize(
     ("before", "write"),
     [("llm.tokenize('the')", "retrain"), ("llm.loss('the owl')", "retrain_in_place")],
@@ -127,6 +148,36 @@ def test_weights_written_over_during_a_run_are_neither_kept_nor_judged(pytester,
     shutil.copytree(tiny_gpt2, folder, dirs_exist_ok=True)
     again = run(pytester, "--llm-model=model", "-k", "after")
     again.stdout.fnmatch_lines(["*1 answer: 0 from the store, 1 computed*"])
+
+
+def test_weights_written_over_during_a_run_are_not_answered_for_by_the_store(pytester, cache_dir, tiny_gpt2):
+    folder = Path(shutil.copytree(tiny_gpt2, pytester.path / "model"))
+    pytester.makepyfile(writer=f"import shutil\nfrom pathlib import Path\n\n{inspect.getsource(retrain)}")
+    pytester.makepyfile("""
+        import time
+        from writer import retrain
+
+        def test_asks(llm):
+            llm.loss("the owl")
+
+        def test_trains(llm):
+            llm.loss("the owl")
+            retrain(llm.weights.folder / "model.safetensors")
+            time.sleep(0.2)
+            llm.loss("the owl")
+
+        def test_asks_again(llm):
+            llm.loss("the owl")
+
+        def test_asks_the_loader(llm_loader):
+            llm_loader("model").loss("the owl")
+    """)
+    result = run(pytester, "--llm-model=model")
+    result.assert_outcomes(passed=2, errors=2)
+    result.stdout.fnmatch_lines(["*ModelNotFoundError: the weights of 'model' changed after this run had identified*"])
+    shutil.copytree(tiny_gpt2, folder, dirs_exist_ok=True)
+    again = run(pytester, "--llm-model=model", "-k", "test_asks")
+    again.stdout.fnmatch_lines(["*3 answers: 3 from the store, 0 computed*"])
 
 
 def test_a_file_written_beside_the_weights_during_a_run_changes_nothing(pytester, cache_dir, tiny_gpt2):

@@ -7,8 +7,6 @@ import json
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.files import canonical_json
-
 if TYPE_CHECKING:
     from pytest_llm.requests import Request
     from pytest_llm.store.database import OutputStore
@@ -75,16 +73,11 @@ class RequestLog:
                         "INSERT OR IGNORE INTO asked VALUES (?, ?, ?, ?)",
                         [(self._root, test, *question) for question in new],
                     )
-                    db.executemany(
+                    db.executemany(  # each with its keys in order, and escaped: SQLite holds no half surrogate pair
                         "INSERT OR IGNORE INTO questions VALUES (?, ?)",
-                        [(digest, _spelled(request)) for (_, digest), request in new.items()],
+                        [(digest, json.dumps(request.to_json())) for (_, digest), request in new.items()],
                     )
         self._noted.clear()
-
-
-def _spelled(request: Request) -> str:
-    # Escaped, as a prompt may hold half a surrogate pair, which SQLite cannot.
-    return json.dumps(json.loads(canonical_json(request.to_json())))
 
 
 def _plain(name: str) -> str:

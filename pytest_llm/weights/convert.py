@@ -44,7 +44,7 @@ def prepare(weights: Weights, digest: str, spec: ModelSpec, cache_dir: Path) -> 
     if spec.dtype not in FLOATS:
         raise InvalidInputError(f"unknown dtype {spec.dtype!r}: choose one of {', '.join(FLOATS)}")
     check_unchanged(weights, digest, cache_dir)
-    base = dataclasses.replace(weights, adapter=None)
+    base = dataclasses.replace(weights, adapter=None, code=())
     own = fingerprint(base, cache_dir)
     target = cache_dir / "converted" / _name(own, spec.dtype, bool(weights.gguf))
     if _complete(target):

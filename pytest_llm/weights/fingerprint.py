@@ -30,9 +30,9 @@ def fingerprint(
     A service's weights are not seen: their digest is ``""``.
 
     Those are the weight files transformers loads, the configurations, the tokenizer, the chat template, and a model's
-    own code; of a GGUF only the file itself, which holds all of them. File digests are remembered in ``cache_dir`` by
-    path, size, modification and change time and inode, so unchanged weights are hashed once. ``clock`` gives seconds
-    since the epoch. ``seen`` gets the stamp of all that was looked at, for `check_unchanged`.
+    own code, wherever it lies; of a GGUF only the file itself, which holds all of them. File digests are remembered in
+    ``cache_dir`` by path, size, modification and change time and inode, so unchanged weights are hashed once. ``clock``
+    gives seconds since the epoch. ``seen`` gets the stamp of all that was looked at, for `check_unchanged`.
 
     Raises:
         ModelNotFoundError: a file cannot be read, or an index names a missing shard.
@@ -50,6 +50,11 @@ def fingerprint(
     if weights.adapter is not None:
         seen[weights.adapter] = _stamp(weights.adapter)
         parts["adapter"] = _digests(weights.adapter, adapter_files(weights.adapter), cache_dir, clock, seen)
+    elsewhere = [folder for folder in weights.code if folder not in (weights.folder, weights.adapter)]
+    for number, folder in enumerate(elsewhere):
+        seen[folder] = _stamp(folder)
+        files = sorted(file.name for file in folder.glob("*.py"))
+        parts[f"code {number}"] = _digests(folder, files, cache_dir, clock, seen)
     return digest_of(parts)
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import ModelNotFoundError
+from pytest_llm.weights.listing import SIDE_SUFFIXES
 
 if TYPE_CHECKING:
     from pytest_llm.weights.resolve import Search
 
 #: Configuration, tokenizer, templates, code. Weights come with them: safetensors, and never a pickle unasked.
-_SMALL = ["*.json", "*.jinja", "*.txt", "*.model", "*.spm", "*.tiktoken", "*.bpe", "*.vocab", "*.codes", "*.py"]
+_SMALL = [f"*{suffix}" for suffix in SIDE_SUFFIXES]
 #: What transformers loads; repositories often hold the same weights again (``consolidated``, ``model.fp16``).
 _WEIGHTS = ["model.safetensors", "model-*-of-*.safetensors"]
 _PICKLED = ["pytorch_model.bin", "pytorch_model-*-of-*.bin"]
@@ -31,12 +32,12 @@ def snapshot(search: Search, repo: str, file: str, hint: str) -> Path:
     name = f"{repo}@{search.revision}" if search.revision else repo
     lacking = f"not in the Hugging Face cache ({constants.HF_HUB_CACHE})"
     try:
-        cached = _cached(repo, search.revision, file or ("adapter_config.json" if search.adapter else "config.json"))
-        if cached is not None:
+        found = cached(repo, search.revision, file or ("adapter_config.json" if search.adapter else "config.json"))
+        if found is not None:
             try:
                 if not file:
-                    search.check(cached)
-                return cached
+                    search.check(found)
+                return found
             except ModelNotFoundError as error:  # what an interrupted or partial download leaves
                 lacking = f"not complete in the Hugging Face cache ({error})"
         if not search.offline and not constants.HF_HUB_OFFLINE:
@@ -49,7 +50,7 @@ def snapshot(search: Search, repo: str, file: str, hint: str) -> Path:
     raise ModelNotFoundError(f"the {what} {name!r} is {reason}, or name a folder that holds it. {hint}")
 
 
-def _cached(repo: str, revision: str | None, probe: str) -> Path | None:
+def cached(repo: str, revision: str | None, probe: str) -> Path | None:
     """Return the cached snapshot folder that holds the file ``probe``."""
     from huggingface_hub import try_to_load_from_cache
 

@@ -10,9 +10,11 @@ from typing import Any
 from pytest_llm.errors import InvalidInputError, ModelNotFoundError
 
 #: Root files that configure a model or its tokenizer. Vocabularies have many names (``vocab.txt``, ``spiece.model``,
-#: ``source.spm``, ``qwen.tiktoken``, ``bpe.codes``), so they are taken by suffix: a file too many costs a
+#: ``source.spm``, ``qwen.tiktoken``, ``prophetnet.tokenizer``), so they are taken by suffix: a file too many costs a
 #: recomputation, a file too few a wrong answer from the store. ``.py`` is a model's own code.
-_SIDE_SUFFIXES = {".json", ".jinja", ".txt", ".model", ".spm", ".tiktoken", ".vocab", ".bpe", ".codes", ".py"}
+SIDE_SUFFIXES = (
+    ".json", ".jinja", ".txt", ".model", ".spm", ".tiktoken", ".vocab", ".bpe", ".codes", ".tokenizer", ".py",
+)  # fmt: skip
 #: Left behind by trainers and authors; nothing reads them to answer.
 _IGNORED = ("readme", "license", "requirements", "trainer_state", "all_results", "train_results", "eval_results")
 
@@ -22,6 +24,8 @@ _POOLING = {
     **{"mean": "mean", "cls": "cls", "lasttoken": "last"},
 }
 
+#: Where a model names the classes that load it.
+CONFIGS = ("config.json", "tokenizer_config.json")
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
@@ -81,7 +85,7 @@ def side_files(folder: Path) -> list[str]:
     names = [
         entry.name
         for entry in folder.iterdir()
-        if entry.suffix in _SIDE_SUFFIXES and not entry.name.lower().startswith(_IGNORED) and entry.is_file()
+        if entry.suffix in SIDE_SUFFIXES and not entry.name.lower().startswith(_IGNORED) and entry.is_file()
     ]
     parts = ["additional_chat_templates"]
     parts += [module["path"] for module in _modules(folder) if module.get("path")]
@@ -89,6 +93,24 @@ def side_files(folder: Path) -> list[str]:
         if (folder / part).is_dir():
             names += [f"{part}/{entry.name}" for entry in (folder / part).iterdir() if entry.is_file()]
     return sorted(names)
+
+
+def named_code(folder: Path) -> dict[str, set[str]]:
+    """Return the files of code that ``auto_map`` names by the place where they lie, ``""`` for ``folder`` itself.
+
+    Raises:
+        ModelNotFoundError: what the folder says of it cannot be read.
+    """
+    named = [read_json(path).get("auto_map") for name in CONFIGS if (path := folder / name).is_file()]
+    found: dict[str, set[str]] = {}
+    while named:
+        one = named.pop()
+        if isinstance(one, str):
+            place, _, name = one.rpartition("--")
+            found.setdefault(place, set()).add(f"{name.partition('.')[0]}.py")
+        elif isinstance(one, (dict, list)):  # of a tokenizer the slow class and the fast one, or none
+            named += one.values() if isinstance(one, dict) else one
+    return found
 
 
 def own_pooling(folder: Path) -> str:

@@ -46,8 +46,8 @@ class Pool:
             self.drop(next(iter(self._models)))
 
     def drop(self, key: Hashable) -> None:
-        """Drop the model of ``key``."""
-        model, _ = self._models.pop(key)
+        """Drop the model of ``key``, if it is there."""
+        model, _ = self._models.pop(key, (None, 0))
         close = getattr(model, "close", None)
         if close is not None:
             close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pytest_llm.errors import ModelNotFoundError
 from pytest_llm.weights.checks import check_adapter, check_model, offer_ggufs
+from pytest_llm.weights.listing import named_code
 from pytest_llm.weights.spec import SERVICE, ModelSpec, Weights
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
@@ -34,10 +35,10 @@ def resolve(spec: ModelSpec, *, root: Path, offline: bool = False) -> Weights:
         return Weights(spec.source, Path(), spec.revision or "", service=spec.source.removeprefix(SERVICE))
     try:
         weights = Search(spec.source, spec.revision, root, offline, spec.trust_pickle).weights()
-        if spec.adapter is None:
-            return weights
-        adapter = Search(spec.adapter, None, root, offline, spec.trust_pickle, adapter=True).weights()
-        return dataclasses.replace(weights, adapter=adapter.folder, adapter_source=adapter.source)
+        if spec.adapter is not None:
+            adapter = Search(spec.adapter, None, root, offline, spec.trust_pickle, adapter=True).weights()
+            weights = dataclasses.replace(weights, adapter=adapter.folder, adapter_source=adapter.source)
+        return dataclasses.replace(weights, code=_code(weights)) if spec.trust_remote_code else weights
     except OSError as error:  # no permission, a name too long for the disk, a loop of links
         raise ModelNotFoundError(f"the model {spec.source!r} cannot be read: {error}.") from error
 
@@ -115,6 +116,31 @@ class Search:
         names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         close = difflib.get_close_matches(path.name, names, n=1)
         return f"; did you mean {close[0]!r}?" if close else "."
+
+
+def _code(weights: Weights) -> tuple[Path, ...]:
+    """Return the folders of the code that ``auto_map`` names, which transformers runs when it is trusted."""
+    folders: dict[Path, None] = {}
+    for folder in filter(None, (None if weights.gguf else weights.folder, weights.adapter)):
+        for place, files in sorted(named_code(folder).items()):
+            folders[_place_of_code(place, files, weights.source) if place else folder] = None
+    return tuple(folders)
+
+
+def _place_of_code(place: str, files: set[str], source: str) -> Path:
+    """Return the folder that ``place`` stands for: a path from where we are, as transformers has it, or a hub id."""
+    from pytest_llm.weights.hub import cached
+
+    found: Path | None = Path(place).absolute()
+    if not Path(place).is_dir():
+        found = next(filter(None, (cached(place, None, file) for file in files if _HUB_ID.fullmatch(place))), None)
+    if found is None:
+        raise ModelNotFoundError(
+            f"the model {source!r} runs code of {place!r} ({', '.join(sorted(files))}), as its auto_map says, and that "
+            f"is no folder, and not in the Hugging Face cache. Download it once: hf download {place}. Or copy the .py "
+            f"files beside the weights, and take '{place}--' out of the auto_map."
+        )
+    return found
 
 
 def _package_path(source: str) -> Path:

@@ -59,6 +59,7 @@ class Weights:
         adapter: folder of the LoRA adapter.
         adapter_source: how to name the adapter, portable as ``source`` is, else ``""``.
         service: the name that a service knows the model by, else ``""``.
+        code: folders of code that runs to load the model: its own, and others that it names. None unless trusted.
     """
 
     source: str
@@ -68,6 +69,7 @@ class Weights:
     adapter: Path | None = None
     adapter_source: str = ""
     service: str = ""
+    code: tuple[Path, ...] = ()
 
 
 def service_spec(source: str, revision: str | None, base_url: str | None, adapter: str | None) -> ModelSpec:

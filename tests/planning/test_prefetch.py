@@ -122,6 +122,35 @@ def test_a_fresh_clone_plans_from_its_goldens(project, cache_dir):
     assert counts(result) == {"model": (7, 7, 1), "other": (1, 1, 0)}
 
 
+def test_the_order_of_keys_that_a_chat_template_shows_is_the_tests_own(project, cache_dir):
+    (project.path / "model" / "chat_template.jinja").write_text("{{ tools | tojson }} {{ messages[0].content }}")
+    project.makepyfile(
+        test_suite="""
+        import json
+        import pytest
+
+        TOOLS = [{"type": "f", "name": "cat"}], [{"name": "cat", "type": "f"}]
+
+        @pytest.mark.parametrize("tools", TOOLS)
+        def test_tools(llm, llm_snapshot, tools):
+            answer = llm.chat([{"content": "the", "role": "user"}], template={"tools": tools}, max_new_tokens=3)
+            same = llm.generate(json.dumps(tools) + " the", add_special_tokens=False, max_new_tokens=3)
+            assert answer.logprobs == pytest.approx(same.logprobs, abs=1e-4)
+            assert answer == llm_snapshot
+        """
+    )
+    assert counts(project.runpytest("--llm-update=new")) == {"model": (4, 4, 0)}
+    with contextlib.closing(sqlite3.connect(cache_dir / "answers.sqlite")) as db, db:
+        db.execute("DELETE FROM answers")
+    from_the_log = project.runpytest()
+    from_the_log.assert_outcomes(passed=2)
+    assert counts(from_the_log) == {"model": (4, 4, 4)}
+    (cache_dir / "answers.sqlite").unlink()
+    from_goldens = project.runpytest()  # whose keys are sorted: nothing is asked ahead that no test asks
+    from_goldens.assert_outcomes(passed=2)
+    assert counts(from_goldens) == {"model": (4, 4, 0)}
+
+
 def test_a_changed_prompt_is_a_miss_computed_in_its_turn(project):
     project.runpytest("--llm-update=new")
     file = project.path / "test_suite.py"

@@ -10,7 +10,7 @@ import pytest
 from pytest_llm.cli import main
 from pytest_llm.errors import LLMError
 from pytest_llm.files import digest_of
-from pytest_llm.requests import Generate, Loss, Score, request_from_json
+from pytest_llm.requests import Generate, Loss, Score, as_prompt, request_from_json
 from pytest_llm.store.database import OutputStore
 from pytest_llm.store.key import answer_key, identity
 from pytest_llm.weights.spec import ModelSpec
@@ -56,6 +56,10 @@ def test_what_decides_an_answer_is_in_the_identity(change):
     assert digest_of(identity("a" * 64, ModelSpec("m", **change))) != digest_of(identity("a" * 64, ModelSpec("m")))
 
 
+def test_code_of_a_models_own_is_in_the_identity():
+    assert identity("a" * 64, ModelSpec("m"), own_code=True) != identity("a" * 64, ModelSpec("m"))
+
+
 def test_the_name_of_a_model_is_not_in_the_identity():
     assert identity("a" * 64, ModelSpec("here")) == identity("a" * 64, ModelSpec("there"))
 
@@ -69,6 +73,25 @@ def test_of_scores_only_a_chats_miss_the_answers_that_counted_the_templates_line
     assert text.digest == digest_of(text.to_json())
     assert chat.digest != digest_of(chat.to_json())
     assert request_from_json(chat.to_json()).digest == chat.digest
+
+
+def test_the_order_of_keys_counts_where_a_template_can_show_it():
+    def asked(message, **template):
+        return Generate(as_prompt([message]), template=template)
+
+    plain = asked({"role": "user", "content": "x"}, a=1, b=2)
+    assert plain == asked({"content": "x", "role": "user"}, b=2, a=1)
+    assert plain.digest == asked({"content": "x", "role": "user"}, b=2, a=1).digest == digest_of(plain.to_json())
+    for one, other in (
+        (asked({"role": "user", "content": "x"}, t={"a": 1, "b": 2}), asked(plain.prompt[0], t={"b": 2, "a": 1})),
+        (
+            asked({"role": "user", "content": [{"a": 1, "b": 2}]}),
+            asked({"role": "user", "content": [{"b": 2, "a": 1}]}),
+        ),
+        (asked({"role": "u", "content": "", "name": "x"}), asked({"name": "x", "role": "u", "content": ""})),
+    ):
+        assert one == other
+        assert one.digest != other.digest
 
 
 def test_a_large_batch_is_one_call(store):

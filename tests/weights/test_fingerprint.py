@@ -57,6 +57,7 @@ CHANGES = {
     ),
     "a token added": lambda folder: (folder / "added_tokens.json").write_text('{"<x>": 31}'),
     "another vocabulary file": lambda folder: (folder / "spiece.model").write_bytes(b"\1"),
+    "a vocabulary of ProphetNet": lambda folder: (folder / "prophetnet.tokenizer").write_text("the"),
     "another end token": lambda folder: (folder / "generation_config.json").write_text('{"eos_token_id": 5}'),
     "another config": lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'),
     "another model code": lambda folder: (folder / "modeling_tiny.py").write_text("x = 1"),

@@ -65,6 +65,7 @@ def hub(tmp_path):
         "pickled": ["config.json", "pytorch_model.bin"],
         "quantised": ["a-q4.gguf", "a-q8.gguf"],
         "adapter": ["adapter_config.json", "adapter_model.safetensors", "optimizer.pt"],
+        "code": ["modeling_own.py"],
     }  # fmt: skip
     for name, files in contents.items():
         folder = tmp_path / "repositories" / "org" / name
@@ -97,6 +98,24 @@ def test_gguf_and_adapter_of_the_hub(find, hub):
     assert found["adapter_source"] == "org/adapter"
     assert found["adapter"].endswith(f"models--org--adapter/snapshots/{COMMIT}")
     assert find("org/quantised#a-q8.gguf", adapter="org/adapter") == found
+
+
+def test_code_that_a_model_names_in_another_repository(find, hub, tmp_path):
+    folder = tmp_path / "tuned"
+    folder.mkdir()
+    classes = {"AutoModel": "org/code--modeling_own.Own", "AutoTokenizer": ["org/code--tokenization_own.Own", None]}
+    (folder / "config.json").write_text(json.dumps({"auto_map": classes}))
+    (folder / "model.safetensors").write_bytes(b"")
+    assert find("tuned")["code"] == []
+    refused = find("tuned", trust_remote_code=True)["error"]
+    assert refused.startswith(
+        "the model 'tuned' runs code of 'org/code' (modeling_own.py, tokenization_own.py), as its auto_map says, and "
+        "that is no folder, and not in the Hugging Face cache. Download it once: hf download org/code."
+    )
+
+    find("org/code", endpoint=hub.url)  # no model, but its code is in the cache from here on
+    (code,) = find("tuned", trust_remote_code=True)["code"]
+    assert code.endswith(f"models--org--code/snapshots/{COMMIT}")
 
 
 def test_pickles_come_only_when_trusted(find, hub):
