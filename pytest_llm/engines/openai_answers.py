@@ -152,15 +152,12 @@ def _listed(response: Any, name: str) -> list[Any]:
     """Return a list of the response.
 
     Raises:
-        ValueError: it has none, as gateways answer errors with a status of 200; the message has what it said.
+        ValueError: it has none; the message has what came in its place.
     """
     found = getattr(response, name, None)
     if isinstance(found, list):
         return found
-    said = getattr(response, "error", None) or response
-    if isinstance(said, Mapping):
-        said = said.get("message", said)
-    raise ValueError(f"no {name}, but {said!s}")
+    raise ValueError(f"no {name}, but {response!s}")
 
 
 def _answer(response: Any, name: str, sequences: list[dict[str, Any]]) -> Answer:

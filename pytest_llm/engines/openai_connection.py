@@ -99,7 +99,7 @@ class Connection:
 
         Raises:
             TimeoutError: there was no whole answer in time.
-            openai.APIError: what the last try raised; its ``tries`` counts those before.
+            openai.APIError: what the last try raised, or what failed inside its answer; ``tries`` counts those before.
             UnavailableError: it was silent just now, and is not asked.
         """
         import openai
@@ -123,7 +123,9 @@ class Connection:
 
         for tries in range(retries + 1):
             try:
-                return _within(end - time.monotonic(), call)
+                found = _within(end - time.monotonic(), call)
+                failures.check(found)
+                return found
             except openai.APIError as error:
                 error.tries = tries
                 pause = failures.pause(error, tries)

@@ -13,10 +13,34 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 #: Seconds before the first try after a failure; they double.
 PAUSE = 0.5
+#: How an answer ends that its provider did not finish (OpenRouter, Mistral; vLLM, SGLang; DeepSeek).
+_UNFINISHED = ("error", "abort", "insufficient_system_resource")
+
+
+def check(response: Any) -> None:
+    """Look for a failure in what came with the status of success, as gateways pass on those of a model's provider.
+
+    Raises:
+        openai.APIError: there is one. Its ``status_code`` is the code that the failure has, 500 where it has none.
+    """
+    import openai
+
+    choices = getattr(response, "choices", None)
+    for one in (response, *(choices if isinstance(choices, list) else ())):
+        said, reason = getattr(one, "error", None), getattr(one, "finish_reason", None)
+        if not said and reason not in _UNFINISHED:
+            continue
+        body = said if isinstance(said, Mapping) else {"message": said} if said else {}
+        what = "it failed while it answered" + (f" (finish_reason {reason})" if reason else "")
+        words = body.get("message") or body
+        error: Any = openai.APIError(f"{what}: {words}" if words else what, cast("Any", None), body=body)
+        code = str(body.get("code"))
+        error.status_code = int(code) if re.fullmatch("[45][0-9][0-9]", code) else 500
+        raise error
 
 
 def pause(error: Any, tries: int) -> float:
@@ -28,9 +52,8 @@ def pause(error: Any, tries: int) -> float:
         return math.inf  # whoever has waited for as long as they allow does not want to do so once more
     if isinstance(error, openai.APIConnectionError):
         return backoff
-    if not isinstance(error, openai.APIStatusError):
-        return math.inf
-    if error.status_code not in (408, 409, 429) and error.status_code < 500:
+    status: int = getattr(error, "status_code", 0)
+    if status not in (408, 409, 429) and status < 500:
         return math.inf
     if used_up(error) or about_logprobs(error):
         return math.inf
@@ -39,7 +62,7 @@ def pause(error: Any, tries: int) -> float:
 
 def retry_after(error: Any) -> float:
     """Return the seconds of the header ``Retry-After``, which is a number or a date; 0 without it."""
-    said = error.response.headers.get("retry-after", "")
+    said = error.response.headers.get("retry-after", "") if hasattr(error, "response") else ""
     with contextlib.suppress(ValueError):
         return max(0.0, float(said))
     with contextlib.suppress(ValueError, TypeError):
@@ -87,7 +110,7 @@ def _all(error: Any) -> str:
 
 def tried(error: Any) -> str:
     """Return what a message adds about the tries there were, and when the service wants the next."""
-    tries, later = getattr(error, "tries", 0), retry_after(error) if hasattr(error, "response") else 0
+    tries, later = getattr(error, "tries", 0), retry_after(error)
     said = f", after {tries} more {'try' if tries == 1 else 'tries'}" if tries else ""
     return said + (f", to be asked again in {later:.0f} s" if later else "")
 

@@ -7,6 +7,7 @@ import email.utils
 import itertools
 import json
 import os
+import re
 import time
 from html import unescape
 
@@ -25,7 +26,7 @@ CHAT = ({"role": "user", "content": "Q"},)
 KEY = "sk-SECRETKEY999"
 
 
-def said(text, **fields):
+def said(text, /, **fields):
     """A response of ``/chat/completions``."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", **fields}
     return 200, {"choices": [choice], "model": "m1"}
@@ -269,6 +270,54 @@ def test_what_is_no_answer_is_no_empty_text(engine, service, message, reason, wh
     service.before = lambda path, body: said("", message={"role": "assistant", **message}, finish_reason=reason)
     with pytest.raises(ServiceError, match="what it answered to generate cannot be read: no text .*" + what):
         answers(engine, [Generate(CHAT)])
+
+
+FAILED = {"message": "Provider disconnected", "code": 502}
+DISCONNECTED = "it failed while it answered (finish_reason error): Provider disconnected"
+
+
+@pytest.mark.parametrize("call", ["chat", "generate"])
+@pytest.mark.parametrize("text", ["", "The cap"])
+@pytest.mark.parametrize(
+    ("fields", "top", "what"),
+    [
+        ({"finish_reason": "error", "error": FAILED}, {}, DISCONNECTED),
+        ({"finish_reason": "error"}, {}, "it failed while it answered (finish_reason error)"),
+        ({"finish_reason": "abort"}, {}, "it failed while it answered (finish_reason abort)"),
+        ({"error": FAILED}, {}, "it failed while it answered (finish_reason stop): Provider disconnected"),
+        ({}, {"error": "overloaded"}, "it failed while it answered: overloaded"),
+    ],
+)
+def test_a_failure_inside_an_answer_is_tried_again_as_any_other(engine, service, quick, call, text, fields, top, what):
+    request = Generate(CHAT if call == "chat" else "Q")
+    failed = {**said(text, text=text, **fields)[1], **top}
+    times = itertools.count()
+    service.before = lambda path, body: (200, failed) if next(times) < 2 else said("Paris.", text="Paris.")
+    assert first(*answers(engine, [request]))["text"] == "Paris."
+    assert len(service.asked) == 3
+    service.before = lambda path, body: (200, failed)
+    with pytest.raises(UnavailableError, match=re.escape(f"openai:m1 at {service.url}: {what}, after 5 more tries")):
+        answers(engine, [request])
+
+
+def test_a_failure_inside_an_answer_that_another_try_does_not_mend(engine, service):
+    service.before = lambda path, body: said("", finish_reason="error", error={"message": "too long", "code": 400})
+    with pytest.raises(ServiceError, match=r"it failed while it answered \(finish_reason error\): too long$"):
+        answers(engine, [Generate(CHAT)])
+    assert len(service.asked) == 1
+
+
+def test_a_failure_inside_an_answer_is_neither_stored_nor_a_golden(suite, service, pytester):
+    test = 'def test_k(llm, llm_snapshot): assert llm.chat("Q") == llm_snapshot'
+    service.before = lambda path, body: said("", finish_reason="error", error=FAILED)
+    result = suite(test, "--llm-update=new")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["E *it failed while it answered (finish_reason error): Provider disconnected, *"])
+    assert not list(pytester.path.rglob("test_k--1.json"))
+    service.before = lambda path, body: said("Paris.")
+    suite(test, "--llm-update=new").assert_outcomes(passed=1)
+    (golden,) = pytester.path.rglob("test_k--1.json")
+    assert "Paris." in golden.read_text()
 
 
 @pytest.mark.parametrize("content", ["", None])
