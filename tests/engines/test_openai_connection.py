@@ -337,6 +337,21 @@ def test_how_an_answer_ended_is_in_its_golden_and_compared(suite, service, pytes
     result.stdout.fnmatch_lines(["*it did not end by itself, as the golden did: finish_reason stop → length"])
 
 
+def test_an_answer_that_reads_as_its_golden_and_ended_otherwise_is_a_warning(suite, service, pytester):
+    test = 'def test_k(llm, llm_snapshot): assert llm.chat("Q") == llm_snapshot'
+    suite(test, "--llm-update=new").assert_outcomes(passed=1)
+    service.before = lambda path, body: said("Paris.", finish_reason="content_filter")
+    result = suite(test, "--llm-cache=refresh", "--llm-markdown=r.md")
+    result.assert_outcomes(passed=1)
+    note = "it did not end by itself, as the golden did: finish_reason stop → content_filter"
+    result.stdout.fnmatch_lines([f"*identical   test_*::test_k (1): {note}", "next      1 candidate waits for you: *"])
+    assert note in (pytester.path / "r.md").read_text()
+    suite(test, "--llm-update=all").assert_outcomes(passed=1)
+    (golden,) = pytester.path.rglob("test_k--1.json")
+    assert '"finish_reason": "content_filter"' in golden.read_text()
+    suite(test).stdout.no_fnmatch_line("*finish_reason*")
+
+
 def test_answers_without_logprobs_are_probed_by_their_texts(suite, service):
     number = itertools.count()
     texts = {"fixed": lambda: "Paris.", "random": lambda: f"r{next(number)}", "empty": lambda: ""}
