@@ -86,7 +86,7 @@ class Connection:
         except Exception as error:  # whatever the environment holds: a proxy, certificates
             names = ", ".join(failures.proxies())
             hint = f"; is what {names} says the address of a proxy?" if names else ""
-            raise UnavailableError(f"{self}: it cannot be asked: {self._said(error)}{hint}") from error
+            raise UnavailableError(f"{self}: it cannot be asked: {self.said(error)}{hint}") from error
 
     def close(self) -> None:
         """Close the connections; a later request opens new ones."""
@@ -141,7 +141,7 @@ class Connection:
             self._trouble, self._silences = "", 0
             return
         self._first = self._first if self._trouble else start
-        self._trouble, self._last = self._said(error), now
+        self._trouble, self._last = self.said(error), now
         self._silences = 0 if hasattr(error, "status_code") else self._silences + 1
         self._limited = getattr(error, "status_code", 0) == 429
         self._quiet_until = now + max(QUIET, now - start)
@@ -161,7 +161,7 @@ class Connection:
     def _explained(self, kind: str, error: Exception) -> LLMError:
         import openai
 
-        said, proxy = self._said(error), "".join(failures.proxies(self.base_url))
+        said, proxy = self.said(error), "".join(failures.proxies(self.base_url))
         if failures.timed_out(error):
             return UnavailableError(f"{self}: {said}")
         if isinstance(error, openai.APIConnectionError):
@@ -209,7 +209,8 @@ class Connection:
         """Return ``names`` as the end of a message that one was not found."""
         return f"; it offers {self._shown(', '.join(names), 300)}" if names else ""
 
-    def _said(self, error: BaseException) -> str:
+    def said(self, error: BaseException) -> str:
+        """Return what ``error`` says, with the tries there were, as it may be shown."""
         if failures.timed_out(error):
             return f"no answer within {self.timeout:g} s (--llm-timeout)"
         return self._shown(failures.words(error), 500) + failures.tried(error)

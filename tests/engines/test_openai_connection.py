@@ -453,6 +453,37 @@ def test_logprobs_are_left_out_whatever_the_status_of_their_refusal(engine, serv
         answers(engine, [Loss("a b")])
 
 
+def test_a_refusal_of_logprobs_is_learnt_and_said_once(service):
+    told = []
+    engine = OpenAIEngine("m1", service.url, tell=told.append)
+    service.before = lambda path, body: error(400, "no logprobs here") if "logprobs" in body else said("Paris.")
+    answers(engine, [Generate(CHAT, max_new_tokens=n) for n in range(1, 9)])
+    answers(engine, [Generate(CHAT)])
+    assert "logprobs" not in service.asked[-1][1]
+    assert told == [
+        f"pytest_llm: openai:m1 at {service.url} refuses logprobs, so its goldens know no near-ties: "
+        "Error code: 400 - no logprobs here"
+    ]
+    engine.close()
+
+
+@pytest.mark.parametrize("status", [400, 422, 500])
+def test_an_error_that_repeats_the_request_refuses_no_logprobs(service, quick, status):
+    told = []
+    engine = OpenAIEngine("m1", service.url, tell=told.append)
+    service.before = lambda path, body: (
+        error(status, f"max_tokens or max_completion_tokens is too large: {body}")
+        if 999 in body.values()
+        else said("Paris.")
+    )
+    with pytest.raises(LLMError, match="is too large"):
+        answers(engine, [Generate(CHAT, max_new_tokens=999)])
+    answers(engine, [Generate(CHAT)])
+    assert (service.asked[-1][1]["logprobs"], service.asked[-1][1]["max_tokens"]) == (True, 64)
+    assert told == []
+    engine.close()
+
+
 def test_a_model_with_a_temperature_of_its_own(engine, service):
     service.before = lambda path, body: (
         said("Paris.")
