@@ -554,6 +554,55 @@ def test_space_around_an_address_is_no_part_of_it():
     assert service_spec("openai:m1", None, " http://host/v1/ \n", None).base_url == "http://host/v1"
 
 
+FORM = "the address of its service is of the form http://host:8000/v1, not "
+MORE = "the address of its service (http://host) holds more than an address "
+
+
+@pytest.mark.parametrize(
+    ("address", "what"),
+    [
+        ("localhost:8000", FORM + "'localhost:8000'"),
+        ("", FORM + "''"),  # a variable that CI does not set; OpenAI's own service is not asked in its place
+        (" ", FORM + "''"),
+        ("http://[::1/v1", FORM + "'http://[::1/v1'"),
+        ("http://host:port/v1", FORM + "'http://host:port/v1'"),
+        ("bob:hunter2@host/v1", FORM + "'***@host/v1'"),
+        ("http://bob:hun/ter2@host/v1", FORM + "'***@host/v1'"),
+        ("host/v1?key=hunter2", FORM + "'host/v1'"),
+        ("http://bob:hunter2@host/v1", MORE + "(a user name or password): leave that out; a key goes into OPENAI_"),
+        ("http://host/v1?key=hunter2#ter2", MORE + "(a query, from ? on, a fragment, from # on): leave that out; "),
+    ],
+)
+def test_an_address_that_is_none_is_refused_and_no_password_is_shown(
+    suite, service, pytester, monkeypatch, address, what
+):
+    def run(*arguments):
+        result = suite(tests, "--junitxml=j.xml", "--llm-report=r.html", *arguments)
+        assert "ter2" not in result.stdout.str() + result.stderr.str()
+        assert not [path for path in pytester.path.glob("[jr].*ml") if "ter2" in path.read_text()]
+        return result.stdout.str() + result.stderr.str()
+
+    tests = "def test_k(llm): llm.chat('Q')"
+    assert f"ERROR: --llm-base-url: {what}" in run(f"--llm-base-url={address}")
+    monkeypatch.setenv("PYTEST_LLM_BASE_URL", address)
+    assert f"ERROR: PYTEST_LLM_BASE_URL: {what}" in run() or not address
+    monkeypatch.delenv("PYTEST_LLM_BASE_URL")
+    tests = """
+        import pathlib
+        import pytest
+
+        ADDRESS = pathlib.Path("address").read_text()
+
+        @pytest.mark.llm(base_url=ADDRESS)
+        def test_marked(llm): llm.chat("Q")
+
+        def test_loaded(llm_loader): llm_loader("openai:m1", base_url=ADDRESS).chat("Q")
+        """
+    (pytester.path / "address").write_text(address)
+    assert run().count(f"InvalidInputError: openai:m1: {what}") == 2
+    assert len(service.asked) == (not address)  # an empty variable is one that is not set
+
+
 def test_two_services_of_one_model_are_told_apart(suite, service, pytester):
     other = Service(None, "m1")
     other.before = lambda path, body: said("Rome.")
