@@ -119,20 +119,23 @@ class Connection:
         return found
 
     def _tried(self, call: Callable[[], T], end: float, retries: int) -> T:
+        """Return ``call()``, tried again up to ``retries`` times, or for as long as the service itself says when."""
         import openai
 
-        for tries in range(retries + 1):
+        tries = 0
+        while True:
             try:
                 found = _within(end - time.monotonic(), call)
                 failures.check(found)
                 return found
             except openai.APIError as error:
                 error.tries = tries
+                last = tries >= retries and not (retries and failures.retry_after(error))
                 pause = failures.pause(error, tries)
-                if tries == retries or pause > end - time.monotonic():
+                if last or pause > end - time.monotonic():
                     raise
             time.sleep(pause)
-        raise AssertionError("the last try returns or raises")
+            tries += 1
 
     def _note(self, error: Exception | None, start: float) -> None:
         """Remember how a request that began at ``start`` failed; ``None`` where the service is well."""

@@ -47,7 +47,8 @@ def pause(error: Any, tries: int) -> float:
     """Return the seconds after which another try may help; infinite where none does."""
     import openai
 
-    backoff = PAUSE * 2.0**tries * random.uniform(0.75, 1.0)  # not all that failed together come again together
+    step = PAUSE * 2.0 ** min(tries, 5)
+    backoff = step * random.uniform(0.75, 1.0)  # not all that failed together come again together
     if timed_out(error):
         return math.inf  # whoever has waited for as long as they allow does not want to do so once more
     if isinstance(error, openai.APIConnectionError):
@@ -57,7 +58,8 @@ def pause(error: Any, tries: int) -> float:
         return math.inf
     if used_up(error) or about_logprobs(error):
         return math.inf
-    return retry_after(error) or backoff
+    later = retry_after(error)
+    return max(backoff, later) + random.uniform(0.0, step) if later else backoff
 
 
 def retry_after(error: Any) -> float:

@@ -527,6 +527,33 @@ def test_a_time_that_a_service_asks_for_is_given(engine, service, quick):
     assert time.monotonic() - start > 0.3
 
 
+def test_tries_that_a_service_schedules_end_with_the_time_of_the_request(service, quick):
+    service.headers_back = {"Retry-After": "0.02"}
+    times = itertools.count()
+    service.before = lambda path, body: error(429, "slow down") if next(times) < 9 else said("Paris.")
+    answers(OpenAIEngine("m1", service.url, timeout=30), [Generate(CHAT)])
+    assert len(service.asked) == 10
+    service.before = lambda path, body: error(429, "slow down")
+    with pytest.raises(UnavailableError, match="slow down, after|no answer within 1 s"):
+        answers(OpenAIEngine("m1", service.url, timeout=1), [Generate(CHAT)])
+
+
+def test_not_all_that_were_refused_together_come_again_together(engine, service):
+    service.headers_back = {"Retry-After": "0.1"}
+    waves = [[], []]
+
+    def refuse(path, body):
+        first_time = sum(one[1] == body for one in service.asked) == 1
+        waves[not first_time].append(time.monotonic())
+        return error(429, "slow down") if first_time else said("Paris.")
+
+    service.before = refuse
+    answers(engine, [Generate(CHAT, max_new_tokens=n) for n in range(1, 17)])
+    spread = [max(wave) - min(wave) for wave in waves]
+    assert spread[1] > spread[0] / 2 + 0.2  # half a second of chance
+    assert min(waves[1]) - min(waves[0]) > 0.1
+
+
 @pytest.mark.parametrize(
     ("reported", "kept"),
     [
