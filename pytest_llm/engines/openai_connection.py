@@ -167,7 +167,7 @@ class Connection:
         said, proxy = self.said(error), "".join(failures.proxies(self.base_url))
         if failures.timed_out(error):
             return UnavailableError(f"{self}: {said}")
-        if isinstance(error, openai.APIConnectionError):
+        if isinstance(error, openai.APIConnectionError) and not failures.unreadable(error):
             hint = ": is the service up, and is --llm-base-url its address, with the /v1?"
             if proxy:
                 host = urllib.parse.urlsplit(self.base_url).hostname
@@ -194,7 +194,7 @@ class Connection:
             return UnavailableError(
                 f"{self}: too many requests: {said}; --llm-batch-size says how many are under way at once"
             )
-        if isinstance(error, openai.APIError):
+        if isinstance(error, openai.APIError) and not failures.unreadable(error):
             way = f", through the proxy in {proxy}" if proxy else ""
             return (UnavailableError if failures.shared(error) else ServiceError)(f"{self}: {said}{way}")
         return ServiceError(f"{self}: what it answered to {kind} cannot be read: {said}")

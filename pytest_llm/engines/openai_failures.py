@@ -52,7 +52,7 @@ def pause(error: Any, tries: int) -> float:
     if timed_out(error):
         return math.inf  # whoever has waited for as long as they allow does not want to do so once more
     if isinstance(error, openai.APIConnectionError):
-        return backoff
+        return math.inf if unreadable(error) else backoff
     status: int = getattr(error, "status_code", 0)
     if status not in (408, 409, 429) and status < 500:
         return math.inf
@@ -70,6 +70,11 @@ def retry_after(error: Any) -> float:
     with contextlib.suppress(ValueError, TypeError):
         return max(0.0, email.utils.parsedate_to_datetime(said).timestamp() - time.time())
     return 0.0
+
+
+def unreadable(error: BaseException) -> bool:
+    """Whether something was answered that is no answer to anything: redirects in a circle, a broken compression."""
+    return type(error.__cause__).__name__ in ("TooManyRedirects", "DecodingError")
 
 
 def timed_out(error: BaseException) -> bool:

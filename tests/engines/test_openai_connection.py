@@ -17,7 +17,7 @@ from pytest_llm.engines import openai as module
 from pytest_llm.engines import openai_connection, openai_failures
 from pytest_llm.engines.openai import OpenAIEngine
 from pytest_llm.errors import InvalidInputError, LLMError, ServiceError, UnavailableError
-from pytest_llm.requests import Generate, Loss
+from pytest_llm.requests import Embed, Generate, Loss
 from pytest_llm.weights.spec import service_spec
 from tests.engines.conftest import answers, first
 from tests.engines.service import Service, error
@@ -318,6 +318,70 @@ def test_a_failure_inside_an_answer_is_neither_stored_nor_a_golden(suite, servic
     suite(test, "--llm-update=new").assert_outcomes(passed=1)
     (golden,) = pytester.path.rglob("test_k--1.json")
     assert "Paris." in golden.read_text()
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"message": {"content": [{"type": "text", "text": "Par"}, {"type": "text", "text": "is."}]}},
+        {"message": {"content": [{"type": "thinking", "thinking": []}, {"type": "text", "text": "Paris."}]}},
+        {"message": {"content": "Paris."}},
+    ],
+)
+def test_a_text_in_parts_and_one_answer_without_an_index_are_read(engine, service, choice):
+    service.before = lambda path, body: (200, {"choices": [{"finish_reason": "stop", **choice}]})
+    assert first(*answers(engine, [Generate(CHAT)]))["text"] == "Paris."
+
+
+@pytest.mark.parametrize(
+    ("choice", "what"),
+    [
+        ({"finish_reason": "content_filter"}, r"no text \(finish_reason content_filter\): the service holds it back"),
+        ({"finish_reason": "stop"}, r"an answer without a message \(finish_reason stop\)"),
+        ({"message": {"content": [{"type": "thinking"}]}}, "no text in any part of its message"),
+    ],
+)
+def test_an_answer_without_a_message_is_said(engine, service, choice, what):
+    service.before = lambda path, body: (200, {"choices": [{"index": 0, **choice}]})
+    with pytest.raises(ServiceError, match=f"what it answered to generate cannot be read: {what}$"):
+        answers(engine, [Generate(CHAT)])
+
+
+def vectors(*rows):
+    return 200, {"data": [{"index": i, "embedding": row} for i, row in enumerate(rows)]}
+
+
+def test_an_embedding_in_base64_is_read(engine, service):
+    service.before = lambda path, body: vectors("AACAPwAAAEAAAABA")
+    (found,) = answers(engine, [Embed("x", normalize=False)])
+    assert found["vector"] == [1.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "what"),
+    [((), "0 vectors in answer"), (([1.0], [1.0]), "2 vectors in answer"), (("AAAA",), "no row of float32")],
+)
+def test_what_is_no_embedding_is_said(engine, service, rows, what):
+    service.before = lambda path, body: vectors(*rows)
+    with pytest.raises(ServiceError, match=f"what it answered to embed cannot be read: .*{what}"):
+        answers(engine, [Embed("x")])
+
+
+def test_logprobs_of_a_completion_in_the_form_of_chats_are_read(engine, service):
+    """As the server of llama.cpp gives them."""
+    best = [{"token": "x", "logprob": -0.5, "bytes": [120]}, {"token": "y", "logprob": -1.0, "bytes": [121]}]
+    content = [{**best[0], "top_logprobs": best}]
+    service.before = lambda path, body: said("", text="x", logprobs={"content": content})
+    found = first(*answers(engine, [Generate("Q")]))
+    assert (found["tokens"], found["logprobs"], found["margins"]) == (["x"], [-0.5], [0.5])
+
+
+def test_a_broken_compression_is_no_lost_connection(engine, service):
+    service.headers_back = {"Content-Encoding": "gzip"}
+    service.before = lambda path, body: (200, b"nonsense")
+    with pytest.raises(ServiceError, match="what it answered to generate cannot be read: .*decompressing"):
+        answers(engine, [Generate(CHAT)])
+    assert len(service.asked) == 1
 
 
 @pytest.mark.parametrize("content", ["", None])
