@@ -187,7 +187,8 @@ class Connection:
             names = self._names()
             if self.name in names:
                 return InvalidInputError(f"{self} has the model, but no answer to {kind}: {said}")
-            return ModelNotFoundError(f"{self}: not found: {said}{self.offer(names)}")
+            hint = self.offer(names) or "; is --llm-base-url the address with the /v1, and nothing after it?"
+            return ModelNotFoundError(f"{self}: not found: {said}{hint}")
         if failures.used_up(error):
             return UnavailableError(f"{self}: what the key in {_KEY} may spend is used up: {said}")
         if isinstance(error, openai.RateLimitError):

@@ -137,7 +137,8 @@ def words(error: BaseException) -> str:
     if isinstance(body, Mapping):
         body = body.get("message") or body.get("detail") or body
     said = _page(body) if isinstance(body, str) else str(body or "")
-    return f"Error code: {error.status_code}{' - ' if said else ''}{said}"
+    sent_on = f", from {error.response.url}, where it was redirected to" if error.response.history else ""
+    return f"Error code: {error.status_code}{' - ' if said else ''}{said}{sent_on}"
 
 
 def _page(text: str) -> str:

@@ -16,7 +16,7 @@ import pytest
 from pytest_llm.engines import openai as module
 from pytest_llm.engines import openai_connection, openai_failures
 from pytest_llm.engines.openai import OpenAIEngine
-from pytest_llm.errors import InvalidInputError, LLMError, ServiceError, UnavailableError
+from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError, ServiceError, UnavailableError
 from pytest_llm.requests import Embed, Generate, Loss
 from pytest_llm.weights.spec import service_spec
 from tests.engines.conftest import answers, first
@@ -692,6 +692,21 @@ def test_an_address_that_is_none_is_refused_and_no_password_is_shown(
     (pytester.path / "address").write_text(address)
     assert run().count(f"InvalidInputError: openai:m1: {what}") == 2
     assert len(service.asked) == (not address)  # an empty variable is one that is not set
+
+
+@pytest.mark.parametrize("path", ["", "/v1/chat/completions"])
+def test_an_address_without_its_v1_or_with_more_is_asked_about(service, path):
+    service.before = lambda path, body: error(404, "Not Found")
+    engine = OpenAIEngine("m1", service.url.removesuffix("/v1") + path)
+    with pytest.raises(ModelNotFoundError, match="is --llm-base-url the address with the /v1, and nothing after it"):
+        answers(engine, [Generate(CHAT)])
+
+
+def test_a_redirect_is_named(engine, service):
+    service.headers_back = {"Location": "/login"}
+    service.before = lambda path, body: (301, {})
+    with pytest.raises(LLMError, match=r"Not Found, from http://127\.0\.0\.1:\d+/login, where it was redirected to"):
+        answers(engine, [Generate(CHAT)])
 
 
 def test_two_services_of_one_model_are_told_apart(suite, service, pytester):
