@@ -237,9 +237,21 @@ def _parse(option: Option, raw: Any, where: str) -> Any:
         raise _usage(f"{where}: {raw!r} is not a {_KINDS[option.type]}") from None
     if isinstance(value, float) and not math.isfinite(value):
         raise _usage(f"{where}: {raw!r} is not a finite number")
+    if option.name == "base_url":
+        _check_address(raw, where)
     if option.choices and value not in option.choices:
         raise _usage(f"{where}: {raw!r} is not one of {', '.join(option.choices)}")
     return value
+
+
+def _check_address(address: str, where: str) -> None:
+    from pytest_llm.errors import InvalidInputError
+    from pytest_llm.weights.spec import service_address
+
+    try:
+        service_address(address)
+    except InvalidInputError as error:
+        raise _usage(f"{where}: {error}") from None
 
 
 def _memory(text: str) -> int:

@@ -26,6 +26,8 @@ DRIFT_STATUSES = (
 )
 #: How the note begins that says why a golden's mismatch left no candidate.
 NOT_KEPT = "this answer is not kept for pytest-llm review"
+#: How the note begins that says how an answer ended whose golden stopped by itself.
+ENDED = "it did not end by itself, as the golden did"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,9 +54,10 @@ class OpenAIEngine:
         self.connection = Connection(name, base_url, timeout)
         self._in_flight = min(batch_size, IN_FLIGHT)
         self._tell = tell
-        #: Arguments this service has refused, and what it calls the number of tokens.
+        #: Arguments this service does without, and what it calls the number of tokens.
         self._refused: set[str] = set()
         self._limit = "max_tokens"
+        self._learning = threading.Lock()
 
     def __str__(self) -> str:
         return str(self.connection)
@@ -194,22 +195,33 @@ class OpenAIEngine:
         return answer
 
     def _adapted(self, ask: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-        """Ask in the dialect of this service, which is learnt from what it refuses."""
+        """Ask in the dialect of this service, which is learnt where a request goes well without what was refused.
+
+        A refusal alone tells nothing: of a request that is wrong otherwise, some services repeat all of it.
+        """
         import openai
 
+        limit, refused, why = self._limit, set(self._refused), ""
         while True:
-            limit, refused = self._limit, set(self._refused)
             sent = {name: value for name, value in arguments.items() if name not in refused}
             sent[limit] = sent.pop("max_tokens")
             try:
-                return self._asked(ask, sent)
-            except openai.APIStatusError as error:
+                found = self._asked(ask, sent)
+                break
+            except openai.APIError as error:
                 if "max_completion_tokens" in str(error) and limit == "max_tokens":  # OpenAI's newer models
-                    self._limit = "max_completion_tokens"
-                elif failures.about_logprobs(error) and "logprobs" not in refused:
-                    self._refused |= {"logprobs", "top_logprobs"}
+                    limit = "max_completion_tokens"
+                elif failures.about_logprobs(error) and "logprobs" in sent:
+                    refused |= {"logprobs", "top_logprobs"}
+                    why = self.connection.said(error)
                 else:
                     raise
+        with self._learning:
+            news, self._refused = refused - self._refused, self._refused | refused
+            self._limit = limit if limit != "max_tokens" else self._limit
+        if news:
+            self._tell(f"pytest_llm: {self} refuses logprobs, so its goldens know no near-ties: {why}")
+        return found
 
     def _read(self, request: Loss | Logprobs) -> Answer:
         top = request.top_k if isinstance(request, Logprobs) else 1

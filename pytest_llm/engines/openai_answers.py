@@ -6,10 +6,12 @@ they have one text, which is what comparing answers needs.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import itertools
 import math
 import re
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -50,13 +52,7 @@ def chat(response: Any, name: str) -> Answer:
     """
     found = []
     for choice in _choices(response):
-        content = getattr(choice.logprobs, "content", None) or ()
-        tokens = [
-            Token(one.token, _id(one.token, one.bytes), one.logprob, _best(
-                (_id(other.token, other.bytes), other.token, other.logprob) for other in one.top_logprobs or ()
-            ))
-            for one in content
-        ]  # fmt: skip
+        tokens = _tokens(choice.logprobs)
         found.append(_sequence(_text(choice, evidence=bool(tokens)), tokens, choice.finish_reason))
     return _answer(response, name, found)
 
@@ -64,7 +60,9 @@ def chat(response: Any, name: str) -> Answer:
 def _text(choice: Any, *, evidence: bool) -> str:
     """Return the text of a chat's answer; ``evidence`` is whether it has tokens."""
     message, reason = choice.message, choice.finish_reason
-    text: str = message.content or getattr(message, "refusal", None) or ""
+    if message is None and reason != "content_filter":
+        raise ValueError(f"an answer without a message (finish_reason {reason})")
+    text = _joined(getattr(message, "content", None)) or getattr(message, "refusal", None) or ""
     reasoning = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
     if text:
         return text
@@ -79,9 +77,19 @@ def _text(choice: Any, *, evidence: bool) -> str:
     return text
 
 
+def _joined(content: Any) -> str:
+    """Return the content of a message, which some services give as a list of parts, as text."""
+    if not isinstance(content, list):
+        return content or ""
+    texts = [str(part["text"]) for part in content if part.get("type") == "text"]
+    if not texts:
+        raise ValueError("no text in any part of its message")
+    return "".join(texts)
+
+
 def echo(response: Any, text: str) -> Echo | None:
     """Return ``text`` as the service read it; ``None`` where it did not say its prompt again with logprobs."""
-    (choice,) = _listed(response, "choices")
+    choice = _one(response, "choices")
     tokens = _tokens(choice.logprobs)
     if not tokens:
         return None
@@ -138,29 +146,42 @@ def continuation(text: Echo, start: int) -> dict[str, Any]:
 
 def embedding(response: Any, *, normalize: bool) -> Answer:
     """Return the one vector of a response, divided by its Euclidean norm where asked."""
-    (one,) = _listed(response, "data")
-    vector = [float(x) for x in one.embedding]
+    given = _one(response, "data").embedding
+    if isinstance(given, str):  # whatever was asked for: base64 of little-endian float32
+        raw = base64.b64decode(given, validate=True)
+        if len(raw) % 4:
+            raise ValueError("an embedding in base64 that is no row of float32")
+        given = struct.unpack(f"<{len(raw) // 4}f", raw)
+    if not given:
+        raise ValueError("an embedding without numbers")
+    vector = [float(x) for x in given]
     norm = math.sqrt(math.fsum(x * x for x in vector)) if normalize else 1.0
     return {"vector": [x / (norm or 1.0) for x in vector]}
 
 
 def _choices(response: Any) -> list[Any]:
-    return sorted(_listed(response, "choices"), key=lambda choice: int(choice.index))
+    # One answer needs no index; the order is the list's own where there is none.
+    return sorted(_listed(response, "choices"), key=lambda choice: int(choice.index or 0))
+
+
+def _one(response: Any, name: str) -> Any:
+    found = _listed(response, name)
+    if len(found) != 1:
+        what = "vectors" if name == "data" else name
+        raise ValueError(f"{len(found)} {what} in answer to one text")
+    return found[0]
 
 
 def _listed(response: Any, name: str) -> list[Any]:
     """Return a list of the response.
 
     Raises:
-        ValueError: it has none, as gateways answer errors with a status of 200; the message has what it said.
+        ValueError: it has none; the message has what came in its place.
     """
     found = getattr(response, name, None)
     if isinstance(found, list):
         return found
-    said = getattr(response, "error", None) or response
-    if isinstance(said, Mapping):
-        said = said.get("message", said)
-    raise ValueError(f"no {name}, but {said!s}")
+    raise ValueError(f"no {name}, but {response!s}")
 
 
 def _answer(response: Any, name: str, sequences: list[dict[str, Any]]) -> Answer:
@@ -193,14 +214,26 @@ def _sequence(text: str, tokens: Sequence[Token], finish_reason: str | None) -> 
 
 
 def _tokens(given: Any) -> list[Token]:
-    """Return the tokens of ``logprobs`` in the form that ``/completions`` has."""
-    if given is None or not given.tokens:
+    """Return the tokens of ``logprobs``, in the form of ``/completions`` or of chats (llama.cpp has that in both)."""
+    content = getattr(given, "content", None)
+    if content:
+        return [
+            Token(token, number, logprob, _best(map(_named, one.get("top_logprobs") or ())))
+            for one in map(dict, content)
+            for number, token, logprob in [_named(one)]
+        ]
+    if not getattr(given, "tokens", None):
         return []
     tops: Sequence[Mapping[str, float] | None] = given.top_logprobs or [None] * len(given.tokens)
     return [
         Token(text, _id(text), logprob, _best((_id(other), other, value) for other, value in (top or {}).items()))
         for text, logprob, top in zip(given.tokens, given.token_logprobs, tops, strict=True)
     ]
+
+
+def _named(token: Any) -> tuple[int, str, float]:
+    fields = dict(token)  # a model of the client's, or what it does not know
+    return _id(fields["token"], fields.get("bytes")), fields["token"], fields["logprob"]
 
 
 def _best(candidates: Iterable[tuple[int, str, float]]) -> list[tuple[int, str, float]]:

@@ -86,7 +86,7 @@ class Connection:
         except Exception as error:  # whatever the environment holds: a proxy, certificates
             names = ", ".join(failures.proxies())
             hint = f"; is what {names} says the address of a proxy?" if names else ""
-            raise UnavailableError(f"{self}: it cannot be asked: {self._said(error)}{hint}") from error
+            raise UnavailableError(f"{self}: it cannot be asked: {self.said(error)}{hint}") from error
 
     def close(self) -> None:
         """Close the connections; a later request opens new ones."""
@@ -99,7 +99,7 @@ class Connection:
 
         Raises:
             TimeoutError: there was no whole answer in time.
-            openai.APIError: what the last try raised; its ``tries`` counts those before.
+            openai.APIError: what the last try raised, or what failed inside its answer; ``tries`` counts those before.
             UnavailableError: it was silent just now, and is not asked.
         """
         import openai
@@ -119,18 +119,23 @@ class Connection:
         return found
 
     def _tried(self, call: Callable[[], T], end: float, retries: int) -> T:
+        """Return ``call()``, tried again up to ``retries`` times, or for as long as the service itself says when."""
         import openai
 
-        for tries in range(retries + 1):
+        tries = 0
+        while True:
             try:
-                return _within(end - time.monotonic(), call)
+                found = _within(end - time.monotonic(), call)
+                failures.check(found)
+                return found
             except openai.APIError as error:
                 error.tries = tries
+                last = tries >= retries and not (retries and failures.retry_after(error))
                 pause = failures.pause(error, tries)
-                if tries == retries or pause > end - time.monotonic():
+                if last or pause > end - time.monotonic():
                     raise
             time.sleep(pause)
-        raise AssertionError("the last try returns or raises")
+            tries += 1
 
     def _note(self, error: Exception | None, start: float) -> None:
         """Remember how a request that began at ``start`` failed; ``None`` where the service is well."""
@@ -139,7 +144,7 @@ class Connection:
             self._trouble, self._silences = "", 0
             return
         self._first = self._first if self._trouble else start
-        self._trouble, self._last = self._said(error), now
+        self._trouble, self._last = self.said(error), now
         self._silences = 0 if hasattr(error, "status_code") else self._silences + 1
         self._limited = getattr(error, "status_code", 0) == 429
         self._quiet_until = now + max(QUIET, now - start)
@@ -159,10 +164,10 @@ class Connection:
     def _explained(self, kind: str, error: Exception) -> LLMError:
         import openai
 
-        said, proxy = self._said(error), "".join(failures.proxies(self.base_url))
+        said, proxy = self.said(error), "".join(failures.proxies(self.base_url))
         if failures.timed_out(error):
             return UnavailableError(f"{self}: {said}")
-        if isinstance(error, openai.APIConnectionError):
+        if isinstance(error, openai.APIConnectionError) and not failures.unreadable(error):
             hint = ": is the service up, and is --llm-base-url its address, with the /v1?"
             if proxy:
                 host = urllib.parse.urlsplit(self.base_url).hostname
@@ -182,14 +187,15 @@ class Connection:
             names = self._names()
             if self.name in names:
                 return InvalidInputError(f"{self} has the model, but no answer to {kind}: {said}")
-            return ModelNotFoundError(f"{self}: not found: {said}{self.offer(names)}")
+            hint = self.offer(names) or "; is --llm-base-url the address with the /v1, and nothing after it?"
+            return ModelNotFoundError(f"{self}: not found: {said}{hint}")
         if failures.used_up(error):
             return UnavailableError(f"{self}: what the key in {_KEY} may spend is used up: {said}")
         if isinstance(error, openai.RateLimitError):
             return UnavailableError(
                 f"{self}: too many requests: {said}; --llm-batch-size says how many are under way at once"
             )
-        if isinstance(error, openai.APIError):
+        if isinstance(error, openai.APIError) and not failures.unreadable(error):
             way = f", through the proxy in {proxy}" if proxy else ""
             return (UnavailableError if failures.shared(error) else ServiceError)(f"{self}: {said}{way}")
         return ServiceError(f"{self}: what it answered to {kind} cannot be read: {said}")
@@ -207,7 +213,8 @@ class Connection:
         """Return ``names`` as the end of a message that one was not found."""
         return f"; it offers {self._shown(', '.join(names), 300)}" if names else ""
 
-    def _said(self, error: BaseException) -> str:
+    def said(self, error: BaseException) -> str:
+        """Return what ``error`` says, with the tries there were, as it may be shown."""
         if failures.timed_out(error):
             return f"no answer within {self.timeout:g} s (--llm-timeout)"
         return self._shown(failures.words(error), 500) + failures.tried(error)

@@ -13,38 +13,68 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 #: Seconds before the first try after a failure; they double.
 PAUSE = 0.5
+#: How an answer ends that its provider did not finish (OpenRouter, Mistral; vLLM, SGLang; DeepSeek).
+_UNFINISHED = ("error", "abort", "insufficient_system_resource")
+
+
+def check(response: Any) -> None:
+    """Look for a failure in what came with the status of success, as gateways pass on those of a model's provider.
+
+    Raises:
+        openai.APIError: there is one. Its ``status_code`` is the code that the failure has, 500 where it has none.
+    """
+    import openai
+
+    choices = getattr(response, "choices", None)
+    for one in (response, *(choices if isinstance(choices, list) else ())):
+        said, reason = getattr(one, "error", None), getattr(one, "finish_reason", None)
+        if not said and reason not in _UNFINISHED:
+            continue
+        body = said if isinstance(said, Mapping) else {"message": said} if said else {}
+        what = "it failed while it answered" + (f" (finish_reason {reason})" if reason else "")
+        words = body.get("message") or body
+        error: Any = openai.APIError(f"{what}: {words}" if words else what, cast("Any", None), body=body)
+        code = str(body.get("code"))
+        error.status_code = int(code) if re.fullmatch("[45][0-9][0-9]", code) else 500
+        raise error
 
 
 def pause(error: Any, tries: int) -> float:
     """Return the seconds after which another try may help; infinite where none does."""
     import openai
 
-    backoff = PAUSE * 2.0**tries * random.uniform(0.75, 1.0)  # not all that failed together come again together
+    step = PAUSE * 2.0 ** min(tries, 5)
+    backoff = step * random.uniform(0.75, 1.0)  # not all that failed together come again together
     if timed_out(error):
         return math.inf  # whoever has waited for as long as they allow does not want to do so once more
     if isinstance(error, openai.APIConnectionError):
-        return backoff
-    if not isinstance(error, openai.APIStatusError):
-        return math.inf
-    if error.status_code not in (408, 409, 429) and error.status_code < 500:
+        return math.inf if unreadable(error) else backoff
+    status: int = getattr(error, "status_code", 0)
+    if status not in (408, 409, 429) and status < 500:
         return math.inf
     if used_up(error) or about_logprobs(error):
         return math.inf
-    return retry_after(error) or backoff
+    later = retry_after(error)
+    return max(backoff, later) + random.uniform(0.0, step) if later else backoff
 
 
 def retry_after(error: Any) -> float:
     """Return the seconds of the header ``Retry-After``, which is a number or a date; 0 without it."""
-    said = error.response.headers.get("retry-after", "")
+    said = error.response.headers.get("retry-after", "") if hasattr(error, "response") else ""
     with contextlib.suppress(ValueError):
         return max(0.0, float(said))
     with contextlib.suppress(ValueError, TypeError):
         return max(0.0, email.utils.parsedate_to_datetime(said).timestamp() - time.time())
     return 0.0
+
+
+def unreadable(error: BaseException) -> bool:
+    """Whether something was answered that is no answer to anything: redirects in a circle, a broken compression."""
+    return type(error.__cause__).__name__ in ("TooManyRedirects", "DecodingError")
 
 
 def timed_out(error: BaseException) -> bool:
@@ -87,7 +117,7 @@ def _all(error: Any) -> str:
 
 def tried(error: Any) -> str:
     """Return what a message adds about the tries there were, and when the service wants the next."""
-    tries, later = getattr(error, "tries", 0), retry_after(error) if hasattr(error, "response") else 0
+    tries, later = getattr(error, "tries", 0), retry_after(error)
     said = f", after {tries} more {'try' if tries == 1 else 'tries'}" if tries else ""
     return said + (f", to be asked again in {later:.0f} s" if later else "")
 
@@ -107,7 +137,8 @@ def words(error: BaseException) -> str:
     if isinstance(body, Mapping):
         body = body.get("message") or body.get("detail") or body
     said = _page(body) if isinstance(body, str) else str(body or "")
-    return f"Error code: {error.status_code}{' - ' if said else ''}{said}"
+    sent_on = f", from {error.response.url}, where it was redirected to" if error.response.history else ""
+    return f"Error code: {error.status_code}{' - ' if said else ''}{said}{sent_on}"
 
 
 def _page(text: str) -> str:

@@ -13,6 +13,7 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Array
 from pytest_llm.results import Generation
+from pytest_llm.verdicts import ENDED
 
 if TYPE_CHECKING:
     from pytest_llm.evidence import Evidence
@@ -95,7 +96,7 @@ def compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
     found: list[_Difference] = []
     _walk(golden.value, new.value, "", rules, found)
     ends = list(dict.fromkeys(_ends(golden.value, new.value)))
-    notes = (f"it did not end by itself, as the golden did: {', '.join(ends)}",) if ends else ()
+    notes = (f"{ENDED}: {', '.join(ends)}",) if ends else ()
     if not found:
         return Drift("identical", "matches", notes=notes)
     if rules.similarity is not None:

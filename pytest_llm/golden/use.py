@@ -14,7 +14,7 @@ from pytest_llm.golden import file
 from pytest_llm.golden.drift import Drift
 from pytest_llm.golden.file import DamagedGoldenError, Golden
 from pytest_llm.golden.pending import discard_candidate, golden_lock, save_candidate
-from pytest_llm.verdicts import NOT_KEPT, Outcome, Verdict
+from pytest_llm.verdicts import ENDED, NOT_KEPT, Outcome, Verdict
 
 if TYPE_CHECKING:
     from pytest_llm.location import Location
@@ -103,6 +103,8 @@ class Use(NamedTuple):
         outcome: Outcome = "pass" if drift.status == "identical" else self.levels.get(drift.status, "fail")
         # A tie would flip back and forth in the history of the file; it is rewritten only where it fails.
         settled = drift.status == "identical" or (drift.status == "near-tie" and outcome != "fail")
+        if outcome == "pass" and any(note.startswith(ENDED) for note in drift.notes):
+            outcome, settled = "warn", False  # cut short, or held back by a filter from here on
         if self.settings.update == "all" and not settled:
             written = drift._replace(status="updated", headline=f"updated; was {drift.headline}")
             return self._write(written, golden)

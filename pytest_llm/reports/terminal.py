@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.reports.text import shorten, visible
-from pytest_llm.verdicts import DRIFT_STATUSES, Verdict
+from pytest_llm.verdicts import DRIFT_STATUSES, ENDED, Verdict
 
 if TYPE_CHECKING:
     from pytest_llm.record import ModelUse, RunRecord
@@ -41,6 +41,8 @@ def write_summary(reporter: pytest.TerminalReporter, run: RunRecord, settings: S
         for verdict in goldens:
             if verdict.outcome != "pass":
                 row = f"{verdict.status:<12}{visible(verdict.nodeid)} ({visible(verdict.name)})"
+                if verdict.outcome == "warn":  # a failure says it where it fails
+                    row += "".join(f": {visible(note)}" for note in verdict.notes if note.startswith(ENDED))
                 known = verdict.nodeid in expected
                 _line(reporter, "", row + " (expected)" * known, None if known else verdict)
     gates = [verdict for verdict in run.verdicts if verdict.kind != "golden"]

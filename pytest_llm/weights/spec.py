@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import urllib.parse
 from pathlib import Path
 
-from pytest_llm.errors import InvalidInputError
+from pytest_llm.errors import InvalidInputError, measured
+
+__tracebackhide__ = measured
 
 #: What the name of a service's model starts with.
 SERVICE = "openai:"
@@ -72,23 +75,45 @@ class Weights:
     code: tuple[Path, ...] = ()
 
 
+def service_address(given: str) -> str:
+    """Return the address of a service as it is asked: without space around it or a slash at its end.
+
+    Raises:
+        InvalidInputError: it is none, or holds more, as a password; the message repeats nothing of that.
+    """
+    url = given.strip().rstrip("/")
+    try:
+        parts = urllib.parse.urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # what is in brackets is no address, or the port is no number
+        valid = False
+    if not valid:
+        shown = re.sub(".*@", "***@", re.split("[?#]", url)[0], flags=re.DOTALL)
+        raise InvalidInputError(f"the address of its service is of the form http://host:8000/v1, not {shown!r}")
+    more = [what for what, found in (
+        ("a user name or password", "@" in parts.netloc), ("a query, from ? on", parts.query),
+        ("a fragment, from # on", parts.fragment),
+    ) if found]  # fmt: skip
+    if more:
+        raise InvalidInputError(
+            f"the address of its service ({parts.scheme}://{parts.hostname}) holds more than an address "
+            f"({', '.join(more)}): leave that out; a key goes into OPENAI_API_KEY"
+        )
+    return url
+
+
 def service_spec(source: str, revision: str | None, base_url: str | None, adapter: str | None) -> ModelSpec:
     """Return the model ``openai:NAME`` of the service at ``base_url``, else at ``OPENAI_BASE_URL``, else OpenAI's own.
 
     Raises:
-        InvalidInputError: no name, an adapter, or an address that is none, or that holds a password.
+        InvalidInputError: no name, an adapter, or an address that `service_address` refuses.
     """
     if source == SERVICE:
         raise InvalidInputError(f"{SERVICE} needs the name of a model behind it, as the service has it: {SERVICE}NAME")
     if adapter:
         raise InvalidInputError(f"{source}: no adapter can be put on a service's model: serve it there, under a name")
-    url = (base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI).strip().rstrip("/")
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidInputError(f"{source}: the address of its service is of the form http://host:8000/v1, not {url!r}")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise InvalidInputError(
-            f"{source}: the address of its service ({parts.scheme}://{parts.hostname}) holds more than an address; "
-            "a key goes into OPENAI_API_KEY"
-        )
+    try:
+        url = service_address(os.environ.get("OPENAI_BASE_URL") or OPENAI if base_url is None else base_url)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{source}: {error}") from None
     return ModelSpec(source, revision, dtype="", device=SERVICE_DEVICE, attn_implementation="", base_url=url)

@@ -57,7 +57,11 @@ class Service:
                 pass
 
             def do_GET(self):
-                self.send(200, {"object": "list", "data": [{"id": service.name, "object": "model", "created": 0}]})
+                if self.path != "/v1/models":
+                    return self.send(*error(404, "Not Found"))
+                return self.send(
+                    200, {"object": "list", "data": [{"id": service.name, "object": "model", "created": 0}]}
+                )
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

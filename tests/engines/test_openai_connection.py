@@ -7,6 +7,7 @@ import email.utils
 import itertools
 import json
 import os
+import re
 import time
 from html import unescape
 
@@ -15,8 +16,8 @@ import pytest
 from pytest_llm.engines import openai as module
 from pytest_llm.engines import openai_connection, openai_failures
 from pytest_llm.engines.openai import OpenAIEngine
-from pytest_llm.errors import InvalidInputError, LLMError, ServiceError, UnavailableError
-from pytest_llm.requests import Generate, Loss
+from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError, ServiceError, UnavailableError
+from pytest_llm.requests import Embed, Generate, Loss
 from pytest_llm.weights.spec import service_spec
 from tests.engines.conftest import answers, first
 from tests.engines.service import Service, error
@@ -25,7 +26,7 @@ CHAT = ({"role": "user", "content": "Q"},)
 KEY = "sk-SECRETKEY999"
 
 
-def said(text, **fields):
+def said(text, /, **fields):
     """A response of ``/chat/completions``."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", **fields}
     return 200, {"choices": [choice], "model": "m1"}
@@ -271,6 +272,118 @@ def test_what_is_no_answer_is_no_empty_text(engine, service, message, reason, wh
         answers(engine, [Generate(CHAT)])
 
 
+FAILED = {"message": "Provider disconnected", "code": 502}
+DISCONNECTED = "it failed while it answered (finish_reason error): Provider disconnected"
+
+
+@pytest.mark.parametrize("call", ["chat", "generate"])
+@pytest.mark.parametrize("text", ["", "The cap"])
+@pytest.mark.parametrize(
+    ("fields", "top", "what"),
+    [
+        ({"finish_reason": "error", "error": FAILED}, {}, DISCONNECTED),
+        ({"finish_reason": "error"}, {}, "it failed while it answered (finish_reason error)"),
+        ({"finish_reason": "abort"}, {}, "it failed while it answered (finish_reason abort)"),
+        ({"error": FAILED}, {}, "it failed while it answered (finish_reason stop): Provider disconnected"),
+        ({}, {"error": "overloaded"}, "it failed while it answered: overloaded"),
+    ],
+)
+def test_a_failure_inside_an_answer_is_tried_again_as_any_other(engine, service, quick, call, text, fields, top, what):
+    request = Generate(CHAT if call == "chat" else "Q")
+    failed = {**said(text, text=text, **fields)[1], **top}
+    times = itertools.count()
+    service.before = lambda path, body: (200, failed) if next(times) < 2 else said("Paris.", text="Paris.")
+    assert first(*answers(engine, [request]))["text"] == "Paris."
+    assert len(service.asked) == 3
+    service.before = lambda path, body: (200, failed)
+    with pytest.raises(UnavailableError, match=re.escape(f"openai:m1 at {service.url}: {what}, after 5 more tries")):
+        answers(engine, [request])
+
+
+def test_a_failure_inside_an_answer_that_another_try_does_not_mend(engine, service):
+    service.before = lambda path, body: said("", finish_reason="error", error={"message": "too long", "code": 400})
+    with pytest.raises(ServiceError, match=r"it failed while it answered \(finish_reason error\): too long$"):
+        answers(engine, [Generate(CHAT)])
+    assert len(service.asked) == 1
+
+
+def test_a_failure_inside_an_answer_is_neither_stored_nor_a_golden(suite, service, pytester):
+    test = 'def test_k(llm, llm_snapshot): assert llm.chat("Q") == llm_snapshot'
+    service.before = lambda path, body: said("", finish_reason="error", error=FAILED)
+    result = suite(test, "--llm-update=new")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["E *it failed while it answered (finish_reason error): Provider disconnected, *"])
+    assert not list(pytester.path.rglob("test_k--1.json"))
+    service.before = lambda path, body: said("Paris.")
+    suite(test, "--llm-update=new").assert_outcomes(passed=1)
+    (golden,) = pytester.path.rglob("test_k--1.json")
+    assert "Paris." in golden.read_text()
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"message": {"content": [{"type": "text", "text": "Par"}, {"type": "text", "text": "is."}]}},
+        {"message": {"content": [{"type": "thinking", "thinking": []}, {"type": "text", "text": "Paris."}]}},
+        {"message": {"content": "Paris."}},
+    ],
+)
+def test_a_text_in_parts_and_one_answer_without_an_index_are_read(engine, service, choice):
+    service.before = lambda path, body: (200, {"choices": [{"finish_reason": "stop", **choice}]})
+    assert first(*answers(engine, [Generate(CHAT)]))["text"] == "Paris."
+
+
+@pytest.mark.parametrize(
+    ("choice", "what"),
+    [
+        ({"finish_reason": "content_filter"}, r"no text \(finish_reason content_filter\): the service holds it back"),
+        ({"finish_reason": "stop"}, r"an answer without a message \(finish_reason stop\)"),
+        ({"message": {"content": [{"type": "thinking"}]}}, "no text in any part of its message"),
+    ],
+)
+def test_an_answer_without_a_message_is_said(engine, service, choice, what):
+    service.before = lambda path, body: (200, {"choices": [{"index": 0, **choice}]})
+    with pytest.raises(ServiceError, match=f"what it answered to generate cannot be read: {what}$"):
+        answers(engine, [Generate(CHAT)])
+
+
+def vectors(*rows):
+    return 200, {"data": [{"index": i, "embedding": row} for i, row in enumerate(rows)]}
+
+
+def test_an_embedding_in_base64_is_read(engine, service):
+    service.before = lambda path, body: vectors("AACAPwAAAEAAAABA")
+    (found,) = answers(engine, [Embed("x", normalize=False)])
+    assert found["vector"] == [1.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "what"),
+    [((), "0 vectors in answer"), (([1.0], [1.0]), "2 vectors in answer"), (("AAAA",), "no row of float32")],
+)
+def test_what_is_no_embedding_is_said(engine, service, rows, what):
+    service.before = lambda path, body: vectors(*rows)
+    with pytest.raises(ServiceError, match=f"what it answered to embed cannot be read: .*{what}"):
+        answers(engine, [Embed("x")])
+
+
+def test_logprobs_of_a_completion_in_the_form_of_chats_are_read(engine, service):
+    """As the server of llama.cpp gives them."""
+    best = [{"token": "x", "logprob": -0.5, "bytes": [120]}, {"token": "y", "logprob": -1.0, "bytes": [121]}]
+    content = [{**best[0], "top_logprobs": best}]
+    service.before = lambda path, body: said("", text="x", logprobs={"content": content})
+    found = first(*answers(engine, [Generate("Q")]))
+    assert (found["tokens"], found["logprobs"], found["margins"]) == (["x"], [-0.5], [0.5])
+
+
+def test_a_broken_compression_is_no_lost_connection(engine, service):
+    service.headers_back = {"Content-Encoding": "gzip"}
+    service.before = lambda path, body: (200, b"nonsense")
+    with pytest.raises(ServiceError, match="what it answered to generate cannot be read: .*decompressing"):
+        answers(engine, [Generate(CHAT)])
+    assert len(service.asked) == 1
+
+
 @pytest.mark.parametrize("content", ["", None])
 def test_an_answer_that_stops_at_once_is_an_empty_text(engine, service, content):
     service.before = lambda path, body: said(content)
@@ -286,6 +399,21 @@ def test_how_an_answer_ended_is_in_its_golden_and_compared(suite, service, pytes
     result = suite(test, "--llm-cache=refresh")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*it did not end by itself, as the golden did: finish_reason stop → length"])
+
+
+def test_an_answer_that_reads_as_its_golden_and_ended_otherwise_is_a_warning(suite, service, pytester):
+    test = 'def test_k(llm, llm_snapshot): assert llm.chat("Q") == llm_snapshot'
+    suite(test, "--llm-update=new").assert_outcomes(passed=1)
+    service.before = lambda path, body: said("Paris.", finish_reason="content_filter")
+    result = suite(test, "--llm-cache=refresh", "--llm-markdown=r.md")
+    result.assert_outcomes(passed=1)
+    note = "it did not end by itself, as the golden did: finish_reason stop → content_filter"
+    result.stdout.fnmatch_lines([f"*identical   test_*::test_k (1): {note}", "next      1 candidate waits for you: *"])
+    assert note in (pytester.path / "r.md").read_text()
+    suite(test, "--llm-update=all").assert_outcomes(passed=1)
+    (golden,) = pytester.path.rglob("test_k--1.json")
+    assert '"finish_reason": "content_filter"' in golden.read_text()
+    suite(test).stdout.no_fnmatch_line("*finish_reason*")
 
 
 def test_answers_without_logprobs_are_probed_by_their_texts(suite, service):
@@ -389,6 +517,37 @@ def test_logprobs_are_left_out_whatever_the_status_of_their_refusal(engine, serv
         answers(engine, [Loss("a b")])
 
 
+def test_a_refusal_of_logprobs_is_learnt_and_said_once(service):
+    told = []
+    engine = OpenAIEngine("m1", service.url, tell=told.append)
+    service.before = lambda path, body: error(400, "no logprobs here") if "logprobs" in body else said("Paris.")
+    answers(engine, [Generate(CHAT, max_new_tokens=n) for n in range(1, 9)])
+    answers(engine, [Generate(CHAT)])
+    assert "logprobs" not in service.asked[-1][1]
+    assert told == [
+        f"pytest_llm: openai:m1 at {service.url} refuses logprobs, so its goldens know no near-ties: "
+        "Error code: 400 - no logprobs here"
+    ]
+    engine.close()
+
+
+@pytest.mark.parametrize("status", [400, 422, 500])
+def test_an_error_that_repeats_the_request_refuses_no_logprobs(service, quick, status):
+    told = []
+    engine = OpenAIEngine("m1", service.url, tell=told.append)
+    service.before = lambda path, body: (
+        error(status, f"max_tokens or max_completion_tokens is too large: {body}")
+        if 999 in body.values()
+        else said("Paris.")
+    )
+    with pytest.raises(LLMError, match="is too large"):
+        answers(engine, [Generate(CHAT, max_new_tokens=999)])
+    answers(engine, [Generate(CHAT)])
+    assert (service.asked[-1][1]["logprobs"], service.asked[-1][1]["max_tokens"]) == (True, 64)
+    assert told == []
+    engine.close()
+
+
 def test_a_model_with_a_temperature_of_its_own(engine, service):
     service.before = lambda path, body: (
         said("Paris.")
@@ -432,6 +591,33 @@ def test_a_time_that_a_service_asks_for_is_given(engine, service, quick):
     assert time.monotonic() - start > 0.3
 
 
+def test_tries_that_a_service_schedules_end_with_the_time_of_the_request(service, quick):
+    service.headers_back = {"Retry-After": "0.02"}
+    times = itertools.count()
+    service.before = lambda path, body: error(429, "slow down") if next(times) < 9 else said("Paris.")
+    answers(OpenAIEngine("m1", service.url, timeout=30), [Generate(CHAT)])
+    assert len(service.asked) == 10
+    service.before = lambda path, body: error(429, "slow down")
+    with pytest.raises(UnavailableError, match="slow down, after|no answer within 1 s"):
+        answers(OpenAIEngine("m1", service.url, timeout=1), [Generate(CHAT)])
+
+
+def test_not_all_that_were_refused_together_come_again_together(engine, service):
+    service.headers_back = {"Retry-After": "0.1"}
+    waves = [[], []]
+
+    def refuse(path, body):
+        first_time = sum(one[1] == body for one in service.asked) == 1
+        waves[not first_time].append(time.monotonic())
+        return error(429, "slow down") if first_time else said("Paris.")
+
+    service.before = refuse
+    answers(engine, [Generate(CHAT, max_new_tokens=n) for n in range(1, 17)])
+    spread = [max(wave) - min(wave) for wave in waves]
+    assert spread[1] > spread[0] / 2 + 0.2  # half a second of chance
+    assert min(waves[1]) - min(waves[0]) > 0.1
+
+
 @pytest.mark.parametrize(
     ("reported", "kept"),
     [
@@ -457,6 +643,70 @@ def test_another_model_behind_an_alias_is_named_where_its_answer_drifts(suite, s
 
 def test_space_around_an_address_is_no_part_of_it():
     assert service_spec("openai:m1", None, " http://host/v1/ \n", None).base_url == "http://host/v1"
+
+
+FORM = "the address of its service is of the form http://host:8000/v1, not "
+MORE = "the address of its service (http://host) holds more than an address "
+
+
+@pytest.mark.parametrize(
+    ("address", "what"),
+    [
+        ("localhost:8000", FORM + "'localhost:8000'"),
+        ("", FORM + "''"),  # a variable that CI does not set; OpenAI's own service is not asked in its place
+        (" ", FORM + "''"),
+        ("http://[::1/v1", FORM + "'http://[::1/v1'"),
+        ("http://host:port/v1", FORM + "'http://host:port/v1'"),
+        ("bob:hunter2@host/v1", FORM + "'***@host/v1'"),
+        ("http://bob:hun/ter2@host/v1", FORM + "'***@host/v1'"),
+        ("host/v1?key=hunter2", FORM + "'host/v1'"),
+        ("http://bob:hunter2@host/v1", MORE + "(a user name or password): leave that out; a key goes into OPENAI_"),
+        ("http://host/v1?key=hunter2#ter2", MORE + "(a query, from ? on, a fragment, from # on): leave that out; "),
+    ],
+)
+def test_an_address_that_is_none_is_refused_and_no_password_is_shown(
+    suite, service, pytester, monkeypatch, address, what
+):
+    def run(*arguments):
+        result = suite(tests, "--junitxml=j.xml", "--llm-report=r.html", *arguments)
+        assert "ter2" not in result.stdout.str() + result.stderr.str()
+        assert not [path for path in pytester.path.glob("[jr].*ml") if "ter2" in path.read_text()]
+        return result.stdout.str() + result.stderr.str()
+
+    tests = "def test_k(llm): llm.chat('Q')"
+    assert f"ERROR: --llm-base-url: {what}" in run(f"--llm-base-url={address}")
+    monkeypatch.setenv("PYTEST_LLM_BASE_URL", address)
+    assert f"ERROR: PYTEST_LLM_BASE_URL: {what}" in run() or not address
+    monkeypatch.delenv("PYTEST_LLM_BASE_URL")
+    tests = """
+        import pathlib
+        import pytest
+
+        ADDRESS = pathlib.Path("address").read_text()
+
+        @pytest.mark.llm(base_url=ADDRESS)
+        def test_marked(llm): llm.chat("Q")
+
+        def test_loaded(llm_loader): llm_loader("openai:m1", base_url=ADDRESS).chat("Q")
+        """
+    (pytester.path / "address").write_text(address)
+    assert run().count(f"InvalidInputError: openai:m1: {what}") == 2
+    assert len(service.asked) == (not address)  # an empty variable is one that is not set
+
+
+@pytest.mark.parametrize("path", ["", "/v1/chat/completions"])
+def test_an_address_without_its_v1_or_with_more_is_asked_about(service, path):
+    service.before = lambda path, body: error(404, "Not Found")
+    engine = OpenAIEngine("m1", service.url.removesuffix("/v1") + path)
+    with pytest.raises(ModelNotFoundError, match="is --llm-base-url the address with the /v1, and nothing after it"):
+        answers(engine, [Generate(CHAT)])
+
+
+def test_a_redirect_is_named(engine, service):
+    service.headers_back = {"Location": "/login"}
+    service.before = lambda path, body: (301, {})
+    with pytest.raises(LLMError, match=r"Not Found, from http://127\.0\.0\.1:\d+/login, where it was redirected to"):
+        answers(engine, [Generate(CHAT)])
 
 
 def test_two_services_of_one_model_are_told_apart(suite, service, pytester):

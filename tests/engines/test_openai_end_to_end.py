@@ -161,15 +161,6 @@ def test_a_marker_and_the_loader_name_a_service(pytester, service, cache_dir):
     ("arguments", "what"),
     [
         (("--llm-model=openai:",), "openai: needs the name of a model behind it"),
-        (
-            ("--llm-base-url=localhost:8000",),
-            "the address of its service is of the form http://host:8000/v1, not 'local",
-        ),
-        (
-            ("--llm-base-url=http://me:secret@host/v1",),
-            "(http://host) holds more than an address; a key goes into OPENAI",
-        ),
-        (("--llm-base-url=http://host/v1?key=secret",), "(http://host) holds more than an address"),
         (("--llm-adapter=x",), "no adapter can be put on a service's model"),
         (("--llm-model=openai:other",), "not found: *does not exist*; it offers smol"),
         (
@@ -184,7 +175,6 @@ def test_what_is_wrong_is_said_and_is_no_regression(suite, arguments, what, pyte
     result.assert_outcomes(errors=1, deselected=3)
     escaped = what.replace("[", "[[]")
     result.stdout.fnmatch_lines([f"E *{escaped}*"])
-    assert "secret" not in "\n".join(line for line in result.outlines if line.startswith("E "))
 
 
 def test_doctor_asks_the_service_and_cache_lists_it(suite, service, pytester):
