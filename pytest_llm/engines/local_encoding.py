@@ -81,6 +81,7 @@ def embed(engine: LocalEngine, group: list[tuple[int, Embed]]) -> Iterator[tuple
         size=engine.free_size,
         length=lambda item: len(item[2]),
         tokens=engine.tokens_per_pass(scoring=True),
+        alone=lambda item: engine.alone(len(item[2])),
     ):
         for (index, _, _), vector in zip(batch, vectors, strict=True):
             yield index, {"vector": vector}
