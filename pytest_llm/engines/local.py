@@ -56,6 +56,8 @@ class LocalEngine:
         self.load_seconds = 0.0
         #: See `buckets.attention`.
         self.plain_attention = False
+        #: Whether a chat template that asks the time has been warned of; see `prompts.render`.
+        self.told_of_time = False
         self._on_progress = on_progress
 
     @functools.cached_property

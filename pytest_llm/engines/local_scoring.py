@@ -196,7 +196,7 @@ def _encode_pairs(
     tokenizer = engine.tokenizer
     if not request.continuations:
         raise InvalidInputError(f"request {index}: no continuations to score")
-    prompt = render(tokenizer, request.prompt, request.template, index)
+    prompt = render(engine, request.prompt, request.template, index)
     chat = not isinstance(request.prompt, str)
     text = prompt if chat and engine.family == "encoder-decoder" else prompt.rstrip()
     spaces = prompt[len(text) :]
