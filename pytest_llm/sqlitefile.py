@@ -16,12 +16,13 @@ from pytest_llm.files import locked
 class SqliteFile:
     """A database at ``path``, opened on first use. Subclasses say what is in it.
 
-    ``WHAT`` names it in errors and ``CURE`` ends them; ``TABLES`` creates what ``SCHEMA`` numbers, and brings an older
-    file up to it.
+    ``WHAT`` names it in errors; ``CURE`` ends them, ``UNWRITABLE`` where it can be read only; ``TABLES`` creates what
+    ``SCHEMA`` numbers, and brings an older file up to it.
     """
 
     WHAT = ""
     CURE = ""
+    UNWRITABLE = "Let this user write it and its folder"
     SCHEMA = 1
     TABLES = ""
 
@@ -43,6 +44,10 @@ class SqliteFile:
                     self._connection = self._connect()
                 yield self._connection
             except (sqlite3.Error, OSError) as error:
+                if "readonly" in str(error):  # it is sound
+                    raise LLMError(
+                        f"the {self.WHAT} {self.path} may be read here, but not written: {error}. {self.UNWRITABLE}"
+                    ) from error
                 raise LLMError(f"the {self.WHAT} {self.path} cannot be used: {error}. {self.CURE}") from error
 
     @contextlib.contextmanager

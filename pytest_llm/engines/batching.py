@@ -5,7 +5,12 @@ from __future__ import annotations
 import gc
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+from pytest_llm.engines import buckets
+
+if TYPE_CHECKING:
+    from pytest_llm.engines.local import LocalEngine
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,12 +29,13 @@ def in_batches(
     length: Callable[[Item], int],
     weight: Callable[[Item], int] = lambda item: 1,
     tokens: int | None = None,
+    alone: Callable[[Item], bool] = lambda item: False,
 ) -> Iterator[tuple[list[Item], Result]]:
     """Yield ``(batch, compute(batch))`` over all ``items``, longest first.
 
     A batch holds at most ``size`` sequences (an item counts ``weight``) and, padded to its longest,
-    ``tokens`` tokens; an item too large for both goes alone. A batch the memory cannot hold is halved, and so
-    are those after it.
+    ``tokens`` tokens; an item too large for both goes alone, and so does what ``alone`` says. A batch the
+    memory cannot hold is halved, and so are those after it.
 
     Raises:
         RuntimeError, MemoryError: a single item does not fit into memory.
@@ -39,7 +45,7 @@ def in_batches(
     while pending:
         longest, batch, count = length(pending[0]), [pending.popleft()], 0
         count = weight(batch[0])
-        while pending and len(batch) < most:
+        while pending and len(batch) < most and not alone(batch[0]) and not alone(pending[0]):
             grown = count + weight(pending[0])
             if grown > size or (tokens is not None and grown * longest > tokens):
                 break
@@ -57,6 +63,46 @@ def in_batches(
         most = len(batch) // 2
         pending.extendleft(reversed(batch))
         _free()
+
+
+class Group(NamedTuple, Generic[Item]):
+    """Items that may share passes of up to ``size`` sequences, and their first ids, if those are computed once.
+
+    ``bucket`` is how many rows each pass is filled up to, 0 for passes of any shape.
+    """
+
+    items: list[Item]
+    prefix: list[int]
+    size: int
+    bucket: int
+
+
+def grouped(
+    engine: LocalEngine,
+    items: Sequence[Item],
+    *,
+    start: Callable[[Item], list[int]],
+    length: Callable[[Item], int],
+    new: Callable[[Item], int] = lambda item: 0,
+) -> list[Group[Item]]:
+    """Group items by what may be computed together, in whatever batches.
+
+    Of an item, ``start`` are the ids that may be computed apart, but for the last; ``length`` its tokens, and ``new``
+    those that come after them.
+    """
+    bucket = engine.bucket if items else 0
+    together: list[Item] = []
+    alone: list[Item] = []
+    for item in items:
+        tokens = buckets.padded_length(length(item)) if bucket else length(item)
+        (alone if engine.alone(tokens + new(item)) else together).append(item)
+    if bucket:
+        groups = [Group(members, [], bucket, bucket) for members in buckets.by_length(together, length)]
+    elif engine.family == "decoder" and not engine.exact:
+        groups = [Group(members, prefix, engine.free_size, 0) for prefix, members in share_prefixes(together, start)]
+    else:
+        groups = [Group(together, [], engine.free_size, 0)]
+    return [*groups, Group(alone, [], 1, 0)]
 
 
 def share_prefixes(items: Sequence[Item], ids: Callable[[Item], list[int]]) -> list[tuple[list[int], list[Item]]]:

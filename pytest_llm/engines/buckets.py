@@ -59,7 +59,7 @@ def hold(engine: LocalEngine) -> bool:
     engine.plain_attention = False
     warnings.warn(
         f"pytest_llm: a neighbour in the batch changes the answers of {engine.spec.source!r} even in batches of one "
-        "shape (experts that share capacity do that): it is asked one prompt at a time",
+        "shape (experts that share capacity do, and caps on logits may): it is asked one prompt at a time",
         stacklevel=2,
     )
     return False

@@ -33,7 +33,10 @@ _PART = 256
 
 @dataclasses.dataclass
 class Draft:
-    """One answer in the making: what it continues, how, and the evidence so far (see `results.Generation`)."""
+    """One answer in the making: what it continues, how, and the evidence so far (see `results.Generation`).
+
+    Its tokens are ``forced``, where there are any, instead of chosen.
+    """
 
     request: Generate
     prompt: list[int]
@@ -43,6 +46,7 @@ class Draft:
     runner_ups: list[int] = dataclasses.field(default_factory=list)
     margins: list[float] = dataclasses.field(default_factory=list)
     finish_reason: str = ""
+    forced: list[int] = dataclasses.field(default_factory=list)
 
 
 class Rules:
@@ -197,6 +201,8 @@ def choose(sequences: Sequence[Draft], rules: Sequence[Rules], logits: Any) -> l
     for i, (sequence, rule) in enumerate(zip(sequences, rules, strict=True)):
         if rule.samples:
             chosen[i] = rule.sample(sequence.token_ids, scores[i : i + 1])
+        if sequence.forced:
+            chosen[i] = sequence.forced[len(sequence.token_ids)]
     tokens: list[int] = chosen.tolist()
     steps = zip(tokens, *evidence(logits, scores, chosen), strict=True)
     for sequence, (token, logprob, runner_up, margin) in zip(sequences, steps, strict=True):

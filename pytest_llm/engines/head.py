@@ -16,7 +16,8 @@ class Head:
 
     A hook on the output layer hands it only the wanted positions, so that the model's own code does all
     that comes after it (soft capping, scaling). Where nothing comes after it, the layer is applied chunk by chunk.
-    Which of these holds is found out on the first input, by comparing logits with the plain forward pass.
+    Which of these holds is found out on the first input, by comparing logits with the plain forward pass, and by what
+    becomes of large ones.
     """
 
     def __init__(self, model: Any) -> None:
@@ -103,8 +104,26 @@ class Head:
             return "all"
         if hidden is None or logits.shape[1] != length or not _same(logits[0], plain):
             return "all"
-        self._way = "layer" if _same(self._layer(hidden), plain) else "selected"
+        alike = _same(self._layer(hidden), plain)
+        self._way = "layer" if alike and self._is_last(probe) else "selected"
         return self._way
+
+    def _is_last(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether the layer's output comes back bit for bit: numbers so large that a cap or a scale would show."""
+        import torch
+
+        put: list[Any] = []
+
+        def replace(layer: Any, args: tuple[Any, ...], output: Any) -> Any:
+            put.append(torch.linspace(-1000, 1000, output.shape[-1]).to(output).expand_as(output))
+            return put[-1].clone()
+
+        handle = self._layer.register_forward_hook(replace)
+        try:
+            logits = self._model(**inputs).logits
+        finally:
+            handle.remove()
+        return torch.equal(_widen(logits), _widen(put[-1]))
 
 
 def _widen(logits: Any) -> Any:

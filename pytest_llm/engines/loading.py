@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from pytest_llm.engines import ropes
 from pytest_llm.engines.adapters import with_adapter
 from pytest_llm.environment import resolve_device
 from pytest_llm.errors import LLMError, ModelNotFoundError
@@ -212,6 +213,7 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
             own = model.generation_config
             rules = {name: getattr(own, name, None) for name in TOKEN_RULES}
             model.generation_config = transformers.GenerationConfig(**rules)
+        ropes.forget_lengths(model)
         layer = model.get_output_embeddings()
         if layer is not None:
             layer.register_forward_pre_hook(_contiguous)
@@ -254,8 +256,7 @@ def context_length(config: Any, model: Any = None) -> int | None:
     """
     text = config.get_text_config(decoder=True)
     limit: int | None = getattr(text, "max_position_embeddings", None)
-    if not isinstance(limit, int) or limit <= 0:
-        limit = None
+    limit = int(limit * ropes.factor(text)) if isinstance(limit, int) and limit > 0 else None
     for name, module in model.named_modules() if model is not None else ():
         padding = getattr(module, "padding_idx", None)
         if name.endswith("position_embeddings") and padding is not None and limit is not None:

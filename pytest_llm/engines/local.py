@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.engines import buckets, loading, memory, prompts, threads
+from pytest_llm.engines import buckets, loading, memory, prompts, ropes, threads
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.requests import Request, Tokenize
 
@@ -56,6 +56,8 @@ class LocalEngine:
         self.load_seconds = 0.0
         #: See `buckets.attention`.
         self.plain_attention = False
+        #: Whether a chat template that asks the time has been warned of; see `prompts.render`.
+        self.told_of_time = False
         self._on_progress = on_progress
 
     @functools.cached_property
@@ -119,6 +121,14 @@ class LocalEngine:
     def context_length(self) -> int | None:
         """How many tokens the model can attend to; ``None`` for no limit."""
         return loading.context_length(self.config, vars(self).get("model"))
+
+    def alone(self, tokens: int) -> bool:
+        """Whether a sequence of so many tokens, new ones included, would change its neighbours; see `ropes`."""
+        return self._trained_length is not None and tokens > self._trained_length
+
+    @functools.cached_property
+    def _trained_length(self) -> int | None:
+        return ropes.trained_length(self.config)
 
     @property
     def exact(self) -> bool:

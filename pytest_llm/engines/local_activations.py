@@ -51,6 +51,7 @@ def activations(engine: LocalEngine, group: list[tuple[int, Activations]]) -> It
         size=engine.free_size,
         length=lambda row: max(len(row.ids), len(row.source or ())),
         tokens=engine.tokens_per_pass(scoring=True),
+        alone=lambda row: engine.alone(max(len(row.ids), len(row.source or ()))),
     ):
         for row, answer in zip(batch, answers, strict=True):
             yield row.owner, answer

@@ -10,7 +10,7 @@ from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.prompts import check_length, encode, pad, require_text
 from pytest_llm.engines.rows import Row, checked, evaluate
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.weights.listing import own_length
+from pytest_llm.weights.listing import lowers_case, own_length
 
 if TYPE_CHECKING:
     from pytest_llm.engines.local import LocalEngine
@@ -61,13 +61,13 @@ def embed(engine: LocalEngine, group: list[tuple[int, Embed]]) -> Iterator[tuple
     ``mean`` averages all tokens but padding, special tokens included, as sentence-transformers does. That also cuts a
     text silently at the model's ``max_seq_length``: here a longer one is an error.
     """
-    longest = own_length(engine.folder)
+    longest, lower = own_length(engine.folder), lowers_case(engine.folder)
     items: list[tuple[int, Embed, list[int]]] = []
     for index, request in group:
         require_text(request.text, index)
         if request.pooling not in ("mean", "cls", "last"):
             raise InvalidInputError(f"request {index}: pooling is mean, cls or last, not {request.pooling!r}")
-        ids = encode(engine.tokenizer, request.text, special=True)
+        ids = encode(engine.tokenizer, request.text.lower() if lower else request.text, special=True)
         if longest is not None and len(ids) > longest:
             raise InvalidInputError(
                 f"request {index}: {len(ids)} tokens, but this sentence encoder embeds {longest} (max_seq_length in "
@@ -81,6 +81,7 @@ def embed(engine: LocalEngine, group: list[tuple[int, Embed]]) -> Iterator[tuple
         size=engine.free_size,
         length=lambda item: len(item[2]),
         tokens=engine.tokens_per_pass(scoring=True),
+        alone=lambda item: engine.alone(len(item[2])),
     ):
         for (index, _, _), vector in zip(batch, vectors, strict=True):
             yield index, {"vector": vector}

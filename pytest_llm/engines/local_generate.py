@@ -7,8 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.engines import buckets
-from pytest_llm.engines.batching import in_batches, share_prefixes
+from pytest_llm.engines.batching import grouped, in_batches
 from pytest_llm.engines.decoding import (
     Draft,
     Rules,
@@ -59,18 +58,21 @@ def generate(engine: LocalEngine, group: list[tuple[int, Generate]]) -> Iterator
 
 
 def _plain(engine: LocalEngine, jobs: list[_Job]) -> Iterator[tuple[int, Answer]]:
-    bucket = engine.bucket if jobs else 0
-    groups: list[tuple[list[int], list[_Job]]] = [([], jobs)]
-    if bucket:
-        groups = [([], group) for group in buckets.by_length(jobs, lambda job: len(job.prompt))]
-    elif engine.family == "decoder" and not engine.exact:
-        groups = share_prefixes(jobs, lambda job: job.prompt)
-    for prefix, members in groups:
+    groups = grouped(
+        engine,
+        jobs,
+        start=lambda job: job.prompt,
+        length=lambda job: len(job.prompt),
+        new=lambda job: job.request.max_new_tokens,
+    )
+    for members, prefix, size, bucket in groups:
         cache = prefix_cache(engine, prefix) if prefix else None
         if cache is None:
             prefix = []
 
-        def compute(batch: list[_Job], prefix: list[int] = prefix, cache: Any = cache) -> list[list[Draft]]:
+        def compute(
+            batch: list[_Job], prefix: list[int] = prefix, cache: Any = cache, bucket: int = bucket
+        ) -> list[list[Draft]]:
             import torch
 
             made = [
@@ -81,12 +83,15 @@ def _plain(engine: LocalEngine, jobs: list[_Job]) -> Iterator[tuple[int, Answer]
                 decode(engine, [s for one in made for s in one], lambda s: _finished(engine, s), prefix, cache, bucket)
             return made
 
+        def length(job: _Job, bucket: int = bucket) -> int:
+            # In a bucket all wait for the last, and their prompts are of one length as it is.
+            return job.request.max_new_tokens + (0 if bucket else len(job.prompt))
+
         for batch, made in in_batches(
             members,
             compute,
-            size=bucket or engine.free_size,
-            # In a bucket all wait for the last, and their prompts are of one length as it is.
-            length=lambda job: job.request.max_new_tokens + (0 if bucket else len(job.prompt)),
+            size=size,
+            length=length,
             weight=lambda job: job.request.num_return_sequences,
             tokens=None if bucket else engine.tokens_per_pass(scoring=False),
         ):
@@ -158,6 +163,7 @@ def _beams(engine: LocalEngine, jobs: list[_Job]) -> Iterator[tuple[int, Answer]
             size=engine.free_size,
             length=lambda job: len(job.prompt),
             weight=lambda job: job.request.num_beams,
+            alone=lambda job: engine.alone(len(job.prompt) + job.request.max_new_tokens),
         ):
             for job, sequences in zip(batch, found, strict=True):
                 for sequence in sequences:
@@ -207,6 +213,12 @@ def _read_evidence(engine: LocalEngine, sequence: Draft) -> None:
     decoder_only = engine.family == "decoder"
     start = sequence.prompt if decoder_only else [decoder_start(engine)]
     tokens = sequence.token_ids
+    if decoder_only and engine.alone(len(start) + len(tokens)):  # one pass would not turn all as the search did
+        again = dataclasses.replace(sequence, token_ids=[], forced=tokens)
+        with torch.no_grad(), quiet():
+            decode(engine, [again], lambda s: len(s.token_ids) == len(tokens))
+        sequence.logprobs, sequence.runner_ups, sequence.margins = again.logprobs, again.runner_ups, again.margins
+        return
     row = Row(0, [*start, *tokens[:-1]], [], None if decoder_only else sequence.prompt)
     with torch.no_grad(), quiet():
         inputs = forward_inputs(engine, [row])

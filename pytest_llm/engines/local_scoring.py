@@ -83,7 +83,8 @@ def _windows(engine: LocalEngine, index: int, request: Loss) -> list[Row]:
         end = min(start + window, len(ids))
         targets = [(p - 1 - start, ids[p]) for p in range(max(start + 1, scored), end)]
         if targets:
-            rows.append(Row(index, ids[start : end - 1], targets))
+            # The last token changes nothing that is scored, unless by its position.
+            rows.append(Row(index, ids[start : end if engine.alone(end - start) else end - 1], targets))
         scored = end
         if end == len(ids):
             break
@@ -159,9 +160,13 @@ def score(engine: LocalEngine, group: list[tuple[int, Score]]) -> Iterator[tuple
         # Longest first: a row can only be the start of one at least as long.
         kept: list[Row] = []
         for number, (context, tokens) in sorted(enumerate(pairs), key=lambda pair: -len(pair[1][1])):
-            ids = [*context, *tokens[:-1]]
+            whole = [*context, *tokens]
+            ids = whole[:-1]
             row = next((row for row in kept if row.ids[: len(ids)] == ids), None)
-            if row is None:
+            if engine.alone(len(whole)):  # its last token's position matters too, and no shorter row begins it
+                row = Row(index, whole, [], source, key=[])
+                rows.append(row)
+            elif row is None:
                 row = Row(index, ids, [], source, key=[])
                 kept.append(row)
             first = len(row.targets)
@@ -191,7 +196,7 @@ def _encode_pairs(
     tokenizer = engine.tokenizer
     if not request.continuations:
         raise InvalidInputError(f"request {index}: no continuations to score")
-    prompt = render(tokenizer, request.prompt, request.template, index)
+    prompt = render(engine, request.prompt, request.template, index)
     chat = not isinstance(request.prompt, str)
     text = prompt if chat and engine.family == "encoder-decoder" else prompt.rstrip()
     spaces = prompt[len(text) :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ def leading_special_ids(tokenizer: Any) -> list[int]:
     return []
 
 
-def render(tokenizer: Any, prompt: Prompt, template: Mapping[str, Any], index: int) -> str:
+def render(engine: LocalEngine, prompt: Prompt, template: Mapping[str, Any], index: int) -> str:
     """Return the prompt as text: chat messages go through the model's chat template.
 
     Raises:
@@ -37,6 +38,7 @@ def render(tokenizer: Any, prompt: Prompt, template: Mapping[str, Any], index: i
     """
     if isinstance(prompt, str):
         return prompt
+    tokenizer = engine.tokenizer
     if not tokenizer.chat_template:
         raise InvalidInputError(
             f"request {index} is a chat, but the model's tokenizer has no chat template: "
@@ -47,6 +49,17 @@ def render(tokenizer: Any, prompt: Prompt, template: Mapping[str, Any], index: i
         text: str = tokenizer.apply_chat_template(list(prompt), **arguments)
     except Exception as error:  # a template is a program that comes with the model: it raises what it likes
         raise InvalidInputError(f"request {index}: the model's chat template refuses the messages: {error}") from error
+    source = str(tokenizer.chat_template)
+    fixed = "date_string" in template and "date_string" in source
+    if "strftime_now" in source and not fixed and not engine.told_of_time:
+        engine.told_of_time = True
+        warnings.warn(
+            f"pytest_llm: the chat template of {engine.spec.source!r} writes the time of asking (strftime_now) "
+            "into the prompt. It is in no key: on other days the store gives what the model said on this one, and a "
+            'golden is of its own day. Fix it with template={"date_string": "26 Jul 2024"} if the template reads that, '
+            "else in the template itself",
+            stacklevel=2,
+        )
     return text
 
 
@@ -58,7 +71,7 @@ def prompt_ids(
     Raises:
         InvalidInputError: an empty prompt and no BOS token, or as `render`.
     """
-    text = render(engine.tokenizer, prompt, template, index)
+    text = render(engine, prompt, template, index)
     # A rendered chat spells its own special tokens.
     ids = encode(engine.tokenizer, text, special=special and isinstance(prompt, str))
     if ids:
@@ -85,7 +98,7 @@ def check_tokens(engine: LocalEngine, group: Sequence[tuple[int, Any]]) -> None:
         return
     for index, request in group:
         texts = [getattr(request, name, None) or "" for name in ("text", "source")]
-        texts += [render(tokenizer, getattr(request, "prompt", ""), getattr(request, "template", {}), index)]
+        texts += [render(engine, getattr(request, "prompt", ""), getattr(request, "template", {}), index)]
         for text in (*texts, *getattr(request, "continuations", ())):
             for token in encode(tokenizer, text, special=True):
                 if token >= rows:

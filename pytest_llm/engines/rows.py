@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines import buckets, head
-from pytest_llm.engines.batching import in_batches, share_prefixes
+from pytest_llm.engines.batching import grouped, in_batches
 from pytest_llm.engines.kvcache import cache_argument, expand_cache, prefix_cache
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.prompts import pad
@@ -51,21 +51,14 @@ def evaluate(engine: LocalEngine, rows: Sequence[Row], top_k: int = 0) -> Iterat
     if nothing:
         yield [(row, []) for row in nothing]
         rows = [row for row in rows if row.targets]
-    bucket = engine.bucket
-    groups: list[tuple[list[int], list[Row]]]
-    if bucket:
-        groups = [([], group) for group in buckets.by_length(rows, _padded_length)]
-    elif engine.family == "decoder" and not engine.exact:
-        groups = share_prefixes(rows, _before_targets)
-    else:
-        groups = [([], list(rows))]
-    size = bucket or engine.free_size
-    for prefix, members in groups:
+    for members, prefix, size, bucket in grouped(engine, rows, start=_before_targets, length=_padded_length):
         cache = prefix_cache(engine, prefix) if prefix else None
         if cache is None:
             prefix = []
 
-        def compute(batch: list[Row], prefix: list[int] = prefix, cache: Any = cache) -> list[list[Scored]]:
+        def compute(
+            batch: list[Row], prefix: list[int] = prefix, cache: Any = cache, bucket: int = bucket
+        ) -> list[list[Scored]]:
             return forward(engine, batch, prefix, cache, top_k, bucket)
 
         tokens = None if bucket else engine.tokens_per_pass(scoring=True)

@@ -44,6 +44,10 @@ class OutputStore(SqliteFile):
         "Choose another folder with --llm-cache-dir, run without it (--llm-cache=off), or remove it with "
         "'pytest-llm cache clear'"
     )
+    UNWRITABLE = (
+        "It lacks an answer that this run wants to keep: ask all questions once where it is written, run without it "
+        "(--llm-cache=off), or choose another folder with --llm-cache-dir"
+    )
     SCHEMA = 2
     TABLES = _TABLES
 

@@ -141,12 +141,17 @@ def own_length(folder: Path) -> int | None:
     Raises:
         ModelNotFoundError: what the folder says of it cannot be read.
     """
-    for module in _modules(folder):
-        file = folder / module.get("path", "") / "sentence_bert_config.json"
-        if _kind(module) == "Transformer" and file.is_file():
-            limit = read_json(file).get("max_seq_length")
-            return limit if isinstance(limit, int) and limit > 0 else None
-    return None
+    limit = _reading(folder).get("max_seq_length")
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
+def lowers_case(folder: Path) -> bool:
+    """Whether a sentence-transformers model reads its texts in lower case, whatever its tokenizer does.
+
+    Raises:
+        ModelNotFoundError: what the folder says of it cannot be read.
+    """
+    return _reading(folder).get("do_lower_case") is True
 
 
 def adapter_files(folder: Path) -> list[str]:
@@ -177,6 +182,15 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
         return [{**module} for module in modules]
     except (ValueError, TypeError, RecursionError) as error:
         raise ModelNotFoundError(f"{path} cannot be read: {error!r}.") from error
+
+
+def _reading(folder: Path) -> dict[str, Any]:
+    """Return how a sentence-transformers model reads its texts; nothing where it does not say, and of any other."""
+    for module in _modules(folder):
+        file = folder / module.get("path", "") / "sentence_bert_config.json"
+        if _kind(module) == "Transformer" and file.is_file():
+            return read_json(file)
+    return {}
 
 
 def _kind(module: Mapping[str, Any]) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, pipeline
@@ -56,6 +59,16 @@ def test_minilm_embeddings_equal_pooling_by_hand(minilm):
         InvalidInputError, match=r"cannot answer 'generate': this encoder model answers activations, embed, tokenize"
     ):
         answers(engine, [Generate("hello")])
+
+
+def test_a_sentence_encoder_that_lowers_case_does(tiny_gpt2, tmp_path):
+    folder = shutil.copytree(tiny_gpt2, tmp_path / "encoder")
+    (folder / "modules.json").write_text('[{"path": "", "type": "sentence_transformers.models.Transformer"}]')
+    texts = [Embed("The RED cat"), Embed("the red cat")]
+    for lower in (True, False):
+        (folder / "sentence_bert_config.json").write_text(json.dumps({"do_lower_case": lower}))
+        capitals, small = answers(engine_for(folder), texts)
+        assert (capitals["vector"] == pytest.approx(small["vector"], abs=1e-5)) is lower
 
 
 def test_decoders_and_encoder_decoders_embed_too(gpt2, t5):

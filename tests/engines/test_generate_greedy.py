@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
@@ -199,6 +201,27 @@ def test_chat_uses_the_models_template(gpt2, tiny_bert):
     bare.tokenizer.chat_template = None
     with pytest.raises(InvalidInputError, match="no chat template"):
         answers(bare, [chat])
+
+
+def test_a_template_that_writes_the_date_is_warned_of_unless_the_date_is_given(tiny_gpt2, recwarn):
+    engine = engine_for(tiny_gpt2)
+    engine.tokenizer.chat_template = (
+        "{% if not date_string is defined %}{% set date_string = strftime_now('%Y') %}{% endif %}"
+        "the {{ date_string }} {{ messages[0]['content'] }}"
+    )
+
+    def warned(**template):
+        asked = Generate(({"role": "user", "content": "cat"},), max_new_tokens=2, template=template)
+        plain = Generate(f"the {template.get('date_string', datetime.now().year)} cat", max_new_tokens=2)
+        dated, text = answers(engine, [asked, plain])
+        assert dated == text
+        return [str(one.message) for one in recwarn if "time of asking" in str(one.message)]
+
+    assert warned(date_string="red") == []
+    (message,) = warned()
+    assert "writes the time of asking" in message
+    assert 'template={"date_string"' in message
+    assert warned() == [message], "said once"
 
 
 def test_half_precision_answers_do_not_depend_on_neighbours(tiny_gpt2):
