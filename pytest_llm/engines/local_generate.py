@@ -177,11 +177,14 @@ def _search(engine: LocalEngine, batch: list[_Job]) -> list[list[Draft]]:
         ends = [_stop_at(engine, row, request) is not None for row in input_ids[:, start:].tolist()]
         return torch.tensor(ends, device=input_ids.device)
 
+    config = generation_config(model, request)
+    if not decoder_only:
+        config.decoder_start_token_id = decoder_start(engine, config.decoder_start_token_id)
     with torch.no_grad(), quiet(), refusing_options():
         output = model.generate(
             ids,
             attention_mask=mask,
-            generation_config=generation_config(model, request),
+            generation_config=config,
             stopping_criteria=[stopped] if request.stop else [],
         )
     found = iter(output[:, start:].tolist())
@@ -205,7 +208,7 @@ def _read_evidence(engine: LocalEngine, sequence: Draft) -> None:
     import torch
 
     decoder_only = engine.family == "decoder"
-    start = sequence.prompt if decoder_only else [decoder_start(engine)]
+    start = sequence.start(engine)
     tokens = sequence.token_ids
     row = Row(0, [*start, *tokens[:-1]], [], None if decoder_only else sequence.prompt)
     with torch.no_grad(), quiet():

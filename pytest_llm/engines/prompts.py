@@ -14,15 +14,21 @@ if TYPE_CHECKING:
     from pytest_llm.requests import Prompt
 
 
-def encode(tokenizer: Any, text: str, *, special: bool) -> list[int]:
-    """Return the token ids of ``text``, with the tokenizer's own special tokens around it if ``special``."""
-    ids: list[int] = tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
+def encode(tokenizer: Any, text: str, *, special: bool, target: bool = False) -> list[int]:
+    """Return the token ids of ``text``, with the tokenizer's own special tokens around it if ``special``.
+
+    A ``target`` is what an encoder-decoder is to answer. Some tokenizers write it in other pieces than a source
+    (Marian), some put other tokens around it (mBART).
+    """
+    arguments: dict[str, Any] = {"add_special_tokens": special, "verbose": False}
+    encoded = tokenizer(text_target=text, **arguments) if target else tokenizer(text, **arguments)
+    ids: list[int] = list(encoded["input_ids"])
     return ids
 
 
-def leading_special_ids(tokenizer: Any) -> list[int]:
-    """Return the ids (BOS, or none) that the tokenizer puts in front of every text."""
-    bare, whole = encode(tokenizer, "a", special=False), encode(tokenizer, "a", special=True)
+def leading_special_ids(tokenizer: Any, *, target: bool = False) -> list[int]:
+    """Return the ids (BOS, a language, or none) that the tokenizer puts in front of every text, or ``target``."""
+    bare, whole = (encode(tokenizer, "a", special=special, target=target) for special in (False, True))
     for start in range(len(whole) - len(bare) + 1):
         if whole[start : start + len(bare)] == bare:
             return whole[:start]
@@ -97,18 +103,57 @@ def check_tokens(engine: LocalEngine, group: Sequence[tuple[int, Any]]) -> None:
                     )
 
 
-def decoder_start(engine: LocalEngine) -> int:
-    """Return the token an encoder-decoder's answers start from.
+def decoder_start(engine: LocalEngine, given: int | None = None) -> int:
+    """Return the token an encoder-decoder's answers start from: the ``given`` one, or the model's own.
+
+    Where the model names none it is the one that it was trained to start from in the tokenizer's target language
+    (mBART), or else BOS.
 
     Raises:
-        InvalidInputError: the model names none (many-language models: none is right for all).
+        InvalidInputError: there is none of these.
     """
-    for source in (engine.model.generation_config, engine.config):
-        for name in ("decoder_start_token_id", "bos_token_id"):
-            value = getattr(source, name, None)
-            if isinstance(value, int):
-                return value
-    raise InvalidInputError("the model names no decoder_start_token_id in its generation_config.json")
+    if given is not None:
+        return given
+    own = (engine.model.generation_config, engine.config)
+    named = [getattr(source, "decoder_start_token_id", None) for source in own]
+    trained = None
+    if not any(isinstance(start, int) for start in named):
+        trained = _trained_start(engine, encode(engine.tokenizer, "a", special=True, target=True))
+    for start in (*named, trained, *(getattr(source, "bos_token_id", None) for source in own)):
+        if isinstance(start, int):
+            return start
+    raise InvalidInputError(
+        "the model names no decoder_start_token_id in its generation_config.json: give generate() one"
+    )
+
+
+def decoder_ids(engine: LocalEngine, text: str) -> tuple[int, list[int]]:
+    """Return what an encoder-decoder is trained with for the answer ``text``: its start, and its tokens as labels."""
+    labels = encode(engine.tokenizer, text, special=True, target=True)
+    start = _trained_start(engine, labels)
+    return decoder_start(engine) if start is None else start, labels
+
+
+def _trained_start(engine: LocalEngine, labels: list[int]) -> int | None:
+    import torch
+
+    try:
+        ids = engine.model.prepare_decoder_input_ids_from_labels(torch.tensor([labels], device=engine.model.device))
+    except (AttributeError, TypeError, ValueError):  # no such method, or the configuration names no start
+        return None
+    return int(ids[0, 0])
+
+
+def answer_start(engine: LocalEngine, forced_bos: int | None = None) -> list[int]:
+    """Return the ids that every answer of an encoder-decoder begins with, before its text.
+
+    After its start that is the token that generation is forced to (``forced_bos``, or the model's own), or what its
+    tokenizer puts in front of every target: the language of mBART-50 and NLLB, the BOS of BART.
+    """
+    start = decoder_start(engine)
+    forced = engine.model.generation_config.forced_bos_token_id if forced_bos is None else forced_bos
+    first = leading_special_ids(engine.tokenizer, target=True) if forced is None else [forced]
+    return first if forced is None and first[:1] == [start] else [start, *first]
 
 
 def check_length(engine: LocalEngine, tokens: int, index: int, *, new: int = 0) -> None:
