@@ -82,7 +82,8 @@ class LocalEngine:
         config = self.config
         model = loading.load_model(self.folder, self.spec, self.adapter, config)
         self.load_seconds = time.perf_counter() - start
-        vars(self).pop("context_length", None)  # the weights may know better
+        for name in ("context_length", "source_length"):  # the weights may know better
+            vars(self).pop(name, None)
         if not self.exact:  # another number of threads rounds otherwise: exact answers keep torch's own
             threads.share_cores()
         if model.device.type == "cpu":
@@ -119,6 +120,11 @@ class LocalEngine:
     def context_length(self) -> int | None:
         """How many tokens the model can attend to; ``None`` for no limit."""
         return loading.context_length(self.config, vars(self).get("model"))
+
+    @functools.cached_property
+    def source_length(self) -> int | None:
+        """How many tokens an encoder-decoder's encoder can attend to; ``None`` for no limit."""
+        return loading.context_length(self.config, vars(self).get("model"), encoder=True)
 
     @property
     def exact(self) -> bool:
@@ -175,7 +181,7 @@ class LocalEngine:
         loaded = "model" in vars(self)
         if loaded and not self.exact:
             threads.give_back()
-        for name in ("model", "head", "tokenizer", "token_texts", "context_length"):
+        for name in ("model", "head", "tokenizer", "token_texts", "context_length", "source_length"):
             vars(self).pop(name, None)
         if loaded:
             memory.give_back()
@@ -195,8 +201,9 @@ class LocalEngine:
             kinds[request.kind].append((index, request))
         for kind, group in kinds.items():
             if kind not in _ABLE[self.family]:
+                only = " (logprobs() and check_distribution() are for decoders)" if kind == "logprobs" else ""
                 raise InvalidInputError(
-                    f"{self.spec.source!r} ({self.describe()['architecture']}) cannot answer {kind!r}: "
+                    f"{self.spec.source!r} ({self.describe()['architecture']}) cannot answer {kind!r}{only}: "
                     f"this {self.family} model answers {', '.join(sorted(_ABLE[self.family]))}"
                 )
             if kind != "tokenize":

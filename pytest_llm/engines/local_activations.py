@@ -38,7 +38,7 @@ def activations(engine: LocalEngine, group: list[tuple[int, Activations]]) -> It
             if request.source is None:
                 raise InvalidInputError(f"request {index}: an encoder-decoder needs the source of its text (sources=)")
             row.source = encode(engine.tokenizer, request.source, special=True)
-            check_length(engine, len(row.source), index)
+            check_length(engine, len(row.source), index, source=True)
             start, labels = decoder_ids(engine, request.text)
             row.ids = [start, *labels]
         elif request.source is not None:

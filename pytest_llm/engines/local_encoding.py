@@ -73,7 +73,7 @@ def embed(engine: LocalEngine, group: list[tuple[int, Embed]]) -> Iterator[tuple
                 f"request {index}: {len(ids)} tokens, but this sentence encoder embeds {longest} (max_seq_length in "
                 "its sentence_bert_config.json): shorten the text, or embed its parts"
             )
-        check_length(engine, len(ids), index)
+        check_length(engine, len(ids), index, source=engine.config.is_encoder_decoder)
         items.append((index, request, ids))
     for batch, vectors in in_batches(
         items,

@@ -19,7 +19,7 @@ from pytest_llm.engines.decoding import (
 )
 from pytest_llm.engines.kvcache import prefix_cache
 from pytest_llm.engines.loading import quiet
-from pytest_llm.engines.prompts import check_length, decoder_start, pad, prompt_ids
+from pytest_llm.engines.prompts import check_length, check_token_options, decoder_start, pad, prompt_ids
 from pytest_llm.engines.rows import Row, forward_inputs
 from pytest_llm.files import canonical_json
 from pytest_llm.results import Generation
@@ -51,8 +51,9 @@ def generate(engine: LocalEngine, group: list[tuple[int, Generate]]) -> Iterator
         if engine.family == "decoder":
             check_length(engine, len(job.prompt), job.index, new=job.request.max_new_tokens)
         else:
-            check_length(engine, len(job.prompt), job.index)
+            check_length(engine, len(job.prompt), job.index, source=True)
             check_length(engine, 1, job.index, new=job.request.max_new_tokens)
+        check_token_options(engine, job.request.options, job.index)
         generation_config(engine.model, job.request)  # refuse bad options before anything is computed
     yield from _plain(engine, [job for job in jobs if job.request.num_beams == 1])
     yield from _beams(engine, [job for job in jobs if job.request.num_beams > 1])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.engines.prompts import (
     answer_start,
     check_length,
+    check_token_options,
     decoder_ids,
     encode,
     leading_special_ids,
@@ -96,7 +97,8 @@ def _target(engine: LocalEngine, index: int, request: Loss) -> list[Row]:
         raise InvalidInputError(f"request {index}: an encoder-decoder's loss needs the source of its text (source=)")
     source = encode(engine.tokenizer, request.source, special=True)
     start, target = decoder_ids(engine, request.text)
-    check_length(engine, max(len(source), len(target)), index)
+    check_length(engine, len(source), index, source=True)
+    check_length(engine, len(target), index)
     return [Row(index, [start, *target[:-1]], list(enumerate(target)), source)]
 
 
@@ -195,6 +197,7 @@ def _encode_pairs(
         raise InvalidInputError(f"request {index}: no continuations to score")
     if request.forced_bos_token_id is not None and engine.family != "encoder-decoder":
         raise InvalidInputError(f"request {index}: forced_bos_token_id is for encoder-decoders")
+    check_token_options(engine, {"forced_bos_token_id": request.forced_bos_token_id}, index)
     prompt = render(tokenizer, request.prompt, request.template, index)
     chat = not isinstance(request.prompt, str)
     text = prompt if chat and engine.family == "encoder-decoder" else prompt.rstrip()
@@ -202,7 +205,7 @@ def _encode_pairs(
     source: list[int] | None = None
     if engine.family == "encoder-decoder":
         source = encode(tokenizer, text, special=not chat)
-        check_length(engine, len(source), index)
+        check_length(engine, len(source), index, source=True)
         context, split = answer_start(engine, request.forced_bos_token_id), 0
     else:
         bare = encode(tokenizer, text, special=False)

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from pytest_llm.requests import Prompt
 
 
+#: Options of `generate` that name a token, and those that name several.
+_ONE_TOKEN = ("decoder_start_token_id", "forced_bos_token_id")
+_TOKENS = ("bad_words_ids", "begin_suppress_tokens", "forced_eos_token_id", "suppress_tokens")
+
+
 def encode(tokenizer: Any, text: str, *, special: bool, target: bool = False) -> list[int]:
     """Return the token ids of ``text``, with the tokenizer's own special tokens around it if ``special``.
 
@@ -156,23 +161,49 @@ def answer_start(engine: LocalEngine, forced_bos: int | None = None) -> list[int
     return first if forced is None and first[:1] == [start] else [start, *first]
 
 
-def check_length(engine: LocalEngine, tokens: int, index: int, *, new: int = 0) -> None:
-    """Check that ``tokens`` of input and ``new`` ones after it fit the model's context.
+def check_token_options(engine: LocalEngine, options: Mapping[str, Any], index: int) -> None:
+    """Check that every token id in ``options`` (of `requests.EXTRA_OPTIONS`) is one of the model's.
+
+    Raises:
+        InvalidInputError: one is not, or an option is for encoder-decoders; the message names it.
+    """
+    if options.get("decoder_start_token_id") is not None and engine.family == "decoder":
+        raise InvalidInputError(f"request {index}: decoder_start_token_id is for encoder-decoders")
+    named = [name for name in (*_ONE_TOKEN, *_TOKENS) if options.get(name) is not None]
+    layer = engine.model.get_output_embeddings() if named else None
+    size = vocabulary(engine.config) if layer is None else layer.weight.shape[0]
+    for name in named:
+        for token in [options[name]] if name in _ONE_TOKEN else _flat(options[name]):
+            if type(token) is not int or not 0 <= token < size:
+                raise InvalidInputError(
+                    f"request {index}: {name} names the token {token!r}, and the model has a vocabulary of {size} "
+                    f"tokens, whose ids are 0 to {size - 1}"
+                )
+
+
+def _flat(tokens: Any) -> list[Any]:
+    return [one for part in tokens for one in _flat(part)] if isinstance(tokens, (list, tuple)) else [tokens]
+
+
+def check_length(engine: LocalEngine, tokens: int, index: int, *, new: int = 0, source: bool = False) -> None:
+    """Check that ``tokens`` of input and ``new`` ones after it fit the model's context; a ``source``, its encoder's.
 
     Raises:
         InvalidInputError: they do not; the message gives both lengths.
     """
-    limit = engine.context_length
+    name = "source_length" if source else "context_length"
+    limit: int | None = getattr(engine, name)
     if limit is None:
         return
     # RoBERTa's position embeddings lose rows to padding: near the limit the weights, once loaded, know better.
-    if engine.family in ("masked", "encoder") and tokens >= limit - engine.pad_id and engine.model is not None:
-        limit = engine.context_length or limit
+    if engine.family != "decoder" and tokens + new >= limit - engine.pad_id and engine.model is not None:
+        limit = getattr(engine, name) or limit
     if tokens + new <= limit:
         return
     asked = f"{tokens} token{'s' * (tokens != 1)}" + (f" and max_new_tokens={new} make {tokens + new}" if new else "")
     what = "lower max_new_tokens" if new >= limit else f"shorten the text{' or lower max_new_tokens' if new else ''}"
-    raise InvalidInputError(f"request {index}: {asked}, but the model's context is {limit} tokens: {what}")
+    whose = "model" if engine.family != "encoder-decoder" else "model's encoder" if source else "model's decoder"
+    raise InvalidInputError(f"request {index}: {asked}, but the {whose}'s context is {limit} tokens: {what}")
 
 
 def require_text(text: str, index: int) -> None:

@@ -5,10 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import MBart50Tokenizer, MBartTokenizer, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    EncoderDecoderConfig,
+    EncoderDecoderModel,
+    LEDConfig,
+    LEDForConditionalGeneration,
+    MBart50Tokenizer,
+    MBartTokenizer,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+)
 
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.requests import Activations, Generate, Loss, Score
+from pytest_llm.requests import Activations, Embed, Generate, Loss, Score
 from tests.engines.conftest import answers, engine_for, first
 from tests.tiny_models import make_mbart
 
@@ -108,5 +118,77 @@ def test_a_target_with_pieces_of_its_own(tmp_path):
 def test_what_is_for_encoder_decoders(gpt2):
     with pytest.raises(InvalidInputError, match="request 0: forced_bos_token_id is for encoder-decoders"):
         answers(gpt2, [Score("the", (" red",), {}, 5)])
+    with pytest.raises(InvalidInputError, match="request 0: decoder_start_token_id is for encoder-decoders"):
+        answers(gpt2, [Generate("the", options={"decoder_start_token_id": 5})])
     with pytest.raises(InvalidInputError, match=r"score\(\): forced_bos_token_id must be an integer, not 'de_DE'"):
         Score("the", (" red",), {}, "de_DE")
+
+
+def _pair(encoder, decoder):
+    sizes = {"vocab_size": 10, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    encoder, decoder = (kind(max_position_embeddings=n, pad_token_id=1, **sizes) for kind, n in (encoder, decoder))
+    config = EncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
+    config.decoder_start_token_id, config.pad_token_id = 0, 1
+    return EncoderDecoderModel(config)
+
+
+def _led():
+    sizes = {f"{part}_{what}": 1 for part in ("encoder", "decoder") for what in ("layers", "attention_heads")}
+    return LEDForConditionalGeneration(
+        LEDConfig(vocab_size=10, d_model=8, encoder_ffn_dim=8, decoder_ffn_dim=8, attention_window=[4],
+                  max_encoder_position_embeddings=20, max_decoder_position_embeddings=10, **sizes)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "encoder", "decoder"),
+    [
+        (lambda: _pair((BertConfig, 20), (BertConfig, 10)), 20, 10),
+        (lambda: _pair((BertConfig, 10), (BertConfig, 20)), 10, 20),
+        (lambda: _pair((RobertaConfig, 12), (RobertaConfig, 22)), 10, 20),  # two rows of each go to padding
+        (_led, 20, 10),
+    ],
+)
+def test_encoder_and_decoder_have_limits_of_their_own(tmp_path, make, encoder, decoder):
+    make().save_pretrained(tmp_path)
+    names = ["<s>", "<pad>", "</s>", "<unk>", "a"]
+    raw = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token="</s>").save_pretrained(tmp_path)
+    engine, most, answer = engine_for(tmp_path), "a " * encoder, "a " * decoder
+    answers(engine, [Generate(most, max_new_tokens=decoder - 1), Loss(answer, source=most), Embed(most)])
+    answers(engine, [Score(most, (answer,)), Activations(answer[2:], source=most)])
+    for request, part, limit in (
+        (Generate(most + "a", max_new_tokens=1), "encoder", encoder),
+        (Embed(most + "a"), "encoder", encoder),
+        (Loss("a", source=most + "a"), "encoder", encoder),
+        (Activations("a", source=most + "a"), "encoder", encoder),
+        (Score(most + "a", ("a",)), "encoder", encoder),
+        (Generate("a", max_new_tokens=decoder), "decoder", decoder),
+        (Loss(answer + "a", source="a"), "decoder", decoder),
+        (Activations(answer, source="a"), "decoder", decoder),
+        (Score("a", (answer + "a",)), "decoder", decoder),
+    ):
+        for one in (engine, engine_for(tmp_path)):  # the first question of a process is told the same
+            with pytest.raises(InvalidInputError, match=f"{limit + 1}.*, but the model's {part}'s context is {limit}"):
+                answers(one, [request])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"forced_bos_token_id": 99999},
+        {"forced_bos_token_id": "de_DE"},
+        {"forced_eos_token_id": [2, 99999]},
+        {"decoder_start_token_id": -1},
+        {"suppress_tokens": [99999]},
+        {"begin_suppress_tokens": [99999]},
+        {"bad_words_ids": [[4], [5, 99999]]},
+    ],
+)
+def test_a_token_that_the_model_does_not_have(mbart50, options):
+    (name,) = options
+    with pytest.raises(InvalidInputError, match=rf"request 1: {name} names the token .*, and the model has a vocabul"):
+        answers(mbart50, [Generate(SOURCE, max_new_tokens=4, options=one) for one in ({}, options)])
+    with pytest.raises(InvalidInputError, match=rf"forced_bos_token_id .* {len(mbart50.tokenizer)} tokens, whose ids"):
+        answers(mbart50, [Score(SOURCE, ("red",), {}, 99999)])
