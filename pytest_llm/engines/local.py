@@ -39,7 +39,7 @@ class LocalEngine:
     when something first needs it. ``on_progress`` is called with the number of answers just finished.
 
     With ``spec.exact``, and in float16 and bfloat16, where a neighbour in the batch can change an answer, decoders
-    compute in `buckets` and all else runs alone.
+    compute in `buckets` and all else runs alone. So does, always, what padding changes by more than rounding.
     """
 
     def __init__(
@@ -152,7 +152,13 @@ class LocalEngine:
     @property
     def free_size(self) -> int:
         """Sequences in a forward pass whose shape follows what is in it."""
-        return 1 if self.exact and self.batch_size == buckets.ROWS else self.batch_size
+        return 1 if self.exact and self.batch_size == buckets.ROWS or self._padding_leaks else self.batch_size
+
+    @functools.cached_property
+    def _padding_leaks(self) -> bool:
+        from pytest_llm.engines.local_encoding import padding_leaks
+
+        return self.family != "decoder" and padding_leaks(self)
 
     @property
     def nbytes(self) -> int:
