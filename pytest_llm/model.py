@@ -181,22 +181,10 @@ class LanguageModel(Asker):
 
     @overload
     def score(
-        self,
-        prompt: str | Sequence[Mapping[str, Any]],
-        continuations: Sequence[str],
-        *,
-        forced_bos_token_id: int | None = None,
-        **template: Any,
+        self, prompt: str | Sequence[Mapping[str, Any]], continuations: Sequence[str], **template: Any
     ) -> Scores: ...
     @overload
-    def score(
-        self,
-        prompt: Sequence[Any],
-        continuations: Sequence[Any],
-        *,
-        forced_bos_token_id: int | None = None,
-        **template: Any,
-    ) -> Any: ...
+    def score(self, prompt: Sequence[Any], continuations: Sequence[Any], **template: Any) -> Any: ...
     def score(
         self, prompt: Any, continuations: Sequence[Any], *, forced_bos_token_id: int | None = None, **template: Any
     ) -> Any:
