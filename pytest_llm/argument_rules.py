@@ -18,6 +18,7 @@ EXTRA_OPTIONS = frozenset(
     {
         "bad_words_ids",
         "begin_suppress_tokens",
+        "decoder_start_token_id",
         "encoder_no_repeat_ngram_size",
         "encoder_repetition_penalty",
         "epsilon_cutoff",
@@ -95,7 +96,9 @@ def check_fields(request: Request) -> None:
     for field in dataclasses.fields(request):
         name, value = field.name, getattr(request, field.name)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if field.type == "int":
+        if field.type == "int | None" and value is None:
+            continue
+        if field.type in ("int", "int | None"):
             need(request, number and isinstance(value, int), f"{name} must be an integer, not {value!r}")
             need(request, value >= 0, f"{name} cannot be negative ({value})")
         elif field.type == "float":

@@ -186,16 +186,20 @@ class LanguageModel(Asker):
     def score(self, prompt: OnePrompt, continuations: Sequence[str], **template: Any) -> Scores: ...
     @overload
     def score(self, prompt: Prompts, continuations: Sequence[Sequence[str]], **template: Any) -> list[Scores]: ...
-    def score(self, prompt: Any, continuations: Sequence[Any], **template: Any) -> Any:
+    def score(
+        self, prompt: Any, continuations: Sequence[Any], *, forced_bos_token_id: int | None = None, **template: Any
+    ) -> Any:
         """Return the logprob of each continuation after ``prompt`` (text, or chat messages); ``pick()`` is the best.
 
         A list of prompts takes a list of continuations for each, and gives a list of results.
 
         Spaces that end a text count as the continuation's, as in lm-evaluation-harness; after chat messages a
-        continuation begins where an answer would, behind all that the template writes.
+        continuation begins where an answer would, behind all that the template writes. An encoder-decoder's begins
+        behind the token that its answers are forced to begin with, as the language of mBART-50:
+        ``forced_bos_token_id`` as for `generate`, by default the model's or its tokenizer's own.
         """
         asked = with_continuations(prompt, continuations)
-        requests = [ScoreRequest(as_prompt(one), texts, template=template) for one, texts in asked]
+        requests = [ScoreRequest(as_prompt(one), texts, template, forced_bos_token_id) for one, texts in asked]
 
         def result(answer: Answer, origin: Origin) -> Scores:
             found = zip(origin.request["continuations"], answer["scores"], strict=True)

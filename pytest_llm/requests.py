@@ -142,12 +142,20 @@ class Logprobs(Request):
 
 @dataclasses.dataclass(frozen=True)
 class Score(Request):
-    """Logprob of each continuation after ``prompt``."""
+    """Logprob of each continuation after ``prompt``; an encoder-decoder's begins with ``forced_bos_token_id``."""
 
     kind: ClassVar[str] = "score"
     prompt: Prompt
     continuations: tuple[str, ...]
     template: dict[str, Any] = dataclasses.field(default_factory=dict)
+    forced_bos_token_id: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the request as JSON data, without a token that is not forced."""
+        data = super().to_json()
+        if self.forced_bos_token_id is None:
+            del data["forced_bos_token_id"]
+        return data
 
     def beside(self) -> dict[str, Any]:
         """Return also that the last line break of a chat is not scored, as it once was."""
@@ -282,8 +290,8 @@ def generate_request(prompt: Prompt, arguments: Mapping[str, Any]) -> Generate:
             hint = f"; did you mean {close[0]!r}?" if close else ""
             if name == "eos_token_id":  # forced_eos_token_id, which is near, does something else
                 hint = ": the model's own ends an answer; stop= names texts that end it too"
-            elif name == "max_length":
-                hint = ": max_new_tokens= counts the tokens of the answer, without those of the prompt"
+            elif name in ("max_length", "min_length"):
+                hint = f": {name[:3]}_new_tokens= counts the tokens of the answer, without those of the prompt"
             raise InvalidInputError(f"generate() does not know the argument {name!r}{hint}")
     stop = values.get("stop")
     values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop or ()) if isinstance(stop, list | None) else stop

@@ -1,6 +1,7 @@
 """Tiny real models, trained in seconds on text that can be learnt: a decoder, an encoder-decoder, an encoder.
 
-Each function trains one from a fixed seed, saves it with a tokenizer of its own, and returns the folder.
+Each function trains one from a fixed seed, saves it with a tokenizer of its own, and returns the folder. (mBART is left
+as it was initialised: its tests are about the tokens around a text.)
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from transformers import (
     BertForMaskedLM,
     GPT2Config,
     GPT2LMHeadModel,
+    MBart50Tokenizer,
+    MBartConfig,
+    MBartForConditionalGeneration,
     PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
@@ -117,6 +121,32 @@ def train_t5(folder: Path, *, seed: int = 0, steps: int = 300) -> Path:
     return _train(
         lambda: T5ForConditionalGeneration(config), batches, tokenizer, folder, seed=seed, steps=steps, rate=5e-3
     )
+
+
+def make_mbart(folder: Path, tokenizer_class: type = MBart50Tokenizer, **rules: int) -> Path:
+    """Make an mBART of 1 + 1 layers that answers in words of `FRENCH`, from English to German.
+
+    A target of mBART-50 begins with its language. The first mBART's ends with it, and is to start from it: its
+    configuration names no start. ``rules`` are fields of the model's generation_config.json.
+    """
+    words = [(f"▁{word}", -3.0) for word in sorted({*FRENCH, *FRENCH.values()})]
+    vocabulary = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")] + words
+    tokenizer = tokenizer_class(vocab=vocabulary, src_lang="en_XX", tgt_lang="de_DE")
+    start = {"decoder_start_token_id": 2} if tokenizer_class is MBart50Tokenizer else {}
+    sizes = {
+        "d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_position_embeddings": 32,
+    }  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = MBartForConditionalGeneration(
+            MBartConfig(vocab_size=len(tokenizer), init_std=0.5, forced_eos_token_id=None, **sizes, **start)
+        )
+    model.generation_config.update(**rules)
+    model.final_logits_bias.fill_(-1e3)[0, 4 : len(vocabulary)] = 0.0
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def train_bert(folder: Path, *, seed: int = 0, steps: int = 300) -> Path:

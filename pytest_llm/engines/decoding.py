@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.engines import buckets
 from pytest_llm.engines.kvcache import cache_argument, expand_cache, make_roomy
 from pytest_llm.engines.loading import TOKEN_RULES
-from pytest_llm.engines.prompts import pad
+from pytest_llm.engines.prompts import decoder_start, pad
 from pytest_llm.errors import InvalidInputError, LLMError
 from pytest_llm.files import canonical_json
 
@@ -47,6 +47,12 @@ class Draft:
     margins: list[float] = dataclasses.field(default_factory=list)
     finish_reason: str = ""
     forced: list[int] = dataclasses.field(default_factory=list)
+
+    def start(self, engine: LocalEngine) -> list[int]:
+        """Return the ids that the answer follows in the decoder."""
+        if engine.family == "decoder":
+            return self.prompt
+        return [decoder_start(engine, self.request.options.get("decoder_start_token_id"))]
 
 
 class Rules:
@@ -235,6 +241,7 @@ def decode(
         length = buckets.padded_length(max(map(len, prompts)))
         prompts += [[engine.pad_id]] * (-len(prompts) % bucket)
     ids, mask = pad(prompts, engine.pad_id, model.device, left=decoder_only, length=length)
+    starts = [s.start(engine) for s in sequences]
     arguments: dict[str, Any] = {}
     if prefix:
         shared = torch.tensor([list(prefix)], device=model.device).expand(len(sequences), -1)
@@ -246,7 +253,6 @@ def decode(
             state.pop(name)
         make_roomy(state.get(cache_argument(model)))
         running, places = list(sequences), list(range(len(sequences)))
-        starts = [s.prompt if decoder_only else input_ids[0].tolist() for s in running]
         rules = [Rules(engine, s, start) for s, start in zip(running, starts, strict=True)]
         unread, first = input_ids.shape[1] - len(prefix), True
         while True:
@@ -279,6 +285,8 @@ def decode(
     # Lengths and penalties are each sequence's own, in `Rules`; this only prepares the model's inputs.
     longest = max(sequences, key=lambda s: s.request.max_new_tokens).request.max_new_tokens
     config = GenerationConfig(max_new_tokens=longest, do_sample=False, num_beams=1, use_cache=True)
+    if not decoder_only:
+        config.decoder_start_token_id = [start for (start,) in starts]
     with buckets.attention(engine, bucket):
         model.generate(ids, attention_mask=mask, generation_config=config, custom_generate=loop, **arguments)
 

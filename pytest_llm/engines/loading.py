@@ -155,6 +155,8 @@ def family_of(config: Any) -> Family:
         return "encoder-decoder"
     if not architecture:
         return "decoder" if config.model_type in causal and config.model_type not in masked else "encoder"
+    if architecture in causal.values() and architecture in masked.values():  # XLM's one class is both
+        return "decoder" if getattr(config, "causal", False) else "masked"
     if architecture in causal.values() or "AutoModelForCausalLM" in remote:
         return "decoder"
     if architecture in masked.values() or "AutoModelForMaskedLM" in remote:
@@ -249,16 +251,23 @@ def vocabulary(config: Any) -> int:
     return size if isinstance(size, int) else sys.maxsize
 
 
-def context_length(config: Any, model: Any = None) -> int | None:
+def context_length(config: Any, model: Any = None, *, encoder: bool = False) -> int | None:
     """Return how many tokens the model can attend to, ``None`` if it has no such limit (T5).
 
-    With ``model``, position embeddings that lose rows to padding (RoBERTa) are counted as they are.
+    Of an encoder-decoder it is what its decoder can, or its ``encoder``. With ``model``, position embeddings that lose
+    rows to padding (RoBERTa) are counted as they are.
     """
     text = config.get_text_config(decoder=True)
+    if encoder:
+        text = getattr(config, "encoder", text)
     limit: int | None = getattr(text, "max_position_embeddings", None)
+    if config.model_type == "led":  # whose windows make the two differ
+        limit = getattr(config, f"max_{'encoder' if encoder else 'decoder'}_position_embeddings")
     limit = int(limit * ropes.factor(text)) if isinstance(limit, int) and limit > 0 else None
+    if model is not None and family_of(config) == "encoder-decoder":
+        model = model.get_encoder() if encoder else model.get_decoder()
     for name, module in model.named_modules() if model is not None else ():
         padding = getattr(module, "padding_idx", None)
         if name.endswith("position_embeddings") and padding is not None and limit is not None:
-            return min(limit, int(module.num_embeddings - padding - 1))
+            return min(limit, int(module.weight.shape[0] - padding - 1))
     return limit

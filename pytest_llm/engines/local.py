@@ -39,7 +39,7 @@ class LocalEngine:
     when something first needs it. ``on_progress`` is called with the number of answers just finished.
 
     With ``spec.exact``, and in float16 and bfloat16, where a neighbour in the batch can change an answer, decoders
-    compute in `buckets` and all else runs alone.
+    compute in `buckets` and all else runs alone. So does, always, what padding changes by more than rounding.
     """
 
     def __init__(
@@ -84,7 +84,8 @@ class LocalEngine:
         config = self.config
         model = loading.load_model(self.folder, self.spec, self.adapter, config)
         self.load_seconds = time.perf_counter() - start
-        vars(self).pop("context_length", None)  # the weights may know better
+        for name in ("context_length", "source_length"):  # the weights may know better
+            vars(self).pop(name, None)
         if not self.exact:  # another number of threads rounds otherwise: exact answers keep torch's own
             threads.share_cores()
         if model.device.type == "cpu":
@@ -116,6 +117,11 @@ class LocalEngine:
                 if isinstance(value, int) and 0 <= value < loading.vocabulary(self.config):
                     return value
         return 0
+
+    @functools.cached_property
+    def source_length(self) -> int | None:
+        """How many tokens an encoder-decoder's encoder can attend to; ``None`` for no limit."""
+        return loading.context_length(self.config, vars(self).get("model"), encoder=True)
 
     @functools.cached_property
     def context_length(self) -> int | None:
@@ -156,7 +162,13 @@ class LocalEngine:
     @property
     def free_size(self) -> int:
         """Sequences in a forward pass whose shape follows what is in it."""
-        return 1 if self.exact and self.batch_size == buckets.ROWS else self.batch_size
+        return 1 if self.exact and self.batch_size == buckets.ROWS or self._padding_leaks else self.batch_size
+
+    @functools.cached_property
+    def _padding_leaks(self) -> bool:
+        from pytest_llm.engines.local_encoding import padding_leaks
+
+        return self.family != "decoder" and padding_leaks(self)
 
     @property
     def nbytes(self) -> int:
@@ -185,7 +197,7 @@ class LocalEngine:
         loaded = "model" in vars(self)
         if loaded and not self.exact:
             threads.give_back()
-        for name in ("model", "head", "tokenizer", "token_texts", "context_length"):
+        for name in ("model", "head", "tokenizer", "token_texts", "context_length", "source_length"):
             vars(self).pop(name, None)
         if loaded:
             memory.give_back()
@@ -205,8 +217,9 @@ class LocalEngine:
             kinds[request.kind].append((index, request))
         for kind, group in kinds.items():
             if kind not in _ABLE[self.family]:
+                only = " (logprobs() and check_distribution() are for decoders)" if kind == "logprobs" else ""
                 raise InvalidInputError(
-                    f"{self.spec.source!r} ({self.describe()['architecture']}) cannot answer {kind!r}: "
+                    f"{self.spec.source!r} ({self.describe()['architecture']}) cannot answer {kind!r}{only}: "
                     f"this {self.family} model answers {', '.join(sorted(_ABLE[self.family]))}"
                 )
             if kind != "tokenize":

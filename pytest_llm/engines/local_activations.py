@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.batching import in_batches
 from pytest_llm.engines.loading import quiet
-from pytest_llm.engines.prompts import check_length, decoder_start, encode, pad, require_text
+from pytest_llm.engines.prompts import check_length, decoder_ids, encode, pad, require_text
 from pytest_llm.engines.rows import Row, forward_inputs
 from pytest_llm.errors import InvalidInputError, LLMError
 
@@ -33,17 +33,19 @@ def activations(engine: LocalEngine, group: list[tuple[int, Activations]]) -> It
     rows: list[Row] = []
     for index, request in group:
         require_text(request.text, index)
-        ids = encode(engine.tokenizer, request.text, special=True)
-        check_length(engine, len(ids), index)
-        row = Row(index, ids, [], key=request)
+        row = Row(index, [], [], key=request)
         if engine.family == "encoder-decoder":
             if request.source is None:
                 raise InvalidInputError(f"request {index}: an encoder-decoder needs the source of its text (sources=)")
             row.source = encode(engine.tokenizer, request.source, special=True)
-            check_length(engine, len(row.source), index)
-            row.ids = [decoder_start(engine), *ids]
+            check_length(engine, len(row.source), index, source=True)
+            start, labels = decoder_ids(engine, request.text)
+            row.ids = [start, *labels]
         elif request.source is not None:
             raise InvalidInputError(f"request {index}: a source is for encoder-decoders")
+        else:
+            row.ids = encode(engine.tokenizer, request.text, special=True)
+        check_length(engine, len(row.ids), index)
         rows.append(row)
     for batch, answers in in_batches(
         rows,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from pytest_llm.engines.local import LocalEngine
     from pytest_llm.engines.protocol import Answer
     from pytest_llm.requests import Embed, FillMask
+
+#: Relative error of hidden states that another shape of the batch may make; what leaks is hundredths and more.
+_ROUNDING = 1e-3
 
 
 def fill_mask(engine: LocalEngine, group: list[tuple[int, FillMask]]) -> Iterator[tuple[int, Answer]]:
@@ -73,7 +77,7 @@ def embed(engine: LocalEngine, group: list[tuple[int, Embed]]) -> Iterator[tuple
                 f"request {index}: {len(ids)} tokens, but this sentence encoder embeds {longest} (max_seq_length in "
                 "its sentence_bert_config.json): shorten the text, or embed its parts"
             )
-        check_length(engine, len(ids), index)
+        check_length(engine, len(ids), index, source=engine.config.is_encoder_decoder)
         items.append((index, request, ids))
     for batch, vectors in in_batches(
         items,
@@ -90,15 +94,40 @@ def embed(engine: LocalEngine, group: list[tuple[int, Embed]]) -> Iterator[tuple
 def _vectors(engine: LocalEngine, batch: list[tuple[int, Embed, list[int]]]) -> list[list[float]]:
     import torch
 
-    model = engine.model
-    backbone = model.get_encoder() if engine.family == "encoder-decoder" else model.base_model
-    ids, mask = pad([item[2] for item in batch], engine.pad_id, model.device)
     with torch.no_grad(), quiet():
-        hidden = backbone(input_ids=ids, attention_mask=mask).last_hidden_state
-        hidden = hidden if hidden.element_size() >= 4 else hidden.float()
+        hidden = _hidden(engine, [item[2] for item in batch])
         vectors = []
         for (_, request, tokens), states in zip(batch, hidden, strict=True):
             states = states[: len(tokens)]
             vector = {"mean": states.mean(0), "cls": states[0], "last": states[-1]}[request.pooling]
             vectors.append(torch.nn.functional.normalize(vector, dim=0) if request.normalize else vector)
     return [checked(vector) for vector in vectors]
+
+
+def _hidden(engine: LocalEngine, rows: list[list[int]]) -> Any:
+    """Return the last hidden states of an encoder (or decoder) for token ids, [rows, longest, width]."""
+    model = engine.model
+    backbone = model.get_encoder() if engine.family == "encoder-decoder" else model.base_model
+    ids, mask = pad(rows, engine.pad_id, model.device)
+    hidden = backbone(input_ids=ids, attention_mask=mask).last_hidden_state
+    return hidden if hidden.element_size() >= 4 else hidden.float()
+
+
+def padding_leaks(engine: LocalEngine) -> bool:
+    """Find out on the model itself whether padding changes an encoder's states by more than rounding, mask or not.
+
+    It does where a layer mixes positions otherwise than by attention, and so without the mask: ConvBERT, FNet, Funnel.
+    """
+    import torch
+
+    rng = random.Random(0)
+    limit = engine.source_length if engine.family == "encoder-decoder" else engine.context_length
+    longest = min(24, limit or 24)
+    tokens = engine.model.get_input_embeddings().weight.shape[0]
+    short, long = ([rng.randrange(tokens) for _ in range(length)] for length in (max(1, longest // 3), longest))
+    try:
+        with torch.no_grad(), quiet():
+            alone, beside = (_hidden(engine, rows)[0, : len(short)].cpu().double() for rows in ([short], [short, long]))
+    except Exception:  # random tokens of two lengths are not for every model: alone, none is padded
+        return True
+    return bool((alone - beside).norm() > _ROUNDING * alone.norm())

@@ -18,7 +18,7 @@ from pytest_llm.engines.decoding import (
 )
 from pytest_llm.engines.kvcache import prefix_cache
 from pytest_llm.engines.loading import quiet
-from pytest_llm.engines.prompts import check_length, decoder_start, pad, prompt_ids
+from pytest_llm.engines.prompts import check_length, check_token_options, decoder_start, pad, prompt_ids
 from pytest_llm.engines.rows import Row, forward_inputs
 from pytest_llm.files import canonical_json
 from pytest_llm.results import Generation
@@ -50,8 +50,9 @@ def generate(engine: LocalEngine, group: list[tuple[int, Generate]]) -> Iterator
         if engine.family == "decoder":
             check_length(engine, len(job.prompt), job.index, new=job.request.max_new_tokens)
         else:
-            check_length(engine, len(job.prompt), job.index)
+            check_length(engine, len(job.prompt), job.index, source=True)
             check_length(engine, 1, job.index, new=job.request.max_new_tokens)
+        check_token_options(engine, job.request.options, job.index)
         generation_config(engine.model, job.request)  # refuse bad options before anything is computed
     yield from _plain(engine, [job for job in jobs if job.request.num_beams == 1])
     yield from _beams(engine, [job for job in jobs if job.request.num_beams > 1])
@@ -183,11 +184,14 @@ def _search(engine: LocalEngine, batch: list[_Job]) -> list[list[Draft]]:
         ends = [_stop_at(engine, row, request) is not None for row in input_ids[:, start:].tolist()]
         return torch.tensor(ends, device=input_ids.device)
 
+    config = generation_config(model, request)
+    if not decoder_only:
+        config.decoder_start_token_id = decoder_start(engine, config.decoder_start_token_id)
     with torch.no_grad(), quiet(), refusing_options():
         output = model.generate(
             ids,
             attention_mask=mask,
-            generation_config=generation_config(model, request),
+            generation_config=config,
             stopping_criteria=[stopped] if request.stop else [],
         )
     found = iter(output[:, start:].tolist())
@@ -211,7 +215,7 @@ def _read_evidence(engine: LocalEngine, sequence: Draft) -> None:
     import torch
 
     decoder_only = engine.family == "decoder"
-    start = sequence.prompt if decoder_only else [decoder_start(engine)]
+    start = sequence.start(engine)
     tokens = sequence.token_ids
     if decoder_only and engine.alone(len(start) + len(tokens)):  # one pass would not turn all as the search did
         again = dataclasses.replace(sequence, token_ids=[], forced=tokens)

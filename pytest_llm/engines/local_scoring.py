@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.prompts import (
+    answer_start,
     check_length,
-    decoder_start,
+    check_token_options,
+    decoder_ids,
     encode,
     leading_special_ids,
     prompt_ids,
@@ -95,9 +97,10 @@ def _target(engine: LocalEngine, index: int, request: Loss) -> list[Row]:
     if request.source is None:
         raise InvalidInputError(f"request {index}: an encoder-decoder's loss needs the source of its text (source=)")
     source = encode(engine.tokenizer, request.source, special=True)
-    target = list(engine.tokenizer(text_target=request.text, verbose=False)["input_ids"])
-    check_length(engine, max(len(source), len(target)), index)
-    return [Row(index, [decoder_start(engine), *target[:-1]], list(enumerate(target)), source)]
+    start, target = decoder_ids(engine, request.text)
+    check_length(engine, len(source), index, source=True)
+    check_length(engine, len(target), index)
+    return [Row(index, [start, *target[:-1]], list(enumerate(target)), source)]
 
 
 def _masked(engine: LocalEngine, index: int, request: Loss) -> list[Row]:
@@ -147,8 +150,9 @@ def score(engine: LocalEngine, group: list[tuple[int, Score]]) -> Iterator[tuple
     The boundary is lm-evaluation-harness's (``TemplateLM._encode_pair``): spaces that end the prompt move
     to the continuation, prompt + continuation are encoded whole, and what follows the prompt's own tokens
     is the continuation. After a rendered chat, where an answer starts, no space moves, but where it is part of
-    the continuation's first token. A continuation's row that another row begins with is not computed again, so
-    one pass serves all continuations of one token.
+    the continuation's first token. An encoder-decoder's continuation follows the tokens that every answer begins with.
+    A continuation's row that another row begins with is not computed again, so one pass serves all continuations of
+    one token.
     """
     rows: list[Row] = []
     counts: dict[int, int] = {}
@@ -203,8 +207,11 @@ def _encode_pairs(
     source: list[int] | None = None
     if engine.family == "encoder-decoder":
         source = encode(tokenizer, text, special=not chat)
-        check_length(engine, len(source), index)
-        context, split = [decoder_start(engine)], 0
+        check_length(engine, len(source), index, source=True)
+        check_token_options(engine, {"forced_bos_token_id": request.forced_bos_token_id}, index)
+        context, split = answer_start(engine, request.forced_bos_token_id), 0
+    elif request.forced_bos_token_id is not None:
+        raise InvalidInputError(f"request {index}: forced_bos_token_id is for encoder-decoders")
     else:
         bare = encode(tokenizer, text, special=False)
         start = [] if chat else leading_special_ids(tokenizer)
@@ -214,10 +221,11 @@ def _encode_pairs(
     rendered = encode(tokenizer, prompt, special=False) if chat and source is None else []
     pairs = []
     for continuation in request.continuations:
-        whole = encode(tokenizer, (spaces if source is not None else prompt) + continuation, special=False)
+        before = spaces if source is not None else prompt
+        whole = encode(tokenizer, before + continuation, special=False, target=source is not None)
         apart = bool(rendered) and whole[: len(rendered)] == rendered
-        before, tokens = (rendered, whole[len(rendered) :]) if apart else (context, whole[split:])
+        given, tokens = (rendered, whole[len(rendered) :]) if apart else (context, whole[split:])
         if not tokens:
             raise InvalidInputError(f"request {index}: the continuation {continuation!r} has no tokens")
-        pairs.append((before, tokens))
+        pairs.append((given, tokens))
     return source, pairs

@@ -15,15 +15,26 @@ if TYPE_CHECKING:
     from pytest_llm.requests import Prompt
 
 
-def encode(tokenizer: Any, text: str, *, special: bool) -> list[int]:
-    """Return the token ids of ``text``, with the tokenizer's own special tokens around it if ``special``."""
-    ids: list[int] = tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"]
+#: Options of `generate` that name a token, and those that name several.
+_ONE_TOKEN = ("decoder_start_token_id", "forced_bos_token_id")
+_TOKENS = ("bad_words_ids", "begin_suppress_tokens", "forced_eos_token_id", "suppress_tokens")
+
+
+def encode(tokenizer: Any, text: str, *, special: bool, target: bool = False) -> list[int]:
+    """Return the token ids of ``text``, with the tokenizer's own special tokens around it if ``special``.
+
+    A ``target`` is what an encoder-decoder is to answer. Some tokenizers write it in other pieces than a source
+    (Marian), some put other tokens around it (mBART).
+    """
+    arguments: dict[str, Any] = {"add_special_tokens": special, "verbose": False}
+    encoded = tokenizer(text_target=text, **arguments) if target else tokenizer(text, **arguments)
+    ids: list[int] = list(encoded["input_ids"])
     return ids
 
 
-def leading_special_ids(tokenizer: Any) -> list[int]:
-    """Return the ids (BOS, or none) that the tokenizer puts in front of every text."""
-    bare, whole = encode(tokenizer, "a", special=False), encode(tokenizer, "a", special=True)
+def leading_special_ids(tokenizer: Any, *, target: bool = False) -> list[int]:
+    """Return the ids (BOS, a language, or none) that the tokenizer puts in front of every text, or ``target``."""
+    bare, whole = (encode(tokenizer, "a", special=special, target=target) for special in (False, True))
     for start in range(len(whole) - len(bare) + 1):
         if whole[start : start + len(bare)] == bare:
             return whole[:start]
@@ -110,37 +121,102 @@ def check_tokens(engine: LocalEngine, group: Sequence[tuple[int, Any]]) -> None:
                     )
 
 
-def decoder_start(engine: LocalEngine) -> int:
-    """Return the token an encoder-decoder's answers start from.
+def decoder_start(engine: LocalEngine, given: int | None = None) -> int:
+    """Return the token an encoder-decoder's answers start from: the ``given`` one, or the model's own.
+
+    Where the model names none it is the one that it was trained to start from in the tokenizer's target language
+    (mBART), or else BOS.
 
     Raises:
-        InvalidInputError: the model names none (many-language models: none is right for all).
+        InvalidInputError: there is none of these.
     """
-    for source in (engine.model.generation_config, engine.config):
-        for name in ("decoder_start_token_id", "bos_token_id"):
-            value = getattr(source, name, None)
-            if isinstance(value, int):
-                return value
-    raise InvalidInputError("the model names no decoder_start_token_id in its generation_config.json")
+    if given is not None:
+        return given
+    own = (engine.model.generation_config, engine.config)
+    named = [getattr(source, "decoder_start_token_id", None) for source in own]
+    trained = None
+    if not any(isinstance(start, int) for start in named):
+        trained = _trained_start(engine, encode(engine.tokenizer, "a", special=True, target=True))
+    for start in (*named, trained, *(getattr(source, "bos_token_id", None) for source in own)):
+        if isinstance(start, int):
+            return start
+    raise InvalidInputError(
+        "the model names no decoder_start_token_id in its generation_config.json: give generate() one"
+    )
 
 
-def check_length(engine: LocalEngine, tokens: int, index: int, *, new: int = 0) -> None:
-    """Check that ``tokens`` of input and ``new`` ones after it fit the model's context.
+def decoder_ids(engine: LocalEngine, text: str) -> tuple[int, list[int]]:
+    """Return what an encoder-decoder is trained with for the answer ``text``: its start, and its tokens as labels."""
+    labels = encode(engine.tokenizer, text, special=True, target=True)
+    start = _trained_start(engine, labels)
+    return decoder_start(engine) if start is None else start, labels
+
+
+def _trained_start(engine: LocalEngine, labels: list[int]) -> int | None:
+    import torch
+
+    try:
+        ids = engine.model.prepare_decoder_input_ids_from_labels(torch.tensor([labels], device=engine.model.device))
+    except (AttributeError, TypeError, ValueError):  # no such method, or the configuration names no start
+        return None
+    return int(ids[0, 0])
+
+
+def answer_start(engine: LocalEngine, forced_bos: int | None = None) -> list[int]:
+    """Return the ids that every answer of an encoder-decoder begins with, before its text.
+
+    After its start that is the token that generation is forced to (``forced_bos``, or the model's own), or what its
+    tokenizer puts in front of every target: the language of mBART-50 and NLLB, the BOS of BART.
+    """
+    start = decoder_start(engine)
+    forced = engine.model.generation_config.forced_bos_token_id if forced_bos is None else forced_bos
+    first = leading_special_ids(engine.tokenizer, target=True) if forced is None else [forced]
+    return first if forced is None and first[:1] == [start] else [start, *first]
+
+
+def check_token_options(engine: LocalEngine, options: Mapping[str, Any], index: int) -> None:
+    """Check that every token id in ``options`` (of `requests.EXTRA_OPTIONS`) is one of the model's.
+
+    Raises:
+        InvalidInputError: one is not, or an option is for encoder-decoders; the message names it.
+    """
+    if options.get("decoder_start_token_id") is not None and engine.family == "decoder":
+        raise InvalidInputError(f"request {index}: decoder_start_token_id is for encoder-decoders")
+    named = [name for name in (*_ONE_TOKEN, *_TOKENS) if options.get(name) is not None]
+    layer = engine.model.get_output_embeddings() if named else None
+    size = vocabulary(engine.config) if layer is None else layer.weight.shape[0]
+    for name in named:
+        for token in [options[name]] if name in _ONE_TOKEN else _flat(options[name]):
+            if type(token) is not int or not 0 <= token < size:
+                raise InvalidInputError(
+                    f"request {index}: {name} names the token {token!r}, and the model has a vocabulary of {size} "
+                    f"tokens, whose ids are 0 to {size - 1}"
+                )
+
+
+def _flat(tokens: Any) -> list[Any]:
+    return [one for part in tokens for one in _flat(part)] if isinstance(tokens, (list, tuple)) else [tokens]
+
+
+def check_length(engine: LocalEngine, tokens: int, index: int, *, new: int = 0, source: bool = False) -> None:
+    """Check that ``tokens`` of input and ``new`` ones after it fit the model's context; a ``source``, its encoder's.
 
     Raises:
         InvalidInputError: they do not; the message gives both lengths.
     """
-    limit = engine.context_length
+    name = "source_length" if source else "context_length"
+    limit: int | None = getattr(engine, name)
     if limit is None:
         return
     # RoBERTa's position embeddings lose rows to padding: near the limit the weights, once loaded, know better.
-    if engine.family in ("masked", "encoder") and tokens >= limit - engine.pad_id and engine.model is not None:
-        limit = engine.context_length or limit
+    if engine.family != "decoder" and tokens + new >= limit - engine.pad_id and engine.model is not None:
+        limit = getattr(engine, name) or limit
     if tokens + new <= limit:
         return
     asked = f"{tokens} token{'s' * (tokens != 1)}" + (f" and max_new_tokens={new} make {tokens + new}" if new else "")
     what = "lower max_new_tokens" if new >= limit else f"shorten the text{' or lower max_new_tokens' if new else ''}"
-    raise InvalidInputError(f"request {index}: {asked}, but the model's context is {limit} tokens: {what}")
+    whose = "model" if engine.family != "encoder-decoder" else "model's encoder" if source else "model's decoder"
+    raise InvalidInputError(f"request {index}: {asked}, but the {whose}'s context is {limit} tokens: {what}")
 
 
 def require_text(text: str, index: int) -> None:

@@ -132,7 +132,7 @@ class Snapshot:
         written, the model answers again under changes that should not matter, and that noise floor is kept with it.
 
         Args:
-            llm: the model.
+            llm: the model, a decoder. (`check_activations` takes encoders and encoder-decoders too.)
             texts: what it reads; long enough that most tokens have a context, a few hundred tokens in all.
             top_k: tokens kept of each distribution; more make the bound on KL tighter and the file larger.
             levels: as for `check`. Within the bounds here but beyond the default ones the status is ``close``.
@@ -145,7 +145,7 @@ class Snapshot:
         Raises:
             AssertionError: the distributions drifted.
             GoldenError: the golden cannot be read, or is of another kind.
-            InvalidInputError: a text this model cannot read, or no such bound.
+            InvalidInputError: a text this model cannot read, no decoder, or no such bound.
         """
         from pytest_llm.golden.distribution import Distribution
 

@@ -7,10 +7,18 @@ import shutil
 
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer, pipeline
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertForMaskedLM,
+    ConvBertForMaskedLM,
+    FNetForMaskedLM,
+    FunnelForMaskedLM,
+    pipeline,
+)
 
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.requests import Embed, FillMask, Generate
+from pytest_llm.requests import Activations, Embed, FillMask, Generate
 from tests.engines.conftest import answers, engine_for
 
 
@@ -96,3 +104,37 @@ def test_decoders_and_encoder_decoders_embed_too(gpt2, t5):
 def test_what_cannot_be_asked(bert, question, message):
     with pytest.raises(InvalidInputError, match=message):
         answers(bert, [question])
+
+
+SIZES = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "initializer_range": 0.2}
+FUNNEL = {"block_sizes": [1, 1], "d_model": 32, "d_head": 16, "d_inner": 64, "n_head": 2, "initializer_std": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("model_class", "sizes", "batched"),
+    [
+        (BertForMaskedLM, SIZES, True),
+        (ConvBertForMaskedLM, {**SIZES, "embedding_size": 32}, False),
+        (FNetForMaskedLM, SIZES, False),
+        (FunnelForMaskedLM, FUNNEL, False),
+    ],
+)
+def test_a_longer_neighbour_changes_no_answer(tiny_bert, tmp_path, model_class, sizes, batched):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    tokenizer.save_pretrained(tmp_path)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = model_class.config_class(vocab_size=len(tokenizer), hidden_size=32, pad_token_id=0, **sizes)
+        model_class(config).save_pretrained(tmp_path)
+    engine = engine_for(tmp_path)
+    short, long = "the [MASK] cat", "the capital of peru is lima. " * 4
+    for ask in (Embed, Activations, FillMask):
+        ((alone,), (beside, _)) = (
+            answers(engine, [ask(text) for text in texts]) for texts in ([short], [short, long + "[MASK]"])
+        )
+        if ask is FillMask:
+            alone, beside = ([one["probability"] for one in answer["masks"][0]] for answer in (alone, beside))
+        else:
+            alone, beside = (answer["vector" if ask is Embed else "norms"] for answer in (alone, beside))
+        assert beside == pytest.approx(alone, abs=1e-4)
+    assert (engine.free_size > 1) == batched

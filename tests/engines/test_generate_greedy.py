@@ -257,8 +257,9 @@ def test_a_shared_start_is_computed_once_and_changes_nothing(gpt2):
             Generate("the " * 120, max_new_tokens=20),
             r"121 tokens and max_new_tokens=20 make 141, but .* context is 128",
         ),
-        (Generate("the", options={"suppress_tokens": "no"}), "transformers refuses these options"),
-        (Generate("the", options={"bad_words_ids": [[99999]]}), "transformers refuses these options"),
+        (Generate("the", options={"suppress_tokens": "no"}), "request 0: suppress_tokens names the token 'no'"),
+        (Generate("the", options={"bad_words_ids": [[99999]]}), "bad_words_ids names the token 99999, .* 388 tokens"),
+        (Generate("the", options={"bad_words_ids": []}), "transformers refuses these options"),
     ],
 )
 def test_what_cannot_be_asked(gpt2, request_, message):

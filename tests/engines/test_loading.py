@@ -15,9 +15,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    IBertForMaskedLM,
     PreTrainedTokenizerFast,
-    RobertaConfig,
     RobertaForMaskedLM,
+    XLMConfig,
+    XLMWithLMHeadModel,
 )
 from transformers.utils import logging
 
@@ -323,19 +325,40 @@ def test_the_spec_decides_dtype_and_attention(tiny_gpt2):
     assert json.dumps(answer, allow_nan=False)
 
 
-def test_padding_takes_its_rows_from_the_context_once_the_weights_are_there(tmp_path):
+def save_masked_tokenizer(folder):
+    vocabulary = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<mask>", "a"])}
+    raw = Tokenizer(models.WordLevel(vocabulary, unk_token="a"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", mask_token="<mask>").save_pretrained(folder)
+
+
+@pytest.mark.parametrize(("causal", "family"), [(False, "masked"), (True, "decoder")])
+def test_a_class_that_is_both_is_what_its_configuration_says(tmp_path, causal, family):
+    config = XLMConfig(
+        vocab_size=10, emb_dim=8, n_layers=1, n_heads=1, n_langs=1, max_position_embeddings=20, causal=causal,
+        pad_index=1, mask_index=3,
+    )  # fmt: skip
+    model = XLMWithLMHeadModel(config).eval()
+    model.save_pretrained(tmp_path)
+    save_masked_tokenizer(tmp_path)
+    engine = engine_for(tmp_path)
+    assert engine.family == family
+    if not causal:
+        (answer,) = answers(engine, [Loss("a </s>")])
+        with torch.no_grad():
+            logits = model(torch.tensor([[3, 2], [4, 3]])).logits.log_softmax(-1)
+        assert answer["token_logprobs"] == pytest.approx([logits[0, 0, 4].item(), logits[1, 1, 2].item()], abs=1e-5)
+
+
+@pytest.mark.parametrize("model_class", [RobertaForMaskedLM, IBertForMaskedLM])
+def test_padding_takes_its_rows_from_the_context_once_the_weights_are_there(tmp_path, model_class):
     # RoBERTa numbers positions from padding_idx + 1. Untrained: only the shape of its embeddings is asked about.
-    config = RobertaConfig(
+    config = model_class.config_class(
         vocab_size=10, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
         max_position_embeddings=20, pad_token_id=1,
     )  # fmt: skip
-    RobertaForMaskedLM(config).save_pretrained(tmp_path)
-    vocabulary = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<mask>", "a"])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="a"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", mask_token="<mask>").save_pretrained(
-        tmp_path
-    )
+    model_class(config).save_pretrained(tmp_path)
+    save_masked_tokenizer(tmp_path)
     engine = engine_for(tmp_path)
     assert engine.context_length == 20
     assert engine.model

@@ -3,10 +3,13 @@
 import hashlib
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from pytest_llm.engines.local import LocalEngine
 from pytest_llm.engines.local_activations import project as sketch_of
@@ -16,6 +19,7 @@ from pytest_llm.golden.file import read
 from pytest_llm.reports.text import render
 from pytest_llm.requests import Activations
 from pytest_llm.weights.spec import ModelSpec
+from tests.tiny_models import make_mbart
 
 from .test_distribution import TEXTS, damage
 from .test_distribution import model as model  # the fixture
@@ -123,6 +127,20 @@ def test_the_damaged_layer_is_named_first(project, model, request, tmp_path, nam
     assert marked.strip().startswith(layer)
     assert "█" in marked
     assert (snapshot.verdict.evidence.series[0].values[0] > 0) == (layer == "embedding")
+
+
+def test_a_target_is_read_as_the_model_was_trained_to_write_it(project, model, tmp_path):
+    folder = make_mbart(tmp_path / "mbart")
+    arguments = {"texts": ["red cat"], "sources": ["blue dog"]}
+    assert project.snapshot("new").check_activations(model(folder), **arguments).status == "created"
+    assert project.snapshot().check_activations(model(folder), **arguments).status == "identical"
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    weights = load_file(damaged / "model.safetensors")
+    language = AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids("de_DE")
+    weights["model.shared.weight"][language] = 0  # of all the texts only a target has it
+    save_file(weights, damaged / "model.safetensors", {"format": "pt"})
+    with pytest.raises(AssertionError, match="the first is decoder embedding"):
+        project.snapshot().check_activations(model(damaged), **arguments)
 
 
 @pytest.mark.parametrize("damaged", [0, 1, 14, 28, 29])
