@@ -181,22 +181,10 @@ class LanguageModel(Asker):
 
     @overload
     def score(
-        self,
-        prompt: str | Sequence[Mapping[str, Any]],
-        continuations: Sequence[str],
-        *,
-        forced_bos_token_id: int | None = None,
-        **template: Any,
+        self, prompt: str | Sequence[Mapping[str, Any]], continuations: Sequence[str], **template: Any
     ) -> Scores: ...
     @overload
-    def score(
-        self,
-        prompt: Sequence[Any],
-        continuations: Sequence[Any],
-        *,
-        forced_bos_token_id: int | None = None,
-        **template: Any,
-    ) -> Any: ...
+    def score(self, prompt: Sequence[Any], continuations: Sequence[Any], **template: Any) -> Any: ...
     def score(
         self, prompt: Any, continuations: Sequence[Any], *, forced_bos_token_id: int | None = None, **template: Any
     ) -> Any:
@@ -205,9 +193,8 @@ class LanguageModel(Asker):
         A list of prompts takes a list of continuations for each, and gives a list of results.
 
         Spaces that end a text count as the continuation's, as in lm-evaluation-harness; after chat messages a
-        continuation begins where an answer would, behind all that the template writes. An encoder-decoder's begins
-        behind the token that its answers are forced to begin with, as the language of mBART-50:
-        ``forced_bos_token_id`` as for `generate`, by default the model's or its tokenizer's own.
+        continuation begins where an answer would, behind all that the template writes; an encoder-decoder's behind
+        ``forced_bos_token_id`` (mBART-50: the language), by default the model's or its tokenizer's own.
         """
         asked = with_continuations(prompt, continuations)
         requests = [ScoreRequest(as_prompt(one), texts, template, forced_bos_token_id) for one, texts in asked]

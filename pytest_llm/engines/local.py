@@ -117,14 +117,14 @@ class LocalEngine:
         return 0
 
     @functools.cached_property
-    def context_length(self) -> int | None:
-        """How many tokens the model can attend to; ``None`` for no limit."""
-        return loading.context_length(self.config, vars(self).get("model"))
-
-    @functools.cached_property
     def source_length(self) -> int | None:
         """How many tokens an encoder-decoder's encoder can attend to; ``None`` for no limit."""
         return loading.context_length(self.config, vars(self).get("model"), encoder=True)
+
+    @functools.cached_property
+    def context_length(self) -> int | None:
+        """How many tokens the model can attend to; ``None`` for no limit."""
+        return loading.context_length(self.config, vars(self).get("model"))
 
     @property
     def exact(self) -> bool:

@@ -195,9 +195,6 @@ def _encode_pairs(
     tokenizer = engine.tokenizer
     if not request.continuations:
         raise InvalidInputError(f"request {index}: no continuations to score")
-    if request.forced_bos_token_id is not None and engine.family != "encoder-decoder":
-        raise InvalidInputError(f"request {index}: forced_bos_token_id is for encoder-decoders")
-    check_token_options(engine, {"forced_bos_token_id": request.forced_bos_token_id}, index)
     prompt = render(tokenizer, request.prompt, request.template, index)
     chat = not isinstance(request.prompt, str)
     text = prompt if chat and engine.family == "encoder-decoder" else prompt.rstrip()
@@ -206,7 +203,10 @@ def _encode_pairs(
     if engine.family == "encoder-decoder":
         source = encode(tokenizer, text, special=not chat)
         check_length(engine, len(source), index, source=True)
+        check_token_options(engine, {"forced_bos_token_id": request.forced_bos_token_id}, index)
         context, split = answer_start(engine, request.forced_bos_token_id), 0
+    elif request.forced_bos_token_id is not None:
+        raise InvalidInputError(f"request {index}: forced_bos_token_id is for encoder-decoders")
     else:
         bare = encode(tokenizer, text, special=False)
         start = [] if chat else leading_special_ids(tokenizer)

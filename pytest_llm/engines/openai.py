@@ -140,6 +140,8 @@ class OpenAIEngine:
         if isinstance(request, Score):
             if not isinstance(request.prompt, str) or request.template:
                 raise InvalidInputError(f"{self}: score() needs a prompt as text: a service scores no chat messages")
+            if request.forced_bos_token_id is not None:
+                raise InvalidInputError(f"{self}: score() of a service takes no forced_bos_token_id=")
             return functools.partial(self._score, request)
         if isinstance(request, Embed):
             if request.pooling != "mean":  # the default: whatever the service has

@@ -402,6 +402,7 @@ def test_special_tokens_and_halves_of_characters_in_an_echo(engine, service):
         (Loss("x", source="y"), r"loss\(\) of a service takes no sources=, window= or stride="),
         (Loss("x", window=8), "takes no sources="),
         (Score(CHAT, ("a",)), "a service scores no chat messages"),
+        (Score("x", ("a",), {}, 5), r"score\(\) of a service takes no forced_bos_token_id="),
         (Embed("x", pooling="cls"), "pools as the service does"),
         (FillMask("x"), "cannot answer 'fill_mask': a service answers embed, generate, logprobs, loss, score"),
         (Activations("x"), "cannot answer 'activations'"),
