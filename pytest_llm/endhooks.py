@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm import lifecycle
+from pytest_llm import lifecycle, selection
 from pytest_llm.errors import LLMError
 from pytest_llm.record import TestResult
 from pytest_llm.reports.progress import tell
@@ -43,7 +43,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     for told in config.stash.get(_TOLD, {}).values():  # Ctrl-C: nobody waits for what their workers hand over
         _merge(run, told)
-    lifecycle.finished(session)
+    selection.finished(session)
     if run.ours:  # else nobody knows that they are of ours
         crashed = config.stash.get(_CRASHED, None) or {}
         run.tests.update(crashed)
@@ -65,7 +65,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
         config.stash[_PUBLISHED] = publish(
             run, settings, config.invocation_params.dir, started=config.stash[lifecycle.STARTED],
-            exit_status=lifecycle.exit_status(session),
+            exit_status=selection.exit_status(session),
         )  # fmt: skip
         reporter = config.pluginmanager.get_plugin("terminalreporter")
         config.stash[_RESUME] = silence(reporter, settings) if run.ours else ""

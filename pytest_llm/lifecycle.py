@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -263,29 +262,6 @@ def narrowed(config: pytest.Config) -> None:
 def uncollected(config: pytest.Config, report: pytest.CollectReport) -> None:
     """Note a file whose tests are not known."""
     config.stash.setdefault(_UNCOLLECTED, {})[report.nodeid] = report.longreprtext
-
-
-def finished(session: pytest.Session) -> None:
-    """Note whether the session was one of all tests: nobody ended it early, or had files left out, or named."""
-    from pytest_llm import selection
-
-    config, run = session.config, session.config.stash[RECORD]
-    # -x, --maxfail, Ctrl-C. A last test that fails stops nothing; what is not of ours is not known from workers.
-    stopped = session.shouldstop or session.shouldfail or exit_status(session) not in (0, 1, 5)
-    if stopped and (not run.collected or run.collected.keys() - run.tests.keys()):
-        run.filtered = True
-    if run.collection_errors:
-        run.filtered = True
-    for test in run.tests.values():
-        if test.outcome == "interrupted":
-            run.filtered, test.message = True, "interrupted before its body ended"
-    if selection.leaves_out(config):
-        run.filtered = True
-
-
-def exit_status(session: pytest.Session) -> int:
-    """Return pytest's exit status, which it has not set yet where a second Ctrl-C came while it told of the first."""
-    return 2 if isinstance(sys.exc_info()[1], KeyboardInterrupt) else int(session.exitstatus)
 
 
 def _enter(item: pytest.Item) -> None:

@@ -1,4 +1,4 @@
-"""What in the way a run was started leaves out files, tests or assertions, and tells nobody."""
+"""Whether a run was one of all tests: what the way it was started leaves out tells nobody, nor what ended it early."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from pytest_llm import lifecycle
+
 #: A plugin that is switched off may have made tests, save those that are named here.
 _ARGUMENTS = (
     r"--ignore|(-p)?no:(?!(cacheprovider|capture|logging|randomly|terminal|warnings|xdist)$)"
@@ -15,7 +17,28 @@ _ARGUMENTS = (
 )
 
 
-def leaves_out(config: pytest.Config) -> bool:
+def finished(session: pytest.Session) -> None:
+    """Note whether the session was one of all tests: nobody ended it early, or had files left out, or named."""
+    config, run = session.config, session.config.stash[lifecycle.RECORD]
+    # -x, --maxfail, Ctrl-C. A last test that fails stops nothing; what is not of ours is not known from workers.
+    stopped = session.shouldstop or session.shouldfail or exit_status(session) not in (0, 1, 5)
+    if stopped and (not run.collected or run.collected.keys() - run.tests.keys()):
+        run.filtered = True
+    if run.collection_errors:
+        run.filtered = True
+    for test in run.tests.values():
+        if test.outcome == "interrupted":
+            run.filtered, test.message = True, "interrupted before its body ended"
+    if _leaves_out(config):
+        run.filtered = True
+
+
+def exit_status(session: pytest.Session) -> int:
+    """Return pytest's exit status, which it has not set yet where a second Ctrl-C came while it told of the first."""
+    return 2 if isinstance(sys.exc_info()[1], KeyboardInterrupt) else int(session.exitstatus)
+
+
+def _leaves_out(config: pytest.Config) -> bool:
     """Whether the run may have left out files or tests (in the ini file's addopts that is part of the suite), or
     assertions: ``python -O`` runs those of test modules only.
     """
