@@ -67,8 +67,8 @@ def _model(settings: Settings, given: str | None) -> bool:
 
             engine = OpenAIEngine(model.weights.service, model.spec.base_url, timeout=settings.timeout)
             with contextlib.closing(engine):
-                engine.check()
-            _say("", f"at {visible(model.spec.base_url)}, which has it")
+                found = "has it" if engine.check() else "answers to it, and does not list it"
+            _say("", f"at {visible(model.spec.base_url)}, which {found}")
         else:
             _say("", f"in {visible(str(model.weights.folder))} {model.weights.gguf}".rstrip())
             _say("", f"sha256 {model.digest}")

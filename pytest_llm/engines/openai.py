@@ -5,6 +5,7 @@ Every request is an HTTP request of its own, several of them under way at once: 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import queue
 import threading
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.engines import openai_answers as answers
 from pytest_llm.engines import openai_failures as failures
 from pytest_llm.engines.openai_connection import Connection
-from pytest_llm.errors import InvalidInputError, ModelNotFoundError, ServiceError
+from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError, ServiceError
 from pytest_llm.requests import Embed, Generate, Logprobs, Loss, Request, Score
 
 if TYPE_CHECKING:
@@ -66,17 +67,30 @@ class OpenAIEngine:
         """Return what is known of a model behind a service: nothing but its name."""
         return {"architecture": str(self), "parameters": None, "context_length": None, "load_seconds": 0.0}
 
-    def check(self) -> None:
-        """Ask the service whether it has the model.
+    def check(self) -> bool:
+        """Ask the service for the model, and return whether it lists it: some answer to a name that they do not list.
 
         Raises:
             ServiceError: it cannot be reached, or refuses.
             ModelNotFoundError: it has no such model.
         """
-        with self.connection.errors("models"):
-            names = self.connection.names()
-        if self.connection.name not in names:
-            raise ModelNotFoundError(f"{self}: not found{self.connection.offer(names)}")
+        try:
+            with self.connection.errors("models"):
+                names = self.connection.names()
+            absent = ModelNotFoundError(f"{self}: not found{self.connection.offer(names)}")
+        except ModelNotFoundError as error:  # it has no list
+            names, absent = [], error
+        if self.connection.name in names:
+            return True
+        client = self.connection.client
+        message = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
+        with contextlib.suppress(LLMError), self.connection.errors("generate"):
+            self._adapted(client.chat.completions.create, message)
+            return False
+        with contextlib.suppress(LLMError), self.connection.errors("embed"):
+            self._asked(client.embeddings.create, {"input": ["Hello"], "encoding_format": "float"})
+            return False
+        raise absent
 
     def close(self) -> None:
         """Close the connections; a later request opens new ones."""

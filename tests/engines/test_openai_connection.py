@@ -747,3 +747,13 @@ def test_workers_refresh_an_answer_once(suite, service):
     for asked in (2, 3):
         suite(test, "-n", "2", "--llm-cache=refresh").assert_outcomes(passed=8)
         assert len(service.asked) == asked
+
+
+@pytest.mark.parametrize("path", ["", "/without-a-list"])
+def test_a_model_that_is_not_listed_is_asked_for_a_token(service, path):
+    engine = OpenAIEngine("other", service.url + path, timeout=30)
+    assert engine.check() is False
+    service.before = lambda path, body: error(404, "no such model")
+    with pytest.raises(ModelNotFoundError, match="openai:other at .*: not found"):
+        engine.check()
+    engine.close()
