@@ -26,19 +26,22 @@ def add_parser(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from pytest_llm.baselines import obsolete as baselines
     from pytest_llm.golden.listing import STALE
-    from pytest_llm.golden.obsolete import read_obsolete, remove
+    from pytest_llm.golden.obsolete import Obsolete, read_obsolete, remove
 
     settings = project_settings()
     listed = read_obsolete(settings.cache_dir, settings.root) or []
     found = [one for one in listed if one.path.exists()]
     entries = [one for one in baselines.read_obsolete(settings.cache_dir, settings.root) if one.path.exists()]
-    kept = [(one.path, STALE) for one in found if one.stale] + [(one.path, STALE) for one in entries if one.stale]
-    found, entries = [one for one in found if not one.stale], [one for one in entries if not one.stale]
-    if kept and not found and not entries:
-        return _tell(kept)
+    every: list[Obsolete | baselines.ObsoleteEntry] = [*found, *entries]
+    stale = {one for one in every if one.stale}  # each reads its test module
+    kept = [(one.path, STALE) for one in every if one in stale]
+    found, entries = [one for one in found if one not in stale], [one for one in entries if one not in stale]
     if not found and not entries:
-        print("nothing to remove: the last complete, unfiltered run used every golden and baseline, or there was none")
-        return 0
+        if not kept:
+            print(
+                "nothing to remove: the last complete, unfiltered run used every golden and baseline, or there was none"
+            )
+        return _tell(kept)
     for one in found:
         print(visible(relative(one.path)))
     for entry in entries:

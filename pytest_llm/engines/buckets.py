@@ -101,7 +101,8 @@ def _answers(engine: LocalEngine, needle: list[int], others: list[list[int]], rn
     """Return what the needle gets in a random row, and what one of the others gets beside it."""
     import torch
 
-    from pytest_llm.engines.decoding import Draft, decode
+    from pytest_llm.engines.choosing import Draft
+    from pytest_llm.engines.decoding import decode
     from pytest_llm.engines.rows import Row, forward
     from pytest_llm.requests import Generate
 

@@ -8,14 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.batching import grouped, in_batches
-from pytest_llm.engines.decoding import (
-    Draft,
-    Rules,
-    decode,
-    evidence,
-    generation_config,
-    refusing_options,
-)
+from pytest_llm.engines.choosing import Draft, Rules, evidence, generation_config, refusing_options
+from pytest_llm.engines.decoding import decode
 from pytest_llm.engines.kvcache import prefix_cache
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.prompts import check_length, check_token_options, decoder_start, pad, prompt_ids

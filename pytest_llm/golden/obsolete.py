@@ -114,8 +114,9 @@ def find_obsolete(
             # A module that stands there and was not collected (another pattern, an ignore) keeps its goldens.
             if folder in asked or folder not in living:
                 sure = folder.name not in unsure
-                entries = list(_in_folder(folder, kept, unknown, living.get(folder, ()), sure=sure))
-                source = _source_of(folder) if entries else ""
+                beside = living.get(folder, [])
+                entries = list(_in_folder(folder, kept, unknown, beside, sure=sure))
+                source = source_of(beside, snapshots.parent) if entries else ""
                 found += [one._replace(source=source) for one in entries]
     return found
 

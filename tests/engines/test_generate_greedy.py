@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from pytest_llm.engines import decoding, kvcache
+from pytest_llm.engines import choosing, kvcache
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.requests import Generate
 from tests.engines.conftest import answers, engine_for, first
@@ -318,4 +318,4 @@ def test_the_best_token_is_torchs(size):
     scores[3, size // 2] = torch.nan
     scores[4, -1] = torch.inf
     scores[5, 0] = torch.inf
-    assert decoding.argmax(scores).tolist() == scores.argmax(-1).tolist()
+    assert choosing.argmax(scores).tolist() == scores.argmax(-1).tolist()
