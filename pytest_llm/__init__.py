@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pytest_llm.feedback.check import assert_feedback
     from pytest_llm.feedback.parametrise import feedback_cases
     from pytest_llm.golden.snapshot import Snapshot
+    from pytest_llm.labels import Classification
     from pytest_llm.loader import ModelLoader
     from pytest_llm.metrics.score import Score
     from pytest_llm.model import LanguageModel
@@ -54,6 +55,7 @@ if "_pytest" in sys.modules:
 #: Where the public names live that do not say it themselves. Nothing is imported before it is used.
 _HOMES = {
     "Baseline": "baselines.baseline",
+    "Classification": "labels",
     "FeedbackCase": "feedback.cases",
     "Generation": "results",
     "LanguageModel": "model",
@@ -69,6 +71,7 @@ _HOMES = {
 
 __all__ = [
     "Baseline",
+    "Classification",
     "FeedbackCase",
     "Generation",
     "GoldenError",

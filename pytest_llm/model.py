@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from pytest_llm.argument_rules import OnePrompt, Prompts, Texts, is_one_prompt, listed, with_continuations
 from pytest_llm.asking import Asker
 from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.labels import Classification
+from pytest_llm.metrics.loss import loss_of, perplexity_of
 from pytest_llm.metrics.score import Score
 from pytest_llm.requests import (
     Activations,
+    Classify,
     Embed,
     FillMask,
     Logprobs,
@@ -33,7 +35,6 @@ from pytest_llm.results import (
     Scores,
     TokenLogprob,
     TokenLoss,
-    joint_origin,
     mask_fills,
     token_logprobs,
 )
@@ -133,46 +134,16 @@ class LanguageModel(Asker):
         Returns:
             A `Score` "loss"; ``per_example`` has each text's own mean, ``weights`` its number of scored tokens.
         """
-        items, given = self._with_sources("loss", texts, sources)
+        items, given = self._beside("loss", "source", texts, sources)
         losses = self._ask(
             [Loss(text=t, source=s, window=window, stride=stride) for t, s in zip(items, given, strict=True)],
             TokenLoss.from_json,
         )
-        tokens = sum(loss.tokens for loss in losses)
-        request, origin = joint_origin(losses)
-        return Score(
-            sum(loss.nll for loss in losses) / tokens if tokens else math.nan,
-            name="loss",
-            n=len(losses),
-            higher_is_better=False,
-            unit="nats/token",
-            per_example=losses,
-            weights=[loss.tokens for loss in losses],
-            ids=ids,
-            predictions=items,
-            tokens=[loss.token_texts for loss in losses],
-            token_logprobs=[loss.token_logprobs for loss in losses],
-            request=request,
-            origin=origin,
-        )
+        return loss_of(losses, ids)
 
     def perplexity(self, texts: Texts, **arguments: Any) -> Score:
         """Return ``exp(loss)``; the arguments are those of `loss`. ``per_example`` has each text's own perplexity."""
-        loss = self.loss(texts, **arguments)
-        return Score(
-            _exp(loss),
-            name="perplexity",
-            n=loss.n,
-            higher_is_better=False,
-            per_example=[_exp(value) for value in loss.per_example],
-            weights=loss.weights,
-            ids=loss.ids,
-            predictions=loss.predictions,
-            tokens=loss.tokens,
-            token_logprobs=loss.token_logprobs,
-            request=loss.request,
-            origin=loss.origin,
-        )
+        return perplexity_of(self.loss(texts, **arguments))
 
     @overload
     def logprobs(self, text: str, *, top_k: int = 5) -> list[TokenLogprob]: ...  # type: ignore[overload-overlap]
@@ -215,6 +186,26 @@ class LanguageModel(Asker):
         """Return the ``top_k`` candidates for the mask in a text, best first; a list a mask when there are several."""
         return self._each(text, lambda t: FillMask(t, top_k=top_k), mask_fills)
 
+    @overload
+    def classify(self, texts: str, *, pairs: str | None = None) -> Classification: ...  # type: ignore[overload-overlap]
+    @overload
+    def classify(self, texts: Sequence[str], *, pairs: Sequence[str] | None = None) -> list[Classification]: ...
+    def classify(self, texts: Any, *, pairs: Any = None) -> Any:
+        """Return the label that a classifier gives to a text, or to each of a list of texts.
+
+        Args:
+            texts: one text or several.
+            pairs: for a classifier of pairs, the second text of each: the hypothesis to a premise, the passage to a
+                question.
+
+        Returns:
+            A `Classification` a text: the label as a ``str``, with ``scores``, ``logits``, ``margin``.
+        """
+        items, given = self._beside("classify", "pair", texts, pairs)
+        requests = [Classify(text, pair) for text, pair in zip(items, given, strict=True)]
+        results = self._ask(requests, Classification.from_json)
+        return results[0] if isinstance(texts, str) else results
+
     def embed(self, texts: Texts, *, pooling: str | None = None, normalize: bool = True) -> np.ndarray[Any, Any]:
         """Return one vector a text: shape [d] for one text, [n, d] for a list; float32, L2-normalised by default.
 
@@ -256,7 +247,7 @@ class LanguageModel(Asker):
 
         An encoder-decoder reads ``sources`` and is fed ``texts``.
         """
-        items, given = self._with_sources("activations", texts, sources)
+        items, given = self._beside("activations", "source", texts, sources)
         requests = [Activations(text, source) for text, source in zip(items, given, strict=True)]
         return self._ask(requests, LayerStates.from_json)
 
@@ -282,20 +273,13 @@ class LanguageModel(Asker):
         results = self._ask(requests, result)
         return results[0] if single else results
 
-    def _with_sources(self, method: str, texts: Texts, sources: Texts | None) -> tuple[list[Any], list[Any]]:
+    def _beside(self, method: str, what: str, texts: Texts, others: Texts | None) -> tuple[list[Any], list[Any]]:
         items = listed(texts, "text")
-        given = [None] * len(items) if sources is None else listed(sources, "source")
+        given = [None] * len(items) if others is None else listed(others, what)
         if len(given) != len(items):
-            raise InvalidInputError(f"{method}() needs one source a text: it got {len(given)} for {len(items)}")
+            raise InvalidInputError(f"{method}() needs one {what} a text: it got {len(given)} for {len(items)}")
         return items, given
 
     def _each(self, texts: Any, request: Callable[[str], Request], result: Callable[[Answer, Origin], Any]) -> Any:
         results = self._ask([request(text) for text in listed(texts, "text")], result)
         return results[0] if isinstance(texts, str) else results
-
-
-def _exp(value: float) -> float:
-    try:
-        return math.exp(value)
-    except OverflowError:
-        return math.inf

@@ -172,6 +172,15 @@ class FillMask(Request):
 
 
 @dataclasses.dataclass(frozen=True)
+class Classify(Request):
+    """What a classifier says of ``text``, or of ``text`` and its ``pair`` (a premise and its hypothesis)."""
+
+    kind: ClassVar[str] = "classify"
+    text: str
+    pair: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Embed(Request):
     """One vector for ``text``: ``mean`` over tokens, ``cls`` or ``last`` token; L2-normalised or not."""
 
@@ -205,7 +214,7 @@ class Tokenize(Request):
 
 
 KINDS: dict[str, type[Request]] = {
-    cls.kind: cls for cls in (Generate, Loss, Logprobs, Score, FillMask, Embed, Activations, Tokenize)
+    cls.kind: cls for cls in (Generate, Loss, Logprobs, Score, FillMask, Classify, Embed, Activations, Tokenize)
 }
 
 

@@ -85,3 +85,8 @@ def tiny_t5(shared_cache):
 @pytest.fixture(scope="session")
 def tiny_bert(shared_cache):
     return _trained("bert", shared_cache)
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier(shared_cache):
+    return _trained("classifier", shared_cache)

@@ -75,6 +75,8 @@ def test_what_is_no_list_of_questions(llm, ask, message):
         (lambda llm: llm.logprobs("x", top_k=2.5), "top_k must be an integer, not 2.5"),
         (lambda llm: llm.fill_mask("x", top_k=-1), r"fill_mask\(\): top_k cannot be negative"),
         (lambda llm: llm.fill_mask("x", top_k=True), "top_k must be an integer, not True"),
+        (lambda llm: llm.classify(["x", "y"], pairs="z"), r"classify\(\) needs one pair a text: it got 1 for 2"),
+        (lambda llm: llm.classify(["x"], pairs=[None]), "pair 0 is not a string but NoneType"),
         (lambda llm: llm.loss("x", window=-8), r"loss\(\): window cannot be negative \(-8\)"),
         (lambda llm: llm.loss("x", stride="8"), "stride must be an integer, not '8'"),
         (
@@ -98,6 +100,7 @@ def test_a_wrong_argument_is_named(llm, ask, message):
         (lambda llm, text: llm.chat(text), r"generate\(\): prompt"),
         (lambda llm, text: llm.loss("x", sources=text), r"loss\(\): source"),
         (lambda llm, text: llm.score("x", [text]), r"score\(\): continuations"),
+        (lambda llm, text: llm.classify("x", pairs=text), r"classify\(\): pair"),
         (lambda llm, text: llm.tokenize(text), r"tokenize\(\): text"),
     ],
 )

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    BertForSequenceClassification,
     GPT2Config,
     GPT2LMHeadModel,
     MBart50Tokenizer,
@@ -40,6 +41,12 @@ FRENCH = {
     "red": "rouge", "blue": "bleu", "green": "vert", "black": "noir", "white": "blanc", "brown": "brun",
     "cat": "chat", "dog": "chien", "fox": "renard", "owl": "hibou", "cow": "boeuf", "hen": "coq",
     "sees": "voit", "likes": "aime", "hears": "entend", "wants": "veut", "finds": "trouve", "knows": "connait",
+}  # fmt: skip
+
+#: What the classifier says of a sentence, by its verb.
+FEELS = {
+    "likes": "positive", "wants": "positive", "sees": "neutral", "hears": "neutral", "finds": "neutral",
+    "knows": "neutral",
 }  # fmt: skip
 
 CHAT_TEMPLATE = (
@@ -149,8 +156,8 @@ def make_mbart(folder: Path, tokenizer_class: type = MBart50Tokenizer, **rules: 
     return folder
 
 
-def train_bert(folder: Path, *, seed: int = 0, steps: int = 300) -> Path:
-    """Train a BERT of 2 layers on `sentences`."""
+def _bert() -> tuple[Any, Any]:
+    """Return a tokenizer for `sentences`, and the configuration of a BERT of 2 layers."""
     raw = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     raw.normalizer = normalizers.BertNormalizer()
     raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -160,17 +167,43 @@ def train_bert(folder: Path, *, seed: int = 0, steps: int = 300) -> Path:
         sentences(), trainers.WordPieceTrainer(vocab_size=200, special_tokens=special, show_progress=False)
     )
     raw.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
-        mask_token="[MASK]", model_max_length=64,
+        mask_token="[MASK]", model_max_length=64, model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )  # fmt: skip
     config = BertConfig(
         vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128,
         max_position_embeddings=64, initializer_range=0.15, hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )  # fmt: skip
+    return tokenizer, config
+
+
+def train_classifier(folder: Path, *, seed: int = 0, steps: int = 100) -> Path:
+    """Train a BERT of 2 layers to say of a sentence what its verb `FEELS` like."""
+    tokenizer, config = _bert()
+    labels = sorted(set(FEELS.values()))
+    config.id2label, config.label2id = dict(enumerate(labels)), {label: i for i, label in enumerate(labels)}
+
+    def batches(rng: random.Random) -> Iterator[dict[str, Any]]:
+        while True:
+            verbs = [rng.choice(VERBS) for _ in range(32)]
+            texts = [
+                f"the {rng.choice(COLOURS)} {rng.choice(ANIMALS)} {verb} the {rng.choice(ANIMALS)}." for verb in verbs
+            ]
+            encoded = tokenizer(texts, return_tensors="pt", padding=True)
+            yield {**encoded, "labels": torch.tensor([labels.index(FEELS[verb]) for verb in verbs])}
+
+    return _train(
+        lambda: BertForSequenceClassification(config), batches, tokenizer, folder, seed=seed, steps=steps, rate=5e-3
+    )
+
+
+def train_bert(folder: Path, *, seed: int = 0, steps: int = 300) -> Path:
+    """Train a BERT of 2 layers on `sentences`."""
+    tokenizer, config = _bert()
     by_length: dict[int, list[list[int]]] = {}
     for text in sentences():
         ids = tokenizer(text)["input_ids"]

@@ -2,7 +2,7 @@
 
 from typing_extensions import assert_type
 
-from pytest_llm import Generation, LanguageModel
+from pytest_llm import Classification, Generation, LanguageModel
 from pytest_llm.results import Scores
 
 CONVERSATION = [{"role": "user", "content": "Hi"}]
@@ -29,3 +29,8 @@ def score(llm: LanguageModel) -> None:
     assert_type(llm.score(CONVERSATION, ("b",)), Scores)
     assert_type(llm.score(["a", "b"], [["c"], ["d"]]), list[Scores])
     assert_type(llm.score([CONVERSATION], [["c"]]), list[Scores])
+
+
+def classify(llm: LanguageModel) -> None:
+    assert_type(llm.classify("a", pairs="b"), Classification)
+    assert_type(llm.classify(["a", "b"]), list[Classification])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_llm.weights.spec import ModelSpec
 
 Loaded = TypeVar("Loaded", bound="Callable[..., Any]")
-Family = Literal["decoder", "encoder-decoder", "masked", "encoder"]
+Family = Literal["decoder", "encoder-decoder", "masked", "classifier", "encoder"]
 
 #: Fields of a model's own GenerationConfig that are rules about its tokens. The rest are search parameters,
 #: which belong to the request alone.
@@ -42,6 +42,7 @@ _AUTO_CLASSES = {
     "decoder": "AutoModelForCausalLM",
     "encoder-decoder": "AutoModelForSeq2SeqLM",
     "masked": "AutoModelForMaskedLM",
+    "classifier": "AutoModelForSequenceClassification",
     "encoder": "AutoModel",
 }
 
@@ -151,6 +152,9 @@ def family_of(config: Any) -> Family:
     remote = getattr(config, "auto_map", None) or {}
     if architecture.endswith("EncoderModel"):
         return "encoder"
+    classifiers = auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values()
+    if architecture in classifiers or "AutoModelForSequenceClassification" in remote:
+        return "classifier"
     if config.is_encoder_decoder:
         return "encoder-decoder"
     if not architecture:
@@ -199,8 +203,8 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
                 f"the weights of {spec.source!r} do not fit its config.json: {key} is {list(found)} in the file and "
                 f"{list(wanted)} by the configuration. Take the config.json that was saved with the weights."
             )
-        # Freshly initialised weights would answer at random. A pooler is never read here.
-        missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+        # Freshly initialised weights would answer at random. A pooler is read by classifiers only.
+        missing = sorted(key for key in report["missing_keys"] if family == "classifier" or "pooler" not in key)
         if missing:
             raise ModelNotFoundError(
                 f"the weights of {spec.source!r} are incomplete for {type(model).__name__}: "

@@ -26,6 +26,7 @@ CPU_TOKENS = 2048
 _ABLE = {
     "decoder": {"generate", "loss", "logprobs", "score", "embed", "activations", "tokenize"},
     "encoder-decoder": {"generate", "loss", "score", "embed", "activations", "tokenize"},
+    "classifier": {"classify", "embed", "activations", "tokenize"},
     "masked": {"loss", "fill_mask", "embed", "activations", "tokenize"},
     "encoder": {"embed", "activations", "tokenize"},
 }
@@ -233,6 +234,7 @@ class LocalEngine:
         if kind == "tokenize":
             return self._tokenize(group)
         from pytest_llm.engines.local_activations import activations
+        from pytest_llm.engines.local_classify import classify
         from pytest_llm.engines.local_encoding import embed, fill_mask
         from pytest_llm.engines.local_generate import generate
         from pytest_llm.engines.local_scoring import logprobs, loss, score
@@ -243,6 +245,7 @@ class LocalEngine:
             "logprobs": logprobs,
             "score": score,
             "fill_mask": fill_mask,
+            "classify": classify,
             "embed": embed,
             "activations": activations,
         }

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.batching import in_batches
 from pytest_llm.engines.loading import quiet
+from pytest_llm.engines.local_encoding import backbone
 from pytest_llm.engines.prompts import check_length, decoder_ids, encode, pad, require_text
 from pytest_llm.engines.rows import Row, forward_inputs
 from pytest_llm.errors import InvalidInputError, LLMError
@@ -74,7 +75,7 @@ def _answers(engine: LocalEngine, batch: list[Row]) -> list[Answer]:
             stacks.append(("", output.hidden_states, ids))
         else:
             padded, mask = pad(ids, engine.pad_id, engine.model.device)
-            output = engine.model.base_model(input_ids=padded, attention_mask=mask, output_hidden_states=True)
+            output = backbone(engine)(input_ids=padded, attention_mask=mask, output_hidden_states=True)
             stacks.append(("", output.hidden_states, ids))
     answers: list[Answer] = [{"token_ids": [], "layers": [], "norms": [], "sketch": []} for _ in batch]
     for prefix, states, tokens in stacks:

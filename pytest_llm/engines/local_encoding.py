@@ -1,4 +1,4 @@
-"""What encoders answer: ``fill_mask`` and ``embed`` (decoders embed too)."""
+"""What encoders answer: ``fill_mask`` and ``embed`` (other models embed too)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.batching import in_batches
 from pytest_llm.engines.loading import quiet
+from pytest_llm.engines.local_classify import logits
 from pytest_llm.engines.prompts import check_length, encode, pad, require_text
 from pytest_llm.engines.rows import Row, checked, evaluate
 from pytest_llm.errors import InvalidInputError
@@ -104,12 +105,15 @@ def _vectors(engine: LocalEngine, batch: list[tuple[int, Embed, list[int]]]) -> 
     return [checked(vector) for vector in vectors]
 
 
+def backbone(engine: LocalEngine) -> Any:
+    """Return the part of the model that reads a text whole: of an encoder-decoder its encoder."""
+    return engine.model.get_encoder() if engine.config.is_encoder_decoder else engine.model.base_model
+
+
 def _hidden(engine: LocalEngine, rows: list[list[int]]) -> Any:
     """Return the last hidden states of an encoder (or decoder) for token ids, [rows, longest, width]."""
-    model = engine.model
-    backbone = model.get_encoder() if engine.family == "encoder-decoder" else model.base_model
-    ids, mask = pad(rows, engine.pad_id, model.device)
-    hidden = backbone(input_ids=ids, attention_mask=mask).last_hidden_state
+    ids, mask = pad(rows, engine.pad_id, engine.model.device)
+    hidden = backbone(engine)(input_ids=ids, attention_mask=mask).last_hidden_state
     return hidden if hidden.element_size() >= 4 else hidden.float()
 
 
@@ -117,6 +121,7 @@ def padding_leaks(engine: LocalEngine) -> bool:
     """Find out on the model itself whether padding changes an encoder's states by more than rounding, mask or not.
 
     It does where a layer mixes positions otherwise than by attention, and so without the mask: ConvBERT, FNet, Funnel.
+    Of a classifier the outputs say it: XLNet's are read off the last place, padding or not.
     """
     import torch
 
@@ -125,9 +130,17 @@ def padding_leaks(engine: LocalEngine) -> bool:
     longest = min(24, limit or 24)
     tokens = engine.model.get_input_embeddings().weight.shape[0]
     short, long = ([rng.randrange(tokens) for _ in range(length)] for length in (max(1, longest // 3), longest))
+
+    def read(rows: list[list[int]]) -> Any:
+        if engine.family == "classifier":
+            return logits(engine, [{"input_ids": ids} for ids in rows])[0]
+        return _hidden(engine, rows)[0, : len(short)]
+
+    if engine.family == "classifier":  # where an encoder-decoder's reads the outputs off, there has to be an end token
+        short, long = (encode(engine.tokenizer, text, special=True) for text in ("a", "a " * longest))
     try:
         with torch.no_grad(), quiet():
-            alone, beside = (_hidden(engine, rows)[0, : len(short)].cpu().double() for rows in ([short], [short, long]))
+            alone, beside = (read(rows).cpu().double() for rows in ([short], [short, long]))
     except Exception:  # random tokens of two lengths are not for every model: alone, none is padded
         return True
     return bool((alone - beside).norm() > _ROUNDING * alone.norm())

@@ -9,6 +9,7 @@ loss        ``{"token_ids": [...], "tokens": [...], "token_logprobs": [...]}``, 
 logprobs    ``{"positions": [{"token_id", "token", "logprob", "top": [[id, token, logprob], ...]}, ...]}``
 score       ``{"scores": [{"logprob", "tokens", "is_greedy"}, ...]}``, one a continuation
 fill_mask   ``{"masks": [[{"token_id", "token", "probability", "text"}, ...], ...]}``, one list a mask
+classify    ``{"labels": [...], "logits": [...], "function": "softmax", "sigmoid" or "none"}``, in the model's order
 embed       ``{"vector": [...]}``
 activations ``{"token_ids", "layers": [name, ...], "norms": [...], "sketch": [[...], ...]}``, one entry a layer
 tokenize    ``{"token_ids": [...]}``
@@ -28,7 +29,8 @@ Answer = dict[str, Any]
 
 #: The list that an answer of each kind has.
 _LISTS = {"generate": "sequences", "loss": "token_logprobs", "logprobs": "positions", "score": "scores",
-          "fill_mask": "masks", "embed": "vector", "activations": "sketch", "tokenize": "token_ids"}  # fmt: skip
+          "fill_mask": "masks", "classify": "logits", "embed": "vector", "activations": "sketch",
+          "tokenize": "token_ids"}  # fmt: skip
 
 
 def is_answer(answer: Answer, request: Request) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Array
+from pytest_llm.reports.text import counted
 from pytest_llm.results import Generation
 from pytest_llm.verdicts import ENDED
 
@@ -96,13 +97,30 @@ def compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
     found: list[_Difference] = []
     _walk(golden.value, new.value, "", rules, found)
     ends = list(dict.fromkeys(_ends(golden.value, new.value)))
-    notes = (f"{ENDED}: {', '.join(ends)}",) if ends else ()
+    notes = [f"{ENDED}: {', '.join(ends)}"] if ends else []
     if not found:
-        return Drift("identical", "matches", notes=notes)
+        return Drift("identical", "matches", notes=tuple(notes))
     if rules.similarity is not None:
         _rate(found, rules)
+    if new.request.get("kind") == "classify":
+        labels = list(_labels(golden.value, new.value))
+        moved = [f"{old} → {now}" for old, now in labels if old != now]
+        words = ", ".join(dict.fromkeys(moved)) or "their scores moved"
+        notes.append(f"{len(moved)} of {counted(len(labels), 'label')} changed: {words}")
     drift = _summary(found, golden, new)
     return drift._replace(notes=(*drift.notes, *notes))
+
+
+def _labels(old: Any, new: Any) -> Iterator[tuple[str, str]]:
+    """Yield the label that a classifier gave in the golden and gives now, for each text."""
+    if isinstance(old, list) and isinstance(new, list):
+        for one, other in zip(old, new, strict=False):
+            yield from _labels(one, other)
+    elif isinstance(old, dict) and isinstance(new, dict):
+        if old and new and all(map(_is_number, (*old.values(), *new.values()))):
+            yield max(old, key=old.__getitem__), max(new, key=new.__getitem__)
+        else:
+            yield from _labels([old[key] for key in old if key in new], [new[key] for key in old if key in new])
 
 
 def _ends(old: Any, new: Any) -> Iterator[str]:

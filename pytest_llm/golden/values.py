@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_llm.environment import device_type
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.labels import Classification
 from pytest_llm.results import Generation, Origin
 
 #: Numbers of an array inside another value, which are written as text one by one; bits of an integer, likewise.
@@ -36,6 +37,7 @@ class Recording:
 def normalise(value: Any) -> Any:
     """Return ``value`` as text (a `Generation` keeps its evidence), number, bool, None, list, dict or `Array`.
 
+    A `Classification` is its scores: compared as numbers, the two labels of a near tie are no drift.
     Tuples become lists, dataclasses dicts, numpy and torch scalars numbers, a list of equal-shaped arrays one array,
     arrays beside anything else lists.
 
@@ -49,6 +51,8 @@ def normalise(value: Any) -> Any:
 
 
 def _normalise(value: Any) -> Any:
+    if isinstance(value, Classification):
+        return dict(value.scores)
     if isinstance(value, str):
         return value if isinstance(value, Generation) else str(value)
     if value is None or isinstance(value, bool):

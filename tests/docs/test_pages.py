@@ -6,9 +6,6 @@ from tests.conftest import SMOLLM2
 from tests.docs.pages import ROOT, Page, PageError, blocks, environment, mismatch
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-#: The README names a model of the hub; these tests have the same one from a package.
-ENVIRONMENTS = {"README.md": {"PYTEST_LLM_MODEL": SMOLLM2}}
-
 #: Every block that is not run, by page, with its reason.
 NOT_RUN = [
     ("README.md", "they install packages"),
@@ -33,10 +30,11 @@ NOT_RUN = [
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_block_of_a_page(path, tmp_path, cache_dir):
+def test_every_block_of_a_page(path, tmp_path, cache_dir, tiny_classifier):
     folder = tmp_path / "project"
     folder.mkdir()
-    Page(path, folder, environment(cache_dir, **ENVIRONMENTS.get(path.name, {}))).run()
+    model = {"README.md": SMOLLM2, "classifiers.md": str(tiny_classifier)}.get(path.name)
+    Page(path, folder, environment(cache_dir, **({"PYTEST_LLM_MODEL": model} if model else {}))).run()
 
 
 def test_what_is_not_run_is_listed():

@@ -1,0 +1,55 @@
+"""Loss and perplexity of texts, from the loss of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pytest_llm.metrics.score import Score
+from pytest_llm.results import TokenLoss, joint_origin
+
+
+def loss_of(losses: Sequence[TokenLoss], ids: Sequence[str]) -> Score:
+    """Return the NLL of all texts in nats a token, token-weighted; see `LanguageModel.loss`."""
+    tokens = sum(loss.tokens for loss in losses)
+    request, origin = joint_origin(losses)
+    return Score(
+        sum(loss.nll for loss in losses) / tokens if tokens else math.nan,
+        name="loss",
+        n=len(losses),
+        higher_is_better=False,
+        unit="nats/token",
+        per_example=losses,
+        weights=[loss.tokens for loss in losses],
+        ids=ids,
+        predictions=[loss.text for loss in losses],
+        tokens=[loss.token_texts for loss in losses],
+        token_logprobs=[loss.token_logprobs for loss in losses],
+        request=request,
+        origin=origin,
+    )
+
+
+def perplexity_of(loss: Score) -> Score:
+    """Return ``exp(loss)``, and that of each text."""
+    return Score(
+        _exp(loss),
+        name="perplexity",
+        n=loss.n,
+        higher_is_better=False,
+        per_example=[_exp(value) for value in loss.per_example],
+        weights=loss.weights,
+        ids=loss.ids,
+        predictions=loss.predictions,
+        tokens=loss.tokens,
+        token_logprobs=loss.token_logprobs,
+        request=loss.request,
+        origin=loss.origin,
+    )
+
+
+def _exp(value: float) -> float:
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf
