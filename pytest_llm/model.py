@@ -121,8 +121,9 @@ class LanguageModel(Asker):
         """Return the NLL of texts in nats a token, token-weighted over all of them.
 
         A decoder scores each token given those before it (the first one only if the tokenizer adds BOS), long texts by
-        a sliding window as in the Hugging Face perplexity guide; an encoder-decoder scores ``texts`` given ``sources``;
-        a masked LM gives the pseudo-log-likelihood (Salazar et al. 2020).
+        a sliding window as in the Hugging Face perplexity guide (whose loop weighs a window by one token less than it
+        scores); an encoder-decoder scores ``texts`` given ``sources``; a masked LM gives the pseudo-log-likelihood
+        (Salazar et al. 2020).
 
         Args:
             texts: one text or several.

@@ -183,6 +183,8 @@ def settings_from(
                 break
         else:
             values[option.name] = option.default
+    if "model" in given:  # the revision and the adapter of an ini file are of its own model
+        values |= dict.fromkeys({"revision", "adapter"} - given)
     values["update"] = values["update"] or "none"
     values["cache_dir"] = cache_folder(values["cache_dir"], environ)
     values["variant"] = _variant(values)

@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import peft
 import pytest
+from transformers import AutoModelForCausalLM
 
+from pytest_llm.cli import main
 from tests.conftest import SMOLLM2
 
 SUITE = f"""
@@ -272,6 +275,23 @@ def test_the_run_swaps_the_model_and_the_marker_only_without(pytester, cache_dir
     pytester.runpytest("-s", "--llm-model=two", "--llm-dtype=bfloat16", "--llm-revision=v2").stdout.fnmatch_lines(
         ["*MODEL two v2 bfloat16", "OTHER other bfloat16"]
     )
+
+
+def test_doctor_checks_the_configured_model_with_its_adapter(pytester, cache_dir, tiny_gpt2, capsys):
+    shutil.copytree(tiny_gpt2, pytester.path / "one")
+    pytester.makeini("[pytest]\nllm_model = one\nllm_adapter = lora\n")
+    assert main(["doctor"]) == 1
+    assert "one + lora: NOT USABLE: unknown adapter 'lora': there is no folder" in capsys.readouterr().out
+    peft.get_peft_model(
+        AutoModelForCausalLM.from_pretrained(tiny_gpt2), peft.LoraConfig(target_modules=["c_attn"])
+    ).save_pretrained(pytester.path / "lora")
+    assert main(["doctor"]) == 0
+    adapted = capsys.readouterr().out
+    assert re.search(r"^model +one \+ lora$", adapted, re.M)
+    assert main(["doctor", "--model=one"]) == 0
+    base = capsys.readouterr().out
+    assert re.search(r"^model +one$", base, re.M)
+    assert re.findall("sha256 .*", base) != re.findall("sha256 .*", adapted)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,17 @@ def test_a_bad_value_says_where_it_was_set_and_what_would_do(tmp_path, name, val
     assert message in str(caught.value)
 
 
+def test_the_revision_and_the_adapter_of_an_ini_file_are_of_its_own_model(tmp_path):
+    ini = {"model": "org/base", "revision": "abc", "adapter": "lora"}
+    assert (resolve(tmp_path, ini=ini).revision, resolve(tmp_path, ini=ini).adapter) == ("abc", "lora")
+    for given in ({"flags": {"model": "merged"}}, {"environ": {"PYTEST_LLM_MODEL": "merged"}}):
+        found = resolve(tmp_path, ini=ini, **given)
+        assert (found.model, found.revision, found.adapter) == ("merged", None, None)
+    found = resolve(tmp_path, {"model": "merged"}, environ={"PYTEST_LLM_ADAPTER": "other"}, ini=ini)
+    assert (found.revision, found.adapter) == (None, "other")
+    assert resolve(tmp_path, {"adapter": "other"}, ini=ini).revision == "abc"
+
+
 def test_memory_limits(tmp_path):
     assert resolve(tmp_path, {"memory_limit": "8GB"}).memory_limit == 8 << 30
     assert resolve(tmp_path, {"memory_limit": "1.5MB"}).memory_limit == 3 << 19

@@ -58,10 +58,11 @@ def _model(settings: Settings, given: str | None) -> bool:
     if not name:
         _say("model", "none configured ('llm_model' in pytest.ini or pyproject.toml)")
         return True
+    adapter = f" + {visible(settings.adapter)}" if settings.adapter and not given else ""
     loader = ModelLoader(settings)
     try:
-        model = loader(name)
-        _say("model", f"{visible(model.weights.source)}")
+        model = loader(given)  # the configured one with its adapter
+        _say("model", f"{visible(model.weights.source)}{adapter}")
         if model.spec.base_url is not None:
             from pytest_llm.engines.openai import OpenAIEngine
 
@@ -74,7 +75,7 @@ def _model(settings: Settings, given: str | None) -> bool:
             _say("", f"sha256 {model.digest}")
         _say("", f"{answers(loader, model.identity)} answers in the store")
     except LLMError as error:
-        _say("model", f"{visible(name)}: NOT USABLE: {error}")
+        _say("model", f"{visible(name)}{adapter}: NOT USABLE: {error}")
         return False
     finally:
         loader.close()

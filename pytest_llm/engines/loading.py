@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pytest_llm.engines import ropes
-from pytest_llm.engines.adapters import with_adapter
+from pytest_llm.engines.adapters import classifies, held_by, with_adapter
 from pytest_llm.environment import resolve_device
 from pytest_llm.errors import LLMError, ModelNotFoundError
 from pytest_llm.weights.listing import has_template, has_tokenizer
@@ -112,8 +112,8 @@ def _uncollected(load: Loaded) -> Loaded:
 
 
 @_uncollected
-def load_config(folder: Path, spec: ModelSpec) -> Any:
-    """Return the model's configuration.
+def load_config(folder: Path, spec: ModelSpec, adapter: Path | None = None) -> Any:
+    """Return the model's configuration: with an adapter for classification, that of the classifier it makes.
 
     Raises:
         ModelNotFoundError: it is missing or cannot be read.
@@ -121,7 +121,16 @@ def load_config(folder: Path, spec: ModelSpec) -> Any:
     from transformers import AutoConfig
 
     with _explained("configuration", spec):
-        return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=spec.trust_remote_code)
+        config = AutoConfig.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=spec.trust_remote_code
+        )
+        labels = classifies(adapter)
+        if labels and family_of(config) != "classifier":
+            from transformers.models.auto import modeling_auto as auto
+
+            names = auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+            config.architectures, config.num_labels = [names[config.model_type]], labels
+        return config
 
 
 @_uncollected
@@ -205,15 +214,17 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
             )
         # Freshly initialised weights would answer at random. A pooler is read by classifiers only.
         missing = sorted(key for key in report["missing_keys"] if family == "classifier" or "pooler" not in key)
+        missing = [key for key in missing if key not in held_by(adapter)]
         if missing:
             raise ModelNotFoundError(
                 f"the weights of {spec.source!r} are incomplete for {type(model).__name__}: "
                 f"{len(missing)} tensors are missing ({', '.join(missing[:3])}, ...)"
             )
         unused = _unused(report["unexpected_keys"], model)
+        stray: list[str] = []
         if adapter is not None:
             with _explained(f"adapter {spec.adapter!r} on the weights", spec):
-                model = with_adapter(model, adapter, spec)
+                model, stray = with_adapter(model, adapter, spec)
         model = model.to(resolve_device(spec.device)).eval().requires_grad_(False)
         if family in ("decoder", "encoder-decoder"):
             own = model.generation_config
@@ -228,6 +239,12 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
             f"pytest_llm: {len(unused)} tensors in the weights of {spec.source!r} are used by nothing in "
             f"{type(model).__name__} ({', '.join(unused[:3])}, ...): they belong to a LoRA that was not merged, or to "
             "layers that config.json does not have",
+            stacklevel=2,
+        )
+    if stray:
+        warnings.warn(
+            f"pytest_llm: {len(stray)} tensors of the adapter {spec.adapter!r} are used by nothing in {spec.source!r} "
+            f"({', '.join(stray[:3])}, ...): it was trained on another model",
             stacklevel=2,
         )
     return model

@@ -64,7 +64,7 @@ class LocalEngine:
     @functools.cached_property
     def config(self) -> Any:
         """The model's configuration."""
-        return loading.load_config(self.folder, self.spec)
+        return loading.load_config(self.folder, self.spec, self.adapter)
 
     @functools.cached_property
     def tokenizer(self) -> Any:

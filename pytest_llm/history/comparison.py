@@ -19,6 +19,9 @@ ALPHA = 0.05
 
 _GOOD, _LEFT_OUT = ("passed", "warned"), ("skipped",)
 
+#: Statuses of a check that found what is committed, or committed it.
+_AS_BEFORE = {"created", "updated", "pass", "identical"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Item:
@@ -44,7 +47,8 @@ class Item:
     def changed(self) -> bool:
         """Whether anything about it did."""
         moved_examples = self.paired is not None and bool(self.paired.worse or self.paired.better)
-        return self.was != self.now or self.was_value != self.now_value or bool(self.answers) or moved_examples
+        turned = self.was != self.now and not {self.was, self.now} <= _AS_BEFORE
+        return turned or self.was_value != self.now_value or bool(self.answers) or moved_examples
 
     @property
     def verdict(self) -> str:

@@ -108,7 +108,7 @@ class Search:
         folders = ", and no ".join(map(str, places))
         return ModelNotFoundError(
             f"unknown {what} {name!r}: there is no folder {folders}{self._similar(name)} It is not a Hugging "
-            f"Face id of the form org/name either. Name {_FORMS}."
+            f"Face id of the form org/name either. Name {'a folder or such an id' if self.adapter else _FORMS}."
         )
 
     def _similar(self, name: str) -> str:

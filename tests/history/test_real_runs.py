@@ -32,6 +32,9 @@ def test_two_runs_compared_with_their_examples(pytester, cache_dir, monkeypatch,
     pytester.makepyfile(test_suite=SUITE)
     pytester.runpytest("-q", "--llm-update=new").assert_outcomes(passed=2)
     pytester.runpytest("-q", *workers, "--llm-record=a.json").assert_outcomes(passed=2)
+    done = subprocess.run([COMMAND, "compare", "latest~1", "latest"], cwd=pytester.path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "figures that moved" not in done.stdout, "the first run wrote what the second one found"
     monkeypatch.setenv("WORSE", "1")
     pytester.runpytest("-q", *workers, "--llm-record=b.json").assert_outcomes(failed=2)
     records = [json.loads((pytester.path / name).read_text()) for name in ("a.json", "b.json")]

@@ -1,0 +1,131 @@
+"""Adapters that fit, and those that would be judged as the base model without a word."""
+
+from __future__ import annotations
+
+import json
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from pytest_llm.errors import InvalidInputError, ModelNotFoundError
+from pytest_llm.requests import Classify, Embed, Generate, Loss
+from tests.engines.conftest import answers, engine_for
+
+TEXTS = ["the red cat sees the dog.", "the owl", "the capital of peru is"]
+LORA = {"r": 2, "target_modules": ["c_attn"], "fan_in_fan_out": True, "init_lora_weights": False}
+
+
+@pytest.fixture
+def lora(tiny_gpt2, tmp_path):
+    """Make an adapter that changes the answers; ``rename`` gives a tensor of its file another name, or none."""
+
+    def make(rename=lambda name: name, **config):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            base = AutoModelForCausalLM.from_pretrained(tiny_gpt2)
+            peft.get_peft_model(base, peft.LoraConfig(**{**LORA, "task_type": "CAUSAL_LM", **config})).save_pretrained(
+                tmp_path
+            )
+        held = load_file(tmp_path / "adapter_model.safetensors")
+        renamed = {rename(name): tensor for name, tensor in held.items() if rename(name)}
+        save_file(renamed, tmp_path / "adapter_model.safetensors", {"format": "pt"})
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "rename",
+    [
+        lambda name: name.replace("transformer.h", "transformer.language_model.h"),
+        lambda name: name.replace("base_model.model.", "base_model.model._orig_mod."),
+        lambda name: "" if ".h.1." in name else name,
+    ],
+    ids=["another model", "torch.compile", "one layer missing"],
+)
+def test_an_adapter_whose_tensors_fit_nothing_is_an_error(tiny_gpt2, lora, rename):
+    with pytest.raises(
+        ModelNotFoundError, match=r"does not fit 'tiny-gpt2': \[?'.*lora_A.* are not in its file\. It was trained on"
+    ):
+        answers(engine_for(tiny_gpt2, adapter=lora(rename)), [Loss(TEXTS[0])])
+
+
+def test_tensors_of_an_adapter_that_go_nowhere_are_named(tiny_gpt2, lora):
+    adapter = lora()
+    held = load_file(adapter / "adapter_model.safetensors")
+    held |= {name.replace(".h.1.", ".h.2."): tensor for name, tensor in held.items()}
+    save_file({name: tensor.clone() for name, tensor in held.items()}, adapter / "adapter_model.safetensors")
+    with pytest.warns(
+        UserWarning, match=r"2 tensors of the adapter .* are used by nothing.*transformer\.h\.2\..*lora_A"
+    ):
+        answers(engine_for(tiny_gpt2, adapter=adapter), [Loss(TEXTS[0])])
+
+
+def test_an_adapter_that_only_its_own_forward_switches_on_is_refused(tiny_gpt2, lora):
+    with pytest.raises(ModelNotFoundError, match=r"works on the prompt \(aLoRA\)"):
+        answers(engine_for(tiny_gpt2, adapter=lora(alora_invocation_tokens=[5, 6])), [Loss(TEXTS[0])])
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_embeddings_of_tokens_that_alone_were_trained(tiny_gpt2, tmp_path, tied):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_gpt2)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|user|>"]})
+    base = AutoModelForCausalLM.from_pretrained(tiny_gpt2, tie_word_embeddings=tied)
+    base.save_pretrained(tmp_path / "base")
+    base.resize_token_embeddings(len(tokenizer))
+    config = peft.LoraConfig(**LORA, task_type="CAUSAL_LM", trainable_token_indices={"wte": [len(tokenizer) - 1]})
+    trained = peft.get_peft_model(base, config)
+    trained.save_pretrained(tmp_path / "adapter", save_embedding_layers=True)
+    tokenizer.save_pretrained(tmp_path / "adapter")
+    (loss,) = answers(engine_for(tmp_path / "base", adapter=tmp_path / "adapter"), [Loss("<|user|>the red cat")])
+    ids = torch.tensor([tokenizer("<|user|>the red cat")["input_ids"]])
+    with torch.no_grad():
+        logits = trained.eval()(input_ids=ids).logits
+    expected = logits.log_softmax(-1)[0, :-1].gather(1, ids[:, 1:].T)[:, 0]
+    assert loss["token_logprobs"] == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+@pytest.fixture
+def classifying(tiny_gpt2, tmp_path):
+    """An adapter for classification, on a model of texts, as PEFT's own examples train it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        base = AutoModelForSequenceClassification.from_pretrained(tiny_gpt2, num_labels=3)
+        model = peft.get_peft_model(base, peft.LoraConfig(**LORA, task_type="SEQ_CLS"))
+        model.base_model.model.score.modules_to_save["default"].weight.data.normal_()
+    model.save_pretrained(tmp_path)
+    return model.eval(), tmp_path
+
+
+def test_an_adapter_makes_a_classifier_of_a_model_of_texts(tiny_gpt2, gpt2, classifying):
+    model, folder = classifying
+    engine = engine_for(tiny_gpt2, adapter=folder)
+    for text, answer in zip(TEXTS, answers(engine, [Classify(text) for text in TEXTS]), strict=True):
+        with torch.no_grad():
+            expected = model(**gpt2.tokenizer(text, return_tensors="pt")).logits[0]
+        assert answer["logits"] == pytest.approx(expected.tolist(), abs=1e-4)
+        assert answer["labels"] == ["LABEL_0", "LABEL_1", "LABEL_2"]
+    assert len(answers(engine, [Embed(TEXTS[0])])[0]["vector"]) == 64
+    with pytest.raises(InvalidInputError, match=r"GPT2ForSequenceClassification\) cannot answer 'generate'"):
+        answers(engine, [Generate("the")])
+
+
+def test_an_adapter_for_classification_without_a_head(tiny_gpt2, classifying):
+    _, folder = classifying
+    held = load_file(folder / "adapter_model.safetensors")
+    del held["base_model.model.score.weight"]
+    save_file(held, folder / "adapter_model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelNotFoundError, match=r"holds none of the modules_to_save \['classifier', 'score'\]"):
+        answers(engine_for(tiny_gpt2, adapter=folder), [Classify("the")])
+
+
+def test_a_pooler_that_no_file_has_is_an_error(tiny_bert, classifying, tmp_path):
+    base = AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=2)
+    adapter = peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS"))
+    adapter.save_pretrained(tmp_path / "pooled")
+    assert json.loads((tmp_path / "pooled" / "adapter_config.json").read_text())["task_type"] == "SEQ_CLS"
+    with pytest.raises(ModelNotFoundError, match=r"incomplete for BertForSequenceClassification: 2 .*bert\.pooler"):
+        answers(engine_for(tiny_bert, adapter=tmp_path / "pooled"), [Classify("the red cat")])
