@@ -121,7 +121,13 @@ def load_config(folder: Path, spec: ModelSpec) -> Any:
     from transformers import AutoConfig
 
     with _explained("configuration", spec):
-        return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=spec.trust_remote_code)
+        config = AutoConfig.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=spec.trust_remote_code
+        )
+        named = getattr(config, "architectures", None)
+        if named is not None and not (isinstance(named, list) and all(isinstance(name, str) for name in named)):
+            raise TypeError(f"architectures in config.json is {named!r}, and should be a list of names")
+    return config
 
 
 @_uncollected
@@ -140,6 +146,8 @@ def load_tokenizer(folder: Path, spec: ModelSpec, adapter: Path | None = None) -
         )
         if adapter is not None and has_template(adapter):
             tokenizer.chat_template = (adapter / "chat_template.jinja").read_text("utf-8")
+        if not isinstance(tokenizer.model_max_length, (int, float)):
+            raise TypeError(f"model_max_length is {tokenizer.model_max_length!r}, and should be a number")
     return tokenizer
 
 
@@ -217,7 +225,7 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
         model = model.to(resolve_device(spec.device)).eval().requires_grad_(False)
         if family in ("decoder", "encoder-decoder"):
             own = model.generation_config
-            rules = {name: getattr(own, name, None) for name in TOKEN_RULES}
+            rules = {name: _rule(name, getattr(own, name, None)) for name in TOKEN_RULES}
             model.generation_config = transformers.GenerationConfig(**rules)
         ropes.forget_lengths(model)
         layer = model.get_output_embeddings()
@@ -231,6 +239,17 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
             stacklevel=2,
         )
     return model
+
+
+def _rule(name: str, rule: Any) -> Any:
+    """Return a rule about tokens, ``None`` for an empty one; raise where it is no id and no list of them."""
+
+    def ids(one: Any) -> bool:
+        return all(map(ids, one)) if isinstance(one, (list, tuple)) else isinstance(one, int) and abs(one) < 2**63
+
+    if rule is not None and not ids(rule):
+        raise TypeError(f"{name} in generation_config.json is {rule!r}, and should be the id of a token or a list")
+    return None if rule == [] else rule
 
 
 def _unused(unexpected: Iterable[str], model: Any) -> list[str]:
