@@ -124,13 +124,16 @@ def load_config(folder: Path, spec: ModelSpec, adapter: Path | None = None) -> A
         config = AutoConfig.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=spec.trust_remote_code
         )
+        named = getattr(config, "architectures", None)
+        if named is not None and not (isinstance(named, list) and all(isinstance(name, str) for name in named)):
+            raise TypeError(f"architectures in config.json is {named!r}, and should be a list of names")
         labels = classifies(adapter)
         if labels and family_of(config) != "classifier":
             from transformers.models.auto import modeling_auto as auto
 
             names = auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
             config.architectures, config.num_labels = [names[config.model_type]], labels
-        return config
+    return config
 
 
 @_uncollected
@@ -149,6 +152,8 @@ def load_tokenizer(folder: Path, spec: ModelSpec, adapter: Path | None = None) -
         )
         if adapter is not None and has_template(adapter):
             tokenizer.chat_template = (adapter / "chat_template.jinja").read_text("utf-8")
+        if not isinstance(tokenizer.model_max_length, (int, float)):
+            raise TypeError(f"model_max_length is {tokenizer.model_max_length!r}, and should be a number")
     return tokenizer
 
 
@@ -228,7 +233,7 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
         model = model.to(resolve_device(spec.device)).eval().requires_grad_(False)
         if family in ("decoder", "encoder-decoder"):
             own = model.generation_config
-            rules = {name: getattr(own, name, None) for name in TOKEN_RULES}
+            rules = {name: _rule(name, getattr(own, name, None)) for name in TOKEN_RULES}
             model.generation_config = transformers.GenerationConfig(**rules)
         ropes.forget_lengths(model)
         layer = model.get_output_embeddings()
@@ -248,6 +253,17 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
             stacklevel=2,
         )
     return model
+
+
+def _rule(name: str, rule: Any) -> Any:
+    """Return a rule about tokens, ``None`` for an empty one; raise where it is no id and no list of them."""
+
+    def ids(one: Any) -> bool:
+        return all(map(ids, one)) if isinstance(one, (list, tuple)) else isinstance(one, int) and abs(one) < 2**63
+
+    if rule is not None and not ids(rule):
+        raise TypeError(f"{name} in generation_config.json is {rule!r}, and should be the id of a token or a list")
+    return None if rule == [] else rule
 
 
 def _unused(unexpected: Iterable[str], model: Any) -> list[str]:

@@ -110,12 +110,12 @@ def write(path: Path, text: str, sidecar: bytes | None) -> None:
     The caller holds the golden's lock.
 
     Raises:
-        GoldenError: the file system refused, or a file is a link that leads out of the goldens.
+        GoldenError: the file system refused, or a file or its folder is a link that leads out of the goldens.
     """
     beside = path.with_suffix(".npy")
-    for file in (path, beside):
-        if out := leads_out(file, file.parent, file.parent.parent):
-            raise GoldenError(f"{file}: the golden could not be written: it is a link to {out}; put a file there")
+    for one, kind in ((path.parent, "folder"), (path, "file"), (beside, "file")):
+        if out := leads_out(one, path.parent.parent):  # which may be a link itself: goldens are kept elsewhere
+            raise GoldenError(f"{one}: the golden could not be written: it is a link to {out}; put a {kind} there")
     try:
         if sidecar is not None and not (beside.exists() and beside.read_bytes() == sidecar):
             write_atomic(beside, sidecar)

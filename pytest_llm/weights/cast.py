@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.errors import ModelNotFoundError
 from pytest_llm.weights.listing import index_file, read_json, side_files, weight_files
-from pytest_llm.weights.tensors import FLOATS, ITEM_SIZES, Tensor, dtype_code, read_header, write_tensors
+from pytest_llm.weights.tensors import FLOATS, ITEM_SIZES, Tensor, damaged, dtype_code, read_header, write_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -53,11 +54,14 @@ def plan_cast(folder: Path, dtype: str) -> Callable[[Path], None] | None:
         return None
 
     def write(out: Path) -> None:
+        sides = {name: _own(folder, name) for name in side_files(folder) if not name.endswith(".index.json")}
         total = 0
         for file, layout in wanted.items():
             with _opened(folder / file) as tensor:
-                total += write_tensors(out / _safe_name(file), layout, tensor)
-        _write_sides(folder, out, dtype, total)
+                total += write_tensors(_inside(out, _safe_name(file)), layout, tensor)
+        for name, source in sides.items():
+            shutil.copyfile(source, _inside(out, name))
+        _write_config(folder, out, dtype, total)
 
     return write
 
@@ -81,14 +85,13 @@ def _kept_wide(folder: Path, config: dict[str, Any], dtype: str) -> Callable[[st
     import torch
     import transformers
 
-    architecture = (config.get("architectures") or [""])[0]
-    model_class = getattr(transformers, architecture, None) if architecture else None
-    if model_class is None:
-        return None
     try:
+        model_class = getattr(transformers, config["architectures"][0])
+        if not issubclass(model_class, transformers.PreTrainedModel):
+            return None
         with torch.device("meta"):  # an instance, since models gather the names from their parts
             model = model_class(transformers.AutoConfig.from_pretrained(folder))
-    except Exception:  # a config this class does not take: leave the cast to the loader, which reports it
+    except Exception:  # not a class of transformers, or a config it does not take: the loader reports it
         return None
     names = {*(getattr(model, "_keep_in_fp32_modules_strict", None) or ())}
     if dtype == "float16":
@@ -104,10 +107,13 @@ def _opened(path: Path) -> Iterator[Callable[[str], torch.Tensor]]:
     if path.suffix == ".bin":
         yield _unpickle(path).__getitem__
         return
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, framework="pt") as file:
-        yield file.get_tensor
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file.get_tensor
+    except SafetensorError as error:
+        raise damaged(path, error) from error
 
 
 def _pickle_layout(path: Path) -> dict[str, Tensor]:
@@ -134,26 +140,53 @@ def _safe_name(name: str) -> str:
     return name.replace("pytorch_model", "model", 1).replace(".bin", ".safetensors", 1)
 
 
-def _write_sides(folder: Path, out: Path, dtype: str, total: int) -> None:
-    """Copy what stands beside the weights, with the config and the shard index in agreement with the new weights."""
+def _own(folder: Path, name: str) -> Path:
+    """Return the file that ``name`` in ``folder`` is, to be copied.
+
+    A link out of the folder would bring any file of this machine into the cache; those of a Hugging Face cache lead to
+    the blobs of a model.
+
+    Raises:
+        ModelNotFoundError: it is such a link.
+    """
+    file, home = (Path(os.path.realpath(path)) for path in (folder / name, folder))
+    blob = file.parent.name == "blobs" and file.parents[1].name.startswith("models--")
+    if not blob and not file.is_relative_to(home):
+        raise ModelNotFoundError(
+            f"{folder / name} leads to {file}, outside of the model: it is not copied into the cache with the "
+            "converted weights. Put the file itself in its place, or choose the dtype that the weights have."
+        )
+    return file
+
+
+def _inside(out: Path, name: str) -> Path:
+    """Return ``name`` in ``out``, with the folder it goes to.
+
+    Raises:
+        ModelNotFoundError: it leads out.
+    """
+    path = out / name
+    if not path.resolve().is_relative_to(out.resolve()):
+        raise ModelNotFoundError(f"the model names a file {name!r}, which would be written outside of {out}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _write_config(folder: Path, out: Path, dtype: str, total: int) -> None:
+    """Write the config and the shard index in agreement with the new weights."""
     index = index_file(folder)
-    for name in side_files(folder):
-        if name.endswith(".index.json"):
-            continue
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / name, out / name)
     config = read_json(folder / "config.json")
     for part in (config, *(value for value in config.values() if isinstance(value, dict))):
         for key in ("dtype", "torch_dtype"):
-            if part.get(key) in FLOATS:
+            if part.get(key) in [*FLOATS]:  # compared, not hashed: it may be anything
                 part[key] = dtype
-    _write_json(out / "config.json", config)
+    _write_json(_inside(out, "config.json"), config)
     if index:
         content = read_json(folder / index)
         content["weight_map"] = {name: _safe_name(file) for name, file in content["weight_map"].items()}
-        content["metadata"] = {**content.get("metadata", {}), "total_size": total}
-        _write_json(out / _safe_name(index), content)
+        content["metadata"] = {"total_size": total}
+        _write_json(_inside(out, _safe_name(index)), content)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    path.write_text(json.dumps(value, indent=2) + "\n", "utf-8")

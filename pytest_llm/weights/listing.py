@@ -45,7 +45,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def index_file(folder: Path) -> str:
-    """Return the name of the shard index that `weight_files` follows, or ``""``."""
+    """Return the name of the shard index that `weight_files` follows, or ``""``.
+
+    Raises:
+        ModelNotFoundError: the config names weights that are not there.
+    """
     explicit = _explicit(folder)
     if explicit:
         return explicit if explicit.endswith(".index.json") else ""
@@ -64,23 +68,26 @@ def weight_files(folder: Path) -> list[str]:
     its shards.
 
     Raises:
-        ModelNotFoundError: the index names a shard that is not there.
+        ModelNotFoundError: the config or the index names weights that are not there.
     """
     index, explicit = index_file(folder), _explicit(folder)
     if not index and explicit:
-        return _present(folder, [explicit], "config.json")
+        return [explicit]
     if not index:
         return [name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).is_file()][:1]
     shards = read_json(folder / index).get("weight_map")
     if not isinstance(shards, dict) or not shards:
         raise ModelNotFoundError(f"{folder / index} names no weights. Copy the model again.")
-    return _present(folder, sorted(set(shards.values())), index)
+    return _present(folder, list(shards.values()), index)
 
 
 def side_files(folder: Path) -> list[str]:
     """Return the configuration, tokenizer, template and code files of ``folder``, as sorted relative names.
 
     With them come the parts of a sentence-transformers model (pooling, dense layers) that ``modules.json`` names.
+
+    Raises:
+        ModelNotFoundError: ``modules.json`` cannot be read, or leads out of ``folder``.
     """
     names = [
         entry.name
@@ -88,7 +95,7 @@ def side_files(folder: Path) -> list[str]:
         if entry.suffix in SIDE_SUFFIXES and not entry.name.lower().startswith(_IGNORED) and entry.is_file()
     ]
     parts = ["additional_chat_templates"]
-    parts += [module["path"] for module in _modules(folder) if module.get("path")]
+    parts += [module["path"] for module in _modules(folder) if module["path"] != "."]
     for part in parts:
         if (folder / part).is_dir():
             names += [f"{part}/{entry.name}" for entry in (folder / part).iterdir() if entry.is_file()]
@@ -124,7 +131,7 @@ def own_pooling(folder: Path) -> str:
     for module in _modules(folder):
         kind = _kind(module)
         if kind == "Pooling":
-            config = read_json(folder / module.get("path", "") / "config.json")
+            config = read_json(folder / module["path"] / "config.json")
             ways = [name for name, value in config.items() if name.startswith("pooling_mode_") and value is True]
             own = _POOLING.get(ways[0] if len(ways) == 1 else str(config.get("pooling_mode")), "")
         if kind not in ("Transformer", "Pooling", "Normalize", "Dropout") or not own:
@@ -173,21 +180,27 @@ def has_template(adapter: Path) -> bool:
 
 
 def _modules(folder: Path) -> list[dict[str, Any]]:
-    """Return the parts of a sentence-transformers model; none of any other."""
+    """Return the parts of a sentence-transformers model, each with the ``path`` of its folder; none of any other."""
     path = folder / "modules.json"
     if not path.is_file():
         return []
     try:
-        modules = json.loads(path.read_text("utf-8"))
-        return [{**module} for module in modules]
-    except (ValueError, TypeError, RecursionError) as error:
+        modules = [{**module} for module in json.loads(path.read_text("utf-8"))]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ModelNotFoundError(f"{path} cannot be read: {error!r}.") from error
+    for module in modules:
+        place = module.get("path") or "."
+        # As of weights, below: a converted model has its parts at the same path, which must not lead elsewhere.
+        if not isinstance(place, str) or Path(place).anchor or ".." in Path(place).parts:
+            raise ModelNotFoundError(f"{path} names the folder {place!r}, which is none inside the model.")
+        module["path"] = Path(place).as_posix()
+    return modules
 
 
 def _reading(folder: Path) -> dict[str, Any]:
     """Return how a sentence-transformers model reads its texts; nothing where it does not say, and of any other."""
     for module in _modules(folder):
-        file = folder / module.get("path", "") / "sentence_bert_config.json"
+        file = folder / module["path"] / "sentence_bert_config.json"
         if _kind(module) == "Transformer" and file.is_file():
             return read_json(file)
     return {}
@@ -199,12 +212,15 @@ def _kind(module: Mapping[str, Any]) -> str:
 
 def _explicit(folder: Path) -> str:
     config = folder / "config.json"
-    return str(read_json(config).get("transformers_weights") or "") if config.is_file() else ""
+    name = read_json(config).get("transformers_weights") if config.is_file() else None
+    return _present(folder, [name], "config.json")[0] if name else ""
 
 
-def _present(folder: Path, names: list[str], index: str) -> list[str]:
-    for name in names:
+def _present(folder: Path, names: list[Any], index: str) -> list[str]:
+    """Return ``names`` sorted, each once."""
+    wrong = [name for name in names if not isinstance(name, str)]
+    for name in wrong or sorted(set(names)):
         # A name from a downloaded file is also a name we write to when converting: it may not lead elsewhere.
-        if Path(name).name != name or not (folder / name).is_file():
+        if wrong or Path(name).name != name or not (folder / name).is_file():
             raise ModelNotFoundError(f"{folder / index} names the weight file {name!r}, which is not there.")
-    return names
+    return sorted(set(names))

@@ -54,11 +54,23 @@ def read_header(path: Path) -> dict[str, Tensor]:
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
         if 8 + length + end != size:
             raise ValueError(f"the header asks for {8 + length + end} bytes, the file has {size}")
-        return {name: Tensor(entry["dtype"], tuple(entry["shape"])) for name, entry in header.items()}
+        return {name: _described(name, entry["dtype"], entry["shape"]) for name, entry in header.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise ModelNotFoundError(
-            f"the weight file {path} is damaged or not in safetensors format: {error}. Copy or download it again."
-        ) from error
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: Exception) -> ModelNotFoundError:
+    """Return what is raised of a safetensors file that cannot be read."""
+    return ModelNotFoundError(
+        f"the weight file {path} is damaged or not in safetensors format: {error}. Copy or download it again."
+    )
+
+
+def _described(name: str, dtype: Any, shape: Any) -> Tensor:
+    name.encode()  # raises where it is no text
+    if not isinstance(dtype, str) or not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError(f"the tensor {name!r} would have the dtype {dtype!r} and the shape {shape!r}")
+    return Tensor(dtype, tuple(shape))
 
 
 def write_tensors(path: Path, layout: dict[str, Tensor], tensor: Callable[[str], torch.Tensor]) -> int:

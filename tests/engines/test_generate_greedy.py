@@ -201,6 +201,9 @@ def test_chat_uses_the_models_template(gpt2, tiny_bert):
     bare.tokenizer.chat_template = None
     with pytest.raises(InvalidInputError, match="no chat template"):
         answers(bare, [chat])
+    bare.tokenizer.chat_template = "{{ 'a' * 10**15 }}"
+    with pytest.raises(InvalidInputError, match="template refuses the messages: MemoryError"):
+        answers(bare, [chat])
 
 
 def test_a_template_that_writes_the_date_is_warned_of_unless_the_date_is_given(tiny_gpt2, recwarn):

@@ -209,6 +209,13 @@ def test_gradients_stay_enabled_for_the_caller(gpt2):
         assert not torch.is_inference_mode_enabled()
 
 
+def setting(file, name, value):
+    def damage(folder):
+        (folder / file).write_text(json.dumps({**json.loads((folder / file).read_text()), name: value}))
+
+    return damage
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -216,6 +223,15 @@ def test_gradients_stay_enabled_for_the_caller(gpt2):
         (lambda folder: (folder / "model.safetensors").write_bytes(b"junk" * 9), "cannot load the weights of 'model'"),
         (lambda folder: (folder / "config.json").write_text("{"), "cannot load the configuration of 'model'"),
         (lambda folder: (folder / "tokenizer.json").write_text("{"), "cannot load the tokenizer of 'model'"),
+        (
+            setting("config.json", "architectures", 5),
+            "architectures in config.json is 5, and should be a list of names",
+        ),
+        (setting("config.json", "architectures", [[]]), "cannot load the configuration of 'model'"),
+        (setting("tokenizer_config.json", "model_max_length", {}), "model_max_length is {}, and should be a number"),
+        (setting("generation_config.json", "eos_token_id", "x"), "eos_token_id in generation_config.json is 'x', and"),
+        (setting("generation_config.json", "eos_token_id", [1, {}]), "cannot load the weights of 'model'"),
+        (setting("generation_config.json", "eos_token_id", 10**30), "cannot load the weights of 'model'"),
     ],
 )
 def test_a_broken_model_says_what_is_broken(tiny_gpt2, tmp_path, damage, message):

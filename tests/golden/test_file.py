@@ -411,6 +411,27 @@ def test_a_link_out_of_the_goldens_is_not_written_through_and_a_folder_that_is_o
     assert not victim.exists()
 
 
+@pytest.mark.parametrize("update", ["new", "all"])
+def test_a_folder_of_a_module_that_leads_out_of_the_goldens_is_not_written_to(project, tmp_path, update):
+    path = project.commit("text")
+    folder, elsewhere = path.parent, tmp_path / "elsewhere"
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+    assert project.snapshot() == "text"
+    assert project.snapshot() != "another"
+    if update == "new":
+        (elsewhere / path.name).unlink()
+    before = {file: file.read_bytes() for file in elsewhere.iterdir()}
+    message = f"{folder}: the golden could not be written: it is a link to {elsewhere}; put a folder there"
+    with pytest.raises(GoldenError, match=message):
+        assert project.snapshot(update) == "another"
+    if update == "all":
+        (candidate,) = project.pending()
+        with pytest.raises(GoldenError, match=message):
+            candidate.accept()
+    assert {file: file.read_bytes() for file in elsewhere.iterdir()} == before
+
+
 def test_a_golden_that_cannot_be_written_says_so(project):
     project.root.mkdir()
     (project.root / "tests").write_text("a file where the folder should be")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -18,7 +19,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError
-from pytest_llm.weights import convert
+from pytest_llm.weights import cast, convert
 from pytest_llm.weights.convert import prepare
 from pytest_llm.weights.fingerprint import fingerprint
 from pytest_llm.weights.resolve import resolve
@@ -179,6 +180,98 @@ def test_what_a_cast_would_break_is_left_alone(tiny, cache):
     assert converted(tiny, cache, "bfloat16") == tiny
 
 
+@pytest.mark.parametrize("place", ["..", "1_Pooling/../..", "/absolute", 5, ["1_Pooling"]], ids=str)
+def test_a_part_of_a_model_that_lies_outside_is_not_copied_over_what_is_there(tiny, tmp_path, cache, place):
+    place = str(tmp_path / "models") if place == "/absolute" else place
+    (tiny / "1_Pooling").mkdir()
+    (tiny / "modules.json").write_text(json.dumps([{"path": ""}, {"path": place}]))
+    for folder, text in ((tiny.parent, "of the model's author"), (cache / "converted", "of the user")):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "a.txt").write_text(text)
+    with pytest.raises(ModelNotFoundError) as error:
+        converted(tiny, cache, "float64")
+    assert str(error.value) == f"{tiny}/modules.json names the folder {place!r}, which is none inside the model."
+    assert (cache / "converted" / "a.txt").read_text() == "of the user"
+
+
+def test_weights_are_not_copied_over_those_that_were_cast(tiny, cache):
+    (tiny / "modules.json").write_text('[{"path": "."}]')
+    folder = converted(tiny, cache, "float64")
+    assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float64}
+
+
+@pytest.mark.parametrize("name", ["../x.safetensors.index.json", "../x.safetensors", 5, "none.safetensors"])
+def test_weights_that_the_config_names_lie_in_the_folder(tiny, cache, name):
+    (tiny.parent / "x.safetensors.index.json").write_text('{"weight_map": {"a": "model.safetensors"}}')
+    (tiny.parent / "x.safetensors").write_bytes((tiny / "model.safetensors").read_bytes())
+    config = json.loads((tiny / "config.json").read_text())
+    (tiny / "config.json").write_text(json.dumps({**config, "transformers_weights": name}))
+    with pytest.raises(ModelNotFoundError) as error:
+        converted(tiny, cache, "float64")
+    assert str(error.value) == f"{tiny}/config.json names the weight file {name!r}, which is not there."
+
+
+@pytest.mark.parametrize("name", ["../x.txt", "a/../../x.txt", "/x.txt"])
+def test_nothing_is_written_outside_of_the_converted_folder(tmp_path, monkeypatch, tiny, cache, name):
+    monkeypatch.setattr(cast, "side_files", lambda folder: [name])
+    monkeypatch.setattr(cast, "_own", lambda folder, name: tiny / "config.json")
+    with pytest.raises(ModelNotFoundError, match=f"names a file '{name}', which would be written outside of"):
+        converted(tiny, cache, "float64")
+    assert not (cache / "converted" / "x.txt").exists()
+
+
+def linked(place, to):
+    """Put a link at ``place`` to what it was, which now is at ``to``."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    place.rename(to)
+    place.symlink_to(os.path.relpath(to, place.parent))
+
+
+def test_a_link_out_of_a_model_is_read_and_not_copied(tiny, tmp_path, cache):
+    linked(tiny / "model.safetensors", tmp_path / "disk" / "model.safetensors")
+    linked(tiny / "tokenizer_config.json", tiny / "original" / "tokenizer_config.json")
+    folder = converted(tiny, cache, "float64")
+    assert not [path for path in folder.iterdir() if path.is_symlink()]
+    assert torch.equal(logits(folder, "float64"), logits(tiny, "float64"))
+
+    (tmp_path / "secret").write_text("TOKEN=1")
+    (tiny / "notes.txt").symlink_to(tmp_path / "secret")
+    assert converted(tiny, cache, "float32") == tiny
+    for link, target in (("notes.txt", tmp_path / "secret"), ("1_Pooling/secret", tmp_path / "pooling" / "secret")):
+        with pytest.raises(ModelNotFoundError) as error:
+            converted(tiny, cache, "float64")
+        assert str(error.value) == (
+            f"{tiny}/{link} leads to {target}, outside of the model: it is not copied into the cache with the "
+            "converted weights. Put the file itself in its place, or choose the dtype that the weights have."
+        )
+        (tiny / "notes.txt").unlink(missing_ok=True)
+        (tmp_path / "pooling").mkdir(exist_ok=True)
+        (tmp_path / "pooling" / "secret").write_text("TOKEN=1")
+        (tiny / "modules.json").write_text('[{"path": "1_Pooling"}]')
+        (tiny / "1_Pooling").unlink(missing_ok=True)
+        (tiny / "1_Pooling").symlink_to(tmp_path / "pooling")
+    assert not [
+        path for path in (cache / "converted").rglob("*") if path.is_file() and "TOKEN" in path.read_text("latin-1")
+    ]
+
+
+def test_the_links_of_a_hugging_face_cache_are_files(tiny, tmp_path, cache):
+    """A snapshot's lead to the blobs beside it; huggingface_hub once made such links in ``--local-dir``, too."""
+    repository = tmp_path / "hub" / "models--org--tiny"
+    snapshot = repository / "snapshots" / "c0ffee"
+    snapshot.parent.mkdir(parents=True)
+    tiny.rename(snapshot)
+    for number, file in enumerate(sorted(snapshot.iterdir())):
+        linked(file, repository / "blobs" / f"{number:040}")
+    local = shutil.copytree(snapshot, tmp_path / "local", ignore=lambda folder, names: names)
+    for file in snapshot.iterdir():
+        (local / file.name).symlink_to(file.resolve())
+    folder = converted(snapshot, cache, "float64")
+    assert torch.equal(logits(folder, "float64"), logits(snapshot, "float64"))
+    shutil.rmtree(folder)
+    assert converted(local, cache, "float64") == folder
+
+
 def test_second_time_writes_nothing(tiny, cache):
     first = converted(tiny, cache, "float64")
     before = contents(first)
@@ -280,6 +373,15 @@ def test_damaged_weights_are_named(tiny, cache):
         path.write_bytes(content)
         with pytest.raises(ModelNotFoundError, match="is damaged or not in safetensors format"):
             converted(tiny, cache)
+    for entry in (
+        '"x": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}',
+        '"x": {"dtype": "BF16", "shape": ["a", -5], "data_offsets": [0, 4]}',
+        '"x": {"dtype": "BF16", "shape": [3], "data_offsets": [0, 4]}',
+        '"\\ud800": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}',
+    ):
+        path.write_bytes((len(entry) + 2).to_bytes(8, "little") + f"{{{entry}}}".encode() + b"\0" * 4)
+        with pytest.raises(ModelNotFoundError, match="is damaged or not in safetensors format"):
+            converted(tiny, cache)
     path.unlink()
     (tiny / "pytorch_model.bin").write_bytes(b"not a pickle")
     with pytest.raises(ModelNotFoundError, match=r"the weight file .*pytorch_model\.bin cannot be unpickled"):
@@ -357,6 +459,14 @@ def test_a_cache_that_cannot_be_written(tiny, tmp_path):
 
     assert str(error.value).startswith(f"the converted weights cannot be written to {tmp_path}/file/converted/")
     assert "--llm-cache-dir" in str(error.value)
+
+
+@pytest.mark.parametrize("damage", [{"architectures": 5}, {"dtype": ["float32"]}, {"notes": "\ud800"}], ids=str)
+def test_a_strange_config_is_left_to_the_loader(tiny, cache, damage):
+    config = json.loads((tiny / "config.json").read_text())
+    (tiny / "config.json").write_text(json.dumps({**config, **damage}))
+    assert converted(tiny, cache, "float64") != tiny
+    converted(tiny, cache, "bfloat16")
 
 
 def test_unknown_dtype(tiny, cache):

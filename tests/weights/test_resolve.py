@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -235,12 +236,14 @@ def test_package_errors(package, tmp_path):
     assert "no package '' is installed" in error_of(tmp_path, "pkg:")
 
 
-def test_an_index_may_not_lead_out_of_the_folder(tiny, tmp_path):
+@pytest.mark.parametrize("shard", ["../../outside.safetensors", 1, ["b.safetensors"]], ids=str)
+def test_an_index_may_not_lead_out_of_the_folder(tiny, tmp_path, shard):
     (tiny / "model.safetensors").rename(tmp_path / "outside.safetensors")
-    (tiny / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../../outside.safetensors"}}')
+    (tiny / "b.safetensors").write_bytes(b"")
+    (tiny / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": shard, "b": "b.safetensors"}}))
 
     assert error_of(tmp_path, "models/tiny") == (
-        f"{tiny}/model.safetensors.index.json names the weight file '../../outside.safetensors', which is not there."
+        f"{tiny}/model.safetensors.index.json names the weight file {shard!r}, which is not there."
     )
 
 
