@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.loading import vocabulary
 from pytest_llm.errors import InvalidInputError, LLMError
-from pytest_llm.reports.text import shorten
+from pytest_llm.reports.text import one_line, shorten
 
 if TYPE_CHECKING:
     from pytest_llm.engines.local import LocalEngine
@@ -59,7 +59,9 @@ def render(engine: LocalEngine, prompt: Prompt, template: Mapping[str, Any], ind
     try:
         text: str = tokenizer.apply_chat_template(list(prompt), **arguments)
     except Exception as error:  # a template is a program that comes with the model: it raises what it likes
-        raise InvalidInputError(f"request {index}: the model's chat template refuses the messages: {error}") from error
+        raise InvalidInputError(
+            f"request {index}: the model's chat template refuses the messages: {one_line(error)}"
+        ) from error
     source = str(tokenizer.chat_template)
     fixed = "date_string" in template and "date_string" in source
     if "strftime_now" in source and not fixed and not engine.told_of_time:

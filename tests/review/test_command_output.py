@@ -112,6 +112,16 @@ def test_a_table_of_production_outputs_commands_nothing(candidate, on_github):
     assert "##\\u005berror]forged" in out
 
 
+def test_doctor_shows_what_the_files_of_a_model_say_as_text(candidate, on_github):
+    base = "x\x1b]0;title\x07\x1b[1A\nmodel   fine\n::error::forged"
+    (candidate / "lora").mkdir()
+    (candidate / "lora" / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+    out, _, commands = on_github("doctor", "--model=lora")
+    assert commands == []
+    assert all(line.isprintable() for line in out.splitlines())
+    assert "lora: NOT USABLE: 'lora' is a LoRA adapter, not a model: name its base ('x\\x1b]0;" in out.splitlines()[-1]
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_no_command_comes_together_of_parts(size):
     text = "a\n \u3000::error::x\nb :: c\r::debug::y\n##[group]z :##: ##[endgroup]\n::d"
