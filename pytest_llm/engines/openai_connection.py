@@ -82,11 +82,29 @@ class Connection:
         limits = openai.Timeout(self.timeout, connect=min(self.timeout, _CONNECT))
         key = self._key or "none"
         try:
-            return openai.OpenAI(base_url=self.base_url, api_key=key, max_retries=0, timeout=limits)
+            http = openai.DefaultHttpxClient(event_hooks={"response": [self._look]}, timeout=limits)
+            return openai.OpenAI(base_url=self.base_url, api_key=key, max_retries=0, timeout=limits, http_client=http)
         except Exception as error:  # whatever the environment holds: a proxy, certificates
             names = ", ".join(failures.proxies())
             hint = f"; is what {names} says the address of a proxy?" if names else ""
             raise UnavailableError(f"{self}: it cannot be asked: {self.said(error)}{hint}") from error
+
+    def _look(self, response: Any) -> None:
+        """Look at the head of a response.
+
+        Raises:
+            UnavailableError: it sends the request on to another service.
+        """
+        if not response.has_redirect_location:
+            return
+        target, url = response.url.join(response.headers["Location"]), response.url
+        if (target.scheme, target.host, target.port) != (url.scheme, url.host, url.port):
+            end = url.path.removeprefix(urllib.parse.urlsplit(self.base_url).path)
+            address = self._shown(str(target).removesuffix(end), 300)
+            raise UnavailableError(
+                f"{self}: it sends the request on to {address}, which is another service: it is not asked, as its "
+                "answer would be kept as this one's. If it is the one that you mean, give --llm-base-url its address"
+            )
 
     def close(self) -> None:
         """Close the connections; a later request opens new ones."""
@@ -129,6 +147,8 @@ class Connection:
                 failures.check(found)
                 return found
             except openai.APIError as error:
+                if isinstance(error.__cause__, LLMError):
+                    raise error.__cause__ from None
                 error.tries = tries
                 last = tries >= retries and not (retries and failures.retry_after(error))
                 pause = failures.pause(error, tries)

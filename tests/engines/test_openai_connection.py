@@ -709,6 +709,18 @@ def test_a_redirect_is_named(engine, service):
         answers(engine, [Generate(CHAT)])
 
 
+def test_a_redirect_to_another_service_is_not_followed(suite, service):
+    other = Service(None, "m1")
+    other.before = lambda path, body: said("Rome.")
+    service.headers_back = {"Location": f"{other.url}/chat/completions"}
+    service.before = lambda path, body: (307, {})
+    result = suite("def test_a(llm): llm.chat('Q')")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*UnavailableError: openai:m1 at {service.url}: it sends the request on to {other.url}, *"])
+    other.close()
+    assert (len(service.asked), other.asked) == (1, [])
+
+
 def test_two_services_of_one_model_are_told_apart(suite, service, pytester):
     other = Service(None, "m1")
     other.before = lambda path, body: said("Rome.")
