@@ -33,6 +33,8 @@ T = TypeVar("T")
 RETRIES = 5
 #: Seconds in which a service that has been silent twice is not asked again, or as many as the silence took.
 QUIET = 60.0
+#: Bytes of an answer, unpacked.
+LARGEST = 256 << 20
 #: Seconds for a connection to be made.
 _CONNECT = 15.0
 
@@ -90,11 +92,12 @@ class Connection:
             raise UnavailableError(f"{self}: it cannot be asked: {self.said(error)}{hint}") from error
 
     def _look(self, response: Any) -> None:
-        """Look at the head of a response.
+        """Look at the head of a response, and count what will be read of it.
 
         Raises:
             UnavailableError: it sends the request on to another service.
         """
+        response.iter_bytes = functools.partial(self._counted, response.iter_bytes)
         if not response.has_redirect_location:
             return
         target, url = response.url.join(response.headers["Location"]), response.url
@@ -105,6 +108,14 @@ class Connection:
                 f"{self}: it sends the request on to {address}, which is another service: it is not asked, as its "
                 "answer would be kept as this one's. If it is the one that you mean, give --llm-base-url its address"
             )
+
+    def _counted(self, read: Callable[..., Iterator[bytes]], *arguments: Any) -> Iterator[bytes]:
+        size = 0
+        for piece in read(*arguments):
+            size += len(piece)
+            if size > LARGEST:
+                raise ServiceError(f"{self}: its answer is larger than {LARGEST >> 20} MB, and is not read to its end")
+            yield piece
 
     def close(self) -> None:
         """Close the connections; a later request opens new ones."""
