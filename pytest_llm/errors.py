@@ -10,7 +10,15 @@ from typing import Any
 
 
 class LLMError(Exception):
-    """Base of every "could not measure"."""
+    """Base of every "could not measure".
+
+    Parts of its message may come from a model's files or a module's code: control characters are shown as escapes.
+    """
+
+    def __str__(self) -> str:
+        from pytest_llm.reports.text import visible
+
+        return "\n".join(map(visible, super().__str__().split("\n")))
 
 
 class InvalidInputError(LLMError, ValueError):

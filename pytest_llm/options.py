@@ -71,7 +71,7 @@ OPTIONS = (
     Option("markdown", str, "", "write a summary in Markdown here, for a comment on a pull request"),
     Option("record", str, "", "write the run record (JSON) here too"),
     Option("github", str, "auto", "annotations and a step summary on GitHub Actions: auto, or off", ("auto", "off")),
-    Option("trust_remote_code", bool, False, "run Python code that comes with a model"),
+    Option("trust_remote_code", bool, False, "run Python code that comes with a model or, for evaluate:NAME, the hub"),
     Option("trust_pickle", bool, False, "load pickled (.bin) weights, which can run code"),
 )  # fmt: skip
 

@@ -38,8 +38,8 @@ def command_line() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code: 0 done, 1 something is left to do, 2 could not be done, 130 stopped."""
-    arguments = command_line().parse_args(argv)
     with patient():
+        arguments = command_line().parse_args(argv)
         try:
             code = int(arguments.run(arguments))
             sys.stdout.flush()

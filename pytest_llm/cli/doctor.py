@@ -14,7 +14,7 @@ from pytest_llm import environment
 from pytest_llm.cli.common import project_settings
 from pytest_llm.errors import LLMError
 from pytest_llm.loader import ModelLoader
-from pytest_llm.reports.text import visible
+from pytest_llm.reports.text import one_line, visible
 from pytest_llm.settings import Settings
 
 _DISTRIBUTIONS = (
@@ -75,7 +75,7 @@ def _model(settings: Settings, given: str | None) -> bool:
             _say("", f"sha256 {model.digest}")
         _say("", f"{answers(loader, model.identity)} answers in the store")
     except LLMError as error:
-        _say("model", f"{visible(name)}{adapter}: NOT USABLE: {error}")
+        _say("model", f"{visible(name)}{adapter}: NOT USABLE: {one_line(error, 2_000)}")
         return False
     finally:
         loader.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -86,9 +85,7 @@ def _run(arguments: argparse.Namespace) -> int:
         except InvalidInputError as error:
             failed.append(str(error))
     # After the files: whoever reads may stop reading. Before their errors: the result is there all the same.
-    # Where a line is wrapped, another begins: GitHub's runner takes one with "::" at its beginning for a command.
-    width = 1_000_000 if os.environ.get("GITHUB_ACTIONS") == "true" else None
-    show(found, Console(highlight=False, soft_wrap=False, width=width))
+    show(found, Console(highlight=False, soft_wrap=False))
     if failed:
         raise InvalidInputError("; ".join(failed))
     return 1 if found.drifted else 0

@@ -1,14 +1,23 @@
-"""The standard streams of a command: neither a reader that leaves early nor a narrow encoding ends it."""
+"""The standard streams of a command: neither a reader that leaves early nor a narrow encoding ends it.
+
+On GitHub Actions nothing in them commands the runner. pytest tells it not to listen (`pytest_llm.reports.github`); the
+line that does so would spoil JSON for a program, and the runner reads the two streams in no certain order.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from pytest_llm.errors import LLMError
+
+#: What the runner takes for a command: "::" where a line begins, after spaces or none, and "##[" anywhere.
+_COMMAND = re.compile(r"(?:\A|[\r\n])\s*::|##\[")
 
 
 class _Patient(io.RawIOBase):
@@ -45,6 +54,24 @@ class _Patient(io.RawIOBase):
         return len(data)
 
 
+class _Unheard(io.TextIOWrapper):
+    r"""Text in which the runner finds no command: the last character of what begins one is written as its escape.
+
+    ``\u003a`` and ``\u005b`` are the same to who reads JSON.
+    """
+
+    #: What was written of the line, where more of it may become a command.
+    _line = ""
+
+    def write(self, text: str) -> int:
+        """Write as `io.TextIOWrapper` does."""
+        whole = _COMMAND.sub(lambda found: f"{found[0][:-1]}\\u{ord(found[0][-1]):04x}", self._line + text)
+        super().write(whole[len(self._line) :])
+        line = re.split(r"[\r\n]", whole)[-1]
+        self._line = f".{line[-2:]}" if len(line.lstrip()) > 2 else line
+        return len(text)
+
+
 @contextlib.contextmanager
 def patient() -> Iterator[None]:
     """Make the standard streams so, where they are the process's own."""
@@ -66,7 +93,8 @@ def _wrapped(stream: Any) -> io.TextIOWrapper:
     stream.flush()
     writer = io.BufferedWriter(_Patient(getattr(stream.buffer, "raw", stream.buffer)))
     lines = stream.line_buffering or stream.write_through
-    return io.TextIOWrapper(writer, stream.encoding, "backslashreplace", line_buffering=lines)
+    kind = _Unheard if os.environ.get("GITHUB_ACTIONS") == "true" else io.TextIOWrapper
+    return kind(writer, stream.encoding, "backslashreplace", line_buffering=lines)
 
 
 def shows(text: str) -> bool:

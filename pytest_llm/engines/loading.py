@@ -16,6 +16,7 @@ from pytest_llm.engines import ropes
 from pytest_llm.engines.adapters import classifies, held_by, with_adapter
 from pytest_llm.environment import resolve_device
 from pytest_llm.errors import LLMError, ModelNotFoundError
+from pytest_llm.reports.text import one_line, visible
 from pytest_llm.weights.listing import has_template, has_tokenizer
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _explained(what: str, spec: ModelSpec) -> Iterator[None]:
             hint = "; if its weights are pickled (.bin), convert them or set llm_trust_pickle, which can run their code"
         elif "trust_remote_code" in str(error):
             hint = "; set llm_trust_remote_code to run it"
-        reason = f"{type(error).__name__}: {str(error).strip()[:500]}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise ModelNotFoundError(f"cannot load the {what} of {spec.source!r}: {reason}{hint}") from error
 
 
@@ -242,8 +243,8 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
     if unused:
         warnings.warn(
             f"pytest_llm: {len(unused)} tensors in the weights of {spec.source!r} are used by nothing in "
-            f"{type(model).__name__} ({', '.join(unused[:3])}, ...): they belong to a LoRA that was not merged, or to "
-            "layers that config.json does not have",
+            f"{type(model).__name__} ({visible(', '.join(unused[:3]))}, ...): they belong to a LoRA that was not "
+            "merged, or to layers that config.json does not have",
             stacklevel=2,
         )
     if stray:

@@ -33,6 +33,8 @@ T = TypeVar("T")
 RETRIES = 5
 #: Seconds in which a service that has been silent twice is not asked again, or as many as the silence took.
 QUIET = 60.0
+#: Bytes of an answer, unpacked.
+LARGEST = 256 << 20
 #: Seconds for a connection to be made.
 _CONNECT = 15.0
 
@@ -82,11 +84,38 @@ class Connection:
         limits = openai.Timeout(self.timeout, connect=min(self.timeout, _CONNECT))
         key = self._key or "none"
         try:
-            return openai.OpenAI(base_url=self.base_url, api_key=key, max_retries=0, timeout=limits)
+            http = openai.DefaultHttpxClient(event_hooks={"response": [self._look]}, timeout=limits)
+            return openai.OpenAI(base_url=self.base_url, api_key=key, max_retries=0, timeout=limits, http_client=http)
         except Exception as error:  # whatever the environment holds: a proxy, certificates
             names = ", ".join(failures.proxies())
             hint = f"; is what {names} says the address of a proxy?" if names else ""
             raise UnavailableError(f"{self}: it cannot be asked: {self.said(error)}{hint}") from error
+
+    def _look(self, response: Any) -> None:
+        """Look at the head of a response, and count what will be read of it.
+
+        Raises:
+            UnavailableError: it sends the request on to another service.
+        """
+        response.iter_bytes = functools.partial(self._counted, response.iter_bytes)
+        if not response.has_redirect_location:
+            return
+        target, url = response.url.join(response.headers["Location"]), response.url
+        if (target.scheme, target.host, target.port) != (url.scheme, url.host, url.port):
+            end = url.path.removeprefix(urllib.parse.urlsplit(self.base_url).path)
+            address = self._shown(str(target).removesuffix(end), 300)
+            raise UnavailableError(
+                f"{self}: it sends the request on to {address}, which is another service: it is not asked, as its "
+                "answer would be kept as this one's. If it is the one that you mean, give --llm-base-url its address"
+            )
+
+    def _counted(self, read: Callable[..., Iterator[bytes]], *arguments: Any) -> Iterator[bytes]:
+        size = 0
+        for piece in read(*arguments):
+            size += len(piece)
+            if size > LARGEST:
+                raise ServiceError(f"{self}: its answer is larger than {LARGEST >> 20} MB, and is not read to its end")
+            yield piece
 
     def close(self) -> None:
         """Close the connections; a later request opens new ones."""
@@ -129,6 +158,8 @@ class Connection:
                 failures.check(found)
                 return found
             except openai.APIError as error:
+                if isinstance(error.__cause__, LLMError):
+                    raise error.__cause__ from None
                 error.tries = tries
                 last = tries >= retries and not (retries and failures.retry_after(error))
                 pause = failures.pause(error, tries)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.loading import vocabulary
 from pytest_llm.errors import InvalidInputError, LLMError
-from pytest_llm.reports.text import shorten
+from pytest_llm.reports.text import one_line, shorten
 
 if TYPE_CHECKING:
     from pytest_llm.engines.local import LocalEngine
@@ -59,7 +59,7 @@ def render(engine: LocalEngine, prompt: Prompt, template: Mapping[str, Any], ind
     try:
         text: str = tokenizer.apply_chat_template(list(prompt), **arguments)
     except Exception as error:  # a template is a program that comes with the model: it raises what it likes
-        reason = str(error) or type(error).__name__  # a MemoryError says nothing
+        reason = one_line(error) or type(error).__name__  # a MemoryError says nothing
         raise InvalidInputError(f"request {index}: the model's chat template refuses the messages: {reason}") from error
     source = str(tokenizer.chat_template)
     fixed = "date_string" in template and "date_string" in source

@@ -23,7 +23,7 @@ from pytest_llm import environment
 from pytest_llm.engines import threads
 from pytest_llm.engines.batching import PART
 from pytest_llm.errors import InvalidInputError, LLMError, MissingExtraError, ServiceError
-from pytest_llm.reports.text import shorten, visible
+from pytest_llm.reports.text import one_line
 from pytest_llm.requests import Request
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Cluster:
                 self._own, self._connected = own, True
                 return
             except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-                self._failures.append(_said(error))
+                self._failures.append(one_line(error))
         raise ServiceError(
             f"{self}: no connection ({self._failures[-1]}): is the cluster up, and is --llm-ray its address: HOST:6379 "
             "on one of its machines, ray://HOST:10001 from elsewhere, or local for this machine alone? If it wants a "
@@ -235,21 +235,17 @@ class RayEngine:
         if not part:  # it was not started again
             replicas = self.cluster.replicas(self.device)
             replicas.remove(replica)
-            return None if replicas else ServiceError(f"{self.cluster}: no replica is left: {_said(error)}")
+            return None if replicas else ServiceError(f"{self.cluster}: no replica is left: {one_line(error)}")
         first = part[0][0]
         deaths[first] += 1
         if deaths[first] < _DEATHS:
             return None
         return ServiceError(
             f"{self.cluster}: {_DEATHS} replicas died of {len(part)} requests of kind {part[0][1].kind}, the last one: "
-            f"{_said(error)}; if memory ran out, lower --llm-batch-size"
+            f"{one_line(error)}; if memory ran out, lower --llm-batch-size"
         )
 
     def _parts(self, requests: Sequence[Request], replicas: int) -> list[Part]:
         size = min(PART * self.cluster.settings.batch_size, math.ceil(len(requests) / replicas))
         every = list(enumerate(requests))
         return [every[start : start + size] for start in range(0, len(every), size)]
-
-
-def _said(error: BaseException) -> str:
-    return visible(shorten(" ".join(str(error).split()) or type(error).__name__, 500))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pytest_llm import lifecycle
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.metrics.inputs import configured, listed, mean, read_ids
 from pytest_llm.metrics.score import Score
@@ -32,8 +34,9 @@ def evaluate_module(
     """Compute an ``evaluate`` module and return the chosen figure of its answer.
 
     Args:
-        module: a name on the hub (``"wer"``), a local script (``"metrics/mine.py"``) or its folder, or an
-            ``EvaluationModule``. A local script needs no network.
+        module: a local script (``"metrics/mine.py"``) or its folder, an ``EvaluationModule``, or a name on the hub
+            (``"wer"``), whose code is downloaded and run: that takes ``--llm-trust-remote-code``, also where it was
+            downloaded before. With ``--llm-offline`` it must have been.
         predictions: what the module takes, one entry an example.
         references: the same; left out for modules without.
         key: which figure of the module's answer; needed when it has several. A list of one number an example
@@ -45,8 +48,8 @@ def evaluate_module(
         options: passed to the module's ``compute``.
 
     Raises:
-        InvalidInputError: unusable input, a module that cannot be found, loaded or computed, or a key its
-            answer does not have.
+        InvalidInputError: unusable input, a module that may not be run, or cannot be found, loaded or computed, or a
+            key its answer does not have.
     """
     loaded = module if callable(getattr(module, "compute", None)) else _load(module, config_name)
     name = f"evaluate:{loaded.name}"
@@ -92,22 +95,53 @@ def _load(module: Any, config_name: str | None) -> Any:
         )
     name = os.fspath(module)
     path = Path(name).expanduser()
-    is_file = path.is_file() or (path / f"{path.name}.py").is_file()
+    # What evaluate itself takes for one: all else it looks for on the hub.
+    is_file = (path.suffix == ".py" and path.is_file()) or (path / f"{path.name}.py").is_file()
     if not is_file and (isinstance(module, Path) or name.startswith((".", "/", "~")) or name.endswith(".py")):
         raise InvalidInputError(
             f"there is no evaluate module at {path.absolute()}: it must be a Python script, or a folder that holds "
             f"one of its own name ({path.name.removesuffix('.py')}/{path.name.removesuffix('.py')}.py)"
         )
+    with contextlib.nullcontext(name) if is_file else _of_hub(name):
+        return _loaded(str(path) if is_file else name, config_name)
+
+
+@contextlib.contextmanager
+def _of_hub(name: str) -> Iterator[None]:
+    """Let code of the hub run, where the run allows that; with ``--llm-offline`` what is in the cache of it.
+
+    Raises:
+        InvalidInputError: it does not.
+    """
+    place = lifecycle.here()
+    if place is None or not place[1].trust_remote_code:
+        how = f"give evaluate.load({name!r}) (outside a test)" if place is None else "give --llm-trust-remote-code"
+        raise InvalidInputError(
+            f"the evaluate module {name!r} is code of the Hugging Face hub, and is not run unasked: if you trust it, "
+            f"{how}. Or copy its script into the project and give the path, or use a metric of pytest_llm.metrics"
+        )
+    from evaluate import config
+
+    kept = config.HF_EVALUATE_OFFLINE
+    config.HF_EVALUATE_OFFLINE = kept or place[1].offline
+    try:
+        yield
+    finally:
+        config.HF_EVALUATE_OFFLINE = kept
+
+
+def _loaded(name: str, config_name: str | None) -> Any:
     import evaluate
 
     try:
         # In memory: under pytest-xdist the workers would contend for one cache file.
-        return evaluate.load(str(path) if is_file else name, config_name=config_name, keep_in_memory=True)
+        return evaluate.load(name, config_name=config_name, keep_in_memory=True)
     except (FileNotFoundError, ConnectionError) as error:
+        stem = Path(name).name
         raise InvalidInputError(
             f"the evaluate module {name!r} is neither in the local cache nor on a hub that can be reached "
             "(evaluate's package ships no metrics). Copy its script into the project and give the path, such as "
-            f"'metrics/{path.name}/{path.name}.py', or use a metric of pytest_llm.metrics"
+            f"'metrics/{stem}/{stem}.py', or use a metric of pytest_llm.metrics"
         ) from error
     except Exception as error:  # its own code, or a package it needs
         raise InvalidInputError(

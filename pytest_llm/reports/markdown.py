@@ -62,9 +62,9 @@ def _models(data: dict[str, Any]) -> str:
     rows = []
     for use in data["models"].values():
         loaded = f"{use['load_seconds']:.1f} s" if use["load_seconds"] else "not needed"
-        asked = f"{use['from_store']} | {use['computed']}"
+        asked = " | ".join(literal(str(use[name])) for name in ("from_store", "computed"))
         name = literal(use["source"]) + (f" + {literal(use['adapter'])}" if use["adapter"] else "")
-        weights, runs_in = use["digest"][:12] or "not known", literal(use["dtype"] or use["device"])
+        weights, runs_in = literal(use["digest"][:12] or "not known"), literal(use["dtype"] or use["device"])
         runs_in += f" at {literal(use['service'])}" if use.get("service") else ""
         rows.append(f"| {name} | {weights} | {runs_in} | {asked} | {loaded} |")
     return _table("Model | Weights | Dtype | From the store | Computed | Loaded in", rows)

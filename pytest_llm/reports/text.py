@@ -116,6 +116,11 @@ def shorten(text: str, width: int = EXAMPLE_WIDTH) -> str:
     return text if len(text) <= width else f"{text[:width]}… (+{len(text) - width} characters)"
 
 
+def one_line(error: BaseException, width: int = 500) -> str:
+    """Return what ``error`` says, as others' code words it, in one line of ``width`` characters."""
+    return visible(shorten(" ".join(str(error).split()) or type(error).__name__, width))
+
+
 def _example(example: Example, against_expected: bool) -> list[str]:
     value = "" if example.value is None else f"  {number(example.value)}"
     lines = [f"    [{visible(example.id)}]{value}"]

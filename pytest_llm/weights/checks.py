@@ -50,7 +50,7 @@ def check_model(folder: Path, source: str, trust_pickle: bool) -> str:
     if (folder / "adapter_config.json").is_file():
         base = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
         raise ModelNotFoundError(
-            f"{source!r} is a LoRA adapter, not a model: name its base ({base}) as the model and this folder as the "
+            f"{source!r} is a LoRA adapter, not a model: name its base ({base!r}) as the model and this folder as the "
             "adapter (adapter=, llm_adapter, --llm-adapter)."
         )
     raise ModelNotFoundError(

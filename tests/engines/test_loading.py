@@ -242,6 +242,21 @@ def test_a_broken_model_says_what_is_broken(tiny_gpt2, tmp_path, damage, message
     assert caught.value.__cause__ is not None
 
 
+@pytest.mark.parametrize("place", ["configuration", "template"])
+def test_what_the_files_of_a_model_say_is_shown_as_text_and_on_one_line(tiny_gpt2, tmp_path, place):
+    folder = shutil.copytree(tiny_gpt2, tmp_path / "model")
+    hostile = "x\x1b]0;title\x07\x1b[2K\u202e\n1 passed"
+    if place == "configuration":
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "model_type": hostile}))
+    else:
+        (folder / "chat_template.jinja").write_text(f"{{{{ raise_exception({hostile!r}) }}}}")
+    with pytest.raises(LLMError) as caught:
+        answers(engine_for(folder), [Generate(MESSAGES)])
+    assert str(caught.value).isprintable()
+    assert "1 passed" in str(caught.value)
+
+
 def test_missing_tensors_are_not_made_up(tiny_gpt2, tmp_path):
     folder = shutil.copytree(tiny_gpt2, tmp_path / "model")
     tensors = load_file(folder / "model.safetensors")

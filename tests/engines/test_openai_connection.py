@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import email.utils
+import gzip
 import itertools
 import json
 import os
@@ -707,6 +708,29 @@ def test_a_redirect_is_named(engine, service):
     service.before = lambda path, body: (301, {})
     with pytest.raises(LLMError, match=r"Not Found, from http://127\.0\.0\.1:\d+/login, where it was redirected to"):
         answers(engine, [Generate(CHAT)])
+
+
+def test_a_redirect_to_another_service_is_not_followed(suite, service):
+    other = Service(None, "m1")
+    other.before = lambda path, body: said("Rome.")
+    service.headers_back = {"Location": f"{other.url}/chat/completions"}
+    service.before = lambda path, body: (307, {})
+    result = suite("def test_a(llm): llm.chat('Q')")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [f"*UnavailableError: openai:m1 at {service.url}: it sends the request on to {other.url}, *"]
+    )
+    other.close()
+    assert (len(service.asked), other.asked) == (1, [])
+
+
+def test_an_answer_that_unpacks_without_end_is_not_read_to_it(engine, service, monkeypatch):
+    monkeypatch.setattr(openai_connection, "LARGEST", 1 << 20)
+    service.headers_back = {"Content-Encoding": "gzip"}
+    service.before = lambda path, body: (200, gzip.compress(b" " * (64 << 20), 1))
+    with pytest.raises(ServiceError, match="its answer is larger than 1 MB, and is not read to its end"):
+        answers(engine, [Generate(CHAT)])
+    assert len(service.asked) == 1
 
 
 def test_two_services_of_one_model_are_told_apart(suite, service, pytester):

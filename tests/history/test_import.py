@@ -103,8 +103,9 @@ def test_a_large_file_is_refused(project, command, tmp_path, monkeypatch):
         {"exit_status": 2**80},
         {"id": "'; DROP TABLE runs; --"},
         {"models": {"m": {"source": []}}},
+        {"models": {"m": {**record(1)["models"]["m1"], "digest": "@octocat"}}},
     ],
-    ids=["huge", "nodeid", "evidence", "status", "id", "models"],
+    ids=["huge", "nodeid", "evidence", "status", "id", "models", "digest"],
 )
 def test_what_the_schema_does_not_allow_is_bad(project, command, tmp_path, change):
     project(record(0))

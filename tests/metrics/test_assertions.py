@@ -372,7 +372,7 @@ def test_a_module_of_evaluate(recorded):
     assert (score.name, float(score), score.higher_is_better) == ("evaluate:word_errors.rate", 0.5, False)
     with pytest.raises(AssertionError, match=r"evaluate:word_errors\.rate 0\.5 is above 0\.2"):
         assert_metric(module, ["a", "b"], ["a", "c"], at_most=0.2, key="rate")
-    with pytest.raises(InvalidInputError, match="'no_such_metric' is neither in the local cache nor on a hub"):
+    with pytest.raises(InvalidInputError, match="'no_such_metric' is code of the Hugging Face hub"):
         assert_metric("evaluate:no_such_metric", ["a"], ["a"], at_least=1)
 
 

@@ -1,7 +1,10 @@
 """Any module of ``evaluate``: by path, by folder, by instance; and what is said when there is none."""
 
+import http.server
+import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
@@ -124,11 +127,88 @@ def test_inputs_are_checked_before_the_module_sees_them(script):
         evaluate_module(script, PREDICTIONS, ["one"])
 
 
-def test_no_such_module(tmp_path):
-    with pytest.raises(InvalidInputError) as caught:
-        evaluate_module("no_such_metric", ["a"], ["a"])
-    assert "'no_such_metric' is neither in the local cache nor on a hub that can be reached" in str(caught.value)
-    assert "give the path, such as 'metrics/no_such_metric/no_such_metric.py'" in str(caught.value)
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub that has ``evaluate:hub_recall``; the paths it was asked for."""
+    import evaluate.config
+
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            found = self.path.endswith("/hub_recall.py")
+            code = MODULE.format(name="HubRecall").encode() if found else b""
+            self.send_response(200 if found else 404)
+            self.send_header("ETag", '"1"')
+            self.send_header("Content-Length", str(len(code)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(code)
+
+        do_HEAD = do_GET
+
+        def log_message(self, format, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/spaces/{{path}}/resolve/{{revision}}/{{name}}"
+    monkeypatch.setattr(evaluate.config, "HUB_EVALUATE_URL", address)
+    monkeypatch.setattr(evaluate.config, "HF_UPDATE_DOWNLOAD_COUNTS", False)
+    monkeypatch.setattr(evaluate.config, "DOWNLOADED_EVALUATE_PATH", tmp_path / "downloads")
+    yield asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_code_of_the_hub_runs_where_it_is_trusted_only(pytester, cache_dir, hub):
+    pytester.makepyfile(
+        """
+        from pytest_llm import assert_metric
+
+        def test_recall():
+            assert_metric("evaluate:hub_recall", ["a dog"], ["a dog"], key="recall", at_least=1)
+        """
+    )
+    trusted, offline = "--llm-trust-remote-code", "--llm-offline"
+    refused = "*InvalidInputError: the evaluate module 'hub_recall' is code of the Hugging Face hub, and is not run *"
+    missing = "*the evaluate module 'hub_recall' is neither in the local cache nor on a hub that can be reached*"
+    for flags, error in (([], refused), ([offline], refused), ([trusted, offline], missing)):
+        result = pytester.runpytest(*flags)
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines([error])
+    assert hub == []
+    pytester.runpytest(trusted).assert_outcomes(passed=1)
+    assert hub
+    hub.clear()
+    pytester.runpytest(trusted, offline).assert_outcomes(passed=1)
+    pytester.runpytest().assert_outcomes(errors=1)
+    assert hub == []
+
+
+def test_outside_a_test_it_is_loaded_by_the_caller(tmp_path):
+    code = "from pytest_llm.metrics import evaluate_module; evaluate_module('hub_recall', ['a'], ['a'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert "'hub_recall' is code of the Hugging Face hub" in done.stderr
+    assert "if you trust it, give evaluate.load('hub_recall') (outside a test)" in done.stderr
+
+
+def test_no_such_module(tmp_path, pytester, cache_dir):
+    pytester.makepyfile(
+        """
+        from pytest_llm.metrics import evaluate_module
+
+        def test_a(): evaluate_module("no_such_metric", ["a"], ["a"])
+        """
+    )
+    result = pytester.runpytest("--llm-trust-remote-code", "--llm-offline")
+    result.stdout.fnmatch_lines(
+        [
+            "*'no_such_metric' is neither in the local cache nor on a hub that can be reached*give the path, such as "
+            "'metrics/no_such_metric/no_such_metric.py'*"
+        ]
+    )
     with pytest.raises(InvalidInputError, match=r"there is no evaluate module at /.*missing\.py: it must be"):
         evaluate_module(tmp_path / "missing.py", ["a"], ["a"])
     (tmp_path / "empty").mkdir()

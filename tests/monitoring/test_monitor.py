@@ -368,7 +368,7 @@ def test_no_flag_writes_over_a_window_or_another_flags_file(monitor, write, refe
     assert monitor(now, f"--reference={reference}", "--html=/dev/null", "--json=/dev/null")[0] == 0
 
 
-def test_hostile_outputs_stay_text(monitor, write, reference, monkeypatch):
+def test_hostile_outputs_stay_text(monitor, write, reference):
     rows = [{"output": HOSTILE + "x" * (1_000_000 if i == 0 else i)} for i in range(60)]
     code, out, _ = monitor(write("now.jsonl", rows), f"--reference={reference}", "--json=out.json", "--html=out.html")
     assert code == 1
@@ -378,12 +378,11 @@ def test_hostile_outputs_stay_text(monitor, write, reference, monkeypatch):
     page = (reference.parent / "out.html").read_text("utf-8")
     assert "<script" not in page
     assert "\u202e" not in page
-    rows = [{**row, "by": f"{'a' * 70} ::error::x\x1b[2J\n::error::y"} for row in rows]
+    rows = [{**row, "by": f"{'a' * 70} x\x1b[2J\ny"} for row in rows]
     before = [{"output": text, "by": rows[0]["by"]} for text in good(80, 1)]
-    monkeypatch.setenv("GITHUB_ACTIONS", "true")
     code, out, _ = monitor(write("now.jsonl", rows), f"--reference={write('before.jsonl', before)}", "--by=by")
     assert code == 1
-    assert all(line.isprintable() and not line.startswith("::") for line in out)
+    assert all(line.isprintable() for line in out)
 
 
 def test_embeddings_come_from_the_store_the_second_time(monitor, write, monkeypatch, tmp_path):

@@ -23,7 +23,12 @@ def test_it_says_what_matters_first(run_record):
 
 
 def test_nothing_of_a_model_becomes_markup(run_record):
+    run_record["models"] = {
+        "m": {"source": HOSTILE, "adapter": HOSTILE, "digest": "@org <script", "dtype": HOSTILE, "device": HOSTILE,
+              "from_store": "@org", "computed": "[c](http://d)", "load_seconds": 1.0}
+    }  # fmt: skip
     text = markdown(run_record)
+    assert "](http" not in text.partition("<details>")[0]
     outside = "".join(re.split(r"(?ms)^(`{3,})\n.*?^\1\n", text)[::2])
     assert "<script" not in outside
     assert "@org" not in outside

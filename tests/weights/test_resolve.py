@@ -160,7 +160,7 @@ def test_adapter(tiny, tmp_path):
     assert find(tmp_path, "models/tiny", adapter="adapters/french") == expected
     assert find(tmp_path, "models/tiny", adapter=str(adapter)) == expected
     assert error_of(tmp_path, "adapters/french") == (
-        "'adapters/french' is a LoRA adapter, not a model: name its base (org/base) as the model and this folder as "
+        "'adapters/french' is a LoRA adapter, not a model: name its base ('org/base') as the model and this folder as "
         "the adapter (adapter=, llm_adapter, --llm-adapter)."
     )
     assert error_of(tmp_path, "models/tiny", adapter="adapters") == (
