@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import traceback
 from typing import TYPE_CHECKING
 
 import pytest
@@ -124,11 +125,23 @@ def run_body(item: pytest.Function, run: RunRecord, repeat: int, ahead: int = 0)
     except pytest.xfail.Exception:  # a kind of failure to pytest, but said by the test, not about an answer
         raise
     except FAILURES as failure:
+        if _timed_out(failure):  # it ends the test: its timer is spent, and the repeats to come would have none
+            raise
         return failure
     finally:
         run.repeat = run.ahead = 0
         del item.stash[_INSIDE]
     return None
+
+
+def _timed_out(failure: BaseException | None) -> bool:
+    """Whether pytest-timeout raised this, or what was being cleaned up when this was raised."""
+    while failure is not None:
+        names = (frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(failure.__traceback__))
+        if "pytest_timeout" in names:
+            return True
+        failure = failure.__context__
+    return False
 
 
 def repeat(item: pytest.Function, run: RunRecord, asked: Repeat) -> None:
@@ -151,7 +164,8 @@ def repeat(item: pytest.Function, run: RunRecord, asked: Repeat) -> None:
         try:
             results.append(run_body(item, run, done, left - 1))
         except Exception as error:
-            run.details.append(_interrupted(error, len(results), asked.n))
+            if not isinstance(error, FAILURES):
+                run.details.append(_interrupted(error, len(results), asked.n))
             raise
         questions = questions or _questions(run, before)
         failures = sum(result is not None for result in results)

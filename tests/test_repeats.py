@@ -184,6 +184,32 @@ def test_only_a_failed_assertion_is_a_failure_of_quality(pytester, body, outcome
         assert runs(result) == ran
 
 
+#: What pytest-timeout does to a body that takes too long; its timer is spent then.
+TIMEOUT = """
+    import pytest
+    def pytest_configure(config): config.addinivalue_line("markers", "timeout(s)")
+    def timeout_sigalrm(*_): pytest.fail("Timeout (>0.1s) from pytest-timeout.")
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(item):
+        import signal
+        signal.signal(signal.SIGALRM, timeout_sigalrm)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        return (yield)
+"""
+
+
+@pytest.mark.parametrize("body", ["time.sleep(5)", "try: time.sleep(5)\n                finally: assert 0, 'clean-up'"])
+def test_a_timeout_ends_the_test(pytester, body):
+    pytester.makepyfile(pytest_timeout=TIMEOUT)
+    pytester.syspathinsert()
+    pytester.makeconftest("pytest_plugins = ['pytest_timeout']")
+    result = suite(pytester, "4, min_success=1", set(), f"import time\n                {body}")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*Failed: Timeout (>0.1s) from pytest-timeout."])
+    result.stdout.no_fnmatch_line("*only a failed assertion counts*")
+    assert runs(result) == 1
+
+
 def test_a_fixture_that_fails_is_an_error(pytester):
     pytester.makepyfile(
         """
