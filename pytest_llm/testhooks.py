@@ -31,6 +31,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     run = item.config.stash[lifecycle.RECORD]
     del run.verdicts[run.before :]
     run.told = run.before
+    if hasattr(item, "addExpectedFailure"):
+        item.addExpectedFailure = functools.partial(_add_expected_failure, item)
+
+
+def _add_expected_failure(item: Any, testcase: Any, raised: Any, reason: str = "") -> None:
+    """Take the failure that ``unittest.expectedFailure`` expects, for pytest: it is one that was measured."""
+    if isinstance(raised, tuple) and isinstance(raised[1], LLMError):
+        item.addError(testcase, raised)
+    else:
+        type(item).addExpectedFailure(item, testcase, raised, reason)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -38,7 +48,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Tell "could not measure" from "measured a regression", and add what an assertion had no room for."""
-    unmeasured = call.excinfo if call.excinfo is not None and call.excinfo.errisinstance(LLMError) else None
+    raised = next(iter(getattr(item, "_excinfo", None) or ()), call.excinfo)  # as pytest is to take it of a TestCase
+    unmeasured = raised if raised is not None and raised.errisinstance(LLMError) else None
     if unmeasured is not None and not item.config.getoption("fulltrace", False):
         _keep_to_the_test(unmeasured, item.path)
     report = yield

@@ -460,6 +460,29 @@ def test_what_could_not_be_measured_is_an_error_though_a_failure_was_expected(py
     assert 'errors="2" failures="0" skipped="4"' in (pytester.path / "j.xml").read_text()
 
 
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["one-process", "xdist"])
+def test_a_unittest_testcase_tells_what_could_not_be_measured_from_a_failure(pytester, cache_dir, workers):
+    pytester.makepyfile("""
+        import unittest, pytest
+        from pytest_llm import InvalidInputError, assert_contains
+        class Test(unittest.TestCase):
+            def test_call(self): raise InvalidInputError("no server")
+            @unittest.expectedFailure
+            def test_unmeasured(self): raise InvalidInputError("no server")
+            @unittest.expectedFailure
+            def test_known(self): assert_contains(["a"], ["b"], at_least=1)
+            def test_sub(self):
+                with self.subTest("a"): raise InvalidInputError("no server")
+    """)
+    result = pytester.runpytest(*workers, "--junitxml=j.xml", "--llm-markdown=run.md")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines_random(["ERROR *::test_call*", "ERROR *::test_unmeasured*"])
+    result.stdout.no_fnmatch_line("FAILED *::test_[cu]*")
+    assert 'errors="3" failures="0" skipped="1"' in (pytester.path / "j.xml").read_text()
+    head = (pytester.path / "run.md").read_text("utf-8").splitlines()[0]
+    assert "3 could not be measured, 1 skipped" in head
+
+
 def test_an_error_is_one_without_a_terminal(pytester, cache_dir):
     pytester.makepyfile("def test_it(llm): pass")
     result = pytester.runpytest("-p", "no:terminal", "--junitxml=j.xml")
