@@ -167,6 +167,11 @@ def test() -> pytest.Item:
     return _at
 
 
+def under_way() -> pytest.Item | None:
+    """Return the test under way; ``None`` outside one."""
+    return _at
+
+
 def place() -> tuple[Location, Settings]:
     """Return where the test under way stands, and the settings, for a fixture that it asks for."""
     from pytest_llm.location import Location

@@ -17,7 +17,6 @@ from pytest_llm.errors import LLMError
 from pytest_llm.reports.publish import note_phase
 
 if TYPE_CHECKING:
-    from pytest_llm.record import RunRecord
     from pytest_llm.verdicts import Verdict
 
 #: pytest cuts an assertion's explanation to eight lines or 640 characters; the last line says where the rest is.
@@ -70,14 +69,9 @@ def pytest_runtest_makereport(
     if run.details:
         report.sections.append(("model regression", "\n\n".join(run.details)))
         run.details.clear()
-    note_phase(run, item, report)
-    _note_passed(run, report)
     mine = run.verdicts[run.before :]
-    if (
-        run.tests[run.nodeid].outcome == "xfailed"
-        and report.when == "call"
-        and any(one.kind == "golden" and one.outcome != "pass" for one in mine)
-    ):
+    expected = report.when == "call" and report.skipped and hasattr(report, "wasxfail")
+    if expected and any(one.kind == "golden" and one.outcome != "pass" for one in mine):
         from pytest_llm.golden.pending import discard_candidates_of
 
         discard_candidates_of(lifecycle.settings(item.config).cache_dir, run.goldens, run.nodeid)
@@ -87,10 +81,21 @@ def pytest_runtest_makereport(
         from pytest_llm.reports.junit import properties
 
         report.user_properties.extend(properties(mine))
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note how a test came out now: a plugin may have run it again since, and what it changed is in the report."""
+    item = lifecycle.under_way()
+    again = report.outcome not in ("passed", "failed", "skipped")  # as pytest-rerunfailures calls it
+    if item is None or again or hasattr(report, "node"):  # pytest-xdist's controller has it from a worker
+        return
+    run = item.config.stash[lifecycle.RECORD]
+    note_phase(run, item, report)
     if report.when == "teardown" and hasattr(item.config, "workeroutput"):
         # Should the worker crash later. As ASCII: execnet takes no lone surrogates.
         report.llm_record = json.dumps(run.of_test().to_json())  # type: ignore[attr-defined]
-    return report
 
 
 def _uses_ours(item: pytest.Item) -> bool:
@@ -123,14 +128,6 @@ def _names(code: CodeType) -> Iterator[str]:
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
             yield from _names(inner)
-
-
-def _note_passed(run: RunRecord, report: pytest.TestReport) -> None:
-    """Note a test whose body ran to its end. Subtests have reports of their own, before the one on all of it."""
-    if report.when == "call" and report.passed:
-        run.passed.add(run.nodeid)
-    if run.tests[run.nodeid].outcome not in ("passed", "xpassed"):
-        run.passed.discard(run.nodeid)
 
 
 def _unshown(verdicts: list[Verdict], shown: list[str]) -> list[str]:
