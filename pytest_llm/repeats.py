@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import traceback
 from typing import TYPE_CHECKING
 
@@ -127,11 +128,22 @@ def run_body(item: pytest.Function, run: RunRecord, repeat: int, ahead: int = 0)
     except FAILURES as failure:
         if _timed_out(failure):  # it ends the test: its timer is spent, and the repeats to come would have none
             raise
+        _soft_failure()
         return failure
     finally:
         run.repeat = run.ahead = 0
         del item.stash[_INSIDE]
-    return None
+    return _soft_failure()
+
+
+def _soft_failure() -> AssertionError | None:
+    """Take what pytest-check noted of a repeat in place of raising it, which would fail the test whatever succeeds."""
+    log = sys.modules.get("pytest_check.check_log")
+    if log is None or not log.any_failures():
+        return None
+    failures = "\n".join(log.get_failures())
+    log.clear_failures()
+    return AssertionError(failures)
 
 
 def _timed_out(failure: BaseException | None) -> bool:

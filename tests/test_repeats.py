@@ -210,6 +210,33 @@ def test_a_timeout_ends_the_test(pytester, body):
     assert runs(result) == 1
 
 
+@pytest.mark.parametrize(("needed", "rate"), [(1, "0.5 "), (2, "0.333333")])
+def test_what_pytest_check_notes_fails_its_repeat(pytester, needed, rate):
+    """A soft assertion is not raised: pytest-check keeps it, and fails the whole test for it in the end."""
+    package = pytester.mkpydir("pytest_check")
+    (package / "check_log.py").write_text("""
+FAILED = []
+def any_failures(): return bool(FAILED)
+def get_failures(): return FAILED
+def clear_failures(): FAILED.clear()
+""")
+    pytester.makeconftest("""
+        import pytest
+        from pytest_check import check_log
+        @pytest.hookimpl(wrapper=True)
+        def pytest_runtest_makereport(item, call):
+            report = yield
+            if check_log.any_failures(): report.outcome = "failed"
+            return report
+    """)
+    soft = "from pytest_check.check_log import FAILED; FAILED += [f'check {number} == 2'] * (number != 2)"
+    result = suite(pytester, f"3, min_success={needed}", set(), soft)
+    result.assert_outcomes(passed=int(needed == 1), failed=int(needed == 2))
+    result.stdout.fnmatch_lines([f"gates     success rate  {rate}*"])
+    if needed == 2:
+        result.stdout.fnmatch_lines(["*the first to fail is repeat 1:", "*check 1 == 2"])
+
+
 def test_a_fixture_that_fails_is_an_error(pytester):
     pytester.makepyfile(
         """
