@@ -15,6 +15,7 @@ import pytest
 from pytest_llm import lifecycle
 from pytest_llm.errors import LLMError
 from pytest_llm.reports.publish import note_phase
+from pytest_llm.verdicts import WRITTEN
 
 if TYPE_CHECKING:
     from pytest_llm.verdicts import Verdict
@@ -26,10 +27,11 @@ _PACKAGE = Path(__file__).parent
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Forget what a test measured before, where a plugin runs it again: the last attempt counts."""
+    """Forget what a test measured before, where a plugin runs it again: the last attempt counts, and what any wrote."""
     run = item.config.stash[lifecycle.RECORD]
-    del run.verdicts[run.before :]
-    run.told = run.before
+    run.verdicts[run.before :] = [one for one in run.verdicts[run.before :] if one.status in WRITTEN]
+    run.told = len(run.verdicts)
+    run.details.clear()
     if hasattr(item, "addExpectedFailure"):
         item.addExpectedFailure = functools.partial(_add_expected_failure, item)
 
@@ -69,6 +71,8 @@ def pytest_runtest_makereport(
     if run.details:
         report.sections.append(("model regression", "\n\n".join(run.details)))
         run.details.clear()
+    if report.when == "teardown":
+        run.verdicts[run.before :] = _once(run.verdicts[run.before :])
     mine = run.verdicts[run.before :]
     expected = report.when == "call" and report.skipped and hasattr(report, "wasxfail")
     if expected and any(one.kind == "golden" and one.outcome != "pass" for one in mine):
@@ -96,6 +100,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when == "teardown" and hasattr(item.config, "workeroutput"):
         # Should the worker crash later. As ASCII: execnet takes no lone surrogates.
         report.llm_record = json.dumps(run.of_test().to_json())  # type: ignore[attr-defined]
+
+
+def _once(verdicts: list[Verdict]) -> list[Verdict]:
+    """Leave out what passes as an attempt of the same test wrote it."""
+    written = {(one.kind, one.name): one for one in verdicts if one.status in WRITTEN}
+    return [one for one in verdicts if one.outcome != "pass" or written.get((one.kind, one.name), one) is one]
 
 
 def _uses_ours(item: pytest.Item) -> bool:

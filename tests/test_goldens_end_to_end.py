@@ -407,19 +407,22 @@ def test_a_change_of_type_is_told_apart(pytester, cache_dir):
     pytester.runpytest().stdout.fnmatch_lines(["E*drifted from '1' to 1"])
 
 
-def test_what_an_attempt_measured_that_a_plugin_repeats_is_forgotten(pytester, cache_dir):
-    """As pytest-rerunfailures runs a test again."""
-    pytester.makeconftest("""
-        from _pytest.runner import runtestprotocol
-        def pytest_runtest_protocol(item, nextitem):
+#: As pytest-rerunfailures runs a test again.
+RERUN = """
+    from _pytest.runner import runtestprotocol
+    def pytest_runtest_protocol(item, nextitem):
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        if any(report.failed for report in reports):
+            item._initrequest()
             reports = runtestprotocol(item, nextitem=nextitem, log=False)
-            if any(report.failed for report in reports):
-                item._initrequest()
-                reports = runtestprotocol(item, nextitem=nextitem, log=False)
-            for report in reports:
-                item.ihook.pytest_runtest_logreport(report=report)
-            return True
-    """)
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        return True
+"""
+
+
+def test_what_an_attempt_measured_that_a_plugin_repeats_is_forgotten(pytester, cache_dir):
+    pytester.makeconftest(RERUN)
     pytester.makepyfile("""
         from pytest_llm import assert_contains
         attempts = []
@@ -434,6 +437,24 @@ def test_what_an_attempt_measured_that_a_plugin_repeats_is_forgotten(pytester, c
     assert len(gates) == 1
     assert "pass" in gates[0]
     assert "fail" not in (pytester.path / "j.xml").read_text().replace("failures=", "")
+
+
+def test_what_an_attempt_wrote_that_a_plugin_repeats_is_not_compared(pytester, cache_dir):
+    pytester.makeconftest(RERUN)
+    pytester.makepyfile("""
+        attempts = []
+        def test_flaky(llm_snapshot, llm_baseline):
+            attempts.append(1)
+            assert "x" == llm_snapshot
+            llm_baseline.check("m", 1.0, margin=0.1, higher_is_better=True)
+            assert len(attempts) > 1
+    """)
+    result = pytester.runpytest("--llm-update=new", "--llm-markdown=run.md", "--junitxml=j.xml")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["goldens   1 created", "gates     m  1 * created *"])
+    head = (pytester.path / "run.md").read_text("utf-8").splitlines()[0]
+    assert head.endswith("1 passed; 2 goldens or baselines were written, not compared")
+    assert (pytester.path / "j.xml").read_text().count('name="llm.golden.1"') == 1
 
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["one-process", "xdist"])
