@@ -172,6 +172,36 @@ def test_examples_that_hypothesis_chooses_have_no_golden(pytester, cache_dir):
     assert not list(pytester.path.glob("__llm*"))
 
 
+@pytest.mark.parametrize(
+    ("plugin", "conftest"),
+    [
+        ("pytest-repeat", "def pytest_generate_tests(metafunc):\n"
+         "    metafunc.fixturenames.append('__pytest_repeat_step_number')\n"
+         "    metafunc.parametrize('__pytest_repeat_step_number', range(2), ids='{}-2'.format)"),
+        ("flakefinder", "def pytest_generate_tests(metafunc):\n"
+         "    metafunc.fixturenames.append('__flakefinder_test_it')\n"
+         "    metafunc.parametrize('__flakefinder_test_it', [0, 1])"),
+        ("pytest-run-parallel", "import pytest_run_parallel.plugin\n"
+         "def pytest_collection_finish(session):\n"
+         "    for item in session.items: item.obj = pytest_run_parallel.plugin.wrap_function_parallel(item.obj)"),
+    ],
+)  # fmt: skip
+def test_a_test_that_a_plugin_repeats_has_no_golden(pytester, cache_dir, plugin, conftest):
+    (pytester.mkpydir("pytest_run_parallel") / "plugin.py").write_text("""
+import functools
+def wrap_function_parallel(fn):
+    @functools.wraps(fn)
+    def inner(*args, **kwargs): [fn(*args, **kwargs) for _ in range(2)]
+    return inner
+""")
+    pytester.makeconftest(conftest)
+    pytester.makepyfile("def test_it(llm_snapshot): assert 'a' == llm_snapshot")
+    result = pytester.runpytest("--llm-update=new")
+    result.assert_outcomes(errors=1 + (plugin != "pytest-run-parallel"))
+    result.stdout.fnmatch_lines([f"E*InvalidInputError: llm_snapshot cannot be combined with {plugin}: *"])
+    assert not list(pytester.path.glob("__llm*"))
+
+
 def test_levels_make_a_difference_of_format_a_warning(suite):
     suite.runpytest("--llm-update=new")
     edit(suite, "The capital", "the  capital")
