@@ -234,6 +234,28 @@ def test_a_report_says_that_the_run_was_stopped(pytester, cache_dir):
     assert head in (pytester.path / "run.html").read_text("utf-8").replace("&#39;", "'")
 
 
+@pytest.mark.parametrize(
+    ("stop", "why"),
+    [
+        ("assert 0", "stopping after 1 failures"),
+        ("request.session.shouldfail = 'session-timeout: 2.0 sec exceeded'", "session-timeout: 2.0 sec exceeded"),
+    ],
+)
+def test_a_run_that_another_test_or_a_plugin_stopped_is_no_green_one(pytester, cache_dir, stop, why):
+    pytester.makepyfile(f"""
+        def test_a(llm_snapshot): assert "a" == llm_snapshot
+        def test_b(request): {stop}
+        def test_c(llm_snapshot): assert "c" == llm_snapshot
+    """)
+    pytester.runpytest("--llm-update=new")
+    pytester.runpytest("-x", "--llm-markdown=run.md", "--llm-record=run.json")
+    head = f"## ⚠️ Model regression: 1 passed, and the run was stopped ({why})\n"
+    assert (pytester.path / "run.md").read_text("utf-8") == head
+    data = json.loads((pytester.path / "run.json").read_text("utf-8"))
+    jsonschema.validate(data, SCHEMA)
+    assert (data["stopped"], data["filtered"]) == (why, True)
+
+
 def test_a_test_whose_body_did_not_end_has_not_passed(pytester, cache_dir):
     pytester.makepyfile("""
         import pytest
