@@ -167,6 +167,11 @@ def test() -> pytest.Item:
     return _at
 
 
+def under_way() -> pytest.Item | None:
+    """Return the test under way; ``None`` outside one."""
+    return _at
+
+
 def place() -> tuple[Location, Settings]:
     """Return where the test under way stands, and the settings, for a fixture that it asks for."""
     from pytest_llm.location import Location
@@ -179,15 +184,14 @@ def place_of_files(fixture: str) -> tuple[Location, Settings]:
     """Return `place` for a ``fixture`` of committed files, which hold one value a check, not one an example.
 
     Raises:
-        InvalidInputError: hypothesis runs the test, on examples of its choice, some of them again.
+        InvalidInputError: something runs the test's body more than once (`location.repeater`).
     """
-    if getattr(getattr(test(), "obj", None), "is_hypothesis_test", False):
+    from pytest_llm.location import repeater
+
+    if why := repeater(test()):
         from pytest_llm.errors import InvalidInputError
 
-        raise InvalidInputError(
-            f"{fixture} cannot be combined with @given: hypothesis runs the test on many examples, others each time, "
-            "and what is committed is of one. Choose the examples with @pytest.mark.parametrize"
-        )
+        raise InvalidInputError(f"{fixture} cannot be combined with {why}")
     return place()
 
 

@@ -58,6 +58,29 @@ def may_be_doctest(module: Path, test: str) -> bool:
     return f".{name}." in f".{test}." and module.suffix == ".py" and b">>>" in module.read_bytes()
 
 
+def repeater(item: pytest.Item) -> str:
+    """Return what runs the body of a test more than once, why no file can hold that, and what to do; else ``""``."""
+    body = getattr(item, "obj", None)
+    if getattr(body, "is_hypothesis_test", False):
+        return (
+            "@given: hypothesis runs the test on many examples, others each time, and what is committed is of one. "
+            "Choose the examples with @pytest.mark.parametrize"
+        )
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    for parameter, plugin, instead in (
+        ("__pytest_repeat_step_number", "pytest-repeat", "Mark this one @pytest.mark.repeat(1)"),
+        ("__flakefinder_", "flakefinder", "Deselect this one there"),
+    ):
+        if any(name.startswith(parameter) for name in parameters):
+            return f"{plugin}: each repetition is a test of another name, with files of its own. {instead}"
+    if getattr(body, "__globals__", {}).get("__name__") == "pytest_run_parallel.plugin":
+        return (
+            "pytest-run-parallel: it runs the body several times in one test, and what is committed is of one run. "
+            "Mark this one @pytest.mark.parallel_threads(1) and @pytest.mark.iterations(1)"
+        )
+    return ""
+
+
 def comparable(nodeid: str) -> str:
     r"""Return the form in which a golden's node id is compared with a test's.
 

@@ -89,7 +89,8 @@ class RunRecord:
 
     ``goldens`` maps a golden's path to the node id of the test that used it. ``passed`` holds the node ids of tests
     that passed, ``collected`` the modules of those that were selected, by node id; ``filtered`` says that others were
-    not, or that it was stopped, or files or tests were named or left out. ``asked`` holds what models were asked,
+    not, or that it was ``stopped`` (by what, empty where nothing did), or files or tests were named or left out.
+    ``asked`` holds what models were asked,
     ``tests`` how each test came out, ``users`` those of them that would use this plugin. ``collection_errors`` are
     what files raised that could not be collected, by node id. ``obsolete`` are goldens that a complete run did not use,
     ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test that runs
@@ -106,6 +107,7 @@ class RunRecord:
     passed: set[str] = dataclasses.field(default_factory=set)
     collected: dict[str, str] = dataclasses.field(default_factory=dict)
     filtered: bool = False
+    stopped: str = ""
     asked: list[Asked] = dataclasses.field(default_factory=list)
     tests: dict[str, TestResult] = dataclasses.field(default_factory=dict)
     users: set[str] = dataclasses.field(default_factory=set)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
+import traceback
 from typing import TYPE_CHECKING
 
 import pytest
@@ -124,11 +126,34 @@ def run_body(item: pytest.Function, run: RunRecord, repeat: int, ahead: int = 0)
     except pytest.xfail.Exception:  # a kind of failure to pytest, but said by the test, not about an answer
         raise
     except FAILURES as failure:
+        if _timed_out(failure):  # it ends the test: its timer is spent, and the repeats to come would have none
+            raise
+        _soft_failure()
         return failure
     finally:
         run.repeat = run.ahead = 0
         del item.stash[_INSIDE]
-    return None
+    return _soft_failure()
+
+
+def _soft_failure() -> AssertionError | None:
+    """Take what pytest-check noted of a repeat in place of raising it, which would fail the test whatever succeeds."""
+    log = sys.modules.get("pytest_check.check_log")
+    if log is None or not log.any_failures():
+        return None
+    failures = "\n".join(log.get_failures())
+    log.clear_failures()
+    return AssertionError(failures)
+
+
+def _timed_out(failure: BaseException | None) -> bool:
+    """Whether pytest-timeout raised this, or what was being cleaned up when this was raised."""
+    while failure is not None:
+        names = (frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(failure.__traceback__))
+        if "pytest_timeout" in names:
+            return True
+        failure = failure.__context__
+    return False
 
 
 def repeat(item: pytest.Function, run: RunRecord, asked: Repeat) -> None:
@@ -151,7 +176,8 @@ def repeat(item: pytest.Function, run: RunRecord, asked: Repeat) -> None:
         try:
             results.append(run_body(item, run, done, left - 1))
         except Exception as error:
-            run.details.append(_interrupted(error, len(results), asked.n))
+            if not isinstance(error, FAILURES):
+                run.details.append(_interrupted(error, len(results), asked.n))
             raise
         questions = questions or _questions(run, before)
         failures = sum(result is not None for result in results)

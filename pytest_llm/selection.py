@@ -18,11 +18,16 @@ _ARGUMENTS = (
 
 
 def finished(session: pytest.Session) -> None:
-    """Note whether the session was one of all tests: nobody ended it early, or had files left out, or named."""
+    """Note what ended the session early, and whether it was one of all tests: no files left out, or named."""
     config, run = session.config, session.config.stash[lifecycle.RECORD]
-    # -x, --maxfail, Ctrl-C. A last test that fails stops nothing; what is not of ours is not known from workers.
-    stopped = session.shouldstop or session.shouldfail or exit_status(session) not in (0, 1, 5)
-    if stopped and (not run.collected or run.collected.keys() - run.tests.keys()):
+    # A last test that fails stops nothing; what is not of ours is not known from workers.
+    left = not run.collected or bool(run.collected.keys() - run.tests.keys())
+    early, status = session.shouldfail or session.shouldstop, exit_status(session)  # -x, --maxfail; Ctrl-C
+    if status not in (0, 1, 5):
+        run.stopped = f"pytest's exit status {status}"
+    elif early and left:
+        run.stopped = str(early)
+    if run.stopped and left:
         run.filtered = True
     if run.collection_errors:
         run.filtered = True

@@ -15,9 +15,9 @@ import pytest
 from pytest_llm import lifecycle
 from pytest_llm.errors import LLMError
 from pytest_llm.reports.publish import note_phase
+from pytest_llm.verdicts import WRITTEN
 
 if TYPE_CHECKING:
-    from pytest_llm.record import RunRecord
     from pytest_llm.verdicts import Verdict
 
 #: pytest cuts an assertion's explanation to eight lines or 640 characters; the last line says where the rest is.
@@ -27,10 +27,21 @@ _PACKAGE = Path(__file__).parent
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Forget what a test measured before, where a plugin runs it again: the last attempt counts."""
+    """Forget what a test measured before, where a plugin runs it again: the last attempt counts, and what any wrote."""
     run = item.config.stash[lifecycle.RECORD]
-    del run.verdicts[run.before :]
-    run.told = run.before
+    run.verdicts[run.before :] = [one for one in run.verdicts[run.before :] if one.status in WRITTEN]
+    run.told = len(run.verdicts)
+    run.details.clear()
+    if hasattr(item, "addExpectedFailure"):
+        item.addExpectedFailure = functools.partial(_add_expected_failure, item)
+
+
+def _add_expected_failure(item: Any, testcase: Any, raised: Any, reason: str = "") -> None:
+    """Take the failure that ``unittest.expectedFailure`` expects, for pytest: it is one that was measured."""
+    if isinstance(raised, tuple) and isinstance(raised[1], LLMError):
+        item.addError(testcase, raised)
+    else:
+        type(item).addExpectedFailure(item, testcase, raised, reason)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -38,7 +49,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Tell "could not measure" from "measured a regression", and add what an assertion had no room for."""
-    unmeasured = call.excinfo if call.excinfo is not None and call.excinfo.errisinstance(LLMError) else None
+    raised = next(iter(getattr(item, "_excinfo", None) or ()), call.excinfo)  # as pytest is to take it of a TestCase
+    unmeasured = raised if raised is not None and raised.errisinstance(LLMError) else None
     if unmeasured is not None and not item.config.getoption("fulltrace", False):
         _keep_to_the_test(unmeasured, item.path)
     report = yield
@@ -59,14 +71,11 @@ def pytest_runtest_makereport(
     if run.details:
         report.sections.append(("model regression", "\n\n".join(run.details)))
         run.details.clear()
-    note_phase(run, item, report)
-    _note_passed(run, report)
+    if report.when == "teardown":
+        run.verdicts[run.before :] = _once(run.verdicts[run.before :])
     mine = run.verdicts[run.before :]
-    if (
-        run.tests[run.nodeid].outcome == "xfailed"
-        and report.when == "call"
-        and any(one.kind == "golden" and one.outcome != "pass" for one in mine)
-    ):
+    expected = report.when == "call" and report.skipped and hasattr(report, "wasxfail")
+    if expected and any(one.kind == "golden" and one.outcome != "pass" for one in mine):
         from pytest_llm.golden.pending import discard_candidates_of
 
         discard_candidates_of(lifecycle.settings(item.config).cache_dir, run.goldens, run.nodeid)
@@ -76,10 +85,27 @@ def pytest_runtest_makereport(
         from pytest_llm.reports.junit import properties
 
         report.user_properties.extend(properties(mine))
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note how a test came out now: a plugin may have run it again since, and what it changed is in the report."""
+    item = lifecycle.under_way()
+    again = report.outcome not in ("passed", "failed", "skipped")  # as pytest-rerunfailures calls it
+    if item is None or again or hasattr(report, "node"):  # pytest-xdist's controller has it from a worker
+        return
+    run = item.config.stash[lifecycle.RECORD]
+    note_phase(run, item, report)
     if report.when == "teardown" and hasattr(item.config, "workeroutput"):
         # Should the worker crash later. As ASCII: execnet takes no lone surrogates.
         report.llm_record = json.dumps(run.of_test().to_json())  # type: ignore[attr-defined]
-    return report
+
+
+def _once(verdicts: list[Verdict]) -> list[Verdict]:
+    """Leave out what passes as an attempt of the same test wrote it."""
+    written = {(one.kind, one.name): one for one in verdicts if one.status in WRITTEN}
+    return [one for one in verdicts if one.outcome != "pass" or written.get((one.kind, one.name), one) is one]
 
 
 def _uses_ours(item: pytest.Item) -> bool:
@@ -112,14 +138,6 @@ def _names(code: CodeType) -> Iterator[str]:
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
             yield from _names(inner)
-
-
-def _note_passed(run: RunRecord, report: pytest.TestReport) -> None:
-    """Note a test whose body ran to its end. Subtests have reports of their own, before the one on all of it."""
-    if report.when == "call" and report.passed:
-        run.passed.add(run.nodeid)
-    if run.tests[run.nodeid].outcome not in ("passed", "xpassed"):
-        run.passed.discard(run.nodeid)
 
 
 def _unshown(verdicts: list[Verdict], shown: list[str]) -> list[str]:

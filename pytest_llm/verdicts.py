@@ -24,6 +24,8 @@ DRIFT_STATUSES = (
     "created",
     "updated",
 )
+#: What a golden or baseline is when the run wrote it.
+WRITTEN = ("created", "updated")
 #: How the note begins that says why a golden's mismatch left no candidate.
 NOT_KEPT = "this answer is not kept for pytest-llm review"
 #: How the note begins that says how an answer ended whose golden stopped by itself.

@@ -172,6 +172,36 @@ def test_examples_that_hypothesis_chooses_have_no_golden(pytester, cache_dir):
     assert not list(pytester.path.glob("__llm*"))
 
 
+@pytest.mark.parametrize(
+    ("plugin", "conftest"),
+    [
+        ("pytest-repeat", "def pytest_generate_tests(metafunc):\n"
+         "    metafunc.fixturenames.append('__pytest_repeat_step_number')\n"
+         "    metafunc.parametrize('__pytest_repeat_step_number', range(2), ids='{}-2'.format)"),
+        ("flakefinder", "def pytest_generate_tests(metafunc):\n"
+         "    metafunc.fixturenames.append('__flakefinder_test_it')\n"
+         "    metafunc.parametrize('__flakefinder_test_it', [0, 1])"),
+        ("pytest-run-parallel", "import pytest_run_parallel.plugin\n"
+         "def pytest_collection_finish(session):\n"
+         "    for item in session.items: item.obj = pytest_run_parallel.plugin.wrap_function_parallel(item.obj)"),
+    ],
+)  # fmt: skip
+def test_a_test_that_a_plugin_repeats_has_no_golden(pytester, cache_dir, plugin, conftest):
+    (pytester.mkpydir("pytest_run_parallel") / "plugin.py").write_text("""
+import functools
+def wrap_function_parallel(fn):
+    @functools.wraps(fn)
+    def inner(*args, **kwargs): [fn(*args, **kwargs) for _ in range(2)]
+    return inner
+""")
+    pytester.makeconftest(conftest)
+    pytester.makepyfile("def test_it(llm_snapshot): assert 'a' == llm_snapshot")
+    result = pytester.runpytest("--llm-update=new")
+    result.assert_outcomes(errors=1 + (plugin != "pytest-run-parallel"))
+    result.stdout.fnmatch_lines([f"E*InvalidInputError: llm_snapshot cannot be combined with {plugin}: *"])
+    assert not list(pytester.path.glob("__llm*"))
+
+
 def test_levels_make_a_difference_of_format_a_warning(suite):
     suite.runpytest("--llm-update=new")
     edit(suite, "The capital", "the  capital")
@@ -407,19 +437,22 @@ def test_a_change_of_type_is_told_apart(pytester, cache_dir):
     pytester.runpytest().stdout.fnmatch_lines(["E*drifted from '1' to 1"])
 
 
-def test_what_an_attempt_measured_that_a_plugin_repeats_is_forgotten(pytester, cache_dir):
-    """As pytest-rerunfailures runs a test again."""
-    pytester.makeconftest("""
-        from _pytest.runner import runtestprotocol
-        def pytest_runtest_protocol(item, nextitem):
+#: As pytest-rerunfailures runs a test again.
+RERUN = """
+    from _pytest.runner import runtestprotocol
+    def pytest_runtest_protocol(item, nextitem):
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        if any(report.failed for report in reports):
+            item._initrequest()
             reports = runtestprotocol(item, nextitem=nextitem, log=False)
-            if any(report.failed for report in reports):
-                item._initrequest()
-                reports = runtestprotocol(item, nextitem=nextitem, log=False)
-            for report in reports:
-                item.ihook.pytest_runtest_logreport(report=report)
-            return True
-    """)
+        for report in reports:
+            item.ihook.pytest_runtest_logreport(report=report)
+        return True
+"""
+
+
+def test_what_an_attempt_measured_that_a_plugin_repeats_is_forgotten(pytester, cache_dir):
+    pytester.makeconftest(RERUN)
     pytester.makepyfile("""
         from pytest_llm import assert_contains
         attempts = []
@@ -434,6 +467,24 @@ def test_what_an_attempt_measured_that_a_plugin_repeats_is_forgotten(pytester, c
     assert len(gates) == 1
     assert "pass" in gates[0]
     assert "fail" not in (pytester.path / "j.xml").read_text().replace("failures=", "")
+
+
+def test_what_an_attempt_wrote_that_a_plugin_repeats_is_not_compared(pytester, cache_dir):
+    pytester.makeconftest(RERUN)
+    pytester.makepyfile("""
+        attempts = []
+        def test_flaky(llm_snapshot, llm_baseline):
+            attempts.append(1)
+            assert "x" == llm_snapshot
+            llm_baseline.check("m", 1.0, margin=0.1, higher_is_better=True)
+            assert len(attempts) > 1
+    """)
+    result = pytester.runpytest("--llm-update=new", "--llm-markdown=run.md", "--junitxml=j.xml")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["goldens   1 created", "gates     m  1 * created *"])
+    head = (pytester.path / "run.md").read_text("utf-8").splitlines()[0]
+    assert head.endswith("1 passed; 2 goldens or baselines were written, not compared")
+    assert (pytester.path / "j.xml").read_text().count('name="llm.golden.1"') == 1
 
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["one-process", "xdist"])
@@ -458,6 +509,29 @@ def test_what_could_not_be_measured_is_an_error_though_a_failure_was_expected(py
     result.assert_outcomes(xfailed=4, errors=2)
     result.stdout.fnmatch_lines_random(["ERROR *::test_call*", "ERROR *::test_setup*"])
     assert 'errors="2" failures="0" skipped="4"' in (pytester.path / "j.xml").read_text()
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["one-process", "xdist"])
+def test_a_unittest_testcase_tells_what_could_not_be_measured_from_a_failure(pytester, cache_dir, workers):
+    pytester.makepyfile("""
+        import unittest, pytest
+        from pytest_llm import InvalidInputError, assert_contains
+        class Test(unittest.TestCase):
+            def test_call(self): raise InvalidInputError("no server")
+            @unittest.expectedFailure
+            def test_unmeasured(self): raise InvalidInputError("no server")
+            @unittest.expectedFailure
+            def test_known(self): assert_contains(["a"], ["b"], at_least=1)
+            def test_sub(self):
+                with self.subTest("a"): raise InvalidInputError("no server")
+    """)
+    result = pytester.runpytest(*workers, "--junitxml=j.xml", "--llm-markdown=run.md")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines_random(["ERROR *::test_call*", "ERROR *::test_unmeasured*"])
+    result.stdout.no_fnmatch_line("FAILED *::test_[cu]*")
+    assert 'errors="3" failures="0" skipped="1"' in (pytester.path / "j.xml").read_text()
+    head = (pytester.path / "run.md").read_text("utf-8").splitlines()[0]
+    assert "3 could not be measured, 1 skipped" in head
 
 
 def test_an_error_is_one_without_a_terminal(pytester, cache_dir):

@@ -184,6 +184,59 @@ def test_only_a_failed_assertion_is_a_failure_of_quality(pytester, body, outcome
         assert runs(result) == ran
 
 
+#: What pytest-timeout does to a body that takes too long; its timer is spent then.
+TIMEOUT = """
+    import pytest
+    def pytest_configure(config): config.addinivalue_line("markers", "timeout(s)")
+    def timeout_sigalrm(*_): pytest.fail("Timeout (>0.1s) from pytest-timeout.")
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(item):
+        import signal
+        signal.signal(signal.SIGALRM, timeout_sigalrm)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        return (yield)
+"""
+
+
+@pytest.mark.parametrize("body", ["time.sleep(5)", "try: time.sleep(5)\n                finally: assert 0, 'clean-up'"])
+def test_a_timeout_ends_the_test(pytester, body):
+    pytester.makepyfile(pytest_timeout=TIMEOUT)
+    pytester.syspathinsert()
+    pytester.makeconftest("pytest_plugins = ['pytest_timeout']")
+    result = suite(pytester, "4, min_success=1", set(), f"import time\n                {body}")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*Failed: Timeout (>0.1s) from pytest-timeout."])
+    result.stdout.no_fnmatch_line("*only a failed assertion counts*")
+    assert runs(result) == 1
+
+
+@pytest.mark.parametrize(("needed", "rate"), [(1, "0.5 "), (2, "0.333333")])
+def test_what_pytest_check_notes_fails_its_repeat(pytester, needed, rate):
+    """A soft assertion is not raised: pytest-check keeps it, and fails the whole test for it in the end."""
+    package = pytester.mkpydir("pytest_check")
+    (package / "check_log.py").write_text("""
+FAILED = []
+def any_failures(): return bool(FAILED)
+def get_failures(): return FAILED
+def clear_failures(): FAILED.clear()
+""")
+    pytester.makeconftest("""
+        import pytest
+        from pytest_check import check_log
+        @pytest.hookimpl(wrapper=True)
+        def pytest_runtest_makereport(item, call):
+            report = yield
+            if check_log.any_failures(): report.outcome = "failed"
+            return report
+    """)
+    soft = "from pytest_check.check_log import FAILED; FAILED += [f'check {number} == 2'] * (number != 2)"
+    result = suite(pytester, f"3, min_success={needed}", set(), soft)
+    result.assert_outcomes(passed=int(needed == 1), failed=int(needed == 2))
+    result.stdout.fnmatch_lines([f"gates     success rate  {rate}*"])
+    if needed == 2:
+        result.stdout.fnmatch_lines(["*the first to fail is repeat 1:", "*check 1 == 2"])
+
+
 def test_a_fixture_that_fails_is_an_error(pytester):
     pytester.makepyfile(
         """

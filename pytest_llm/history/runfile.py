@@ -52,6 +52,7 @@ def document(run: RunRecord, settings: Settings, *, started: float, exit_status:
         "seconds": round(time.time() - started, 3),
         "exit_status": exit_status,
         "filtered": run.filtered,
+        "stopped": run.stopped,
         "git": {**git.head(settings.root), "dirty": git.dirty(settings.root)},
         "settings": {name: getattr(settings, name) for name in _SETTINGS},
         "environment": {

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_llm.reports.text import counted as n_of
 from pytest_llm.reports.text import render, visible
-from pytest_llm.verdicts import Verdict
+from pytest_llm.verdicts import WRITTEN, Verdict
 
 #: From what needs a reader most to what needs none; with the words for one test of it, or one file.
 STATUSES = {
@@ -85,17 +85,18 @@ def in_words(counted: dict[str, int]) -> str:
 
 def written(data: dict[str, Any]) -> int:
     """Return how many goldens and baselines the run wrote in place of comparing with them."""
-    return sum(verdict["status"] in ("created", "updated") for verdict in data["verdicts"])
+    return sum(verdict["status"] in WRITTEN for verdict in data["verdicts"])
 
 
-def stopped(data: dict[str, Any]) -> bool:
-    """Whether the run ended before its tests did: pytest's exit status is not that of tests, or of none."""
-    return data["exit_status"] not in (0, 1, 5)
+def stopped(data: dict[str, Any]) -> str:
+    """Return what ended the run before its tests did, empty where nothing did. Early records have the status alone."""
+    status = data["exit_status"]
+    return str(data.get("stopped", "" if status in (0, 1, 5) else f"pytest's exit status {status}"))
 
 
 def summary(data: dict[str, Any], counted: dict[str, int]) -> str:
     """Return the counts of a run in words, whether it was stopped, and what it wrote."""
-    end = f", and the run was stopped (pytest's exit status {data['exit_status']})" if stopped(data) else ""
+    end = f", and the run was stopped ({visible(why)})" if (why := stopped(data)) else ""
     if n := written(data):
         end += f"; {n} {'golden or baseline was' if n == 1 else 'goldens or baselines were'} written, not compared"
     return in_words(counted) + end

@@ -19,25 +19,30 @@ if TYPE_CHECKING:
 
 #: Characters of what a test raised, in the record; a verdict says the rest.
 MESSAGE = 2_000
+#: Of a test's phases and subtests, what weighs more is its outcome; of two that weigh the same, the first.
+_WEIGHTS = {record.INTERRUPTED: 0, "passed": 1, "skipped": 2, "xfailed": 2, "xpassed": 2, "error": 3, "unmeasured": 3}
+_WEIGHTS["failed"] = 4
 
 
 def note_phase(run: record.RunRecord, item: pytest.Item, report: pytest.TestReport) -> None:
-    """Add one phase (set-up, call, tear-down) to the result of the test that runs."""
+    """Add one phase (set-up, call, tear-down), or one subtest, to the result of the test that runs."""
     test = run.tests.get(run.nodeid)
     if test is None or report.when == "setup":  # a test that runs again starts anew
         file, line = item.location[0].replace("\\", "/"), (item.location[1] or 0) + 1
         test = run.tests[run.nodeid] = record.TestResult(record.INTERRUPTED, 0.0, file, line)
-    test.seconds += report.duration
-    if report.outcome == "passed" and not hasattr(report, "wasxfail"):
-        if report.when == "call" and test.outcome == record.INTERRUPTED:
-            test.outcome = "passed"
-        return
-    if test.outcome in ("passed", record.INTERRUPTED):
-        test.outcome = _outcome(report)
+    subtest, outcome = hasattr(report, "context"), _outcome(report)
+    test.seconds += 0.0 if subtest else report.duration
+    says_nothing = outcome in ("passed", "skipped") if subtest else outcome == "passed" and report.when != "call"
+    if not says_nothing and _WEIGHTS[outcome] > _WEIGHTS[test.outcome]:
+        test.outcome = outcome
         crash = getattr(report.longrepr, "reprcrash", None)
         if crash is not None:
             test.message = shorten(crash.message, MESSAGE)
             test.line = crash.lineno if Path(crash.path) == item.path else test.line
+    if test.outcome in ("passed", "xpassed"):
+        run.passed.add(run.nodeid)
+    else:
+        run.passed.discard(run.nodeid)
 
 
 def _outcome(report: pytest.TestReport) -> str:
@@ -48,7 +53,7 @@ def _outcome(report: pytest.TestReport) -> str:
         return "failed" if report.when == "call" else "error"
     if report.skipped:
         return "xfailed" if expected else "skipped"
-    return "xpassed"
+    return "xpassed" if expected else "passed"
 
 
 def publish(

@@ -234,6 +234,28 @@ def test_a_report_says_that_the_run_was_stopped(pytester, cache_dir):
     assert head in (pytester.path / "run.html").read_text("utf-8").replace("&#39;", "'")
 
 
+@pytest.mark.parametrize(
+    ("stop", "why"),
+    [
+        ("assert 0", "stopping after 1 failures"),
+        ("request.session.shouldfail = 'session-timeout: 2.0 sec exceeded'", "session-timeout: 2.0 sec exceeded"),
+    ],
+)
+def test_a_run_that_another_test_or_a_plugin_stopped_is_no_green_one(pytester, cache_dir, stop, why):
+    pytester.makepyfile(f"""
+        def test_a(llm_snapshot): assert "a" == llm_snapshot
+        def test_b(request): {stop}
+        def test_c(llm_snapshot): assert "c" == llm_snapshot
+    """)
+    pytester.runpytest("--llm-update=new")
+    pytester.runpytest("-x", "--llm-markdown=run.md", "--llm-record=run.json")
+    head = f"## ⚠️ Model regression: 1 passed, and the run was stopped ({why})\n"
+    assert (pytester.path / "run.md").read_text("utf-8") == head
+    data = json.loads((pytester.path / "run.json").read_text("utf-8"))
+    jsonschema.validate(data, SCHEMA)
+    assert (data["stopped"], data["filtered"]) == (why, True)
+
+
 def test_a_test_whose_body_did_not_end_has_not_passed(pytester, cache_dir):
     pytester.makepyfile("""
         import pytest
@@ -247,6 +269,68 @@ def test_a_test_whose_body_did_not_end_has_not_passed(pytester, cache_dir):
     jsonschema.validate(data, SCHEMA)
     assert ([test["outcome"] for test in data["tests"]], data["filtered"]) == (["interrupted"], True)
     assert "Model regression: 1 could not be measured" in (pytester.path / "run.md").read_text("utf-8")
+
+
+RETRY = """
+    import pytest
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(item, call):
+        report = yield
+        if call.when == "call" and report.failed:
+            item.ihook.pytest_runtest_teardown(item=item, nextitem=None)
+            report.outcome = "retried"
+            item.ihook.pytest_runtest_logreport(report=report)
+            item._initrequest()
+            item.ihook.pytest_runtest_setup(item=item)
+            again = pytest.CallInfo.from_call(lambda: item.ihook.pytest_runtest_call(item=item), when="call")
+            made = pytest.TestReport.from_item_and_call(item, again)
+            report.outcome, report.longrepr = made.outcome, made.longrepr
+        return report
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["one-process", "xdist"])
+def test_a_test_came_out_as_the_plugin_says_that_retried_it(pytester, cache_dir, monkeypatch, workers):
+    """As pytest-retry does, in the report that pytest has made of the first attempt."""
+    pytester.makeconftest(RETRY)
+    pytester.makepyfile("""
+        import os
+        answers = [os.environ.get("FIRST", "a"), "a"]
+        def test_a(llm_snapshot): assert answers.pop(0) == llm_snapshot
+    """)
+    pytester.runpytest("--llm-update=new")
+    monkeypatch.setenv("FIRST", "b")
+    pytester.runpytest(*workers, "--llm-record=run.json", "--llm-markdown=run.md").assert_outcomes(passed=1)
+    (test,) = json.loads((pytester.path / "run.json").read_text("utf-8"))["tests"]
+    assert test["outcome"] == "passed"
+    assert (pytester.path / "run.md").read_text("utf-8") == "## ✅ Model regression: 1 passed\n"
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
+@pytest.mark.parametrize(
+    ("parts", "outcome"),
+    [
+        ("unmeasured failed", "failed"), ("failed unmeasured", "failed"), ("unmeasured passed", "unmeasured"),
+        ("passed unmeasured", "unmeasured"), ("skipped passed", "passed"), ("passed interrupted", "interrupted"),
+    ],
+)  # fmt: skip
+def test_the_gravest_of_its_subtests_is_the_outcome_of_a_test(pytester, cache_dir, parts, outcome):
+    pytester.makepyfile(f"""
+        import pytest
+        from pytest_llm import InvalidInputError, assert_contains
+        def test_a(subtests):
+            assert_contains(["a"], "a")
+            for part in {parts.split()}:
+                if part == "interrupted": pytest.exit("enough")
+                with subtests.test(part):
+                    if part == "unmeasured": raise InvalidInputError("no server")
+                    if part == "skipped": pytest.skip("not here")
+                    assert part == "passed"
+    """)
+    pytester.runpytest("--llm-record=run.json")
+    data = json.loads((pytester.path / "run.json").read_text("utf-8"))
+    assert [test["outcome"] for test in data["tests"]] == [outcome]
 
 
 def test_ctrl_c_in_a_worker_leaves_each_verdict_once(pytester, cache_dir):
