@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,11 +53,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         _tried(config, "proposals", lambda: conclude(run, settings))
     elif run.used:
         from pytest_llm.golden.housekeeping import note_obsolete
-        from pytest_llm.golden.pending import discard_candidate
 
         _tried(config, "obsolete", lambda: note_obsolete(session, run, settings))
-        for path in run.obsolete:
-            discard_candidate(settings.cache_dir, Path(path))
     asked = settings.record or settings.report or settings.markdown
     if run.ours or (asked and not config.option.collectonly):
         from pytest_llm.reports.publish import publish, silence
