@@ -213,6 +213,13 @@ def test_a_cache_folder_in_an_ini_file_starts_from_there(pytester, monkeypatch, 
     assert project_settings().cache_dir == pytester.path / start / "cache"
 
 
+@pytest.mark.parametrize("addopts", ["", "-p pytest_llm.plugin", "-p pytest_llm"])
+def test_the_commands_know_our_settings_where_plugins_are_not_loaded_by_themselves(pytester, monkeypatch, addopts):
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makeini(f"[pytest]\naddopts = {addopts}\nllm_model = x/y\n")
+    assert project_settings().model == "x/y"
+
+
 def test_a_flag_with_a_dot_starts_from_the_current_folder(pytester, monkeypatch):
     pytester.makeini("[pytest]\n")
     for name in ("m", "sub/m", "only", "sub/below"):
