@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm import lifecycle, selection
+from pytest_llm import lifecycle, options, selection
 from pytest_llm.errors import LLMError
 from pytest_llm.record import TestResult
 from pytest_llm.reports.progress import tell
@@ -112,6 +113,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         from pytest_llm.reports.terminal import write_summary
 
         write_summary(terminalreporter, run, settings)
+    for line in options.unknown_variables(os.environ) if run.ours else ():
+        terminalreporter.write_line(f"ignored   {line}", yellow=True)
     if settings.calibrate:
         from pytest_llm.calibration.table import write_table
 
