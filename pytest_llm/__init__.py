@@ -110,6 +110,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from pytest_llm.environment import version
+
+        return version("pytest-llm-regression") or "unknown"
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     lifecycle = sys.modules.get(f"{__name__}.lifecycle")

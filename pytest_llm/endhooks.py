@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm import lifecycle, selection
+from pytest_llm import lifecycle, options, selection
 from pytest_llm.errors import LLMError
 from pytest_llm.record import TestResult
 from pytest_llm.reports.progress import tell
@@ -54,11 +54,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         _tried(config, "proposals", lambda: conclude(run, settings))
     elif run.used:
         from pytest_llm.golden.housekeeping import note_obsolete
-        from pytest_llm.golden.pending import discard_candidate
 
         _tried(config, "obsolete", lambda: note_obsolete(session, run, settings))
-        for path in run.obsolete:
-            discard_candidate(settings.cache_dir, Path(path))
     asked = settings.record or settings.report or settings.markdown
     if run.ours or (asked and not config.option.collectonly):
         from pytest_llm.reports.publish import publish, silence
@@ -116,6 +113,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         from pytest_llm.reports.terminal import write_summary
 
         write_summary(terminalreporter, run, settings)
+    for line in options.unknown_variables(os.environ) if run.ours else ():
+        terminalreporter.write_line(f"ignored   {line}", yellow=True)
     if settings.calibrate:
         from pytest_llm.calibration.table import write_table
 

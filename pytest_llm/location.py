@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import re
 import shlex
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,10 +48,30 @@ def qualname_of(nodeid: str) -> str:
     return name.replace("::", ".") + bracket + parameters
 
 
-def reparametrised(ran: Collection[str]) -> Callable[[str], bool]:
-    """Return what tells whether a test did not run, but its function did, with other parameters: of the ``ran``."""
-    functions = {test.partition("[")[0] for test in ran}
-    return lambda test: test not in ran and test.partition("[")[0] in functions
+def function_of(test: str) -> str:
+    """Return a qualified name without its parameters."""
+    return test.partition("[")[0]
+
+
+def undecided(ran: Collection[str], open_ended: Collection[str], modules: Iterable[Path]) -> Callable[[str], bool]:
+    """Return what tells whether a test that did not run may be there nevertheless.
+
+    It may, where its function is one of those of ``open_ended``, tests that may have run with only some of their
+    parameters; and where its name, or its class's, is in its module and nothing by that name ``ran``: another ini
+    file, or another plugin, collects it. The ``modules`` are read when this is first asked.
+    """
+    functions = {function_of(test) for test in open_ended}
+
+    @functools.cache
+    def names() -> set[str]:
+        texts = (module.read_text("utf-8", "replace") for module in modules)
+        return {word for text in texts for word in _words(text)} - {word for test in ran for word in _words(test)}
+
+    def may_be_there(test: str) -> bool:
+        function = function_of(test)
+        return test not in ran and (function in functions or not names().isdisjoint(_words(function)))
+
+    return may_be_there
 
 
 def may_be_doctest(module: Path, test: str) -> bool:
@@ -79,6 +101,10 @@ def repeater(item: pytest.Item) -> str:
             "Mark this one @pytest.mark.parallel_threads(1) and @pytest.mark.iterations(1)"
         )
     return ""
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text)
 
 
 def comparable(nodeid: str) -> str:

@@ -75,7 +75,6 @@ OPTIONS = (
     Option("trust_pickle", bool, False, "load pickled (.bin) weights, which can run code"),
 )  # fmt: skip
 
-
 #: Options that decide which model is judged: empty they are a script's unset variable, and another model would be.
 _NEVER_EMPTY = ("model", "revision", "adapter")
 #: What a value of a type is called.
@@ -140,6 +139,17 @@ def resolve(config: pytest.Config) -> Settings:
         {option.name: _ini(config, option) for option in OPTIONS},
         root=config.rootpath,
     ).replace(start=config.invocation_params.dir)
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return what to say of each variable that is named as ours are and is none of them."""
+    import difflib
+
+    ours, names, said = "PYTEST_LLM_", [option.name.upper() for option in OPTIONS], []
+    for name in sorted(one for one in environ if one.startswith(ours) and one.removeprefix(ours) not in names):
+        near = difflib.get_close_matches(name.removeprefix(ours), names, 1)
+        said.append(f"{name} is no setting" + "".join(f": did you mean {ours}{one}?" for one in near))
+    return said
 
 
 def _from_here(path: str | None, start: Path) -> str | None:

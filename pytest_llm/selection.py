@@ -15,6 +15,13 @@ _ARGUMENTS = (
     r"--ignore|(-p)?no:(?!(cacheprovider|capture|logging|randomly|terminal|warnings|xdist)$)"
     r"|(-o|--override-ini=)?(addopts|norecursedirs|python_\w+|testpaths)="
 )
+#: Arguments, and variables of the environment, with which the suite has another ini file, other conftests or plugins.
+_OTHERS = r"-[cop]|--(config-file|override-ini|noconftest|confcutdir|disable-plugin-autoload)"
+_VARIABLES = "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_PLUGINS"
+#: The groups of options that choose no parameters: pytest's, ours, and those of pytest-xdist and pytest-cov.
+_HARMLESS = frozenset({
+    "general", "terminal reporting", "pytest-warnings", "collect", "debugconfig", "logging", "llm", "xdist", "cov",
+})  # fmt: skip
 
 
 def finished(session: pytest.Session) -> None:
@@ -47,6 +54,30 @@ def _leaves_out(config: pytest.Config) -> bool:
     """Whether the run may have left out files or tests (in the ini file's addopts that is part of the suite), or
     assertions: ``python -O`` runs those of test modules only.
     """
-    given = [*map(str, config.invocation_params.args), *os.environ.get("PYTEST_ADDOPTS", "").split()]
-    some = any(re.match(_ARGUMENTS, argument) for argument in given) or config.getoption("lf", False)
+    some = any(re.match(_ARGUMENTS, argument) for argument in _given(config)) or config.getoption("lf", False)
     return bool(some or sys.flags.optimize)
+
+
+def chooses(config: pytest.Config) -> bool:
+    """Whether the way the run was started may choose with which parameters tests run.
+
+    With another ini file, or other conftests or plugins, than the suite's; with an option of a conftest, wherever it
+    is set (``--langs=en,de`` that feeds pytest_generate_tests), or one of a plugin that is given (``--flake-runs=2``).
+    """
+    given = _given(config)
+    if any(map(os.environ.get, _VARIABLES)) or any(re.match(_OTHERS, argument) for argument in given):
+        return True
+    parser = config._parser
+    for option in parser._anonymous.options:
+        value, default = config.getoption(option.dest, None), getattr(option, "default", None)
+        if value != default and (value or default):
+            return True
+    flags = {
+        flag for group in parser._groups if group.name not in _HARMLESS for one in group.options for flag in one.names()
+    }
+    return any(argument.partition("=")[0] in flags or argument[:2] in flags for argument in given)
+
+
+def _given(config: pytest.Config) -> list[str]:
+    """Return the arguments of the command line, and of the environment: those of the ini file are part of the suite."""
+    return [*map(str, config.invocation_params.args), *os.environ.get("PYTEST_ADDOPTS", "").split()]

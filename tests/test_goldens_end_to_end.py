@@ -266,6 +266,14 @@ def test_under_xdist_the_controller_sums_up(suite):
     result.stdout.fnmatch_lines(["goldens   1 identical, 1 drifted", "next      1 candidate waits for you*"])
 
 
+def test_workers_that_all_run_a_test_leave_one_candidate(suite):
+    suite.runpytest("--llm-update=new")
+    edit(suite, "Paris", "Lyon")
+    result = suite.runpytest("-n2", "--dist=each")
+    result.assert_outcomes(passed=2, failed=2)
+    result.stdout.fnmatch_lines(["goldens   2 identical, 2 drifted", "next      1 candidate waits for you*"])
+
+
 def test_a_candidate_in_a_folder_that_is_a_link_waits_where_its_test_stands(suite, tmp_path_factory):
     (suite.path / "__llm_snapshots__").symlink_to(tmp_path_factory.mktemp("goldens"), target_is_directory=True)
     suite.runpytest("--llm-update=new")
@@ -568,7 +576,7 @@ def test_an_expected_failure_is_said_to_be_one_and_waits_for_nobody(pytester, ca
     assert pytester.run(COMMAND, "review", "list").ret == 0
 
 
-def test_a_candidate_of_a_golden_that_no_test_uses_any_more_waits_for_nobody(pytester, cache_dir):
+def test_a_candidate_of_a_golden_that_no_test_uses_any_more_waits_until_that_is_removed(pytester, cache_dir):
     kept = "def test_kept(llm_snapshot): assert 'a' == llm_snapshot"
     for value, flags in (("b", ["--llm-update=new"]), ("c", [])):
         pytester.makepyfile(test_a=f"{kept}\ndef test_gone(llm_snapshot): assert {value!r} == llm_snapshot")
@@ -577,6 +585,8 @@ def test_a_candidate_of_a_golden_that_no_test_uses_any_more_waits_for_nobody(pyt
     pytester.runpytest("test_a.py")
     assert pytester.run(COMMAND, "review", "list").ret == 1
     pytester.runpytest().stdout.fnmatch_lines(["next *1 golden that no test uses is obsolete*"])
+    assert pytester.run(COMMAND, "review", "list").ret == 1
+    pytester.run(COMMAND, "prune", "--yes").stdout.fnmatch_lines(["removed 1 file"])
     assert pytester.run(COMMAND, "review", "list").ret == 0
 
 

@@ -129,6 +129,20 @@ def test_another_empty_variable_counts_as_not_given(tmp_path):
     assert resolve(tmp_path, {}, {"PYTEST_LLM_DTYPE": ""}, {"dtype": "float16"}).dtype == "float16"
 
 
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["one-process", "xdist"])
+def test_a_misspelt_variable_is_named_once_in_a_suite_that_uses_us(pytester, cache_dir, monkeypatch, workers):
+    monkeypatch.setenv("PYTEST_LLM_OFLINE", "1")
+    monkeypatch.setenv("PYTEST_LLM_QUUX", "secret")
+    pytester.makepyfile("def test_a(): pass")
+    assert "PYTEST_LLM" not in pytester.runpytest(*workers).stdout.str()
+    pytester.makepyfile("def test_a(llm_snapshot): assert 'a' == llm_snapshot")
+    result = pytester.runpytest("--llm-update=new", *workers)
+    assert [line for line in result.outlines if "PYTEST_LLM" in line] == [
+        "ignored   PYTEST_LLM_OFLINE is no setting: did you mean PYTEST_LLM_OFFLINE?",
+        "ignored   PYTEST_LLM_QUUX is no setting",
+    ]
+
+
 def test_a_path_after_a_space_is_refused_as_pytest_would_take_it_for_its_root(pytester):
     pytester.makepyfile("def test_a(): pass")
     pytester.mkdir("model")
@@ -222,6 +236,13 @@ def test_a_cache_folder_in_an_ini_file_starts_from_there(pytester, monkeypatch, 
     assert project_settings().cache_dir == pytester.path / "cache"
     monkeypatch.setenv("PYTEST_LLM_CACHE_DIR", "cache")
     assert project_settings().cache_dir == pytester.path / start / "cache"
+
+
+@pytest.mark.parametrize("addopts", ["", "-p pytest_llm.plugin", "-p pytest_llm"])
+def test_the_commands_know_our_settings_where_plugins_are_not_loaded_by_themselves(pytester, monkeypatch, addopts):
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makeini(f"[pytest]\naddopts = {addopts}\nllm_model = x/y\n")
+    assert project_settings().model == "x/y"
 
 
 def test_a_flag_with_a_dot_starts_from_the_current_folder(pytester, monkeypatch):

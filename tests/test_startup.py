@@ -3,8 +3,11 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
+
+from pytest_llm.cli import main
 
 HEAVY = {"torch", "transformers", "evaluate", "datasets", "pandas", "numpy", "scipy", "sacrebleu", "rich", "sqlite3"}
 
@@ -83,11 +86,19 @@ def test_the_public_names_are_there_and_lazy():
         "assert not {'torch', 'numpy', 'transformers', 'scipy'} & set(sys.modules)\n"
         "from pytest_llm import Baseline, ModelLoader, Snapshot\n"
         "assert set(pytest_llm.__all__) == set(dir(pytest_llm))\n"
+        "from importlib.metadata import version\n"
+        "assert pytest_llm.__version__ == version('pytest-llm-regression')\n"
         "try: pytest_llm.nonsense\n"
         "except AttributeError as error: assert 'nonsense' in str(error)\n"
         "else: raise SystemExit(1)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_command_says_its_version(capsys):
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"pytest-llm-regression {version('pytest-llm-regression')}\n"
 
 
 def test_a_suite_that_uses_the_plugin_imports_it_as_any_package_is_imported(pytester):

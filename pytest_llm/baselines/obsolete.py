@@ -12,7 +12,7 @@ from pytest_llm.baselines import FOLDER, file
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import placed, safe_name
 from pytest_llm.golden.listing import STALE, read_list, source_of, write_list
-from pytest_llm.location import may_be_doctest, qualname_of, reparametrised
+from pytest_llm.location import may_be_doctest, qualname_of, undecided
 
 
 class ObsoleteEntry(NamedTuple):
@@ -61,7 +61,8 @@ def find_obsolete(
 
     Args:
         collected: the module of each test, by node id.
-        passed: of those that passed.
+        passed: of those that passed. Nobody knows with which parameters the others would have run: what is there of
+            their functions is kept.
         checked: ``(node id, metric)`` of every baseline that was checked.
         folders: the folders the run went through, of modules and where no module may be left.
         chosen: parameters may be the choice of this run: what is there of a collected function with others is kept.
@@ -89,10 +90,11 @@ def find_obsolete(
             plain = variants.plain_of(path)
             if plain in modules or plain not in living:
                 tests = modules.get(plain, {})
-                others = reparametrised(tests if chosen else ())
                 there = living.get(plain, [])
+                unfinished = {test for test, nodeids in tests.items() if any(one not in passed for one in nodeids)}
+                may_be_there = undecided(tests, tests if chosen else unfinished, there)
                 entries = _in_file(path, tests, passed, checked, gone=not there)
-                left = [one for one in entries if not others(one.test) and not unknown(one.test, there)]
+                left = [one for one in entries if not may_be_there(one.test) and not unknown(one.test, there)]
                 source = _source_of(path) if left else ""
                 found += [one._replace(source=source) for one in left]
     return found

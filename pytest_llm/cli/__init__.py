@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+import pytest_llm
 from pytest_llm.cli.streams import patient
 from pytest_llm.errors import LLMError
 
@@ -30,6 +31,7 @@ def command_line() -> argparse.ArgumentParser:
     )
 
     parser = argparse.ArgumentParser(prog="pytest-llm", description="Work with what pytest_llm recorded.")
+    parser.add_argument("--version", action="version", version=f"pytest-llm-regression {pytest_llm.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (review, ratings, report, history, trend, compare, import_, prune, cache, doctor, feedback, monitor):
         module.add_parser(commands)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llm import options
+from pytest_llm import options, plugin
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import write_atomic
 from pytest_llm.settings import Settings
@@ -22,6 +22,12 @@ class _Grab:
     """A plugin that takes the settings of a pytest run and ends it before anything is collected."""
 
     settings: Settings | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_load_initial_conftests(self, early_config: pytest.Config) -> None:
+        """Load our plugin where plugins are not loaded by themselves (``PYTEST_DISABLE_PLUGIN_AUTOLOAD``)."""
+        if not early_config.pluginmanager.is_registered(plugin):
+            early_config.pluginmanager.register(plugin, "pytest_llm")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_cmdline_main(self, config: pytest.Config) -> int:

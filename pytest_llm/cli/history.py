@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,9 @@ def _list(arguments: argparse.Namespace) -> int:
     common = [f"{name}: {', '.join(min(one).splitlines())}" for name, one in said.items() if len(one) == 1 and any(one)]
     if common:
         console.print("; ".join(common) + "\n")
-    console.print(_table(runs, {name: of for name, of in columns.items() if len(said[name]) > 1}))
+    shown = {name: of for name, of in columns.items() if len(said[name]) > 1}
+    console.width = max(console.width, 60 + 10 * len(shown))  # a narrow terminal folds lines; rich would drop values
+    console.print(_table(runs, shown))
     if any(run.filtered for run in runs):
         print(f"{_PART}: not of all tests")
     if len(runs) < len(found):
@@ -114,7 +116,7 @@ def _models(run: Run) -> str:
     return "\n".join(visible(model["source"].rpartition("/")[2]) for model in run.models.values())
 
 
-def _table(runs: list[Run], columns: dict[str, Callable[[Run], str]]) -> Any:
+def _table(runs: list[Run], columns: Mapping[str, Callable[[Run], str]]) -> Any:
     from rich.table import Table
     from rich.text import Text
 

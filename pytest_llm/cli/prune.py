@@ -27,6 +27,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from pytest_llm.baselines import obsolete as baselines
     from pytest_llm.golden.listing import STALE
     from pytest_llm.golden.obsolete import Obsolete, read_obsolete, remove
+    from pytest_llm.golden.pending import discard_candidate
 
     settings = project_settings()
     listed = read_obsolete(settings.cache_dir, settings.root) or []
@@ -59,6 +60,8 @@ def _run(arguments: argparse.Namespace) -> int:
             return 1
     removed, left = remove(found)
     kept += left
+    for path in removed:
+        discard_candidate(settings.cache_dir, path)
     gone = 0
     for entry in entries:
         try:

@@ -59,8 +59,9 @@ def render(engine: LocalEngine, prompt: Prompt, template: Mapping[str, Any], ind
     try:
         text: str = tokenizer.apply_chat_template(list(prompt), **arguments)
     except Exception as error:  # a template is a program that comes with the model: it raises what it likes
-        reason = one_line(error) or type(error).__name__  # a MemoryError says nothing
-        raise InvalidInputError(f"request {index}: the model's chat template refuses the messages: {reason}") from error
+        raise InvalidInputError(
+            f"request {index}: the model's chat template refuses the messages: {one_line(error)}"
+        ) from error
     source = str(tokenizer.chat_template)
     fixed = "date_string" in template and "date_string" in source
     if "strftime_now" in source and not fixed and not engine.told_of_time:

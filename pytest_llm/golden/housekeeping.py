@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llm import golden
+from pytest_llm import golden, selection
 from pytest_llm.baselines import FOLDER
 from pytest_llm.golden.listing import write_list
 from pytest_llm.golden.obsolete import find_obsolete, unlist, write_obsolete
@@ -26,19 +26,18 @@ def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -
     """List the goldens and baselines a complete run did not use, for the summary and for ``pytest-llm prune``.
 
     A filtered run (of chosen files or tests), or one that could not collect or finish, says nothing about what it
-    did not use; it only takes what it did use off an earlier list. Where options choose parameters, it says nothing
-    about the others.
+    did not use; it only takes what it did use off an earlier list. Where the way it was started may choose
+    parameters, it says nothing about the others.
     """
     checked = {(verdict.nodeid, verdict.name) for verdict in run.verdicts if verdict.kind == "baseline"}
     if int(session.exitstatus) in (0, 1) and not run.filtered:
-        modules = {Path(module) for module in set(run.collected.values())}
-        folders = {module.parent for module in modules} | set(_left_alone(session))
+        folder_of = {module: Path(module).parent for module in set(run.collected.values())}
+        folders = {*folder_of.values(), *_left_alone(session)}
         folders = {folder for folder in folders if not _shared(folder, settings.root)}
-        modules = {module for module in modules if module.parent in folders}
-        chosen = _choosing(session.config)
-        unfinished = run.collected.keys() - run.passed
+        collected = {nodeid: module for nodeid, module in run.collected.items() if folder_of[module] in folders}
+        chosen = selection.chooses(session.config)
         doctests = bool(session.config.getoption("doctestmodules", False))
-        found = find_obsolete(run.goldens, modules, unfinished, folders, run.collected if chosen else (), doctests)
+        found = find_obsolete(run.goldens, collected, run.passed, folders, chosen=chosen, doctests=doctests)
         run.obsolete = [str(one.path) for one in found]
         write_obsolete(settings.cache_dir, settings.root, found)
         if any((folder / FOLDER).is_dir() for folder in folders):
@@ -78,16 +77,3 @@ def _shared(folder: Path, root: Path) -> bool:
     """Whether a link below the root leads to a folder, or to what it keeps: other links may lead other tests there."""
     straight = root.resolve() / folder.relative_to(root) if folder.is_relative_to(root) else folder
     return folder.resolve() != straight or any((folder / kept).is_symlink() for kept in (golden.FOLDER, FOLDER))
-
-
-def _choosing(config: pytest.Config) -> bool:
-    """Whether an option of a conftest, or of a plugin that has no group for its own, may choose what is parametrised.
-
-    As ``--langs=en,de`` that feeds pytest_generate_tests, or pytest-repeat's ``--count``.
-    """
-    anonymous = getattr(getattr(config, "_parser", None), "_anonymous", None)
-    for option in getattr(anonymous, "options", ()):
-        value, default = config.getoption(option.dest, None), getattr(option, "default", None)
-        if value != default and (value or default):
-            return True
-    return False

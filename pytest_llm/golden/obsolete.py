@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from pytest_llm.golden import FOLDER, jsontext
 from pytest_llm.golden.file import module_folder
 from pytest_llm.golden.listing import STALE, read_list, source_of, write_list
 from pytest_llm.golden.pending import digest
-from pytest_llm.location import comparable, may_be_doctest, reparametrised
+from pytest_llm.location import comparable, may_be_doctest, qualname_of, undecided
 
 
 class Obsolete(NamedTuple):
@@ -70,52 +71,45 @@ class Obsolete(NamedTuple):
 
 def find_obsolete(
     used: Mapping[str, str],
-    modules: Iterable[Path],
-    unfinished: Collection[str],
+    collected: Mapping[str, str],
+    passed: Collection[str],
     folders: Iterable[Path] = (),
-    chosen: Collection[str] = (),
+    *,
+    chosen: bool = False,
     doctests: bool = False,
 ) -> list[Obsolete]:
-    """Return the goldens beside ``modules``, and in ``folders``, that a complete, unfiltered run did not use, by path.
+    """Return the goldens beside the modules, and in ``folders``, that a complete, unfiltered run did not use, by path.
 
     Args:
         used: golden path to node id, as `pytest_llm.record.RunRecord.goldens`. It keeps every variant of that golden:
             this run says nothing about other environments.
-        modules: the test modules that were collected.
-        unfinished: node ids of tests that were collected and did not pass (skipped, failed, in error): what they
-            would have used is not known, so their goldens are kept.
+        collected: the module of each test, by node id.
+        passed: of those that passed. What the others (skipped, failed, in error) would have used is not known, nor
+            with which parameters they would have run: their goldens are kept, and those of their functions.
         folders: further folders the run went through, where no module may be left.
-        chosen: node ids of tests whose parameters may be the choice of this run: what is there of the same functions
-            with other parameters is kept.
+        chosen: parameters may be the choice of this run: what is there of a collected function with others is kept.
         doctests: doctests of Python files were collected; where they were not, what may be of one is kept.
 
     A file that cannot be read as a golden is kept: nothing is known about it.
     """
     kept = set(map(placed, used))
-    waiting, others = {_test(nodeid) for nodeid in unfinished}, reparametrised({_test(nodeid) for nodeid in chosen})
-    # Whose an array without its golden was, nobody knows: perhaps one of theirs.
-    unsure = {module_folder(Path(nodeid.partition("::")[0])).name for nodeid in (*unfinished, *chosen)}
-
-    def unknown(test: str, beside: Iterable[Path]) -> bool:
-        documented = not doctests and any(may_be_doctest(module, test) for module in beside)
-        return test in waiting or others(test) or documented
-
+    asked: dict[Path, dict[str, bool]] = {}
+    folder_of = functools.cache(lambda module: module_folder(Path(module)))
+    for nodeid, module in collected.items():
+        asked.setdefault(folder_of(module), {})[_test(nodeid)] = nodeid in passed
     found: list[Obsolete] = []
-    collected = set(modules)
-    for snapshots in sorted({folder / FOLDER for folder in {*(module.parent for module in collected), *folders}}):
+    for snapshots in sorted({*(folder.parent for folder in asked), *(folder / FOLDER for folder in folders)}):
         if not snapshots.is_dir():
             continue
         living: dict[Path, list[Path]] = {}
         for file in snapshots.parent.iterdir():
             if file.is_file():
                 living.setdefault(module_folder(file), []).append(file)
-        asked = {module_folder(module) for module in collected}
         for folder in sorted(path for path in snapshots.iterdir() if path.is_dir()):
             # A module that stands there and was not collected (another pattern, an ignore) keeps its goldens.
             if folder in asked or folder not in living:
-                sure = folder.name not in unsure
                 beside = living.get(folder, [])
-                entries = list(_in_folder(folder, kept, unknown, beside, sure=sure))
+                entries = list(_in_folder(folder, kept, asked.get(folder, {}), beside, chosen, doctests))
                 source = source_of(beside, snapshots.parent) if entries else ""
                 found += [one._replace(source=source) for one in entries]
     return found
@@ -156,13 +150,17 @@ def remove(found: Iterable[Obsolete]) -> tuple[list[Path], list[tuple[Path, str]
 
 
 def _in_folder(
-    folder: Path,
-    kept: set[str],
-    unknown: Callable[[str, Iterable[Path]], bool],
-    modules: Collection[Path],
-    *,
-    sure: bool,
+    folder: Path, kept: set[str], tests: Mapping[str, bool], modules: Collection[Path], chosen: bool, doctests: bool
 ) -> Iterator[Obsolete]:
+    unfinished = {test for test, passed in tests.items() if not passed}
+    may_be_there = undecided(tests, tests if chosen else unfinished, modules)
+
+    def unknown(test: str) -> bool:
+        documented = not doctests and any(may_be_doctest(module, test) for module in modules)
+        return test in unfinished or documented or may_be_there(test)
+
+    # Whose an array without its golden was, nobody knows.
+    sure = not unfinished and not chosen
     real, reason = os.path.realpath(folder), "no test uses it" if modules else "its test module is gone"
     for name in sorted(os.listdir(folder)):  # noqa: PTH208 (a path for each of ten thousand goldens takes long)
         stem, suffix = os.path.splitext(name)  # noqa: PTH122
@@ -173,9 +171,9 @@ def _in_folder(
         golden = file.with_suffix(".json")
         if golden.exists():
             nodeid = _nodeid(golden)
-            if nodeid is not None and not unknown(_test(nodeid), modules):
+            if nodeid is not None and not unknown(_test(nodeid)):
                 yield Obsolete(file, nodeid, reason, digest(file))
-        elif sure and not unknown(stem.partition("--")[0], modules):
+        elif sure and not unknown(stem.partition("--")[0]):
             yield Obsolete(file, "", "it belongs to no golden", digest(file))
 
 
@@ -185,7 +183,7 @@ def _source_of(folder: Path) -> str:
 
 
 def _test(nodeid: str) -> str:
-    return comparable(nodeid).partition("::")[2]
+    return qualname_of(comparable(nodeid))
 
 
 def _nodeid(file: Path) -> str | None:

@@ -92,7 +92,7 @@ def save_candidate(cache_dir: Path, path: Path, verdict: Verdict, content: str, 
 
 
 def discard_candidate(cache_dir: Path, path: Path) -> None:
-    """Forget the candidate of a golden that now passes, or that no test uses."""
+    """Forget the candidate of a golden that now passes, or that is removed."""
     if not os.path.isdir(_candidate_folder(cache_dir, path.parent)):  # noqa: PTH112 (once for each golden that passes)
         return
     with contextlib.suppress(OSError):  # there is none; in a cache that cannot be written it stays

@@ -76,11 +76,13 @@ def _next_steps(
     reporter: pytest.TerminalReporter, run: RunRecord, settings: Settings, verdicts: Sequence[Verdict]
 ) -> None:
     command = _command(settings, settings.root)
-    waiting = [verdict.nodeid for verdict in verdicts if verdict.waits]
-    missing = sum(verdict.status == "missing" for verdict in verdicts)
+    # Repeats of a test, and workers that all run it, leave one candidate.
+    waiting = {(verdict.nodeid, verdict.name) for verdict in verdicts if verdict.waits}
+    missing = len({(verdict.nodeid, verdict.name) for verdict in verdicts if verdict.status == "missing"})
     if waiting:
+        tests = {nodeid for nodeid, _ in waiting}
         what = _count(len(waiting), "candidate waits", "candidates wait")
-        _line(reporter, "next", f"{what} for you: {_command(settings, _home(run, settings, waiting))} review")
+        _line(reporter, "next", f"{what} for you: {_command(settings, _home(run, settings, tests))} review")
     if missing:
         what = _count(missing, "golden or baseline is", "goldens or baselines are")
         _line(reporter, "next", f"{what} missing: pytest --llm-update=new writes them")

@@ -7,6 +7,7 @@ import pytest
 
 from pytest_llm.baselines.obsolete import read_obsolete as read_baselines
 from pytest_llm.golden.obsolete import read_obsolete
+from pytest_llm.golden.pending import list_pending
 from tests.conftest import COMMAND
 
 MODULE = """
@@ -100,7 +101,78 @@ def test_a(llm_snapshot): assert "a" == llm_snapshot
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SKIP", "1")
         suite.runpytest().assert_outcomes(passed=1, skipped=3)
+    assert obsolete(suite, cache_dir) == []  # with other parameters, or with none, it may have run
+
+
+def test_tests_without_parameters_today_keep_their_goldens_baselines_and_candidates(suite, cache_dir, monkeypatch):
+    (suite.path / "test_m.py").write_text("""
+import os
+import pytest
+def test_a(llm_snapshot): assert "a" == llm_snapshot
+@pytest.mark.parametrize("case", os.environ["CASES"].split())
+def test_case(case, llm_snapshot, llm_baseline):
+    llm_baseline.check("score", 0.5, margin=0.1, higher_is_better=True)
+    assert case + os.environ.get("DRIFT", "") == llm_snapshot
+""")
+    monkeypatch.setenv("CASES", "one two")
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=3)
+    monkeypatch.setenv("DRIFT", "!")
+    suite.runpytest().assert_outcomes(passed=1, failed=2)
+    monkeypatch.setenv("CASES", "")
+    suite.runpytest().assert_outcomes(passed=1, skipped=1)  # test_case[NOTSET]
     assert obsolete(suite, cache_dir) == ["test_b--1.json"]
+    assert read_baselines(cache_dir, suite.path) == []
+    assert len(list_pending(cache_dir, suite.path)) == 2
+
+    monkeypatch.setenv("CASES", "three")
+    monkeypatch.delenv("DRIFT")
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    assert obsolete(suite, cache_dir) == ["test_b--1.json", "test_case[one]--1.json", "test_case[two]--1.json"]
+    assert [one.test for one in read_baselines(cache_dir, suite.path)] == ["test_case[one]", "test_case[two]"]
+    assert len(list_pending(cache_dir, suite.path)) == 2
+    suite.run(COMMAND, "prune", "--yes").stdout.fnmatch_lines(["removed 3 files", "removed 2 baselines"])
+    assert list_pending(cache_dir, suite.path) == []
+
+
+@pytest.mark.parametrize(
+    "way", ["-c other.ini", "--noconftest", "--times=3", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 -p pytest_llm.plugin"]
+)
+def test_a_run_of_the_suite_in_another_way_lists_nothing_that_is_there(suite, cache_dir, monkeypatch, way):
+    suite.makefile(".ini", pytest="[pytest]\npython_functions = test_* check_*\npython_classes = Test* Check*")
+    suite.makefile(".ini", other="[pytest]")
+    suite.makeconftest("""
+import pytest
+@pytest.fixture(params=["en", "de"], autouse=True)
+def lang(request): return request.param
+""")
+    (suite.mkdir("multiplying-1.dist-info") / "entry_points.txt").write_text("[pytest11]\nmultiplying = multiplying")
+    suite.syspathinsert()
+    suite.makepyfile(multiplying="""
+def pytest_addoption(parser): parser.getgroup("multiplying").addoption("--times", type=int, default=2)
+def pytest_generate_tests(metafunc):
+    metafunc.fixturenames.append("nth")
+    metafunc.parametrize("nth", range(metafunc.config.getoption("times")))
+""", test_m="""
+from shared import Shared
+def test_a(llm_snapshot, llm_baseline):
+    assert "a" == llm_snapshot
+    llm_baseline.check("score", 0.5, margin=0.1, higher_is_better=True)
+def check_c(llm_snapshot, llm_baseline):
+    assert "c" == llm_snapshot
+    llm_baseline.check("score", 0.5, margin=0.1, higher_is_better=True)
+class CheckShared(Shared): pass
+""", shared="""
+class Shared:
+    def test_shared(self, llm_snapshot): assert "s" == llm_snapshot
+""")  # fmt: skip
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=12)
+    variable, _, arguments = way.rpartition("=1 ")
+    if variable:
+        monkeypatch.setenv(variable, "1")
+    result = suite.runpytest(*arguments.split(), "--llm-update=new")
+    assert result.parseoutcomes()["passed"] != 12
+    assert obsolete(suite, cache_dir) == ["test_b--1.json"]
+    assert read_baselines(cache_dir, suite.path) == []
 
 
 def test_a_run_that_could_not_collect_lists_nothing(suite, cache_dir):

@@ -9,6 +9,13 @@ from pytest_llm.golden.obsolete import Obsolete, find_obsolete, read_obsolete, r
 from pytest_llm.golden.pending import digest
 from pytest_llm.golden.snapshot import Snapshot
 
+#: A test that used its goldens.
+TEST = "tests/test_x.py::test_a"
+
+
+def collected(project, test=TEST):
+    return {test: str(project.location().file)}
+
 
 def commit(project, qualname, value="text", module="tests/test_x.py"):
     location = project.location(qualname, module)
@@ -20,7 +27,7 @@ def commit(project, qualname, value="text", module="tests/test_x.py"):
 
 def test_what_a_complete_run_did_not_use_is_obsolete(project):
     used, gone = commit(project, "test_a"), commit(project, "test_gone", np.zeros(100))
-    found = find_obsolete({str(used): "n"}, [project.location().file], [])
+    found = find_obsolete({str(used): "n"}, collected(project), [TEST])
     assert [(one.path, one.reason) for one in found] == [
         (gone, "no test uses it"),
         (gone.with_suffix(".npy"), "no test uses it"),
@@ -30,17 +37,17 @@ def test_what_a_complete_run_did_not_use_is_obsolete(project):
 
 def test_goldens_of_tests_that_did_not_pass_are_kept(project):
     commit(project, "TestX.test_a[p-1]")
-    module = project.location().file
-    assert find_obsolete({}, [module], ["tests/test_x.py::TestX::test_a[p-1]"]) == []
-    assert len(find_obsolete({}, [module], ["tests/test_x.py::TestX::test_a[p-2]"])) == 1
+    for unfinished in ("tests/test_x.py::TestX::test_a[p-1]", "tests/test_x.py::TestX::test_a[NOTSET]"):
+        assert find_obsolete({}, collected(project, unfinished), []) == []
+        assert len(find_obsolete({}, collected(project, unfinished), [unfinished])) == 1
+    assert len(find_obsolete({}, collected(project, "tests/test_x.py::TestX::test_b[p-1]"), [])) == 1
 
 
 def test_a_module_that_is_gone_leaves_its_goldens_obsolete_and_one_not_collected_does_not(project):
     used, other = commit(project, "test_a"), commit(project, "test_a", module="tests/test_y.py")
-    modules = [project.location().file]
-    assert find_obsolete({str(used): "n"}, modules, []) == []
+    assert find_obsolete({str(used): "n"}, collected(project), [TEST]) == []
     (project.root / "tests/test_y.py").unlink()
-    found = find_obsolete({str(used): "n"}, modules, [])
+    found = find_obsolete({str(used): "n"}, collected(project), [TEST])
     assert [(one.path, one.reason) for one in found] == [(other, "its test module is gone")]
 
 
@@ -50,14 +57,14 @@ def test_an_array_without_its_golden_is_obsolete_and_an_unreadable_golden_is_kep
     orphan.write_bytes(b"x")
     (used.parent / "test_c--1.json").write_text("<<<<<<< HEAD\n")
     (used.parent / "notes.txt").write_text("mine")
-    found = find_obsolete({str(used): "n"}, [project.location().file], [])
+    found = find_obsolete({str(used): "n"}, collected(project), [TEST])
     assert [(one.path, one.reason) for one in found] == [(orphan, "it belongs to no golden")]
 
 
 def test_the_list_survives_until_prune_and_deletes_what_it_names(project):
     commit(project, "test_gone", np.zeros(100))
     module = project.location().file
-    found = find_obsolete({}, [module], [])
+    found = find_obsolete({}, collected(project), [TEST])
     assert read_obsolete(project.cache, project.root) is None
     write_obsolete(project.cache, project.root, found)
     listed = read_obsolete(project.cache, project.root)
@@ -72,7 +79,7 @@ def test_the_list_survives_until_prune_and_deletes_what_it_names(project):
 
 def test_a_golden_that_changed_since_is_kept(project):
     path = commit(project, "test_gone")
-    found = find_obsolete({}, [project.location().file], [])
+    found = find_obsolete({}, collected(project), [TEST])
     path.write_text("edited")
     gone, kept = remove(found)
     assert gone == []
@@ -83,10 +90,10 @@ def test_a_golden_that_changed_since_is_kept(project):
 
 def test_an_array_whose_golden_changed_or_came_back_is_kept(project):
     path = commit(project, "test_gone", np.zeros(100))
-    module, array, text = project.location().file, path.with_suffix(".npy"), path.read_text()
-    found = find_obsolete({}, [module], [])
+    array, text = path.with_suffix(".npy"), path.read_text()
+    found = find_obsolete({}, collected(project), [TEST])
     path.unlink()
-    orphan = find_obsolete({}, [module], [])
+    orphan = find_obsolete({}, collected(project), [TEST])
     path.write_text(text + " ")
     for listed in (found, orphan):
         gone, kept = remove(listed)

@@ -37,6 +37,12 @@ def test_one_model_is_said_once_and_the_newest_are_listed(project, command):
     assert command("history", "--limit=1")[1].splitlines()[-2].startswith("a002e668  09-22 14:13  0000018")
 
 
+def test_a_narrow_terminal_drops_no_values(project, command, monkeypatch):
+    project(record(0, verdict()), record(1, verdict(), seconds=13042.5))
+    monkeypatch.setenv("COLUMNS", "40")
+    assert command("history")[1].splitlines()[-1] == "a0001eef  09-21 15:13  0000001  1 pass     0  13042.5"
+
+
 def test_json_and_filters(project, command):
     project(record(0, branch="a"), record(1, verdict(), branch="b", source="x/y"), record(2, branch="a"))
     runs = json.loads(command("history", "--json", "--branch=b")[1])
