@@ -77,6 +77,8 @@ def test_what_is_no_list_of_questions(llm, ask, message):
         (lambda llm: llm.fill_mask("x", top_k=True), "top_k must be an integer, not True"),
         (lambda llm: llm.classify(["x", "y"], pairs="z"), r"classify\(\) needs one pair a text: it got 1 for 2"),
         (lambda llm: llm.classify(["x"], pairs=[None]), "pair 0 is not a string but NoneType"),
+        (lambda llm: llm.loss(["x", "y"], ids=["a"]), "loss: 2 examples but 1 id; give one id an example"),
+        (lambda llm: llm.perplexity(["x", "y"], ids=["a", "a"]), "ids must be unique, and 'a' stands 2 times"),
         (lambda llm: llm.loss("x", window=-8), r"loss\(\): window cannot be negative \(-8\)"),
         (lambda llm: llm.loss("x", stride="8"), "stride must be an integer, not '8'"),
         (

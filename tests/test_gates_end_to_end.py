@@ -173,6 +173,21 @@ def test_nan_is_an_error_and_never_a_baseline(suite):
     suite.runpytest("--llm-update=all", "-k", "quality").assert_outcomes(errors=1, deselected=1)
 
 
+def test_a_score_that_contradicts_itself_is_an_error_and_no_regression(pytester, cache_dir):
+    pytester.makepyfile("""
+        from pytest_llm import Score
+
+        def test_one(llm_baseline):
+            llm_baseline.check("mine", Score(0.5, name="mine", n=2, per_example=[1.0]), margin=0.1)
+    """)
+    result = pytester.runpytest()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["E *InvalidInputError: Score 'mine': per_example needs one entry an example, not 1 for n = 2"]
+    )
+    result.stdout.no_fnmatch_line("*score.py:*")
+
+
 def test_a_name_that_is_no_text_is_refused(pytester, cache_dir):
     pytester.makepyfile("""
         import pytest

@@ -151,7 +151,9 @@ def read_ids(metric: str, n: int, ids: Iterable[Any] | None) -> tuple[str, ...]:
     """Return the ids as text, one for each of ``n`` examples."""
     names = tuple(map(str, range(n) if ids is None else listed(metric, "ids", ids)))
     if len(names) != n:
-        raise InvalidInputError(f"{metric}: {n} predictions but {len(names)} ids; give one id an example")
+        raise InvalidInputError(
+            f"{metric}: {counted(n, 'example')} but {counted(len(names), 'id')}; give one id an example"
+        )
     if len(set(names)) < n:
         twice = next(name for name in names if names.count(name) > 1)
         raise InvalidInputError(f"{metric}: ids must be unique, and {twice!r} stands {names.count(twice)} times")
