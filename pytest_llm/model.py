@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from pytest_llm.argument_rules import OnePrompt, Prompts, Texts, is_one_prompt, listed, with_continuations
+from pytest_llm.argument_rules import OnePrompt, Prompts, Texts, is_one_prompt, listed, to_continue, with_continuations
 from pytest_llm.asking import Asker
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.labels import Classification
@@ -52,7 +52,8 @@ class LanguageModel(Asker):
     """A model under test, made by the fixtures ``llm`` and ``llm_loader``.
 
     Nothing is loaded until an answer is not in the store. Every method takes one input, and gives one
-    result, or a list, and gives a list in the same order; a list is answered in batches.
+    result, or a list, and gives a list in the same order; a list is answered in batches. (`loss` and `perplexity`
+    give one `Score` of all, `activations` always a list.)
 
     Errors of every method: `InvalidInputError` for input this model cannot answer, `ModelNotFoundError` when
     its weights cannot be found or read, `StoreMissError` under ``--llm-offline``.
@@ -82,7 +83,7 @@ class LanguageModel(Asker):
         Returns:
             A `Generation` a prompt; a list of them a prompt when ``num_return_sequences`` is above 1.
         """
-        prompts = [as_prompt(one) for one in listed(prompt, "prompt")]
+        prompts = [as_prompt(one) for one in to_continue(prompt)]
         return self._generate(prompts, isinstance(prompt, str), arguments)
 
     @overload
