@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +71,24 @@ def is_one_prompt(value: Any) -> bool:
     return isinstance(value, str) or isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], Mapping)
 
 
+def to_continue(prompt: Any) -> list[str]:
+    """Return the prompts of ``generate()`` as a list.
+
+    Raises:
+        InvalidInputError: they are chat messages, or as `listed`.
+    """
+    items = [] if _is_chat(prompt) else listed(prompt, "prompt")
+    if not items or any(map(_is_chat, items)):
+        raise InvalidInputError("generate(): these are chat messages: ask with llm.chat(...)")
+    return listed(items, "text")
+
+
+def _is_chat(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return bool(value) and _is_chat(value[0])
+    return isinstance(value, Mapping) and "role" in value
+
+
 def with_continuations(prompt: Any, continuations: Any) -> list[tuple[Any, tuple[str, ...]]]:
     """Return each prompt of ``score()`` with the continuations after it.
 
@@ -88,22 +108,24 @@ def with_continuations(prompt: Any, continuations: Any) -> list[tuple[Any, tuple
 
 
 def check_fields(request: Request) -> None:
-    """Check that every field holds what its annotation says; integers become floats where those are declared.
+    """Check that every field holds what its annotation says, and make its numbers plain ones (NumPy's, and integers
+    where floats are declared).
 
     Raises:
         InvalidInputError: one does not, or it holds what no request can (no JSON, half a surrogate pair).
     """
     for field in dataclasses.fields(request):
         name, value = field.name, getattr(request, field.name)
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
         if field.type == "int | None" and value is None:
             continue
         if field.type in ("int", "int | None"):
-            need(request, number and isinstance(value, int), f"{name} must be an integer, not {value!r}")
+            need(request, number and hasattr(value, "__index__"), f"{name} must be an integer, not {value!r}")
+            value = operator.index(value)
             need(request, value >= 0, f"{name} cannot be negative ({value})")
         elif field.type == "float":
             need(request, number and math.isfinite(value), f"{name} must be a finite number, not {value!r}")
-            object.__setattr__(request, name, float(value))
+            value = float(value)
         elif field.type == "bool":
             need(request, isinstance(value, bool), f"{name} must be True or False, not {value!r}")
         elif field.type == "tuple[str, ...]":
@@ -111,6 +133,7 @@ def check_fields(request: Request) -> None:
             need(request, texts, f"{name} must be text, or a list of texts, not {value!r}")
         elif field.type == "dict[str, Any]":
             need(request, isinstance(value, dict), f"{name} must be a dict, not {value!r}")
+        object.__setattr__(request, name, value)
         _check_json(request, name, value)
 
 

@@ -81,7 +81,8 @@ class Asker:
             model["digest"] = self.digest
         if self.weights.adapter_source:
             model["adapter"] = self.weights.adapter_source
-        names = ("torch", "transformers", "device", "dtype", "attention")
+        names = ["torch", "transformers", "device", "dtype", "attention"]
+        names += [] if self.weights.service else ["engine"]
         return Origin(model=model, environment={name: facts[name] for name in names if name in facts})
 
     def answers(self, requests: Sequence[Request]) -> list[Answer]:

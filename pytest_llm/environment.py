@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import re
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 
 @functools.cache
@@ -41,3 +43,22 @@ def _gpu() -> bool:
 def device_type(device: str) -> str:
     """Return the device without its index (``cuda:1`` is ``cuda``)."""
     return device.partition(":")[0]
+
+
+def changed(name: str, before: Any, now: Any) -> bool:
+    """Whether the fact ``name`` of an environment is another one.
+
+    Of the engine, this package's own computation, older files say nothing: then it is not known to be another.
+    """
+    return before != now and not (name == "engine" and None in (before, now))
+
+
+def engine_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return what to say where this package computes otherwise than it did, ``""`` where it does not."""
+    was, other = before.get("engine"), now.get("engine")
+    return (
+        f"pytest_llm's own computation changed (engine {was} -> {other}): an upgrade of it may explain this, see its "
+        "CHANGELOG before blaming the model"
+        if changed("engine", was, other)
+        else ""
+    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from pytest_llm.argument_rules import OnePrompt, Prompts, Texts, is_one_prompt, listed, with_continuations
+from pytest_llm.argument_rules import OnePrompt, Prompts, Texts, is_one_prompt, listed, to_continue, with_continuations
 from pytest_llm.asking import Asker
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.labels import Classification
+from pytest_llm.metrics.inputs import read_ids
 from pytest_llm.metrics.loss import loss_of, perplexity_of
 from pytest_llm.metrics.score import Score
 from pytest_llm.requests import (
@@ -51,7 +52,8 @@ class LanguageModel(Asker):
     """A model under test, made by the fixtures ``llm`` and ``llm_loader``.
 
     Nothing is loaded until an answer is not in the store. Every method takes one input, and gives one
-    result, or a list, and gives a list in the same order; a list is answered in batches.
+    result, or a list, and gives a list in the same order; a list is answered in batches. (`loss` and `perplexity`
+    give one `Score` of all, `activations` always a list.)
 
     Errors of every method: `InvalidInputError` for input this model cannot answer, `ModelNotFoundError` when
     its weights cannot be found or read, `StoreMissError` under ``--llm-offline``.
@@ -81,7 +83,7 @@ class LanguageModel(Asker):
         Returns:
             A `Generation` a prompt; a list of them a prompt when ``num_return_sequences`` is above 1.
         """
-        prompts = [as_prompt(one) for one in listed(prompt, "prompt")]
+        prompts = [as_prompt(one) for one in to_continue(prompt)]
         return self._generate(prompts, isinstance(prompt, str), arguments)
 
     @overload
@@ -116,7 +118,7 @@ class LanguageModel(Asker):
         sources: Texts | None = None,
         window: int = 0,
         stride: int = 0,
-        ids: Sequence[str] = (),
+        ids: Iterable[Any] | None = None,
     ) -> Score:
         """Return the NLL of texts in nats a token, token-weighted over all of them.
 
@@ -130,17 +132,18 @@ class LanguageModel(Asker):
             sources: for encoder-decoders, what each text is to be produced from.
             window: tokens the model sees at once; 0 is its context length.
             stride: tokens the window moves; 0 is half of it.
-            ids: names of the examples, for baselines and reports; by default their position.
+            ids: unique names of the examples, for baselines and reports; by default their position.
 
         Returns:
             A `Score` "loss"; ``per_example`` has each text's own mean, ``weights`` its number of scored tokens.
         """
         items, given = self._beside("loss", "source", texts, sources)
+        names = read_ids("loss", len(items), ids)
         losses = self._ask(
             [Loss(text=t, source=s, window=window, stride=stride) for t, s in zip(items, given, strict=True)],
             TokenLoss.from_json,
         )
-        return loss_of(losses, ids)
+        return loss_of(losses, names)
 
     def perplexity(self, texts: Texts, **arguments: Any) -> Score:
         """Return ``exp(loss)``; the arguments are those of `loss`. ``per_example`` has each text's own perplexity."""

@@ -1,5 +1,6 @@
 """Arguments that no model is asked with: each is refused by name before anything is computed."""
 
+import numpy as np
 import pytest
 from pandas import DataFrame
 
@@ -7,6 +8,7 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden.activations import LayerStatesCheck
 from pytest_llm.golden.distribution import Distribution
 from pytest_llm.model import LanguageModel
+from pytest_llm.requests import generate_request
 from pytest_llm.weights.spec import ModelSpec
 
 
@@ -28,6 +30,11 @@ MESSAGE = {"role": "user", "content": "Hello"}
         (lambda llm: llm.chat([5]), "a prompt is text or a non-empty list of chat messages, not 5"),
         (lambda llm: llm.chat(["Hello", MESSAGE]), "a prompt is text or a non-empty list of chat messages, not {"),
         (lambda llm: llm.generate({"a": "x"}), "a prompt or a list of them is needed, not a dict$"),
+        (lambda llm: llm.generate(MESSAGE), r"generate\(\): these are chat messages: ask with llm.chat\(...\)"),
+        (lambda llm: llm.generate([MESSAGE]), "these are chat messages: ask with llm.chat"),
+        (lambda llm: llm.generate([[MESSAGE]]), "these are chat messages: ask with llm.chat"),
+        (lambda llm: llm.generate(one for one in ("x", [MESSAGE])), "these are chat messages: ask with llm.chat"),
+        (lambda llm: llm.generate(["x", 5]), "text 1 is not a string but int: 5"),
         (lambda llm: llm.generate(b"abc"), "a prompt or a list of them is needed, not a bytes: decode them"),
         (lambda llm: llm.chat(DataFrame({"a": ["x"]})), "a conversation .*, not a DataFrame: give one of its columns"),
         (lambda llm: llm.loss({"a": "x"}), "a text or a list of them is needed, not a dict$"),
@@ -77,6 +84,8 @@ def test_what_is_no_list_of_questions(llm, ask, message):
         (lambda llm: llm.fill_mask("x", top_k=True), "top_k must be an integer, not True"),
         (lambda llm: llm.classify(["x", "y"], pairs="z"), r"classify\(\) needs one pair a text: it got 1 for 2"),
         (lambda llm: llm.classify(["x"], pairs=[None]), "pair 0 is not a string but NoneType"),
+        (lambda llm: llm.loss(["x", "y"], ids=["a"]), "loss: 2 examples but 1 id; give one id an example"),
+        (lambda llm: llm.perplexity(["x", "y"], ids=["a", "a"]), "ids must be unique, and 'a' stands 2 times"),
         (lambda llm: llm.loss("x", window=-8), r"loss\(\): window cannot be negative \(-8\)"),
         (lambda llm: llm.loss("x", stride="8"), "stride must be an integer, not '8'"),
         (
@@ -109,3 +118,16 @@ def test_half_a_surrogate_pair_is_no_text(llm, ask, where):
         InvalidInputError, match=where + r" holds '\\ud800', half of a surrogate pair.*decode the bytes"
     ):
         ask(llm, "a\ud800b")
+
+
+def test_numbers_of_numpy_are_numbers():
+    plain = generate_request("x", {"max_new_tokens": 3, "do_sample": True, "temperature": 0.5, "top_p": 1, "seed": 7})
+    same = generate_request("x", {
+        "max_new_tokens": np.int64(3), "do_sample": True, "temperature": np.float32(0.5), "top_p": np.int8(1),
+        "seed": np.uint8(7),
+    })  # fmt: skip
+    assert same == plain
+    assert same.digest == plain.digest
+    assert [type(x) for x in (same.max_new_tokens, same.temperature, same.top_p)] == [int, float, float]
+    with pytest.raises(InvalidInputError, match="max_new_tokens must be an integer, not np.float64"):
+        generate_request("x", {"max_new_tokens": np.float64(2.0)})

@@ -173,6 +173,21 @@ def test_nan_is_an_error_and_never_a_baseline(suite):
     suite.runpytest("--llm-update=all", "-k", "quality").assert_outcomes(errors=1, deselected=1)
 
 
+def test_a_score_that_contradicts_itself_is_an_error_and_no_regression(pytester, cache_dir):
+    pytester.makepyfile("""
+        from pytest_llm import Score
+
+        def test_one(llm_baseline):
+            llm_baseline.check("mine", Score(0.5, name="mine", n=2, per_example=[1.0]), margin=0.1)
+    """)
+    result = pytester.runpytest()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["E *InvalidInputError: Score 'mine': per_example needs one entry an example, not 1 for n = 2"]
+    )
+    result.stdout.no_fnmatch_line("*score.py:*")
+
+
 def test_a_name_that_is_no_text_is_refused(pytester, cache_dir):
     pytester.makepyfile("""
         import pytest
@@ -369,6 +384,34 @@ def test_a_prompt_or_metric_that_changed_is_stale_also_where_a_test_made_somethi
     del data["tests"]["test_metric"]["right"]["signature"]  # a file of an older version
     stored.write_text(json.dumps(data))
     pytester.runpytest(f"--llm-model={tiny_gpt2}", "-k", "metric").assert_outcomes(passed=1)
+
+
+def test_what_a_partial_sets_of_a_metric_is_its_configuration(pytester, cache_dir):
+    file = pytester.makepyfile("""
+        import functools
+        from pytest_llm.metrics import get
+
+        def short(suffix, outputs, limit):
+            return [len(text + suffix) < limit for text in outputs]
+
+        def test_a(llm_baseline):
+            short_enough = get(functools.partial(short, "!", limit=4))
+            llm_baseline.check("short", short_enough(["a", "bcd", "ef"]), margin=0.1)
+    """)
+    pytester.runpytest("--llm-update=new").assert_outcomes(passed=1)
+    pytester.runpytest().assert_outcomes(passed=1)
+    for was, now in (("limit=4", "limit=5"), ('"!"', '"?"')):
+        text = file.read_text()
+        file.write_text(text.replace(was, now))
+        result = pytester.runpytest()
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(
+            [
+                "E*short: the question changed since the baseline was made",
+                "E*configured differently (short|0:!|limit:4 -> short|0:*|limit:*)",
+            ]
+        )
+        file.write_text(text)
 
 
 def test_a_row_names_the_test_whole_but_for_folders_that_it_can_be_told_without(pytester, cache_dir):

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 
 import pytest
 
+from pytest_llm.store.key import ENGINE_VERSION
 from tests.conftest import COMMAND
 
 SUITE = """
@@ -678,6 +680,46 @@ def test_an_answer_that_is_a_list_has_its_question_model_and_environment_in_its_
     result = lists.runpytest()
     result.assert_outcomes(failed=4)
     result.stdout.fnmatch_lines(["goldens   4 stale"])
+
+
+def test_an_upgrade_of_this_package_is_named_before_the_model_is_blamed(pytester, cache_dir, tiny_gpt2):
+    pytester.makepyfile("""
+        def test_golden(llm, llm_snapshot):
+            assert llm.generate("the red", max_new_tokens=3) == llm_snapshot
+
+        def test_gate(llm, llm_baseline):
+            llm_baseline.check("loss", llm.loss(["the red cat", "a dog"]), margin=0.01)
+    """)
+    model = f"--llm-model={tiny_gpt2}"
+    pytester.runpytest(model, "--llm-update=new").assert_outcomes(passed=2)
+    golden = pytester.path / goldens(pytester)[0]
+    (baseline,) = pytester.path.glob("__llm_baselines__/*.json")
+    written = {file: file.read_text() for file in (golden, baseline)}
+    moved = f"engine 1 -> {ENGINE_VERSION}"
+    engine = re.compile(rf'"engine": {ENGINE_VERSION},\s*')
+    assert all(len(engine.findall(text)) == 1 for text in written.values())
+
+    for then in ('"engine": 1, ', ""):  # of an older version, and of one that did not say
+        for file, text in written.items():
+            file.write_text(engine.sub(then, text))
+        result = pytester.runpytest(model)
+        result.assert_outcomes(passed=2)
+        assert (f"1 gate passed in another environment: {moved}" in result.stdout.str()) == bool(then)
+
+        data = json.loads(golden.read_text())
+        data["output"]["lines"], data["output"]["token_ids"][0] = ["another"], 0
+        golden.write_text(json.dumps(data))
+        data = json.loads(baseline.read_text())
+        entry = data["tests"]["test_gate"]["loss"]
+        entry["per_example"] = [x - 1 for x in entry["per_example"]]
+        entry["value"] -= 1
+        baseline.write_text(json.dumps(data))
+        result = pytester.runpytest(model)
+        result.assert_outcomes(passed=1, failed=1)  # two texts are too few for the gate to tell
+        said = " ".join(result.stdout.str().split())
+        assert said.count(f"pytest_llm's own computation changed ({moved})") == (2 if then else 0)
+        assert (f"in another environment (engine 1 → {ENGINE_VERSION}), drifted" in said) == bool(then)
+        assert "environment" in said if then else "environment" not in said
 
 
 def test_a_golden_that_names_no_question_or_model_still_passes(lists):

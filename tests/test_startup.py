@@ -122,3 +122,13 @@ def test_what_finds_our_modules_is_gone_after_the_last_session():
         "    assert Finder not in sys.meta_path\n"
     )
     subprocess.run([sys.executable, "-c", code, __file__], check=True)
+
+
+def test_it_starts_where_python_has_no_sysconf_as_on_windows(pytester):
+    pytester.makepyfile("""
+        def test_a(llm_loader):
+            assert llm_loader.settings.memory_limit > 2**20
+    """)
+    start = "import os, sys, psutil, pytest; del os.sysconf; sys.exit(pytest.main(['-q', '-p', 'no:xdist']))"
+    result = pytester.run(sys.executable, "-c", start)
+    result.assert_outcomes(passed=1)

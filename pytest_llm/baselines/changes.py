@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_llm import variants
 from pytest_llm.baselines.entry import LOSSES, Entry
+from pytest_llm.environment import changed, engine_changed
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics.registry import find
 from pytest_llm.reports.text import shorten
@@ -32,14 +33,16 @@ def of_environment(now: Entry, before: Entry) -> str:
     return ", ".join(
         f"{key} {before.environment.get(key) or 'none'} -> {now.environment.get(key) or 'none'}"
         for key in keys
-        if now.environment.get(key) != before.environment.get(key)
+        if changed(key, before.environment.get(key), now.environment.get(key))
     )
 
 
 def around(now: Entry, before: Entry) -> list[str]:
     """Return notes on the environment and the raters, to be read before the model is blamed, and on the model."""
-    moved, notes = of_environment(now, before), []
+    moved = of_environment(now, before)
+    notes: list[str] = []
     if moved:
+        notes += filter(None, [engine_changed(before.environment, now.environment)])
         notes.append(f"the environment changed since the baseline, which may explain this: {moved}")
     if now.raters and before.raters and not set(now.raters) & set(before.raters):
         notes.append(

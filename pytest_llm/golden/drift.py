@@ -153,13 +153,15 @@ def another_question(golden: Golden, new: Golden) -> Drift | None:
 
 def with_surroundings(drift: Drift, golden: Golden, new: Golden) -> Drift:
     """Add what is another around the question: the environment first, then the model."""
+    from pytest_llm.environment import engine_changed
     from pytest_llm.golden.surroundings import renamed
 
     headline, notes = drift.headline, [*drift.notes]
     environment = renamed(golden.environment, new.environment)
     if environment:  # said first: a model is blamed only in the environment its golden was made in
         headline = f"in another environment ({environment}), {headline}"
-        notes.append("the environment of the golden was another one: look there before blaming the model")
+        own = engine_changed(golden.environment, new.environment)
+        notes.append(own or "the environment of the golden was another one: look there before blaming the model")
     model = renamed(golden.model, new.model)
     if model:
         notes.append(f"another model made the golden: {model}")

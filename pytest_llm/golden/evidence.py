@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pytest_llm.environment import changed
 from pytest_llm.evidence import Evidence, Pair, Side
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Array, Recording
@@ -124,7 +125,9 @@ def _changes(golden: Golden | None, new: Golden) -> tuple[tuple[str, str, str], 
     for old, now in ((golden.environment, new.environment), (golden.model, new.model)):
         names = sorted(old.keys() | now.keys()) if old and now else ()
         found += [
-            (name, _brief(old.get(name)), _brief(now.get(name))) for name in names if old.get(name) != now.get(name)
+            (name, _brief(old.get(name)), _brief(now.get(name)))
+            for name in names
+            if changed(name, old.get(name), now.get(name))
         ]
     return tuple(found)
 

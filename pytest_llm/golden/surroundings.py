@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_llm.environment import changed
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden import jsontext
 from pytest_llm.golden.values import Array
@@ -11,8 +12,12 @@ from pytest_llm.golden.values import Array
 
 def renamed(old: dict[str, Any], new: dict[str, Any]) -> str:
     """Return what differs between two descriptions of a model or an environment, as "dtype float32 → bfloat16"."""
-    changed = changed_fields(old, new) if old and new and old != new else {}
-    return ", ".join(f"{name} {brief(was)} → {brief(now)}" for name, (was, now) in changed.items())
+    found = changed_fields(old, new) if old and new and old != new else {}
+    return ", ".join(
+        f"{name} {brief(was)} → {brief(now)}"
+        for name, (was, now) in found.items()
+        if changed(name.rpartition(".")[2], was, now)
+    )
 
 
 def changed_fields(old: Any, new: Any, name: str = "") -> dict[str, tuple[Any, Any]]:

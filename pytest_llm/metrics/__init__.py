@@ -4,6 +4,7 @@ Importing this imports none of the libraries behind them; each metric brings its
 """
 
 from pytest_llm.metrics.accuracy import accuracy
+from pytest_llm.metrics.custom import custom
 from pytest_llm.metrics.evaluate_module import evaluate_module
 from pytest_llm.metrics.human import human_rating
 from pytest_llm.metrics.registry import Metric, get, names
@@ -22,6 +23,7 @@ __all__ = [
     "bleu",
     "chrf",
     "contains",
+    "custom",
     "evaluate_module",
     "exact_match",
     "f1",

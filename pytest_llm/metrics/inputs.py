@@ -151,21 +151,27 @@ def read_ids(metric: str, n: int, ids: Iterable[Any] | None) -> tuple[str, ...]:
     """Return the ids as text, one for each of ``n`` examples."""
     names = tuple(map(str, range(n) if ids is None else listed(metric, "ids", ids)))
     if len(names) != n:
-        raise InvalidInputError(f"{metric}: {n} predictions but {len(names)} ids; give one id an example")
+        raise InvalidInputError(
+            f"{metric}: {counted(n, 'example')} but {counted(len(names), 'id')}; give one id an example"
+        )
     if len(set(names)) < n:
         twice = next(name for name in names if names.count(name) > 1)
         raise InvalidInputError(f"{metric}: ids must be unique, and {twice!r} stands {names.count(twice)} times")
     return names
 
 
-def listed(metric: str, what: str, values: Any) -> list[Any]:
-    """Return ``values`` as a list; arrays and tensors give plain Python values."""
+def listed(metric: str, what: str, values: Any, need: str = "a list with one entry an example") -> list[Any]:
+    """Return ``values`` as a list; arrays and tensors give plain Python values.
+
+    Raises:
+        InvalidInputError: they are none: ``what`` must be ``need``.
+    """
     if hasattr(values, "tolist"):
         values = values.tolist()
     if hasattr(values, "columns"):  # whose iteration gives their names
         raise InvalidInputError(f"{metric}: {what} must be a list, not {_kind(values)}: give one of its columns")
     if isinstance(values, (str, bytes, dict, set, frozenset)) or not isinstance(values, Iterable):
-        raise InvalidInputError(f"{metric}: {what} must be a list with one entry an example, not {_kind(values)}")
+        raise InvalidInputError(f"{metric}: {what} must be {need}, not {_kind(values)}")
     return list(values)
 
 

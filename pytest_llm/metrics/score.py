@@ -6,6 +6,10 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+from pytest_llm.errors import InvalidInputError, measured
+
+__tracebackhide__ = measured
+
 
 class Score(float):
     """A metric's value, usable as a plain ``float``, with the evidence behind it.
@@ -75,7 +79,11 @@ class Score(float):
         origin: dict[str, Any] | None = None,
         aggregate: Callable[[Any], Any] | None = None,
     ) -> Score:
-        """Make a score of ``value``; every sequence given must have ``n`` entries."""
+        """Make a score of ``value``.
+
+        Raises:
+            InvalidInputError: a sequence is given that has not ``n`` entries.
+        """
         self = super().__new__(cls, value)
         self.name, self.n, self.unit = name, n, unit
         self.higher_is_better = higher_is_better
@@ -96,7 +104,7 @@ class Score(float):
         ):  # fmt: skip
             size = len(getattr(self, field))
             if size not in (0, n):
-                raise ValueError(f"Score {name!r}: {field} has {size} entries for n = {n}")
+                raise InvalidInputError(f"Score {name!r}: {field} needs one entry an example, not {size} for n = {n}")
         return self
 
     def worst(self, k: int = 3) -> list[int]:

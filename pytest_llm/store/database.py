@@ -159,10 +159,14 @@ class OutputStore(SqliteFile):
                 )
 
 
+#: Facts of an identity that their name does not explain.
+_NAMES = {"engine": "pytest_llm's own computation (engine)"}
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return the facts in which two identities differ, each as ``name is NEW here and OLD there``."""
     return [
-        f"{name} is {_short(new.get(name))} here and {_short(old.get(name))} there"
+        f"{_NAMES.get(name, name)} is {_short(new.get(name))} here and {_short(old.get(name))} there"
         for name in sorted({*old, *new})
         if old.get(name) != new.get(name)
     ]

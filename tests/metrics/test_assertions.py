@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import sacrebleu
+import torch
 
 from pytest_llm import assertions, record
 from pytest_llm.assertions import (
@@ -317,6 +318,11 @@ def test_a_function_of_the_users():
         "    [1]  2",
     ]
     assert assert_metric(lambda p: float(len(p)), ["a", "b"], at_least=2) == 2.0
+    for one in (np.mean([1.0, 2.0]), np.array(1.5), torch.tensor([1.0, 2.0]).mean()):
+        score = assert_metric(lambda p, one=one: one, ["a", "b"], at_least=1)
+        assert (float(score), score.per_example) == (1.5, ())
+    assert assert_metric(length_ratio, (text for text in ("abc", "d")), {1: "ab", 2: "d"}.values(), at_least=1) == 1.25
+    assert assert_metric(lambda p, r: (p == r).mean(), np.array([1, 2]), np.array([1, 3]), at_least=0.5) == 0.5
     assert assert_metric(lambda p: len(p), "one text is a list of one", at_least=1) == 1.0
     assert assert_metric(lambda p, r: bleu(p, r), PREDICTIONS, REFERENCES, at_least=50).name == "bleu"
     with pytest.raises(InvalidInputError, match="length_ratio is nan"):
@@ -332,6 +338,8 @@ def test_a_function_of_the_users():
     [
         ([0.5, None], r"judge: it returned None for example \[y\], which is no number"),
         ([(0.9, "why"), 0.5], r"judge: it returned \(0.9, 'why'\) for example \[x\], which is no number"),
+        ({"x": 0.5}, "what it returned must be a number, or one an example, not of type dict"),
+        (None, "what it returned must be a number, or one an example, not None"),
         (AssertionError("no key"), "judge could not be computed: AssertionError: no key"),
         (KeyError("score"), "judge could not be computed: KeyError: 'score'"),
     ],

@@ -37,7 +37,7 @@ BAD = [
     ("x", [["ref"]], {}, "a reference of example 0 is a list of 1, one list too many: one text has a reference,"),
     (["a", "b"], ["a", ["b", None]], {}, "reference 1 is None, not text"),
     (["a", "b"], ["a", "b"], {"ids": ["x", "x"]}, "ids must be unique, and 'x' stands 2 times"),
-    (["a", "b"], ["a", "b"], {"ids": ["x"]}, "2 predictions but 1 ids"),
+    (["a", "b"], ["a", "b"], {"ids": ["x"]}, "2 examples but 1 id;"),
     (["a", "b"], ["a", "b"], {"ids": "xy"}, "ids must be a list with one entry an example, not of type str"),
 ]
 

@@ -112,6 +112,10 @@ def test_a_miss_names_the_part_of_the_key_that_changed(store):
     assert store.explain_miss(FACTS, digest_of("three")) == (
         "the request is new or changed: the store has 1 other answers of this model, none to this one"
     )
+    store.put({**FACTS, "engine": 1}, "org/name", [(digest_of("four"), {})])
+    assert store.explain_miss({**FACTS, "engine": 3}, digest_of("four")).endswith(
+        "but pytest_llm's own computation (engine) is 3 here and 1 there"
+    )
 
 
 def test_contents_and_clear(store):
