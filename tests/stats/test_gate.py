@@ -339,10 +339,15 @@ def test_the_largest_of_small_values_is_not_judged_by_their_mean(scale):
     assert mean.method == "paired t"
 
 
-def test_one_group_is_one_observation():
-    found = gate(mean_score([0.1, 0.2, 0.3]), mean_score([0.2, 0.3, 0.5]), margin=0.5, groups=["a"] * 3)
-    assert found.status == "pass"
-    assert "no interval" in found.method
+@pytest.mark.parametrize("lost", [1, 4, 6, 60, 100])
+@pytest.mark.parametrize("weights", [(), [1] * 100])
+def test_one_group_is_one_observation(lost, weights):
+    new, base = (accuracy([0] * k + [1] * (100 - k), weights=weights) for k in (lost, 0))
+    found = gate(new, base, margin=0.05, groups=["doc"] * 100)
+    assert (found.status, found.mde, found.improved) == ("inconclusive", None, False)
+    assert found.reason == "the examples that count are all of one group, which says nothing about another"
+    assert found.newly_failing == (new.ids[:lost] if not weights else ())
+    assert gate(base, base, margin=0.05, groups=["doc"] * 100).status == "pass"
 
 
 GOOD = [0.5, 0.6, 0.7]
