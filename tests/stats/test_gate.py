@@ -7,7 +7,7 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics import bleu, chrf, ter
 from pytest_llm.metrics.score import Score
 from pytest_llm.stats.gate import gate
-from pytest_llm.stats.paired import Design, compare_means
+from pytest_llm.stats.paired import Design, compare_binary, compare_means
 
 from .conftest import mean_score
 
@@ -130,6 +130,17 @@ def test_groups_that_break_whole_pass_no_more_often_than_alpha(rng):
     assert {found.method for found in runs if found.method != "every example"} == {
         "exact McNemar, Tango bounds, 300 examples in 60 groups taken for 60"
     }
+
+
+@pytest.mark.parametrize("size", [5, 20])
+def test_groups_that_break_whole_are_seen_beside_answers_that_flip(rng, size):
+    def drops(broken, flips):
+        whole = np.repeat(rng.random(60) < broken, size)
+        return np.where(whole, -1.0, rng.choice([-1.0, 0.0, 1.0], 60 * size, p=[flips / 2, 1 - flips, flips / 2]))
+
+    design = Design(0.05, 0.05, 0.8, np.repeat(range(60), size).tolist(), 0, 0)
+    passed = [compare_binary(drops(0.05, 0.05), design).low > -0.05 for _ in range(500)]
+    assert np.mean(passed) <= 0.075  # 8.5 and 11 % while every group that changed spoke for the flips
 
 
 def test_groups_whose_examples_are_independent_cost_no_power(rng):
