@@ -24,6 +24,12 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float,
     return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
 
 
+def rate_error(successes: int, n: int) -> float:
+    """Return the standard error of a rate by Jeffreys' estimate of it, of which a rate of 0 or 1 has one too."""
+    rate = (successes + 0.5) / (n + 1)
+    return math.sqrt(rate * (1 - rate) / n)
+
+
 def clustered_wilson(successes: Sequence[int], sizes: Sequence[int]) -> tuple[float, float]:
     """Return the 95 % interval of a rate over clusters of ``sizes`` with as many ``successes`` each.
 
