@@ -97,7 +97,7 @@ def gate(
 
     The comparison is chosen by what the scores hold. Statistics with an aggregate (corpus metrics): paired bootstrap.
     Values that are right or wrong: exact McNemar, Tango's bounds, with groups by their design effect. Other means,
-    weighted or not: paired t with clustered standard errors, the lower bound corrected for skewness; the exponential of
+    weighted or not: paired t with clustered standard errors, its bounds corrected for skewness; the exponential of
     a mean (perplexity): the same on the log scale. ``groups`` holds a label an example, in the order of ``new``:
     examples of a group (one document, one seed question) are not independent. ``method`` asks for ``percentile`` or
     ``bca`` bootstrap bounds instead, which follow strongly skewed changes better, but cry wolf where only few examples
@@ -183,7 +183,7 @@ def _decide(delta: float, found: Comparison, margin: float, alpha: float) -> tup
 
 def _plain(delta: float, margin: float, kind: str, facts: dict[str, Any]) -> GateResult:
     many = kind == "plain" and facts["n"] > 1
-    why = "there are no per-example values that explain the score" if many else "one example says nothing about the rest"
+    why = "there are no per-example values that explain the score" if many else "one example says nothing of the rest"
     return GateResult(
         "fail" if beyond(delta, margin) else "pass",
         method="plain comparison, no interval",

@@ -218,6 +218,44 @@ def test_ratings_that_move_by_chance_fail_no_more_often_than_alpha(rng):
     assert [fails(n) <= 0.05 for n in (2, 3, 4, 5)] == [True] * 4
 
 
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_a_few_examples_that_moved_by_chance_are_no_improvement(rng, n):
+    def loss_of(values):
+        return mean_score(values, name="loss", higher_is_better=False)
+
+    base = 2 + rng.random((300, n))
+    moved = base + rng.choice([-1, 1], base.shape) * rng.uniform(0.095, 0.105, base.shape)
+    found = [gate(loss_of(y), loss_of(x), margin=0.0) for x, y in zip(base, moved, strict=True)]
+    assert np.mean([one.status == "pass" for one in found]) <= 0.05  # 26, 12 and 6 % by t with 2, 3 and 4
+    assert not any(one.improved for one in found if n < 5)
+    coins = [gate(accuracy(x), accuracy(1 - x), margin=0.0) for x in rng.integers(0, 2, (200, n))]
+    assert np.mean([one.status == "pass" for one in coins]) <= 0.06  # by Tango's bound 12 % with 3
+
+
+@pytest.mark.parametrize(
+    ("n", "share", "gain", "most"), [(100, 0.05, 0.95, 0.04), (30, 0.1, 0.9, 0.05), (100, 0.1, 0.9, 0.05)]
+)
+def test_a_few_examples_that_gain_much_hide_no_more_than_alpha(rng, n, share, gain, most):
+    # no change on average; by t 12, 18 and 9 % fail
+    zeros, ones, runs = np.zeros(n), np.ones(n), 1000
+    design = Design(0.0, 0.05, 0.8, None, 0, 0)
+    drawn = np.where(rng.random((runs, n)) < share, gain, -share * gain / (1 - share)) + 0.001 * rng.normal(
+        size=(runs, n)
+    )
+    found = [compare_means(d, zeros, ones, ones, design) for d in drawn]
+    assert np.mean([one.p <= 0.05 for one in found]) <= most + 3 * (0.05 * 0.95 / runs) ** 0.5
+    assert [one.p <= 0.05 for one in found] == [one.high <= 0 for one in found]
+
+
+@pytest.mark.parametrize(("n", "alpha"), [(2, 0.05), (3, 0.05), (4, 0.05), (5, 0.01), (6, 0.01)])
+def test_so_few_graded_examples_see_no_drop(rng, n, alpha):
+    base = 0.9 + 0.01 * rng.random(n)
+    found = gate(mean_score(base - 0.8 + 0.01 * rng.random(n)), mean_score(base), margin=0.01, alpha=alpha)
+    assert (found.status, found.mde) == ("inconclusive", None)
+    one_more = gate(*(mean_score([*x, y]) for x, y in ((base - 0.8, 0.101), (base, 0.9))), margin=0.01, alpha=alpha)
+    assert (one_more.mde is None) == (n not in (4, 6))
+
+
 def test_groups_make_a_gate_more_careful(rng):
     groups = np.repeat(np.arange(10), 20)
     d = np.linspace(-1, 1, 10)[groups] - 0.25 + rng.normal(0, 0.1, size=200)
