@@ -6,7 +6,6 @@ The hooks are registered in a session that has such a test, or that calibrates (
 from __future__ import annotations
 
 import dataclasses
-import math
 import sys
 import traceback
 from typing import TYPE_CHECKING
@@ -202,7 +201,7 @@ def judge(results: list[bool], asked: Repeat, evidence: tuple[str, ...] = (), *,
     The interval is Wilson's at 95 %. Where the repeats stopped early it is wider: it covers the interval that all
     ``n`` would have given, whatever the missing ones were, since a count that decided when to stop is biased.
     """
-    from pytest_llm.stats.binary import wilson
+    from pytest_llm.stats.binary import rate_error, wilson
     from pytest_llm.stats.passk import pass_at_k, pass_hat_k
     from pytest_llm.verdicts import Verdict
 
@@ -226,9 +225,8 @@ def judge(results: list[bool], asked: Repeat, evidence: tuple[str, ...] = (), *,
             f"stopped after {ran} of {asked.n} repeats, which decide it; stop_early=False runs all of them, for a "
             "narrower interval, pass@k and pass^k"
         )
-    likely = (successes + 0.5) / (ran + 1)  # Jeffreys' estimate: a rate of 1 would have no error
-    error = math.sqrt(likely * (1 - likely) / ran)
-    flaky = passed and bound < 1 and rate - bound <= 2 * error
+    # A rate below 1 that so few repeats round up to all of them was not asked to be all.
+    flaky = passed and min(bound, asked.min_success) < 1 and rate - bound <= 2 * rate_error(successes, ran)
     if flaky:
         notes.append(
             "the bound lies within two standard errors of the rate: other seeds, or another build of the same model, "

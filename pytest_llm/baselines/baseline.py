@@ -105,11 +105,12 @@ class Baseline:
                 raise InvalidInputError(
                     f'margin must be a finite number of at least 0, or "calibrated", not {margin!r}'
                 )
+            score = self._score(metric, value, higher_is_better)
             terms = Terms(
-                margin, self._settings.alpha if alpha is None else alpha, self._settings.power, labels(groups), method,
+                margin, self._settings.alpha if alpha is None else alpha, self._settings.power,
+                labels((score.groups or None) if groups is None else groups), method,
                 max_broken, broken_by, length_band, length_level, self._settings.strict_gates,
             )  # fmt: skip
-            score = self._score(metric, value, higher_is_better)
             terms.check(score)
             held = PerExample.of(score, terms.groups)
             verdict = dataclasses.replace(self._verdict(metric, score, terms), per_example=held)
@@ -165,8 +166,7 @@ class Baseline:
         old = aligned(before.score(score.name, score.aggregate), new.ids)
         found = gate(
             new, old, margin=terms.margin, alpha=terms.alpha, power=terms.power,
-            groups=(score.groups or None) if terms.groups is None else terms.groups,
-            method=terms.method, resolution=RESOLUTION,
+            groups=terms.groups, method=terms.method, resolution=RESOLUTION,
         )  # fmt: skip
         verdict = judgement.judged(metric, score, new, old, before, found, terms, self._command("all"))
         verdict = _placed(judgement.with_length(verdict, now, before, terms), place)

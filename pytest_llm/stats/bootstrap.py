@@ -64,6 +64,12 @@ def abc_errors(t: float, a: float) -> float:
     return w / max(1 - a * w, 0.5) ** 2
 
 
+def abc_level(errors: float, a: float) -> float:
+    """Return the ``t`` whose `abc_errors` are ``errors``, which are at least 0."""
+    w = errors / 4 if a * errors > 2 else 2 * errors / (1 + 2 * a * errors + math.sqrt(1 + 4 * a * errors))
+    return w - a
+
+
 def bounds(replicates: Any, z: float, z0: float = 0.0, a: float = 0.0) -> tuple[float, float]:
     """Return the bounds of ``replicates`` at ``-z`` and ``+z``: percentile, or BCa with `bca_constants`.
 

@@ -97,12 +97,12 @@ def gate(
 
     The comparison is chosen by what the scores hold. Statistics with an aggregate (corpus metrics): paired bootstrap.
     Values that are right or wrong: exact McNemar, Tango's bounds, with groups by their design effect. Other means,
-    weighted or not: paired t with clustered standard errors, the lower bound corrected for skewness; the exponential of
+    weighted or not: paired t with clustered standard errors, its bounds corrected for skewness; the exponential of
     a mean (perplexity): the same on the log scale. ``groups`` holds a label an example, in the order of ``new``:
     examples of a group (one document, one seed question) are not independent. ``method`` asks for ``percentile`` or
     ``bca`` bootstrap bounds instead, which follow strongly skewed changes better, but cry wolf where only few examples
     changed. Where nothing can be inferred (one example, or no per-example values that explain the score) the margin
-    alone decides, and the result says so.
+    alone decides, and the result says so; several examples that are one group are inconclusive.
 
     Raises:
         InvalidInputError: a bad margin, alpha, method or groups; values that are not finite; ids that are repeated or
@@ -128,6 +128,9 @@ def gate(
         return _plain(sign * facts["delta"], margin, kind, facts)
     share = clustered.shares(new.n, groups, clustered.of_both(_weights(new), _weights(base)))
     if (share > 0).sum() < 2:
+        if groups is not None and new.n > 1:
+            why = "the examples that count are all of one group, which says nothing about another"
+            return GateResult("inconclusive", method="none, of one group", reason=why, **facts)
         return _plain(sign * facts["delta"], margin, kind, facts)
     facts |= {"units": len(share), "effective": clustered.effective(share), "heaviest": float(share.max())}
 
@@ -179,11 +182,8 @@ def _decide(delta: float, found: Comparison, margin: float, alpha: float) -> tup
 
 
 def _plain(delta: float, margin: float, kind: str, facts: dict[str, Any]) -> GateResult:
-    why = (
-        "there are no per-example values that explain the score"
-        if kind == "plain" and facts["n"] > 1
-        else "one example (or one group) says nothing about the rest"
-    )
+    many = kind == "plain" and facts["n"] > 1
+    why = "there are no per-example values that explain the score" if many else "one example says nothing of the rest"
     return GateResult(
         "fail" if beyond(delta, margin) else "pass",
         method="plain comparison, no interval",

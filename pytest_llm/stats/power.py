@@ -14,6 +14,11 @@ from typing import Any
 _LARGE = 10_000
 
 
+def fewest(alpha: float) -> int:
+    """Return how many examples (or groups) must all fall for a gate to fail: turning k signs gives no p below 2^-k."""
+    return math.ceil(-math.log2(alpha))
+
+
 def power_of_mean(drop: float, se: float, df: float, *, margin: float = 0.0, alpha: float = 0.05) -> float:
     """Return the chance that a gate fails on a true ``drop``, from the standard error of the difference."""
     from scipy.special import stdtr
@@ -44,7 +49,7 @@ def required_n(drop: float, sd: float, *, margin: float = 0.0, alpha: float = 0.
         raise ValueError(f"a drop of {drop} within the margin {margin} cannot fail the gate")
     z_alpha, z_power = float(ndtri(1 - alpha)), float(ndtri(power))
     root = max((z_alpha + z_power) * sd / drop, z_power * sd / (drop - margin))
-    n = max(2, math.ceil(root**2))  # by the normal, which is a few short
+    n = max(fewest(alpha), math.ceil(root**2))  # by the normal, which is a few short
     while n < _LARGE and nctdtr(n - 1, drop * math.sqrt(n) / sd, -stdtrit(n - 1, alpha)) > 1 - power:
         n += 1
     return n

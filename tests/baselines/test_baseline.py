@@ -121,6 +121,22 @@ def test_more_groups_would_help_not_more_examples(project):
     assert found.notes[1].endswith(" groups would show a drop of twice the margin as reliably")
 
 
+@pytest.mark.parametrize("given", [True, False], ids=["groups=", "of the score"])
+@pytest.mark.parametrize("lost", [4, 60])
+def test_one_group_is_no_pass_and_no_failure_by_the_margin_alone(project, given, lost):
+    one = ["doc"] * 100
+    own, asked = ((), one) if given else (one, None)
+    project.create("accuracy", accuracy([1] * 100, groups=own))
+    now = accuracy([0] * lost + [1] * (100 - lost), groups=own)
+    found = project.run().check("accuracy", now, margin=0.05, groups=asked)
+    assert (found.status, found.outcome) == ("inconclusive", "warn")
+    assert "of one group, which says nothing about another" in found.headline
+    assert found.notes[0] == "these are too few groups to see any drop"
+    assert not any("plain comparison" in note for note in found.notes)
+    with pytest.raises(AssertionError, match="of one group"):
+        project.run(strict_gates=True).check("accuracy", now, margin=0.05, groups=asked)
+
+
 @pytest.mark.parametrize(("groups", "said"), [(None, "66 examples"), ([i // 2 for i in range(40)], "66 groups")])
 def test_the_examples_that_are_said_to_show_a_drop_do_so(project, groups, said):
     n = 20 if groups is None else 40

@@ -269,6 +269,17 @@ def test_a_threshold_that_will_flake(recorded):
     assert [example.id for example in recorded[0].examples] == ["17", "18", "19"]
 
 
+@pytest.mark.parametrize(
+    ("right", "n", "bound", "outcome"),
+    [(5, 5, 0.95, "warn"), (10, 10, 0.9, "warn"), (20, 20, 0.9, "pass"), (5, 5, 1, "pass"), (4, 4, 0.95, "pass")],
+)
+def test_examples_that_are_all_right_may_be_close_to_the_bound(recorded, right, n, bound, outcome):
+    assert_accuracy([1] * right, [1] * n, at_least=bound)
+    assert recorded[0].outcome == outcome
+    if n >= 5:
+        assert recorded[0].figures["standard error"] == pytest.approx(math.sqrt((n + 0.5) * 0.5 / n) / (n + 1))
+
+
 def test_perfect_is_at_least_perfect():
     for texts in (["the cat sat on the mat"], PREDICTIONS, ["one two three four five six seven"] * 7):
         assert_bleu(texts, texts, at_least=100)

@@ -26,19 +26,23 @@ def test_those_of_one_cluster_are_not_independent():
     assert clustered_wilson([5] * 7 + [0] * 3, [5] * 10) == pytest.approx(wilson(7, 10))
     assert clustered_wilson([5] * 10, [5] * 10) == pytest.approx(wilson(10, 10))
     assert clustered_wilson([1], [2]) == pytest.approx(wilson(0.5, 1))
-    assert clustered_wilson([1] * 10, [2] * 10) == pytest.approx(wilson(10, 20))
+    worth = 20 * 11 / 12  # ten independent pairs, and one more that is all alike
+    assert clustered_wilson([1] * 10, [2] * 10) == pytest.approx(wilson(worth / 2, worth))
     assert clustered_wilson([1] * 7 + [0] * 3, [1] * 10) == pytest.approx(wilson(7, 10))
     with pytest.raises(InvalidInputError, match="cluster"):
         clustered_wilson([], [])
-    # Where they agree in part, the interval holds the rate as often as it says.
-    rng = np.random.default_rng(3)
-    held = 0
-    for _ in range(400):
-        better = rng.random(20) < 0.5
-        wins = np.where(rng.random((20, 5)) < 0.8, better[:, None], ~better[:, None]).sum(1)
-        low, high = clustered_wilson(wins.tolist(), [5] * 20)
-        held += low <= 0.5 <= high
-    assert held / 400 > 0.92  # Wilson's of 100: 0.79
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "rate", "alike", "before"),
+    [(2, 10, 0.5, 0.3, 0.80), (3, 50, 0.9, 0.1, 0.83), (5, 10, 0.5, 0.3, 0.90), (10, 50, 0.97, 0.1, 0.86), (20, 5, 0.5, 0.6, 0.94)],
+)  # fmt: skip
+def test_the_interval_of_few_clusters_holds_the_rate_as_often_as_it_says(rng, count, size, rate, alike, before):
+    # before: how often it did while a noisy design effect was believed as it was
+    runs, strength = 400, 1 / alike - 1
+    rates = rng.beta(rate * strength, (1 - rate) * strength, (runs, count))
+    found = [clustered_wilson(row.tolist(), [size] * count) for row in rng.binomial(size, rates)]
+    assert np.mean([low <= rate <= high for low, high in found]) >= max(0.925, before)
 
 
 @pytest.mark.parametrize(("worse", "better"), [(0, 0), (0, 4), (5, 0), (7, 3), (3, 7), (60, 41), (900, 820)])

@@ -7,7 +7,7 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics import bleu, chrf, ter
 from pytest_llm.metrics.score import Score
 from pytest_llm.stats.gate import gate
-from pytest_llm.stats.paired import Design, compare_means
+from pytest_llm.stats.paired import Design, compare_binary, compare_means
 
 from .conftest import mean_score
 
@@ -132,6 +132,17 @@ def test_groups_that_break_whole_pass_no_more_often_than_alpha(rng):
     }
 
 
+@pytest.mark.parametrize("size", [5, 20])
+def test_groups_that_break_whole_are_seen_beside_answers_that_flip(rng, size):
+    def drops(broken, flips):
+        whole = np.repeat(rng.random(60) < broken, size)
+        return np.where(whole, -1.0, rng.choice([-1.0, 0.0, 1.0], 60 * size, p=[flips / 2, 1 - flips, flips / 2]))
+
+    design = Design(0.05, 0.05, 0.8, np.repeat(range(60), size).tolist(), 0, 0)
+    passed = [compare_binary(drops(0.05, 0.05), design).low > -0.05 for _ in range(500)]
+    assert np.mean(passed) <= 0.075  # 8.5 and 11 % while every group that changed spoke for the flips
+
+
 def test_groups_whose_examples_are_independent_cost_no_power(rng):
     worse = [broken_groups(rng, 60, 5, 0.15, whole=False) for _ in range(100)]
     assert sum(found.status == "fail" for found in worse) >= 95
@@ -205,6 +216,44 @@ def test_ratings_that_move_by_chance_fail_no_more_often_than_alpha(rng):
         return sum(one.status == "fail" for one in found) / runs
 
     assert [fails(n) <= 0.05 for n in (2, 3, 4, 5)] == [True] * 4
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_a_few_examples_that_moved_by_chance_are_no_improvement(rng, n):
+    def loss_of(values):
+        return mean_score(values, name="loss", higher_is_better=False)
+
+    base = 2 + rng.random((300, n))
+    moved = base + rng.choice([-1, 1], base.shape) * rng.uniform(0.095, 0.105, base.shape)
+    found = [gate(loss_of(y), loss_of(x), margin=0.0) for x, y in zip(base, moved, strict=True)]
+    assert np.mean([one.status == "pass" for one in found]) <= 0.05  # 26, 12 and 6 % by t with 2, 3 and 4
+    assert not any(one.improved for one in found if n < 5)
+    coins = [gate(accuracy(x), accuracy(1 - x), margin=0.0) for x in rng.integers(0, 2, (200, n))]
+    assert np.mean([one.status == "pass" for one in coins]) <= 0.06  # by Tango's bound 12 % with 3
+
+
+@pytest.mark.parametrize(
+    ("n", "share", "gain", "most"), [(100, 0.05, 0.95, 0.04), (30, 0.1, 0.9, 0.05), (100, 0.1, 0.9, 0.05)]
+)
+def test_a_few_examples_that_gain_much_hide_no_more_than_alpha(rng, n, share, gain, most):
+    # no change on average; by t 12, 18 and 9 % fail
+    zeros, ones, runs = np.zeros(n), np.ones(n), 1000
+    design = Design(0.0, 0.05, 0.8, None, 0, 0)
+    drawn = np.where(rng.random((runs, n)) < share, gain, -share * gain / (1 - share)) + 0.001 * rng.normal(
+        size=(runs, n)
+    )
+    found = [compare_means(d, zeros, ones, ones, design) for d in drawn]
+    assert np.mean([one.p <= 0.05 for one in found]) <= most + 3 * (0.05 * 0.95 / runs) ** 0.5
+    assert [one.p <= 0.05 for one in found] == [one.high <= 0 for one in found]
+
+
+@pytest.mark.parametrize(("n", "alpha"), [(2, 0.05), (3, 0.05), (4, 0.05), (5, 0.01), (6, 0.01)])
+def test_so_few_graded_examples_see_no_drop(rng, n, alpha):
+    base = 0.9 + 0.01 * rng.random(n)
+    found = gate(mean_score(base - 0.8 + 0.01 * rng.random(n)), mean_score(base), margin=0.01, alpha=alpha)
+    assert (found.status, found.mde) == ("inconclusive", None)
+    one_more = gate(*(mean_score([*x, y]) for x, y in ((base - 0.8, 0.101), (base, 0.9))), margin=0.01, alpha=alpha)
+    assert (one_more.mde is None) == (n not in (4, 6))
 
 
 def test_groups_make_a_gate_more_careful(rng):
@@ -339,10 +388,15 @@ def test_the_largest_of_small_values_is_not_judged_by_their_mean(scale):
     assert mean.method == "paired t"
 
 
-def test_one_group_is_one_observation():
-    found = gate(mean_score([0.1, 0.2, 0.3]), mean_score([0.2, 0.3, 0.5]), margin=0.5, groups=["a"] * 3)
-    assert found.status == "pass"
-    assert "no interval" in found.method
+@pytest.mark.parametrize("lost", [1, 4, 6, 60, 100])
+@pytest.mark.parametrize("weights", [(), [1] * 100])
+def test_one_group_is_one_observation(lost, weights):
+    new, base = (accuracy([0] * k + [1] * (100 - k), weights=weights) for k in (lost, 0))
+    found = gate(new, base, margin=0.05, groups=["doc"] * 100)
+    assert (found.status, found.mde, found.improved) == ("inconclusive", None, False)
+    assert found.reason == "the examples that count are all of one group, which says nothing about another"
+    assert found.newly_failing == (new.ids[:lost] if not weights else ())
+    assert gate(base, base, margin=0.05, groups=["doc"] * 100).status == "pass"
 
 
 GOOD = [0.5, 0.6, 0.7]

@@ -27,10 +27,12 @@ def test_detectable_mean_has_the_power_it_says():
 
 
 def test_required_n_equals_statsmodels():
-    for drop in (0.3, 1.0, 1.5, 2.0):
+    for drop in (0.3, 1.0, 1.5):
         n = TTestPower().solve_power(effect_size=drop, alpha=0.05, power=0.8, alternative="larger")
         assert required_n(drop, 1.0) == int(np.ceil(n))
     assert required_n(1.0, 1000.0) == 6_182_558, "the normal approximation"
+    assert required_n(2.0, 1.0) == 5, "t asks for 4, of which no drop can fail: 2^-4 > 0.05"
+    assert required_n(2.0, 1.0, alpha=0.01) == 7
     assert required_n(0.3, 1.0, margin=0.22) > required_n(0.3, 1.0)
     with pytest.raises(ValueError, match="within the margin"):
         required_n(0.3, 1.0, margin=0.3)
