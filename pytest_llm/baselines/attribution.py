@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from pytest_llm.baselines.entry import LOSSES, Entry, nats
 from pytest_llm.evidence import Example
 from pytest_llm.metrics.score import Score
+from pytest_llm.stats.bootstrap import contributions
 
 #: Examples or documents shown, tokens shown, and tokens shown around each.
 SHOWN, TOKENS, BEFORE, AFTER = 3, 8, 6, 3
@@ -44,29 +44,14 @@ def evidence(
     ), ()
 
 
-def corpus_influence(new: Score, old: Score) -> list[float]:
-    """Return by how much the difference (new minus old) of a corpus metric rests on each example: leave-one-out.
-
-    With D the difference of all n examples and D_i that without example i, it is D - D_i, in the metric's units.
-    """
-    import numpy as np
-
-    aggregate = new.aggregate
-    assert aggregate is not None
-
-    def drop(score: Score) -> Any:
-        rows = np.asarray(score.statistics)
-        whole = rows.sum(axis=0, keepdims=True)
-        return np.asarray(aggregate(whole)) - np.asarray(aggregate(whole - rows))
-
-    return [float(x) for x in drop(new) - drop(old)]
-
-
 def _by_cost(new: Score, old: Score, places: Sequence[int]) -> tuple[list[int], list[float]]:
     """Return the examples that cost something, most first, and what each cost where that is not plain to see."""
     sign = 1 if new.higher_is_better else -1
     if new.aggregate and new.statistics and old.statistics:
-        cost = [-sign * x for x in corpus_influence(new, old)]
+        import numpy as np
+
+        moved = contributions(np.asarray(new.statistics), np.asarray(old.statistics), new.aggregate)
+        cost = [-sign * float(x) for x in moved]
         return sorted((i for i in range(new.n) if cost[i] > 0), key=lambda i: -cost[i]), cost
     if not places and new.per_example and old.per_example:
         change = [sign * (x - y) for x, y in zip(new.per_example, old.per_example, strict=True)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_llm.baselines.attribution import evidence
 from pytest_llm.baselines.entry import Entry
-from pytest_llm.baselines.terms import Terms, room
+from pytest_llm.baselines.terms import Terms, reach, room
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.evidence import Evidence
 from pytest_llm.metrics.score import Score
@@ -69,6 +69,8 @@ def judged(
     """Return the verdict on comparing ``new`` with ``old``, which are ``score`` and ``before`` as a gate takes them."""
     if found.mde is not None and found.mde > room(new, old):
         found = dataclasses.replace(found, mde=None)
+    least, most = reach(new, old)
+    found = dataclasses.replace(found, low=max(found.low, least), high=min(found.high, most))  # NaN stays
     sign = 1 if new.higher_is_better else -1
     inferred = not math.isnan(found.p)
     status: str = found.status
@@ -172,22 +174,28 @@ def _figures(new: Score, old: Score, found: GateResult, terms: Terms) -> dict[st
 
 
 def _undecided(new: Score, found: GateResult, terms: Terms, most: float) -> list[str]:
-    """Say what drop the gate would have seen, and how many examples (or groups) would; none is above ``most``."""
+    """Say what drop the gate would have seen, and how many examples (or groups) would; none is above ``most``.
+
+    Fewer than ``least`` fail by no drop, even if all fall; of how unlike they are they say too little to count on.
+    """
     units = "examples" if terms.groups is None else "groups"
     unit = f" {new.unit}" if new.unit else ""
     drop = "drop" if new.higher_is_better else "rise"
+    least = math.ceil(-math.log2(found.alpha) - 1e-9)
     notes = [
         f"this gate sees a {drop} of {_short(found.mde)}{unit} or more with probability {terms.power:g}"
         if found.mde is not None
         else f"these are too few {units} to see any {drop}"
+        + (f", which takes at least {least}" if found.units < least else "")
     ]
-    if 0 < terms.margin <= most / 2 and found.se > 0:
+    binary = not math.isnan(found.flip_rate)
+    if 0 < terms.margin <= most / 2 and found.se > 0 and (binary or found.units >= least):
         seen, wanted = 2 * terms.margin, {"margin": terms.margin, "alpha": terms.alpha, "power": terms.power}
-        if math.isnan(found.flip_rate):
-            n = power.required_n(seen, found.se * math.sqrt(found.units), **wanted)
-        else:  # of groups, as many as are worth the examples needed
+        if binary:  # of groups, as many as are worth the examples needed
             worth = (found.flip_rate - found.delta**2) / found.se**2
             n = math.ceil(power.required_mcnemar(seen, found.flip_rate, **wanted) * found.units / worth - 1e-9)
+        else:
+            n = power.required_n(seen, found.se * math.sqrt(found.units), **wanted)
         if n > found.units:
             notes.append(f"about {n} {units} would show a {drop} of twice the margin as reliably")
     return notes

@@ -75,10 +75,16 @@ class Terms:
 
 def room(score: Score, base: Score) -> float:
     """Return how much worse than ``base`` a value of its metric can be, infinite when unknown: no drop is larger."""
+    low, high = reach(score, base)
+    return -low if base.higher_is_better else high
+
+
+def reach(score: Score, base: Score) -> tuple[float, float]:
+    """Return the least and the most that a value of the metric can differ from ``base``, infinite when unknown."""
     low, high = _range(of(base))
     if base.per_example and {*base.per_example, *score.per_example} <= {0, 1}:
         low, high = 0.0, 1.0
-    return base - low if base.higher_is_better else high - base
+    return low - base, high - base
 
 
 def labels(groups: Any) -> tuple[Hashable, ...] | None:

@@ -7,6 +7,7 @@ statistics. A mean is the special case of statistics ``(w x, w)`` and the functi
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 #: Cells of the count matrix held at once: 8 MB.
@@ -33,6 +34,20 @@ def resampled_sums(statistics: Any, resamples: int = 10_000, seed: int = 0) -> A
 def leave_one_out_sums(statistics: Any) -> Any:
     """Return the statistics [n, K] summed without each row in turn: [n, K]."""
     return statistics.sum(axis=0) - statistics
+
+
+def contributions(new: Any, base: Any, value: Callable[[Any], Any]) -> Any:
+    """Return what each example moves a metric by, from the statistics [n, K] of the new and of the base answers: [n].
+
+    That is the mean of what its new answer changes among the base ones, and its base answer among the new ones; of a
+    mean they add up to the whole difference. ``value`` maps summed statistics [R, K] to R values.
+    """
+    import numpy as np
+
+    change, before, after = new - base, base.sum(axis=0, keepdims=True), new.sum(axis=0, keepdims=True)
+    put_in = np.asarray(value(before + change)) - np.asarray(value(before))
+    taken_out = np.asarray(value(after)) - np.asarray(value(after - change))
+    return (put_in + taken_out) / 2
 
 
 def bca_constants(replicates: Any, estimate: float, leave_one_out: Any) -> tuple[float, float]:
@@ -86,16 +101,22 @@ def bounds(replicates: Any, z: float, z0: float = 0.0, a: float = 0.0) -> tuple[
 def z_of_zero(replicates: Any, z0: float = 0.0, a: float = 0.0) -> float:
     """Return the z at which the upper bound reaches 0: its one-sided p that the truth is >= 0 is ``1 - Phi(z)``.
 
-    Counts one extra replicate at 0, so that p is never 0 (Davison & Hinkley 1997, section 4.2).
+    Counts one extra replicate at 0 (Davison & Hinkley 1997, section 4.2). Where none reaches 0, which alone says no
+    more than 1 in their number, z is that of normal ones with the same median and 99th percentile, and at most 233.
     """
     import numpy as np
     from scipy.special import ndtri
 
-    z = float(-ndtri((1 + np.count_nonzero(replicates >= 0)) / (1 + len(replicates))))
+    reached = np.count_nonzero(replicates >= 0)
+    z = float(-ndtri((1 + reached) / (1 + len(replicates))))
+    if not reached:
+        middle, high = np.quantile(replicates, (0.5, 0.99))
+        z = max(z, float(ndtri(0.99) * middle / min(middle - high, middle / 100)))
     shifted = z - z0
-    if z0 == 0 and a == 0:
+    if (z0 == 0 and a == 0) or not math.isfinite(z0):
         return z
-    return shifted / (1 + a * shifted) - z0 if math.isfinite(z0) else z
+    room = 1 + a * shifted  # at 0 or below it no bound reaches 0, at whatever level
+    return shifted / room - z0 if room > 0 else math.copysign(math.inf, shifted)
 
 
 def expanded_z(alpha: float, clusters: float) -> float:

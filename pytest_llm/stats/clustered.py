@@ -66,6 +66,17 @@ def of_both(new: Any, base: Any) -> Any:
     return new / new.mean() + base / base.mean()
 
 
+def sizes(new: Any, base: Any) -> Any:
+    """Return the weights of a corpus metric's examples: the largest of the statistics [n, K] that both scores have.
+
+    Of BLEU, chrF and TER that is the length of the reference, unless both answers are longer.
+    """
+    import numpy as np
+
+    found = np.min([np.abs(rows).max(axis=1) for rows in (new, base)], axis=0)
+    return found if np.count_nonzero(found) > 1 else np.ones_like(found)
+
+
 def effective(share: Any) -> float:
     """Return how many equal clusters tell as much of a variance as clusters with these shares of the weight.
 

@@ -126,7 +126,11 @@ def gate(
         return GateResult("pass", method="every example", reason="no example differs", **bounds, **facts)
     if kind == "plain":
         return _plain(sign * facts["delta"], margin, kind, facts)
-    share = clustered.shares(new.n, groups, clustered.of_both(_weights(new), _weights(base)))
+    if kind == "corpus":
+        weights = clustered.sizes(new.statistics, base.statistics)
+    else:
+        weights = clustered.of_both(_weights(new), _weights(base))
+    share = clustered.shares(new.n, groups, weights)
     if (share > 0).sum() < 2:
         if groups is not None and new.n > 1:
             why = "the examples that count are all of one group, which says nothing about another"
@@ -146,7 +150,8 @@ def gate(
         moved = zero + sign * difference
         return (math.exp(moved) if kind in _LOG_KINDS else moved) - float(base)
 
-    found = _compare(new, base, kind, binary, method, sign, Design(reach, alpha, power, groups, resamples, seed))
+    design = Design(reach, alpha, power, groups, resamples, seed)
+    found = _compare(new, base, kind, binary, method, sign, weights, design)
     delta = sign * facts["delta"] if kind not in _LOG_KINDS else sign * (math.log(new) - zero)
     status, reason = _decide(delta, found, reach, alpha)
     low, high = sorted((back(found.low), back(found.high)))
@@ -193,19 +198,15 @@ def _plain(delta: float, margin: float, kind: str, facts: dict[str, Any]) -> Gat
 
 
 def _compare(
-    new: Score, base: Score, kind: str, binary: bool, method: Method, sign: float, design: Design
+    new: Score, base: Score, kind: str, binary: bool, method: Method, sign: float, weights: Any, design: Design
 ) -> Comparison:
     import numpy as np
 
     if kind == "corpus":
-        aggregate, k = new.aggregate, len(new.statistics[0])
+        aggregate = new.aggregate
         assert aggregate is not None
-        table = np.hstack([np.asarray(new.statistics), np.asarray(base.statistics)])
-
-        def difference(sums: Any) -> Any:
-            return sign * (np.asarray(aggregate(sums[:, :k])) - np.asarray(aggregate(sums[:, k:])))
-
-        return compare_corpus(table, difference, design, method)
+        rows = np.asarray(new.statistics), np.asarray(base.statistics)
+        return compare_corpus(*rows, lambda sums: sign * np.asarray(aggregate(sums)), design, weights, method)
     x, y = np.asarray(new.per_example), np.asarray(base.per_example)
     if kind == "mean of logs":
         x, y = np.log(x), np.log(y)
@@ -215,11 +216,11 @@ def _compare(
     if method in ("auto", "t"):
         return compare_means(sign * x, sign * y, u, v, design)
 
-    def difference_of_means(sums: Any) -> Any:
-        return sign * (sums[:, 0] / sums[:, 1] - sums[:, 2] / sums[:, 3])
+    def mean(sums: Any) -> Any:
+        return sign * sums[:, 0] / sums[:, 1]
 
-    rows, weights = np.column_stack([u * x, u, v * y, v]), clustered.of_both(u, v)
-    return compare_corpus(rows, difference_of_means, design, method, weights)
+    rows = np.column_stack([u * x, u]), np.column_stack([v * y, v])
+    return compare_corpus(*rows, mean, design, weights, method)
 
 
 def _weights(score: Score) -> Any:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pytest_llm.errors import GoldenError, InvalidInputError
-from pytest_llm.metrics import bleu
+from pytest_llm.metrics import bleu, ter
 from pytest_llm.metrics.score import Score
 from pytest_llm.results import Generation
 from pytest_llm.stats.power import power_of_mcnemar
@@ -59,7 +59,7 @@ def test_create_pass_fail_update_pass(project):
     assert str(caught.value).startswith(
         f"bleu {bad:.1f} is worse than its baseline {good:.1f} by {drop:.1f} points (margin 1.0)\n"
     )
-    for shown in ("delta", "interval [", "confidence 0.9", "p 0.000", "n 60", "detectable drop", "paired bootstrap"):
+    for shown in ("delta", "interval [", "confidence 0.9", "   p ", "n 60", "detectable drop", "paired bootstrap"):
         assert shown in str(caught.value)
     assert str(caught.value).count("      expected: the ") == str(caught.value).count("      actual:   ") == 3
     with pytest.raises(AssertionError, match="is worse"):  # new leaves what is there
@@ -109,7 +109,7 @@ def test_no_gate_sees_a_drop_that_cannot_be(project, name):
     verdict = project.run().check(name, score([1, 1, 0, 1, 1, 0]), margin=0.05, groups=groups)
     assert verdict.status == "inconclusive"
     assert "detectable drop" not in verdict.figures
-    assert verdict.notes[0] == "these are too few groups to see any drop"
+    assert verdict.notes[0] == "these are too few groups to see any drop, which takes at least 5"
 
 
 def test_more_groups_would_help_not_more_examples(project):
@@ -117,7 +117,7 @@ def test_more_groups_would_help_not_more_examples(project):
     groups = ["chat"] * 100 + ["law"] * 100
     found = project.run().check("accuracy", accuracy([0] * 9 + [1] * 191), margin=0.05, groups=groups)
     assert found.status == "inconclusive"
-    assert found.notes[0] == "these are too few groups to see any drop"
+    assert found.notes[0] == "these are too few groups to see any drop, which takes at least 5"
     assert found.notes[1].endswith(" groups would show a drop of twice the margin as reliably")
 
 
@@ -156,6 +156,37 @@ def test_what_outweighs_the_rest_is_said_of_what_is_no_pass(project):
     assert found.notes[-1] == (
         "the largest group holds 50% of the weight: 21 groups tell about as much as 3.2 equal ones"
     )
+
+
+def test_a_long_text_outweighs_the_short_ones_of_a_corpus_metric(project):
+    texts = ["alpha beta gamma delta epsilon zeta eta theta iota kappa"] * 20 + [" ".join(f"w{i}" for i in range(1500))]
+    project.create("ter", ter(texts, texts))
+    short = texts[0].replace("kappa", "x")
+    now = [short, short, *texts[2:20], texts[20].replace("w1", "q1")]
+    found = project.run().check("ter", ter(now, texts), margin=1)
+    assert found.status == "inconclusive"
+    assert (
+        found.notes[-1] == "the largest example holds 88% of the weight: 21 examples tell about as much as 2 equal ones"
+    )
+
+
+def test_of_too_few_sentences_no_more_is_said_than_that(project):
+    texts = [
+        "the cat sat on the mat today",
+        "a dog ran over the green hill",
+        "rain fell on the old roof",
+        "we eat bread",
+    ]
+    project.create("bleu", bleu(texts, texts))
+    verdict = project.run().check("bleu", bleu(["zz yy xx ww vv"] * 4, texts), margin=1)
+    assert verdict.status == "inconclusive"
+    assert verdict.notes[0] == "these are too few examples to see any drop, which takes at least 5"
+    assert not any(note.startswith("about ") for note in verdict.notes)
+    assert "detectable drop" not in verdict.figures
+    assert verdict.figures["interval"] == [-100, 0], "BLEU lies between 0 and 100"
+    assert verdict.figures["p"] >= 0.5**4
+    strict = project.run(alpha=0.01).check("bleu", bleu(["zz yy xx ww vv"] * 4, texts), margin=1)
+    assert strict.notes[0].endswith("which takes at least 7")
 
 
 def test_a_margin_that_leaves_no_room_is_said(project):

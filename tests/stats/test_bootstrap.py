@@ -4,7 +4,7 @@ import sacrebleu
 from sacrebleu.significance import PairedTest, _compute_p_value
 from scipy import stats
 
-from pytest_llm.metrics import Score, bleu
+from pytest_llm.metrics import Score, bleu, chrf, ter
 from pytest_llm.stats import bootstrap
 from pytest_llm.stats.gate import gate
 
@@ -88,6 +88,29 @@ def test_p_is_where_the_upper_bound_reaches_zero(rng, constants):
     assert bootstrap.bounds(replicates, z, *constants)[1] == pytest.approx(0, abs=0.01)
 
 
+def test_p_where_no_resample_reaches_zero_goes_on_as_the_resamples_do(rng):
+    replicates = rng.normal(-1, 1, size=20_000)
+    z = [bootstrap.z_of_zero(replicates - shift) for shift in (0, 3, 6, 12, 1e9)]
+    assert z[:4] == pytest.approx([1, 4, 7, 13], rel=0.1)
+    assert z[4] > 100
+    assert bootstrap.z_of_zero(np.full(100, -1.0)) > 100, "of resamples that are all alike"
+    assert bootstrap.z_of_zero(replicates - 12, 0.1, -0.1) == np.inf, "BCa bounds reach 0 at no level"
+
+
+@pytest.mark.parametrize("metric", [bleu, chrf, ter])
+def test_what_a_sentence_moves_the_metric_by_is_that_of_the_texts_with_it_changed(rng, metric):
+    references, before, after = _systems(rng, 8, 0.3)
+    whole = [metric(texts, references) for texts in (before, after)]
+    found = bootstrap.contributions(*(np.array(score.statistics) for score in whole[::-1]), whole[0].aggregate)
+
+    def swapped(i):
+        put_in, taken_out = ([*x[:i], y[i], *x[i + 1 :]] for x, y in ((before, after), (after, before)))
+        return (metric(put_in, references) - whole[0] + whole[1] - metric(taken_out, references)) / 2
+
+    assert found == pytest.approx([swapped(i) for i in range(8)], abs=1e-9)
+    assert found.sum() == pytest.approx(whole[1] - whole[0], rel=1e-9 if metric is ter else 0.5)
+
+
 @pytest.mark.parametrize("n", [3, 20, 1000])
 def test_expanded_levels_are_wider_and_invert(n):
     z = bootstrap.expanded_z(0.05, n)
@@ -145,15 +168,15 @@ def test_a_few_sentences_that_break_pass_no_more_often_than_alpha(rng):
 
 
 def test_the_default_is_the_wider_of_percentiles_and_t_on_the_example_of_the_docs():
-    # docs/gates.md and docs/statistics.md: five of 32 sentences said "sleepy old" for "lazy"
+    # docs/gates.md and docs/statistics.md: six of 32 sentences said "sleepy old" for "lazy"
     words = ["red", "blue", "green", "white", "black", "brown", "grey", "pink"]
     texts = [f"the quick {a} fox jumps over the lazy {b} dog" for a in words[:4] for b in words]
     base = bleu(texts, texts)
-    new = bleu([text.replace("lazy", "sleepy old") if i < 5 else text for i, text in enumerate(texts)], texts)
+    new = bleu([text.replace("lazy", "sleepy old") if i < 6 else text for i, text in enumerate(texts)], texts)
     found, percentiles = (gate(new, base, margin=1.0, method=method) for method in ("auto", "percentile"))
     half = stats.t.ppf(0.95, 31) * found.se
-    assert (found.delta - half, found.delta + half) == pytest.approx((-10.50, -1.85), abs=0.005)
-    assert (percentiles.low, percentiles.high, percentiles.p) == pytest.approx((-10.98, -2.49, 0.0086), abs=0.005)
-    assert found.high == pytest.approx(found.delta + half)
-    assert found.low == pytest.approx(-11.66, abs=0.005), "ABC's, which follows the skewness"
-    assert found.p == pytest.approx(stats.t.cdf(found.delta / found.se, 31)) == pytest.approx(0.01077, abs=5e-6)
+    assert (found.delta - half, found.delta + half) == pytest.approx((-12.00, -2.78), abs=0.005)
+    assert (percentiles.low, percentiles.high) == pytest.approx((-12.17, -2.49), abs=0.005)
+    assert (found.low, found.high) == pytest.approx((-13.01, -2.49), abs=0.005), "ABC's, which follows the skewness"
+    assert stats.t.cdf(found.delta / found.se, 31) == pytest.approx(0.0053, abs=5e-5)
+    assert found.p == percentiles.p == 0.5**6, "of six that changed, turning signs gives no less"
