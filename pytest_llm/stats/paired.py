@@ -129,10 +129,9 @@ def _design_effect(change: Any, variance: float, groups: Sequence[Hashable]) -> 
     import numpy as np
 
     worst = len(change) * float(np.sum(clustered.shares(len(change), groups) ** 2))
-    apart = change - change.mean()
-    se, _ = clustered.standard_error(apart, groups)
+    se, _ = clustered.standard_error(change - change.mean(), groups)
     estimate = min(max(se**2 / variance, 1.0), worst) if variance > 0 else worst
-    squares = clustered.sum_by_group(apart[:, None], groups) ** 2
+    squares = clustered.sum_by_group(change[:, None], groups) ** 2
     count = float(squares.sum() ** 2 / (squares**2).sum()) if squares.any() else len(squares)
     return float(count * estimate + worst) / (count + 1)
 
