@@ -167,7 +167,9 @@ def compare_corpus(
         skew = bootstrap.acceleration(left_out.mean() - left_out) if se == spread else 0.0
         t_low, t_high, t_p = _t_bounds(estimate, se, clusters - 1, design.alpha, max(-skew, 0.0))
         low, high, p = min(low, t_low), max(high, t_high), max(p, t_p)
-    p = max(p, _least_p(cost, design.groups))
+    least = _least_p(cost, design.groups)
+    p = max(p, least)
+    low = min(low, 0.0) if least > design.alpha else low
     high = max(high, 0.0) if p > design.alpha else high
     return Comparison(
         low=low,
