@@ -44,6 +44,8 @@ def test_a_few_sentences_that_got_worse_by_a_toss_of_coins_are_no_certainty(metr
         assert (found.status, found.mde) == ("inconclusive", None)
         assert found.p >= 0.5**n, "what turning signs can give"
         assert max(found.low, found.high) >= 0 if metric is not ter else min(found.low, found.high) <= 0
+        up = gate(metric(TEXTS[:n], TEXTS[:n]), metric(worse[:n], TEXTS[:n]), margin=0)
+        assert (up.status, up.improved) == ("inconclusive", False), "nor of a rise"
     more = gate(metric([*worse, *TEXTS[4:]], TEXTS), metric(TEXTS, TEXTS), margin=0.5)
     assert more.p >= 0.5**4, "what did not change is not counted"
 
