@@ -181,7 +181,7 @@ def _undecided(new: Score, found: GateResult, terms: Terms, most: float) -> list
     units = "examples" if terms.groups is None else "groups"
     unit = f" {new.unit}" if new.unit else ""
     drop = "drop" if new.higher_is_better else "rise"
-    least = math.ceil(-math.log2(found.alpha) - 1e-9)
+    least = power.fewest(found.alpha)
     notes = [
         f"this gate sees a {drop} of {_short(found.mde)}{unit} or more with probability {terms.power:g}"
         if found.mde is not None

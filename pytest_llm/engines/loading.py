@@ -219,8 +219,11 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
                 f"{list(wanted)} by the configuration. Take the config.json that was saved with the weights."
             )
         # Freshly initialised weights would answer at random. A pooler is read by classifiers only.
-        missing = sorted(key for key in report["missing_keys"] if family == "classifier" or "pooler" not in key)
-        missing = [key for key in missing if key not in held_by(adapter)]
+        missing = sorted(
+            key
+            for key in set(report["missing_keys"]) - held_by(adapter)
+            if family == "classifier" or "pooler" not in key
+        )
         if missing:
             raise ModelNotFoundError(
                 f"the weights of {spec.source!r} are incomplete for {type(model).__name__}: "

@@ -16,7 +16,7 @@ _LARGE = 10_000
 
 def fewest(alpha: float) -> int:
     """Return how many examples (or groups) must all fall for a gate to fail: turning k signs gives no p below 2^-k."""
-    return math.ceil(-math.log2(alpha))
+    return math.ceil(-math.log2(alpha) - 1e-9)
 
 
 def power_of_mean(drop: float, se: float, df: float, *, margin: float = 0.0, alpha: float = 0.05) -> float:
