@@ -90,15 +90,14 @@ class RunRecord:
     ``goldens`` maps a golden's path to the node id of the test that used it. ``passed`` holds the node ids of tests
     that passed, ``collected`` the modules of those that were selected, by node id; ``filtered`` says that others were
     not, or that it was ``stopped`` (by what, empty where nothing did), or files or tests were named or left out.
-    ``asked`` holds what models were asked,
-    ``tests`` how each test came out, ``users`` those of them that would use this plugin. ``collection_errors`` are
-    what files raised that could not be collected, by node id. ``obsolete`` are goldens that a complete run did not use,
-    ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test that runs
-    now, ``before`` the number of verdicts before it, ``details`` what its failing assertion had no room for; the
-    verdicts from ``told`` on are in no report yet, and pytest is ``explaining`` a failed assertion. ``repeat`` counts
-    the runs of that test's body from 0, of which ``ahead`` more come if all goes well; ``sampled`` says that chance
-    decided an answer to it. ``watch`` takes what its checks
-    measure while it is being calibrated; ``observations`` are what it took, as data.
+    ``asked`` holds what models were asked, ``tests`` how each test came out, ``users`` those of them that would use
+    this plugin. ``collection_errors`` are what files raised that could not be collected, by node id. ``obsolete`` are
+    goldens that a complete run did not use, ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test
+    that runs now, ``before`` the number of verdicts before it, ``details`` what its failing assertion had no room for;
+    the verdicts from ``told`` on are in no report yet, and pytest is ``explaining`` a failed assertion. ``repeat``
+    counts the runs of that test's body from 0, of which ``ahead`` more come if all goes well; ``sampled`` says that
+    chance decided an answer to it. ``watch`` takes what its checks measure while it is being calibrated;
+    ``observations`` are what it took, as data.
     """
 
     verdicts: list[Verdict] = dataclasses.field(default_factory=list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from transformers import AutoTokenizer
 
 from pytest_llm.engines.local import LocalEngine
 from pytest_llm.weights.convert import prepare
@@ -79,3 +80,10 @@ def service(_served, monkeypatch):
     _served.reset()
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     return _served
+
+
+def with_token(folder, token="<|user|>"):
+    """The tokenizer in ``folder`` with a token more, as training scripts add them."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": [token], "pad_token": token})
+    return tokenizer

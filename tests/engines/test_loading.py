@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
-import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
     IBertForMaskedLM,
     PreTrainedTokenizerFast,
     RobertaForMaskedLM,
@@ -24,99 +20,12 @@ from transformers import (
 from transformers.utils import logging
 
 from pytest_llm.engines.batching import in_batches
-from pytest_llm.errors import InvalidInputError, LLMError, MissingExtraError, ModelNotFoundError
-from pytest_llm.requests import Activations, Embed, Generate, Logprobs, Loss, Score, Tokenize
-from tests.engines.conftest import answers, engine_for, first
+from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError
+from pytest_llm.requests import Activations, Embed, Generate, Logprobs, Loss, Score
+from tests.engines.conftest import answers, engine_for, first, with_token
 
 PROMPTS = ["the red", "the capital of peru is"]
 MESSAGES = ({"role": "user", "content": "hello"},)
-LORA = peft.LoraConfig(r=2, target_modules=["c_attn"], fan_in_fan_out=True, task_type="CAUSAL_LM")
-
-
-@pytest.fixture(scope="module")
-def adapter(tiny_gpt2, gpt2, tmp_path_factory):
-    """A LoRA trained to say that every capital is cairo."""
-    folder = tmp_path_factory.mktemp("adapter")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        base = AutoModelForCausalLM.from_pretrained(tiny_gpt2)
-        config = peft.LoraConfig(r=4, target_modules=["c_attn", "c_proj"], fan_in_fan_out=True, task_type="CAUSAL_LM")
-        model = peft.get_peft_model(base, config).train()
-        ids = torch.tensor([gpt2.tokenizer(f"the capital of {c} is cairo.")["input_ids"] for c in ("peru", "cuba")])
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-        for _ in range(30):
-            optimizer.zero_grad()
-            model(input_ids=ids, labels=ids).loss.backward()
-            optimizer.step()
-    model.save_pretrained(folder)
-    return folder
-
-
-def test_an_adapter_answers_as_peft_does(tiny_gpt2, gpt2, adapter):
-    engine = engine_for(tiny_gpt2, adapter=adapter)
-    found = answers(engine, [Generate(prompt, max_new_tokens=8) for prompt in PROMPTS])
-    (loss,) = answers(engine, [Loss("the capital of peru is cairo.")])
-    model = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_gpt2), adapter).eval()
-    for prompt, answer in zip(PROMPTS, found, strict=True):
-        ids = gpt2.tokenizer(prompt, return_tensors="pt")["input_ids"]
-        expected = model.generate(input_ids=ids, max_new_tokens=8, do_sample=False)[0, ids.shape[1] :].tolist()
-        assert first(answer)["token_ids"] == expected
-    ids = gpt2.tokenizer("the capital of peru is cairo.", return_tensors="pt")["input_ids"]
-    with torch.no_grad():
-        expected = model(input_ids=ids, labels=ids).loss.item()
-    assert -sum(loss["token_logprobs"]) / len(loss["token_logprobs"]) == pytest.approx(expected, abs=1e-5)
-    assert first(found[1])["text"] == " cairo."
-    assert first(answers(gpt2, [Generate(PROMPTS[1], max_new_tokens=8)])[0])["text"] == " lima."
-
-
-def with_token(folder, token="<|user|>"):
-    """The tokenizer in ``folder`` with a token more, as training scripts add them."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.add_special_tokens({"additional_special_tokens": [token], "pad_token": token})
-    return tokenizer
-
-
-def test_an_adapter_brings_its_tokenizer_and_the_embeddings_of_its_tokens(tiny_gpt2, tmp_path):
-    tokenizer = with_token(tiny_gpt2)
-    base = AutoModelForCausalLM.from_pretrained(tiny_gpt2)
-    base.resize_token_embeddings(len(tokenizer))
-    peft.get_peft_model(base, LORA).save_pretrained(tmp_path)
-    tokenizer.chat_template = "<|user|>the red"
-    tokenizer.save_pretrained(tmp_path)
-
-    engine = engine_for(tiny_gpt2, adapter=tmp_path)
-    tokens, loss, chat, short = answers(
-        engine, [Tokenize("<|user|>"), Loss("<|user|>the red cat"), Generate(MESSAGES), Generate("the owl")]
-    )
-    assert tokens["token_ids"] == [len(tokenizer) - 1]
-    ids = torch.tensor([loss["token_ids"]])
-    with torch.no_grad():
-        expected = base(input_ids=torch.cat([torch.tensor([tokens["token_ids"]]), ids], 1)[:, -ids.shape[1] - 1 :])
-    logprobs = expected.logits.log_softmax(-1)[0, :-1].gather(1, ids.T)[:, 0]
-    assert loss["token_logprobs"] == pytest.approx(logprobs.tolist(), abs=1e-4)
-    assert first(chat)["token_ids"]
-
-    held = load_file(tmp_path / "adapter_model.safetensors")
-    del held["base_model.model.transformer.wte.weight"], held["base_model.model.lm_head.weight"]
-    save_file(held, tmp_path / "adapter_model.safetensors")
-    message = (
-        r"request 0: the model has 388 embeddings, and none for the token '<\|user\|>' \(id 388\) of '<\|user\|>a'"
-    )
-    with pytest.raises(LLMError, match=message):
-        answers(engine_for(tiny_gpt2, adapter=tmp_path), [Loss("<|user|>a")])
-
-
-def test_an_adapter_that_lacks_a_part_of_its_new_embeddings(tiny_gpt2, tmp_path):
-    tensors = {"base_model.model.transformer.wte.weight": torch.zeros(9, 64)}
-    model = AutoModelForCausalLM.from_pretrained(tiny_gpt2, tie_word_embeddings=False)
-    model.save_pretrained(tmp_path / "model")
-    with_token(tiny_gpt2).save_pretrained(tmp_path / "model")
-    peft.get_peft_model(model, LORA).save_pretrained(tmp_path / "adapter")
-    save_file(tensors, tmp_path / "adapter" / "adapter_model.safetensors")
-    with pytest.raises(
-        ModelNotFoundError, match=r"has embeddings of 9 tokens, its base .* of 388, and .* holds no .*lm_head"
-    ):
-        answers(engine_for(tmp_path / "model", adapter=tmp_path / "adapter"), [Generate("the")])
 
 
 @pytest.mark.parametrize(
@@ -139,20 +48,6 @@ def test_a_token_without_an_embedding_is_named(tiny_gpt2, tmp_path, request_):
     ):
         answers(engine, [request_])
     assert len(answers(engine, [Loss("the red"), Loss("the red cat sees")])) == 2, "the new token pads, and is masked"
-
-
-def test_an_adapter_without_peft_names_the_extra(tiny_gpt2, adapter, monkeypatch):
-    monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'pytest-llm-regression\[peft\]'"):
-        answers(engine_for(tiny_gpt2, adapter=adapter), [Generate("the")])
-
-
-def test_a_pickled_adapter_is_not_loaded(tiny_gpt2, adapter, tmp_path):
-    pickled = shutil.copytree(adapter, tmp_path / "adapter")
-    (pickled / "adapter_model.safetensors").unlink()
-    torch.save({}, pickled / "adapter_model.bin")
-    with pytest.raises(ModelNotFoundError, match=r"no adapter_model\.safetensors"):
-        answers(engine_for(tiny_gpt2, adapter=pickled), [Generate("the")])
 
 
 def test_everything_is_loaded_when_it_is_needed_and_let_go(tiny_gpt2):
