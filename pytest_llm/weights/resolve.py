@@ -106,9 +106,10 @@ class Search:
             missing = " and ".join(map(str, places)) + (" are missing." if places[1:] else " is missing.")
             return ModelNotFoundError(f"there is no GGUF file {name!r}: {missing}{offer_ggufs(places[0].parent)}")
         folders = ", and no ".join(map(str, places))
+        forms = "a folder, pkg:MODULE/FOLDER or such an id" if self.adapter else _FORMS
         return ModelNotFoundError(
             f"unknown {what} {name!r}: there is no folder {folders}{self._similar(name)} It is not a Hugging "
-            f"Face id of the form org/name either. Name {'a folder or such an id' if self.adapter else _FORMS}."
+            f"Face id of the form org/name either. Name {forms}."
         )
 
     def _similar(self, name: str) -> str:

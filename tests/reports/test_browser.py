@@ -87,7 +87,7 @@ def test_a_test_opens_with_the_keyboard_and_shows_both_sides(report, open_page):
 def test_what_a_test_raised_is_shown_where_no_verdict_says_it(report, open_page):
     page = open_page(report)
     said = opened(page, "test_unmeasured").get_by_role("region").inner_text()
-    assert said == "pytest_llm.errors.InvalidInputError: nothing to measure\\u0000 <b>here</b>"
+    assert said == "pytest_llm.errors.InvalidInputError: nothing to measure\\x00 <b>here</b>"
 
 
 def test_gates_are_drawn_and_described(report, open_page):

@@ -46,7 +46,7 @@ def test_could_not_measure_is_an_error_and_a_regression_a_failure(cases):
     )
     (error,) = named["test_unmeasured"].findall("error")
     assert error.get("type") == "could not measure"
-    assert "nothing to measure#x00 <b>here</b>" in error.get("message")
+    assert "nothing to measure\\x00 <b>here</b>" in error.get("message")
     assert named["test_unmeasured"].find("failure") is None
     assert named["test_drifted"].find("error") is None
     assert named["test_drifted"].find("failure") is not None

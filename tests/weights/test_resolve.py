@@ -169,7 +169,7 @@ def test_adapter(tiny, tmp_path):
     )
     assert error_of(tmp_path, "models/tiny", adapter="./adapters/fench") == (
         f"unknown adapter './adapters/fench': there is no folder {tmp_path}/adapters/fench; did you mean 'french'? It "
-        f"is not a Hugging Face id of the form org/name either. Name {FORMS}"
+        "is not a Hugging Face id of the form org/name either. Name a folder, pkg:MODULE/FOLDER or such an id."
     )
 
 
