@@ -88,12 +88,10 @@ def repeater(item: pytest.Item) -> str:
             "@given: hypothesis runs the test on many examples, others each time, and what is committed is of one. "
             "Choose the examples with @pytest.mark.parametrize"
         )
-    parameters = getattr(getattr(item, "callspec", None), "params", {})
-    for parameter, plugin, instead in (
-        ("__pytest_repeat_step_number", "pytest-repeat", "Mark this one @pytest.mark.repeat(1)"),
-        ("__flakefinder_", "flakefinder", "Deselect this one there"),
-    ):
-        if any(name.startswith(parameter) for name in parameters):
+    for name in getattr(getattr(item, "callspec", None), "params", ()):
+        if name.startswith(("__pytest_repeat_step_number", "__flakefinder_")):
+            plugin = "pytest-repeat" if "repeat" in name else "flakefinder"
+            instead = "Mark this one @pytest.mark.repeat(1)" if "repeat" in name else "Deselect this one there"
             return f"{plugin}: each repetition is a test of another name, with files of its own. {instead}"
     if getattr(body, "__globals__", {}).get("__name__") == "pytest_run_parallel.plugin":
         return (

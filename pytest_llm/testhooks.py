@@ -71,9 +71,9 @@ def pytest_runtest_makereport(
     if run.details:
         report.sections.append(("model regression", "\n\n".join(run.details)))
         run.details.clear()
-    if report.when == "teardown":
-        run.verdicts[run.before :] = _once(run.verdicts[run.before :])
     mine = run.verdicts[run.before :]
+    if report.when == "teardown" and len(mine) > 1:
+        run.verdicts[run.before :] = mine = _once(mine)
     expected = report.when == "call" and report.skipped and hasattr(report, "wasxfail")
     if expected and any(one.kind == "golden" and one.outcome != "pass" for one in mine):
         from pytest_llm.golden.pending import discard_candidates_of

@@ -10,7 +10,6 @@ from typing import Any
 
 from pytest_llm.environment import device_type
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.labels import Classification
 from pytest_llm.results import Generation, Origin
 
 #: Numbers of an array inside another value, which are written as text one by one; bits of an integer, likewise.
@@ -51,7 +50,7 @@ def normalise(value: Any) -> Any:
 
 
 def _normalise(value: Any) -> Any:
-    if isinstance(value, Classification):
+    if _is("labels", "Classification", value):
         return dict(value.scores)
     if isinstance(value, str):
         return value if isinstance(value, Generation) else str(value)
@@ -109,7 +108,7 @@ def provenance(value: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, An
 
     What answers of one value do not share stands under ``each``, as in `pytest_llm.requests.merge_requests`.
     """
-    if _is_score(value):
+    if _is("metrics.score", "Score", value):
         request: dict[str, Any] = {"kind": "metric", "name": value.name, "n": value.n}
         request.update({"signature": value.signature} if value.signature else {})
         request.update({"questions": value.request} if value.request else {})
@@ -125,10 +124,10 @@ def provenance(value: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, An
     )
 
 
-def _is_score(value: Any) -> bool:
-    # Where nothing imported the metrics, which takes longer than a hundred comparisons, there is none.
-    module = sys.modules.get("pytest_llm.metrics.score")
-    return module is not None and isinstance(value, module.Score)
+def _is(home: str, name: str, value: Any) -> bool:
+    """Whether ``value`` is of a class of ours; where nothing imported its ``home``, which takes long, there is none."""
+    module = sys.modules.get(f"pytest_llm.{home}")
+    return module is not None and isinstance(value, getattr(module, name))
 
 
 def _origins(value: Any) -> Iterator[Origin]:

@@ -46,14 +46,13 @@ def note_phase(run: record.RunRecord, item: pytest.Item, report: pytest.TestRepo
 
 
 def _outcome(report: pytest.TestReport) -> str:
-    expected = hasattr(report, "wasxfail")
-    if getattr(report, "llm_unmeasured", False) and report.failed:
+    if report.outcome == "passed":
+        return "xpassed" if hasattr(report, "wasxfail") else "passed"
+    if report.outcome == "skipped":
+        return "xfailed" if hasattr(report, "wasxfail") else "skipped"
+    if getattr(report, "llm_unmeasured", False):
         return "unmeasured"
-    if report.failed:
-        return "failed" if report.when == "call" else "error"
-    if report.skipped:
-        return "xfailed" if expected else "skipped"
-    return "xpassed" if expected else "passed"
+    return "failed" if report.when == "call" else "error"
 
 
 def publish(
