@@ -29,7 +29,8 @@ _PACKAGE = Path(__file__).parent
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Forget what a test measured before, where a plugin runs it again: the last attempt counts, and what any wrote."""
     run = item.config.stash[lifecycle.RECORD]
-    run.verdicts[run.before :] = [one for one in run.verdicts[run.before :] if one.status in WRITTEN]
+    if len(run.verdicts) > run.before:
+        run.verdicts[run.before :] = [one for one in run.verdicts[run.before :] if one.status in WRITTEN]
     run.told = len(run.verdicts)
     run.details.clear()
     if hasattr(item, "addExpectedFailure"):

@@ -30,10 +30,12 @@ def note_phase(run: record.RunRecord, item: pytest.Item, report: pytest.TestRepo
     if test is None or report.when == "setup":  # a test that runs again starts anew
         file, line = item.location[0].replace("\\", "/"), (item.location[1] or 0) + 1
         test = run.tests[run.nodeid] = record.TestResult(record.INTERRUPTED, 0.0, file, line)
+        run.passed.discard(run.nodeid)
     subtest, outcome = hasattr(report, "context"), _outcome(report)
     test.seconds += 0.0 if subtest else report.duration
-    says_nothing = outcome in ("passed", "skipped") if subtest else outcome == "passed" and report.when != "call"
-    if not says_nothing and _WEIGHTS[outcome] > _WEIGHTS[test.outcome]:
+    if outcome in ("passed", "skipped") if subtest else outcome == "passed" and report.when != "call":
+        return
+    if _WEIGHTS[outcome] > _WEIGHTS[test.outcome]:
         test.outcome = outcome
         crash = getattr(report.longrepr, "reprcrash", None)
         if crash is not None:
