@@ -13,7 +13,7 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import SURROGATE
 
 if TYPE_CHECKING:
-    from pytest_llm.requests import Generate, Request
+    from pytest_llm.requests import Generate, Prompt, Request
 
 #: Further fields of transformers' GenerationConfig that decide output, passed through as they are.
 EXTRA_OPTIONS = frozenset(
@@ -69,6 +69,27 @@ def listed(value: Any, what: str) -> list[Any]:
 def is_one_prompt(value: Any) -> bool:
     """Whether ``value`` is a text or one conversation, not a list of either."""
     return isinstance(value, str) or isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], Mapping)
+
+
+def as_prompt(prompt: Any) -> Prompt:
+    """Check one prompt (text or chat messages) and return it in the form requests hold.
+
+    A message of role and content alone has them in this order, whichever it came in.
+
+    Raises:
+        InvalidInputError: it is neither, or a message lacks ``role`` or ``content``.
+    """
+    if isinstance(prompt, str):
+        return str(prompt)
+    if not isinstance(prompt, (list, tuple)) or not prompt:
+        raise InvalidInputError(f"a prompt is text or a non-empty list of chat messages, not {prompt!r}")
+    for message in prompt:
+        if not isinstance(message, Mapping) or "role" not in message or "content" not in message:
+            raise InvalidInputError(f"a chat message is a dict with 'role' and 'content', not {message!r}")
+    return tuple(
+        dict(message) if len(message) > 2 else {"role": message["role"], "content": message["content"]}
+        for message in prompt
+    )
 
 
 def to_continue(prompt: Any) -> list[str]:

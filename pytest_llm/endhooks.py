@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm import lifecycle, options, selection
+from pytest_llm import lifecycle, selection
 from pytest_llm.errors import LLMError
 from pytest_llm.record import TestResult
 from pytest_llm.reports.progress import tell
@@ -113,8 +113,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         from pytest_llm.reports.terminal import write_summary
 
         write_summary(terminalreporter, run, settings)
-    for line in options.unknown_variables(os.environ) if run.ours else ():
-        terminalreporter.write_line(f"ignored   {line}", yellow=True)
+    if run.ours:
+        from pytest_llm.reports.terminal import write_ignored
+
+        write_ignored(terminalreporter, os.environ)
     if settings.calibrate:
         from pytest_llm.calibration.table import write_table
 

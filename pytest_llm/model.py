@@ -6,7 +6,16 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from pytest_llm.argument_rules import OnePrompt, Prompts, Texts, is_one_prompt, listed, to_continue, with_continuations
+from pytest_llm.argument_rules import (
+    OnePrompt,
+    Prompts,
+    Texts,
+    as_prompt,
+    is_one_prompt,
+    listed,
+    to_continue,
+    with_continuations,
+)
 from pytest_llm.asking import Asker
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.labels import Classification
@@ -23,7 +32,6 @@ from pytest_llm.requests import (
     Prompt,
     Request,
     Tokenize,
-    as_prompt,
     generate_request,
 )
 from pytest_llm.requests import Score as ScoreRequest

@@ -141,17 +141,6 @@ def resolve(config: pytest.Config) -> Settings:
     ).replace(start=config.invocation_params.dir)
 
 
-def unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    """Return what to say of each variable that is named as ours are and is none of them."""
-    ours, names, said = "PYTEST_LLM_", [option.name.upper() for option in OPTIONS], []
-    for name in sorted(one for one in environ if one.startswith(ours) and one.removeprefix(ours) not in names):
-        import difflib
-
-        near = difflib.get_close_matches(name.removeprefix(ours), names, 1)
-        said.append(f"{name} is no setting" + "".join(f": did you mean {ours}{one}?" for one in near))
-    return said
-
-
 def _from_here(path: str | None, start: Path) -> str | None:
     """Return ``./PATH`` or ``../PATH`` as the absolute one in ``start`` if it is there: a shell completes it so."""
     if path and path.startswith(("./", "../")):

@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from pytest_llm.argument_rules import EXTRA_OPTIONS, check_fields, check_generate
+from pytest_llm.argument_rules import EXTRA_OPTIONS, as_prompt, check_fields, check_generate
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import canonical_json, digest_of, key_orders
 
@@ -255,27 +255,6 @@ def split_requests(merged: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Undo `merge_requests`."""
     shared = {name: value for name, value in merged.items() if name != "each"}
     return [{**shared, **one} for one in merged["each"]] if "each" in merged else [shared]
-
-
-def as_prompt(prompt: Any) -> Prompt:
-    """Check one prompt (text or chat messages) and return it in the form requests hold.
-
-    A message of role and content alone has them in this order, whichever it came in.
-
-    Raises:
-        InvalidInputError: it is neither, or a message lacks ``role`` or ``content``.
-    """
-    if isinstance(prompt, str):
-        return str(prompt)
-    if not isinstance(prompt, (list, tuple)) or not prompt:
-        raise InvalidInputError(f"a prompt is text or a non-empty list of chat messages, not {prompt!r}")
-    for message in prompt:
-        if not isinstance(message, Mapping) or "role" not in message or "content" not in message:
-            raise InvalidInputError(f"a chat message is a dict with 'role' and 'content', not {message!r}")
-    return tuple(
-        dict(message) if len(message) > 2 else {"role": message["role"], "content": message["content"]}
-        for message in prompt
-    )
 
 
 def generate_request(prompt: Prompt, arguments: Mapping[str, Any]) -> Generate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,8 @@ def with_adapter(model: Any, adapter: Path, spec: ModelSpec) -> tuple[Any, list[
         raise ModelNotFoundError(
             f"{name} has no adapter_model.safetensors (a pickled .bin is loaded only with llm_trust_pickle)"
         )
-    _fit_embeddings(model, adapter, spec)
+    held = _held(adapter)
+    _fit_embeddings(model, held, spec)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         wrapped = peft.PeftModel.from_pretrained(model, str(adapter))
@@ -50,9 +52,7 @@ def with_adapter(model: Any, adapter: Path, spec: ModelSpec) -> tuple[Any, list[
             "trained on another model, saved from torch.compile or a wrapper that renames layers, or is incomplete"
         )
     known = {*wrapped.state_dict(), *peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False)}
-    stray = [
-        name for name in set(_held(adapter)) - known if ".token_adapter." not in name
-    ]  # a tied head's, saved twice
+    stray = [name for name in held.keys() - known if ".token_adapter." not in name]  # a tied head's, saved twice
     # PEFT put its layers into the model: forward and generate run them.
     return wrapped.get_base_model(), sorted(stray)
 
@@ -63,8 +63,10 @@ def classifies(adapter: Path | None) -> int:
     Raises:
         ModelNotFoundError: it does, and holds no layer that says how many.
     """
-    config = read_json(adapter / "adapter_config.json") if adapter is not None else {}
-    if adapter is None or config.get("task_type") != "SEQ_CLS":
+    if adapter is None:
+        return 0
+    config = read_json(adapter / "adapter_config.json")
+    if config.get("task_type") != "SEQ_CLS":
         return 0
     heads = [f"base_model.model.{name}." for name in config.get("modules_to_save") or ()]
     sizes = [entry.shape[0] for name, entry in _held(adapter).items() if name.startswith(tuple(heads)) and entry.shape]
@@ -86,13 +88,12 @@ def _held(adapter: Path) -> dict[str, Tensor]:
     return read_header(file) if file.is_file() else {}
 
 
-def _fit_embeddings(model: Any, adapter: Path, spec: ModelSpec) -> None:
+def _fit_embeddings(model: Any, held: Mapping[str, Tensor], spec: ModelSpec) -> None:
     """Give ``model`` as many embeddings as the adapter holds: tokens were added before it was trained.
 
     Raises:
         ModelNotFoundError: it does not hold all of them, and the rest would be random.
     """
-    held = _held(adapter)
     names = {module: f"base_model.model.{name}.weight" for name, module in model.named_modules()}
     for module, name in names.items():  # as an adapter with trainable_token_indices calls it
         inside = name.replace(".weight", ".token_adapter.base_layer.weight")

@@ -10,10 +10,11 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_llm.engines import ropes
 from pytest_llm.engines.adapters import classifies, held_by, with_adapter
+from pytest_llm.engines.families import family_of
 from pytest_llm.environment import resolve_device
 from pytest_llm.errors import LLMError, ModelNotFoundError
 from pytest_llm.reports.text import one_line, visible
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from pytest_llm.weights.spec import ModelSpec
 
 Loaded = TypeVar("Loaded", bound="Callable[..., Any]")
-Family = Literal["decoder", "encoder-decoder", "masked", "classifier", "encoder"]
 
 #: Fields of a model's own GenerationConfig that are rules about its tokens. The rest are search parameters,
 #: which belong to the request alone.
@@ -158,31 +158,6 @@ def load_tokenizer(folder: Path, spec: ModelSpec, adapter: Path | None = None) -
     return tokenizer
 
 
-def family_of(config: Any) -> Family:
-    """Say what a configuration's model can do, from the architecture its weights were saved with."""
-    from transformers.models.auto import modeling_auto as auto
-
-    causal, masked = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    architecture = next(iter(getattr(config, "architectures", None) or ()), "")
-    remote = getattr(config, "auto_map", None) or {}
-    if architecture.endswith("EncoderModel"):
-        return "encoder"
-    classifiers = auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values()
-    if architecture in classifiers or "AutoModelForSequenceClassification" in remote:
-        return "classifier"
-    if config.is_encoder_decoder:
-        return "encoder-decoder"
-    if not architecture:
-        return "decoder" if config.model_type in causal and config.model_type not in masked else "encoder"
-    if architecture in causal.values() and architecture in masked.values():  # XLM's one class is both
-        return "decoder" if getattr(config, "causal", False) else "masked"
-    if architecture in causal.values() or "AutoModelForCausalLM" in remote:
-        return "decoder"
-    if architecture in masked.values() or "AutoModelForMaskedLM" in remote:
-        return "masked"
-    return "encoder"
-
-
 @_uncollected
 def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any) -> Any:
     """Return the model in evaluation mode, its ``generation_config`` reduced to `TOKEN_RULES`.
@@ -284,31 +259,3 @@ def _unused(unexpected: Iterable[str], model: Any) -> list[str]:
 def _contiguous(layer: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Lay the input of the output layer out anew: of a slice, torch makes as many products as there are rows."""
     return (args[0].contiguous(), *args[1:])
-
-
-def vocabulary(config: Any) -> int:
-    """Return how many tokens the model has an embedding for by its configuration, as far as that says."""
-    size = getattr(config.get_text_config(decoder=True), "vocab_size", None)
-    return size if isinstance(size, int) else sys.maxsize
-
-
-def context_length(config: Any, model: Any = None, *, encoder: bool = False) -> int | None:
-    """Return how many tokens the model can attend to, ``None`` if it has no such limit (T5).
-
-    Of an encoder-decoder it is what its decoder can, or its ``encoder``. With ``model``, position embeddings that lose
-    rows to padding (RoBERTa) are counted as they are.
-    """
-    text = config.get_text_config(decoder=True)
-    if encoder:
-        text = getattr(config, "encoder", text)
-    limit: int | None = getattr(text, "max_position_embeddings", None)
-    if config.model_type == "led":  # whose windows make the two differ
-        limit = getattr(config, f"max_{'encoder' if encoder else 'decoder'}_position_embeddings")
-    limit = int(limit * ropes.factor(text)) if isinstance(limit, int) and limit > 0 else None
-    if model is not None and family_of(config) == "encoder-decoder":
-        model = model.get_encoder() if encoder else model.get_decoder()
-    for name, module in model.named_modules() if model is not None else ():
-        padding = getattr(module, "padding_idx", None)
-        if name.endswith("position_embeddings") and padding is not None and limit is not None:
-            return min(limit, int(module.weight.shape[0] - padding - 1))
-    return limit

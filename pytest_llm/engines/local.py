@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.engines import buckets, loading, memory, prompts, ropes, threads
+from pytest_llm.engines import buckets, families, loading, memory, prompts, ropes, threads
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.requests import Request, Tokenize
 
@@ -104,9 +104,9 @@ class LocalEngine:
         return Head(self.model)
 
     @functools.cached_property
-    def family(self) -> loading.Family:
+    def family(self) -> families.Family:
         """What kind of model this is."""
-        return loading.family_of(self.config)
+        return families.family_of(self.config)
 
     @functools.cached_property
     def pad_id(self) -> int:
@@ -115,19 +115,19 @@ class LocalEngine:
             for name in ("pad_token_id", "eos_token_id"):
                 value = getattr(source, name, None)
                 value = value[0] if isinstance(value, list) and value else value
-                if isinstance(value, int) and 0 <= value < loading.vocabulary(self.config):
+                if isinstance(value, int) and 0 <= value < families.vocabulary(self.config):
                     return value
         return 0
 
     @functools.cached_property
     def source_length(self) -> int | None:
         """How many tokens an encoder-decoder's encoder can attend to; ``None`` for no limit."""
-        return loading.context_length(self.config, vars(self).get("model"), encoder=True)
+        return families.context_length(self.config, vars(self).get("model"), encoder=True)
 
     @functools.cached_property
     def context_length(self) -> int | None:
         """How many tokens the model can attend to; ``None`` for no limit."""
-        return loading.context_length(self.config, vars(self).get("model"))
+        return families.context_length(self.config, vars(self).get("model"))
 
     def alone(self, tokens: int) -> bool:
         """Whether a sequence of so many tokens, new ones included, would change its neighbours; see `ropes`."""

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.engines.loading import vocabulary
+from pytest_llm.engines.families import vocabulary
 from pytest_llm.errors import InvalidInputError, LLMError
 from pytest_llm.reports.text import one_line, shorten
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import shlex
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm.options import OPTIONS
 from pytest_llm.reports.text import shorten, visible
 from pytest_llm.verdicts import DRIFT_STATUSES, ENDED, Verdict
 
@@ -55,6 +57,15 @@ def write_summary(reporter: pytest.TerminalReporter, run: RunRecord, settings: S
             coloured = None if gate is None or gate.nodeid in expected else gate
             _line(reporter, "" if index else "gates", row, coloured)
     _next_steps(reporter, run, settings, [verdict for verdict in run.verdicts if verdict.nodeid not in expected])
+
+
+def write_ignored(reporter: pytest.TerminalReporter, environ: Mapping[str, str]) -> None:
+    """Write a line for each variable that is named as ours are and is none of them."""
+    ours, names = "PYTEST_LLM_", [option.name.upper() for option in OPTIONS]
+    for name in sorted(one for one in environ if one.startswith(ours) and one.removeprefix(ours) not in names):
+        near = difflib.get_close_matches(name.removeprefix(ours), names, 1)
+        hint = "".join(f": did you mean {ours}{one}?" for one in near)
+        reporter.write_line(f"{'ignored':<{_LABEL}}{name} is no setting{hint}", yellow=True)
 
 
 def _model(use: ModelUse) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llm.argument_rules import as_prompt
 from pytest_llm.cli import main
 from pytest_llm.errors import LLMError
 from pytest_llm.files import digest_of
-from pytest_llm.requests import Generate, Loss, Score, as_prompt, request_from_json
+from pytest_llm.requests import Generate, Loss, Score, request_from_json
 from pytest_llm.store.database import OutputStore
 from pytest_llm.store.key import answer_key, identity
 from pytest_llm.weights.spec import ModelSpec
