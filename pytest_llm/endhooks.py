@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from pytest_llm import lifecycle, selection
+from pytest_llm import lifecycle, selection, workers
 from pytest_llm.errors import LLMError
-from pytest_llm.record import TestResult
 from pytest_llm.reports.progress import tell
 from pytest_llm.reports.text import visible
 
-if TYPE_CHECKING:
-    from pytest_llm.record import RunRecord
-
-#: The key under which a pytest-xdist worker sends its record.
-_WORKER_OUTPUT = "pytest_llm"
 #: The run record as data, and lines on the reports made of it.
 _PUBLISHED = pytest.StashKey[tuple[dict[str, Any], list[str]]]()
-#: What each of pytest-xdist's workers said of its tests, and did not hand over yet: a record a test, by node id.
-_TOLD = pytest.StashKey[dict[Any, dict[str, str]]]()
-#: The tests in which pytest-xdist's workers crashed.
-_CRASHED = pytest.StashKey[dict[str, TestResult]]()
 #: What lets GitHub's runner take commands again.
 _RESUME = pytest.StashKey[str]()
 
@@ -39,15 +28,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         _tried(config, "requests", lambda: lifecycle.loader(config).log.flush(run.passed))
     output = getattr(config, "workeroutput", None)
     if output is not None:
-        output[_WORKER_OUTPUT] = json.dumps(run.to_json())  # as ASCII: execnet takes no lone surrogates
+        workers.hand_over(run, output)
         return
-    for told in config.stash.get(_TOLD, {}).values():  # Ctrl-C: nobody waits for what their workers hand over
-        _merge(run, told)
+    workers.gather(run, config)
     selection.finished(session)
-    if run.ours:  # else nobody knows that they are of ours
-        crashed = config.stash.get(_CRASHED, None) or {}
-        run.tests.update(crashed)
-        run.users.update(crashed)
     if settings.calibrate:
         from pytest_llm.calibration.proposals import conclude
 
@@ -74,36 +58,6 @@ def _tried(config: pytest.Config, name: str, write: Callable[[], None]) -> None:
         write()
     except (LLMError, OSError) as error:
         tell(config, visible(f"{name:<10}could not be written: {error}"))
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Keep what a pytest-xdist worker says of each test until it hands over its record: it may end before."""
-    node = getattr(report, "node", None)
-    if hasattr(report, "llm_record") and node is not None:
-        node.config.stash.setdefault(_TOLD, {}).setdefault(node, {})[report.nodeid] = report.llm_record
-    elif str(report.when) == "???" and node is not None:  # the test in which it crashed
-        file, line, _ = report.location
-        test = TestResult("error", 0.0, file.replace("\\", "/"), (line or 0) + 1, str(report.longrepr))
-        node.config.stash.setdefault(_CRASHED, {})[report.nodeid] = test
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any, error: object) -> None:
-    """Add what a pytest-xdist worker recorded to the controller's record, once: Ctrl-C takes a worker down twice."""
-    output = getattr(node, "workeroutput", None) or {}
-    stash = node.config.stash
-    run, told = stash[lifecycle.RECORD], stash.get(_TOLD, {}).pop(node, {})
-    if _WORKER_OUTPUT in output:
-        run.merge(json.loads(output.pop(_WORKER_OUTPUT)))
-    elif error:  # it crashed
-        _merge(run, told)
-
-
-def _merge(run: RunRecord, told: dict[str, str]) -> None:
-    """Add what a worker said of its tests to a record, where it hands over none: what it asked is lost."""
-    run.filtered = True
-    for test in told.values():
-        run.merge(json.loads(test))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

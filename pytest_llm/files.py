@@ -15,6 +15,7 @@ from typing import Any
 
 #: Half of a surrogate pair: what is left in a ``str`` of bytes or JSON cut in the middle of a character. No UTF-8.
 SURROGATE = re.compile("[\ud800-\udfff]")
+_UNSAFE = re.compile(r"[^\w\[\]=,.+-]")
 
 
 def whole(text: str) -> str:
@@ -120,7 +121,7 @@ def safe_name(name: str, limit: int = 120) -> str:
     A name that had to be changed, or that is over-long, carries a hash of the original. Case counts:
     on a case-insensitive disk ``test_A`` and ``test_a`` would share a file, so upper case is hashed too.
     """
-    plain = re.sub(r"[^\w\[\]=,.+-]", "_", name)
+    plain = _UNSAFE.sub("_", name)
     plain = plain.strip(".") or "_"
     if plain == name == name.lower() and len(name.encode()) <= limit:
         return name

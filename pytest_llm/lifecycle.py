@@ -113,7 +113,10 @@ def touched() -> None:
 def control(config: pytest.Config) -> None:
     """Attend to the session of a pytest-xdist controller, which collects no tests: it takes reports from workers."""
     if config.pluginmanager.hasplugin("dsession"):
+        from pytest_llm import workers
+
         attend(config)
+        config.pluginmanager.register(workers, "pytest_llm.workers")
         unmeasured(config)
 
 

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 #: Statuses whose level may be set, with their defaults.
 DRIFT_LEVELS: Mapping[str, str] = {"near-tie": "pass", "format-only": "fail", "close": "pass", "drifted": "fail"}
+_HERE = Path()
 
 
 class Settings:
@@ -71,7 +72,7 @@ class Settings:
         Raises:
             InvalidInputError: none was given, and this user has no home folder, as in a container.
         """
-        folder: Path | None = self.__dict__.get("cache_dir", Path())
+        folder: Path | None = self.__dict__.get("cache_dir", _HERE)
         if folder is None:
             from pytest_llm.errors import InvalidInputError
 

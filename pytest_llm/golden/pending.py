@@ -93,7 +93,8 @@ def save_candidate(cache_dir: Path, path: Path, verdict: Verdict, content: str, 
 
 def discard_candidate(cache_dir: Path, path: Path) -> None:
     """Forget the candidate of a golden that now passes, or that is removed."""
-    if not os.path.isdir(_candidate_folder(cache_dir, path.parent)):  # noqa: PTH112 (once for each golden that passes)
+    folder = _candidate_folder(cache_dir, os.path.dirname(path))  # noqa: PTH120 (once for each golden that passes)
+    if not os.path.isdir(folder):  # noqa: PTH112
         return
     with contextlib.suppress(OSError):  # there is none; in a cache that cannot be written it stays
         _candidate_file(cache_dir, path).unlink()
@@ -189,7 +190,7 @@ def _numbers_file(cache_dir: Path, under: Path) -> Path:
 
 
 @functools.lru_cache(maxsize=16)
-def _candidate_folder(cache_dir: Path, folder: Path) -> Path:
+def _candidate_folder(cache_dir: Path, folder: Path | str) -> Path:
     """Return where candidates for the goldens in ``folder`` lie, by whatever link that is reached."""
     return cache_dir / "pending" / path_tag(Path(os.path.realpath(folder)))
 

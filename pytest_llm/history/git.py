@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 #: What CI calls the commit, where the checkout has no ``.git``.
@@ -22,25 +22,32 @@ def head(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {"commit": commit or next((environ[name] for name in _VARIABLES if environ.get(name)), ""), "branch": branch}
 
 
-def dirty(root: Path) -> bool | None:
-    """Return whether tracked files around ``root`` differ from the commit; ``None`` outside git or when it is slow."""
+def dirty(root: Path) -> Callable[[], bool | None]:
+    """Ask git whether tracked files around ``root`` differ from the commit; return what waits for its answer.
+
+    That is ``None`` outside git, or when git is slow.
+    """
     if _git_folder(root) is None:
-        return None
+        return lambda: None
     import subprocess
 
-    command = [
-        "git",
-        "--no-optional-locks",
-        "status",
-        "--porcelain",
-        "--untracked-files=no",
-        "--ignore-submodules=dirty",
-    ]
+    options = "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty"
+    command = ["git", "--no-optional-locks", "status", *options]
     try:
-        done = subprocess.run(command, cwd=root, capture_output=True, timeout=_PATIENCE, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return bool(done.stdout.strip())
+        asked = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    except OSError:
+        return lambda: None
+
+    def answer() -> bool | None:
+        with asked:
+            try:
+                said, _ = asked.communicate(timeout=_PATIENCE)
+            except subprocess.TimeoutExpired:
+                asked.kill()
+                return None
+        return None if asked.returncode else bool(said.strip())
+
+    return answer
 
 
 def _git_folder(root: Path) -> Path | None:

@@ -42,7 +42,7 @@ _OURS = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{8}\.json")
 
 def document(run: RunRecord, settings: Settings, *, started: float, exit_status: int) -> dict[str, Any]:
     """Return the record as the document that the schema describes. ``started`` is in seconds since 1970."""
-    concerned = run.concerned
+    dirty, concerned = git.dirty(settings.root), run.concerned  # git looks while the verdicts become data
     stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(started))}{int(started % 1 * 1000):03d}Z"
     verdicts: list[Any] = plain([verdict.to_json() for verdict in run.verdicts])
     return {
@@ -53,7 +53,7 @@ def document(run: RunRecord, settings: Settings, *, started: float, exit_status:
         "exit_status": exit_status,
         "filtered": run.filtered,
         "stopped": run.stopped,
-        "git": {**git.head(settings.root), "dirty": git.dirty(settings.root)},
+        "git": {**git.head(settings.root), "dirty": dirty()},
         "settings": {name: getattr(settings, name) for name in _SETTINGS},
         "environment": {
             "python": platform.python_version(),

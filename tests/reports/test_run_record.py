@@ -535,12 +535,12 @@ class TestGit:
         assert git.head(repo, {}) == {"commit": commit, "branch": ""}
 
     def test_files_that_differ_from_the_commit(self, repo, tmp_path_factory):
-        assert git.dirty(repo) is False
+        assert git.dirty(repo)() is False
         (repo / "untracked").write_text("a")
-        assert git.dirty(repo) is False
+        assert git.dirty(repo)() is False
         self.run(repo, "add", "untracked")
-        assert git.dirty(repo / ".git" / "..") is True
-        assert git.dirty(tmp_path_factory.mktemp("elsewhere")) is None
+        assert git.dirty(repo / ".git" / "..")() is True
+        assert git.dirty(tmp_path_factory.mktemp("elsewhere"))() is None
 
     def test_without_a_commit_or_a_repository_ci_may_know(self, tmp_path):
         assert git.head(tmp_path, {"GITHUB_SHA": "abc"}) == {"commit": "abc", "branch": ""}
