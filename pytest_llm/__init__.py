@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pytest_llm.model import LanguageModel
     from pytest_llm.probes import assert_batch_invariant, assert_deterministic
     from pytest_llm.results import Generation
+    from pytest_llm.spans import Span
     from pytest_llm.verdicts import Verdict
 
 if "_pytest" in sys.modules:
@@ -62,6 +63,7 @@ _HOMES = {
     "ModelLoader": "loader",
     "Score": "metrics.score",
     "Snapshot": "golden.snapshot",
+    "Span": "spans",
     "Verdict": "verdicts",
     "assert_batch_invariant": "probes",
     "assert_deterministic": "probes",
@@ -84,6 +86,7 @@ __all__ = [
     "Score",
     "ServiceError",
     "Snapshot",
+    "Span",
     "StoreMissError",
     "UnavailableError",
     "Verdict",

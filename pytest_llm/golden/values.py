@@ -36,7 +36,8 @@ class Recording:
 def normalise(value: Any) -> Any:
     """Return ``value`` as text (a `Generation` keeps its evidence), number, bool, None, list, dict or `Array`.
 
-    A `Classification` is its scores: compared as numbers, the two labels of a near tie are no drift.
+    A `Classification` is its scores: compared as numbers, the two labels of a near tie are no drift. A `Span` is a
+    dict of its text, label, place and score.
     Tuples become lists, dataclasses dicts, numpy and torch scalars numbers, a list of equal-shaped arrays one array,
     arrays beside anything else lists.
 
@@ -50,10 +51,8 @@ def normalise(value: Any) -> Any:
 
 
 def _normalise(value: Any) -> Any:
-    if _is("labels", "Classification", value):
-        return dict(value.scores)
     if isinstance(value, str):
-        return value if isinstance(value, Generation) else str(value)
+        return _text(value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, float):
@@ -82,6 +81,14 @@ def _normalise(value: Any) -> Any:
     raise InvalidInputError(
         f"a golden holds text, numbers, lists, dicts and arrays, not {type(value).__name__}: compare its text or fields"
     )
+
+
+def _text(value: str) -> Any:
+    if isinstance(value, Generation):
+        return value
+    if _is("labels", "Classification", value):
+        return dict(value.scores)  # type: ignore[attr-defined]
+    return value.to_json() if _is("spans", "Span", value) else str(value)  # type: ignore[attr-defined]
 
 
 def problem(value: Any, where: str = "") -> str:

@@ -1,0 +1,42 @@
+"""A stretch of a text that a model points at: a named entity, or the answer to a question in a passage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_llm.results import Origin
+
+
+class Span(str):
+    """The stretch of a text from one character to another: a ``str``, which remembers where it stands.
+
+    Attributes:
+        start: the place of its first character in the text.
+        end: the place after its last one: ``text[start:end]`` is the span.
+        label: what it is, as the model calls it (``PER``); empty where the model has no name for it.
+        score: the model's probability for it, 0 to 1.
+        origin: see `pytest_llm.results.Origin`.
+    """
+
+    start: int
+    end: int
+    label: str
+    score: float
+    origin: Origin
+
+    def __new__(
+        cls, text: str, start: int, end: int, *, label: str = "", score: float = 1.0, origin: Origin | None = None
+    ) -> Span:
+        """Make one."""
+        self = super().__new__(cls, text)
+        self.start, self.end, self.label, self.score = start, end, label, score
+        self.origin = origin or Origin()
+        return self
+
+    def __str__(self) -> str:
+        return str.__str__(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the span (not its origin) as JSON data."""
+        label = {"label": self.label} if self.label else {}
+        return {"text": str(self), **label, "start": self.start, "end": self.end, "score": self.score}
