@@ -13,7 +13,7 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import SURROGATE
 
 if TYPE_CHECKING:
-    from pytest_llm.requests import Generate, Prompt, Request
+    from pytest_llm.requests import Generate, Prompt, Request, Tag
 
 #: Further fields of transformers' GenerationConfig that decide output, passed through as they are.
 EXTRA_OPTIONS = frozenset(
@@ -194,6 +194,18 @@ def _check_json(request: Request, name: str, value: Any) -> None:
     else:
         finite = value is None or isinstance(value, int) or isinstance(value, float) and math.isfinite(value)
         need(request, finite, f"{name} holds {value!r}, which is no text, finite number, list or dict of them")
+
+
+def check_tag(r: Tag) -> None:
+    """Check how tokens are to be joined.
+
+    Raises:
+        InvalidInputError: in no way there is, or tokens of several windows that are not joined.
+    """
+    known = ("none", "simple", "first", "average", "max")
+    way = f"aggregation_strategy is one of {', '.join(known)}, not {r.aggregation_strategy!r}"
+    need(r, r.aggregation_strategy in known, way)
+    need(r, not r.stride or r.aggregation_strategy != "none", "stride needs an aggregation_strategy other than 'none'")
 
 
 def check_generate(r: Generate) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pytest_llm.argument_rules import EXTRA_OPTIONS, as_prompt, check_fields, check_generate
+from pytest_llm.argument_rules import EXTRA_OPTIONS, check_fields, check_generate, check_tag
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.files import canonical_json, digest_of, key_orders
+from pytest_llm.files import digest_of, key_orders
 
 Prompt = str | tuple[dict[str, Any], ...]
 
@@ -181,6 +181,20 @@ class Classify(Request):
 
 
 @dataclasses.dataclass(frozen=True)
+class Tag(Request):
+    """The spans that a token classifier finds in ``text``, in windows that share ``stride`` tokens; 0: one window."""
+
+    kind: ClassVar[str] = "tag"
+    text: str
+    aggregation_strategy: str = "simple"
+    stride: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_tag(self)
+
+
+@dataclasses.dataclass(frozen=True)
 class Embed(Request):
     """One vector for ``text``: ``mean`` over tokens, ``cls`` or ``last`` token; L2-normalised or not."""
 
@@ -211,50 +225,6 @@ class Tokenize(Request):
     kind: ClassVar[str] = "tokenize"
     text: str
     add_special_tokens: bool = True
-
-
-KINDS: dict[str, type[Request]] = {
-    cls.kind: cls for cls in (Generate, Loss, Logprobs, Score, FillMask, Classify, Embed, Activations, Tokenize)
-}
-
-
-def request_from_json(data: Mapping[str, Any]) -> Request:
-    """Rebuild the request that `Request.to_json` gave.
-
-    Raises:
-        InvalidInputError: an unknown kind or field (a file written by a newer version).
-    """
-    cls = KINDS.get(data.get("kind", ""))
-    fields = {f.name for f in dataclasses.fields(cls)} if cls else set()
-    if cls is None or not set(data) - {"kind"} <= fields:
-        raise InvalidInputError(f"not a request this version of pytest_llm knows: {canonical_json(data)[:200]}")
-    values = {
-        name: tuple(value) if isinstance(value, list) and name in ("stop", "continuations") else value
-        for name, value in data.items()
-        if name != "kind"
-    }
-    if "prompt" in values:
-        values["prompt"] = as_prompt(values["prompt"])
-    return cls(**values)
-
-
-def merge_requests(requests: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Fold the JSON of many requests into one object: what they share, and ``each`` for what differs."""
-    if len(requests) == 1:
-        return dict(requests[0])
-    shared = {
-        name: value
-        for name, value in requests[0].items()
-        if all(name in other and other[name] == value for other in requests)
-    }
-    each = [{k: v for k, v in request.items() if k not in shared} for request in requests]
-    return {**shared, "each": each}
-
-
-def split_requests(merged: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Undo `merge_requests`."""
-    shared = {name: value for name, value in merged.items() if name != "each"}
-    return [{**shared, **one} for one in merged["each"]] if "each" in merged else [shared]
 
 
 def generate_request(prompt: Prompt, arguments: Mapping[str, Any]) -> Generate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_llm.results import Origin
+from pytest_llm.results import Origin, Parts
 
 
 class Span(str):
@@ -40,3 +40,12 @@ class Span(str):
         """Return the span (not its origin) as JSON data."""
         label = {"label": self.label} if self.label else {}
         return {"text": str(self), **label, "start": self.start, "end": self.end, "score": self.score}
+
+
+def spans(answer: dict[str, Any], origin: Origin) -> list[Span]:
+    """Rebuild the spans of a text from the engine's answer."""
+    found = (
+        Span(one["text"], one["start"], one["end"], label=one["label"], score=one["score"], origin=origin)
+        for one in answer["spans"]
+    )
+    return Parts(found, origin)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_llm.requests import merge_requests
+from pytest_llm.request_json import merge_requests
 from pytest_llm.results import Origin
 
 

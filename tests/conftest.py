@@ -90,3 +90,8 @@ def tiny_bert(shared_cache):
 @pytest.fixture(scope="session")
 def tiny_classifier(shared_cache):
     return _trained("classifier", shared_cache)
+
+
+@pytest.fixture(scope="session")
+def tiny_tagger(shared_cache):
+    return _trained("tagger", shared_cache)

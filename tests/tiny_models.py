@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
+    BertForTokenClassification,
     GPT2Config,
     GPT2LMHeadModel,
     MBart50Tokenizer,
@@ -198,6 +200,40 @@ def train_classifier(folder: Path, *, seed: int = 0, steps: int = 100) -> Path:
 
     return _train(
         lambda: BertForSequenceClassification(config), batches, tokenizer, folder, seed=seed, steps=steps, rate=5e-3
+    )
+
+
+def parts(text: str) -> list[tuple[int, int, str]]:
+    """Return the entities of a sentence, which the token classifier learns: animals with their colour, and verbs."""
+    pattern = rf"(?:(?:{'|'.join(COLOURS)}) )?(?:{'|'.join(ANIMALS)})|({'|'.join(VERBS)})"
+    return [(one.start(), one.end(), "VERB" if one[1] else "ANIMAL") for one in re.finditer(pattern, text)]
+
+
+def train_tagger(folder: Path, *, seed: int = 0, steps: int = 100) -> Path:
+    """Train a BERT of 2 layers to find the `parts` of a sentence, or of two."""
+    tokenizer, config = _bert()
+    labels = ["O", "B-ANIMAL", "I-ANIMAL", "B-VERB", "I-VERB"]
+    config.id2label, config.label2id = dict(enumerate(labels)), {label: i for i, label in enumerate(labels)}
+    texts = [f"the {c} {a} {v} the {b}." for c, a, v, b in itertools.product(COLOURS, ANIMALS, VERBS, ANIMALS)]
+
+    def token_labels(text: str, offsets: list[tuple[int, int]]) -> list[int]:
+        marks = [(start, end, label) for start, end, label in parts(text)]
+        rows = []
+        for start, end in offsets:
+            mine = [(first, label) for first, last, label in marks if first <= start < end <= last]
+            rows.append(labels.index(("B-" if mine[0][0] == start else "I-") + mine[0][1]) if mine else 0)
+        return rows
+
+    def batches(rng: random.Random) -> Iterator[dict[str, Any]]:
+        while True:
+            chosen = [" ".join(rng.sample(texts, rng.choice((1, 2)))) for _ in range(16)]
+            encoded = tokenizer(chosen, return_tensors="pt", padding=True, return_offsets_mapping=True)
+            offsets = encoded.pop("offset_mapping").tolist()
+            rows = [token_labels(text, some) for text, some in zip(chosen, offsets, strict=True)]
+            yield {**encoded, "labels": torch.tensor(rows).masked_fill(encoded["attention_mask"] == 0, -100)}
+
+    return _train(
+        lambda: BertForTokenClassification(config), batches, tokenizer, folder, seed=seed, steps=steps, rate=5e-3
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.engines.families import Family
 from pytest_llm.errors import MissingExtraError, ModelNotFoundError
 from pytest_llm.reports.text import shorten
 from pytest_llm.weights.listing import read_json
@@ -57,25 +58,31 @@ def with_adapter(model: Any, adapter: Path, spec: ModelSpec) -> tuple[Any, list[
     return wrapped.get_base_model(), sorted(stray)
 
 
-def classifies(adapter: Path | None) -> int:
-    """Return how many labels the adapter tells apart if it makes a classifier of its base (``SEQ_CLS``), else 0.
+#: What an adapter with a head of its own makes of its base, by PEFT's name for the task.
+_HEADS: dict[Any, Family] = {"SEQ_CLS": "classifier", "TOKEN_CLS": "tagger"}
+
+
+def head(adapter: Path | None) -> tuple[Family, int] | None:
+    """Return what the adapter makes of its base if it brings a head, and how many labels that tells apart.
 
     Raises:
-        ModelNotFoundError: it does, and holds no layer that says how many.
+        ModelNotFoundError: it is to bring one, and holds no layer that says how many.
     """
     if adapter is None:
-        return 0
+        return None
     config = read_json(adapter / "adapter_config.json")
-    if config.get("task_type") != "SEQ_CLS":
-        return 0
+    family = _HEADS.get(config.get("task_type"))
+    if family is None:
+        return None
     heads = [f"base_model.model.{name}." for name in config.get("modules_to_save") or ()]
     sizes = [entry.shape[0] for name, entry in _held(adapter).items() if name.startswith(tuple(heads)) and entry.shape]
     if not sizes:
+        saved = config.get("modules_to_save") or []
         raise ModelNotFoundError(
-            f"the adapter {adapter.name!r} makes a classifier of its base (SEQ_CLS), and its file holds none of the "
-            f"modules_to_save {config.get('modules_to_save') or []}, which say how many labels there are: save it again"
+            f"the adapter {adapter.name!r} makes a {family} of its base ({config['task_type']}), and its file holds "
+            f"none of the modules_to_save {saved}, which say how many labels there are: save it again"
         )
-    return min(sizes)
+    return family, min(sizes)
 
 
 def held_by(adapter: Path | None) -> set[str]:

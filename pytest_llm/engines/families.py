@@ -7,7 +7,22 @@ from typing import Any, Literal
 
 from pytest_llm.engines import ropes
 
-Family = Literal["decoder", "encoder-decoder", "masked", "classifier", "encoder"]
+Family = Literal["decoder", "encoder-decoder", "masked", "classifier", "tagger", "encoder"]
+
+
+#: Families that answer by a fine-tuned head: the auto class, and where transformers lists its architectures.
+_HEADS: dict[Family, tuple[str, str]] = {
+    "classifier": ("AutoModelForSequenceClassification", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES"),
+    "tagger": ("AutoModelForTokenClassification", "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES"),
+}
+
+
+def architectures(family: Family) -> dict[str, str]:
+    """Return the architecture that each type of model has with the head of ``family``."""
+    from transformers.models.auto import modeling_auto as auto
+
+    names: dict[str, str] = getattr(auto, _HEADS[family][1])
+    return names
 
 
 def family_of(config: Any) -> Family:
@@ -19,9 +34,9 @@ def family_of(config: Any) -> Family:
     remote = getattr(config, "auto_map", None) or {}
     if architecture.endswith("EncoderModel"):
         return "encoder"
-    classifiers = auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values()
-    if architecture in classifiers or "AutoModelForSequenceClassification" in remote:
-        return "classifier"
+    for family, (auto_class, _) in _HEADS.items():
+        if architecture in architectures(family).values() or auto_class in remote:
+            return family
     if config.is_encoder_decoder:
         return "encoder-decoder"
     if not architecture:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_llm.engines import ropes
-from pytest_llm.engines.adapters import classifies, held_by, with_adapter
-from pytest_llm.engines.families import family_of
+from pytest_llm.engines.adapters import head, held_by, with_adapter
+from pytest_llm.engines.families import architectures, family_of
 from pytest_llm.environment import resolve_device
 from pytest_llm.errors import LLMError, ModelNotFoundError
 from pytest_llm.reports.text import one_line, visible
@@ -44,6 +44,7 @@ _AUTO_CLASSES = {
     "encoder-decoder": "AutoModelForSeq2SeqLM",
     "masked": "AutoModelForMaskedLM",
     "classifier": "AutoModelForSequenceClassification",
+    "tagger": "AutoModelForTokenClassification",
     "encoder": "AutoModel",
 }
 
@@ -114,7 +115,7 @@ def _uncollected(load: Loaded) -> Loaded:
 
 @_uncollected
 def load_config(folder: Path, spec: ModelSpec, adapter: Path | None = None) -> Any:
-    """Return the model's configuration: with an adapter for classification, that of the classifier it makes.
+    """Return the model's configuration: with an adapter that brings a head, that of the classifier it makes.
 
     Raises:
         ModelNotFoundError: it is missing or cannot be read.
@@ -128,12 +129,10 @@ def load_config(folder: Path, spec: ModelSpec, adapter: Path | None = None) -> A
         named = getattr(config, "architectures", None)
         if named is not None and not (isinstance(named, list) and all(isinstance(name, str) for name in named)):
             raise TypeError(f"architectures in config.json is {named!r}, and should be a list of names")
-        labels = classifies(adapter)
-        if labels and family_of(config) != "classifier":
-            from transformers.models.auto import modeling_auto as auto
-
-            names = auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
-            config.architectures, config.num_labels = [names[config.model_type]], labels
+        brought = head(adapter)
+        if brought is not None and family_of(config) != brought[0]:
+            family, config.num_labels = brought
+            config.architectures = [architectures(family)[config.model_type]]
     return config
 
 

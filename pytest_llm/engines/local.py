@@ -27,6 +27,7 @@ _ABLE = {
     "decoder": {"generate", "loss", "logprobs", "score", "embed", "activations", "tokenize"},
     "encoder-decoder": {"generate", "loss", "score", "embed", "activations", "tokenize"},
     "classifier": {"classify", "embed", "activations", "tokenize"},
+    "tagger": {"tag", "embed", "activations", "tokenize"},
     "masked": {"loss", "fill_mask", "embed", "activations", "tokenize"},
     "encoder": {"embed", "activations", "tokenize"},
 }
@@ -238,6 +239,7 @@ class LocalEngine:
         from pytest_llm.engines.local_encoding import embed, fill_mask
         from pytest_llm.engines.local_generate import generate
         from pytest_llm.engines.local_scoring import logprobs, loss, score
+        from pytest_llm.engines.local_tag import tag
 
         answerers: dict[str, Callable[..., Iterator[tuple[int, Answer]]]] = {
             "generate": generate,
@@ -246,6 +248,7 @@ class LocalEngine:
             "score": score,
             "fill_mask": fill_mask,
             "classify": classify,
+            "tag": tag,
             "embed": embed,
             "activations": activations,
         }

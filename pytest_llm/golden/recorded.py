@@ -14,7 +14,8 @@ from pytest_llm.golden.drift import Drift, another_question, with_surroundings
 from pytest_llm.golden.evidence import side_by_side
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Recording
-from pytest_llm.requests import Request, merge_requests
+from pytest_llm.request_json import merge_requests
+from pytest_llm.requests import Request
 
 if TYPE_CHECKING:
     from pytest_llm.engines.protocol import Answer

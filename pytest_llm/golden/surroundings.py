@@ -44,7 +44,7 @@ def changed_fields(old: Any, new: Any, name: str = "") -> dict[str, tuple[Any, A
 
 def spelled(request: dict[str, Any]) -> Any:
     """Return the request as it reads from a file, with fields a newer version added at their defaults."""
-    from pytest_llm.requests import request_from_json, split_requests
+    from pytest_llm.request_json import request_from_json, split_requests
 
     request = jsontext.load(jsontext.dump(request))
     try:

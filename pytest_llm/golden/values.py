@@ -113,7 +113,7 @@ def problem(value: Any, where: str = "") -> str:
 def provenance(value: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Return the request, model and environment behind ``value`` (not normalised), ``{}`` each when unknown.
 
-    What answers of one value do not share stands under ``each``, as in `pytest_llm.requests.merge_requests`.
+    What answers of one value do not share stands under ``each``, as in `pytest_llm.request_json.merge_requests`.
     """
     if _is("metrics.score", "Score", value):
         request: dict[str, Any] = {"kind": "metric", "name": value.name, "n": value.n}
@@ -155,7 +155,7 @@ def _fold(parts: list[dict[str, Any]]) -> dict[str, Any]:
     first = parts[0]
     if all(part == first for part in parts):
         return dict(first)
-    from pytest_llm.requests import merge_requests
+    from pytest_llm.request_json import merge_requests
 
     return merge_requests(parts)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.files import digest_of
-from pytest_llm.requests import split_requests
+from pytest_llm.request_json import split_requests
 from pytest_llm.results import Generation
 
 if TYPE_CHECKING:

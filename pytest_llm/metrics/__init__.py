@@ -5,6 +5,7 @@ Importing this imports none of the libraries behind them; each metric brings its
 
 from pytest_llm.metrics.accuracy import accuracy
 from pytest_llm.metrics.custom import custom
+from pytest_llm.metrics.entities import entity_f1
 from pytest_llm.metrics.evaluate_module import evaluate_module
 from pytest_llm.metrics.human import human_rating
 from pytest_llm.metrics.registry import Metric, get, names
@@ -24,6 +25,7 @@ __all__ = [
     "chrf",
     "contains",
     "custom",
+    "entity_f1",
     "evaluate_module",
     "exact_match",
     "f1",

@@ -13,6 +13,7 @@ from typing import Any
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.metrics.accuracy import accuracy
 from pytest_llm.metrics.custom import custom
+from pytest_llm.metrics.entities import entity_f1
 from pytest_llm.metrics.evaluate_module import evaluate_module
 from pytest_llm.metrics.human import human_rating
 from pytest_llm.metrics.rouge import rouge
@@ -90,6 +91,7 @@ _METRICS = {
         Metric("exact_match", "exact match", exact_match),
         Metric("f1", "token F1", f1),
         Metric("accuracy", "accuracy", accuracy),
+        Metric("entity_f1", "entity F1", entity_f1),
         Metric("matches", "fraction matching the pattern", matches),
         Metric("contains", "fraction containing what was expected", contains),
         Metric("valid_json", "fraction of valid JSON", valid_json),

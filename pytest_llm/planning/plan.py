@@ -12,7 +12,8 @@ from pytest_llm.errors import LLMError
 from pytest_llm.golden import jsontext
 from pytest_llm.golden.file import module_folder
 from pytest_llm.location import comparable, plain_nodeid
-from pytest_llm.requests import Request, request_from_json, split_requests
+from pytest_llm.request_json import request_from_json, split_requests
+from pytest_llm.requests import Request
 
 if TYPE_CHECKING:
     import pytest

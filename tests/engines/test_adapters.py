@@ -10,10 +10,15 @@ import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 
 from pytest_llm.errors import InvalidInputError, LLMError, MissingExtraError, ModelNotFoundError
-from pytest_llm.requests import Classify, Embed, Generate, Loss, Tokenize
+from pytest_llm.requests import Classify, Embed, Generate, Loss, Tag, Tokenize
 from tests.engines.conftest import answers, engine_for, first, with_token
 
 PROMPTS = ["the red", "the capital of peru is"]
@@ -208,6 +213,22 @@ def test_an_adapter_makes_a_classifier_of_a_model_of_texts(tiny_gpt2, gpt2, clas
     assert len(answers(engine, [Embed(TEXTS[0])])[0]["vector"]) == 64
     with pytest.raises(InvalidInputError, match=r"GPT2ForSequenceClassification\) cannot answer 'generate'"):
         answers(engine, [Generate("the")])
+
+
+def test_an_adapter_makes_a_token_classifier_of_an_encoder(tiny_bert, bert, tmp_path):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        base = AutoModelForTokenClassification.from_pretrained(tiny_bert, num_labels=3)
+        model = peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=["query"], task_type="TOKEN_CLS"))
+        model.base_model.model.classifier.modules_to_save["default"].weight.data.normal_()
+    model.eval().save_pretrained(tmp_path)
+    (answer,) = answers(engine_for(tiny_bert, adapter=tmp_path), [Tag(TEXTS[0], "none")])
+    with torch.no_grad():
+        logits = model(**bert.tokenizer(TEXTS[0], return_tensors="pt")).logits[0, 1:-1]
+    best = logits.softmax(-1).max(-1)
+    assert [one["label"] for one in answer["spans"]] == [f"LABEL_{i}" for i in best.indices]
+    assert [one["score"] for one in answer["spans"]] == pytest.approx(best.values.tolist(), abs=1e-4)
+    assert len(set(best.indices.tolist())) > 1
 
 
 def test_an_adapter_for_classification_without_a_head(tiny_gpt2, classifying):

@@ -22,6 +22,8 @@ def test_every_name_computes_the_score_it_names():
     for name in metrics.names():
         if name == "similarity":
             score = metrics.get(name)([[1.0, 0.0]], [[1.0, 0.0]])
+        elif name == "entity_f1":
+            score = metrics.get(name)([[(0, 4, "PER")]], [[(0, 4, "PER")]])
         elif name in ("loss", "perplexity"):
             with pytest.raises(InvalidInputError, match=rf"pass what llm\.{name}\(texts\) returned"):
                 metrics.get(name)(["a"], ["b"])

@@ -11,7 +11,8 @@ from pytest_llm.argument_rules import as_prompt
 from pytest_llm.cli import main
 from pytest_llm.errors import LLMError
 from pytest_llm.files import digest_of
-from pytest_llm.requests import Generate, Loss, Score, request_from_json
+from pytest_llm.request_json import request_from_json
+from pytest_llm.requests import Generate, Loss, Score
 from pytest_llm.store.database import OutputStore
 from pytest_llm.store.key import answer_key, identity
 from pytest_llm.weights.spec import ModelSpec
