@@ -54,7 +54,7 @@ def in_batches(
         try:
             result = compute(batch)
         except (RuntimeError, MemoryError) as error:
-            if len(batch) == 1 or not _out_of_memory(error):
+            if len(batch) == 1 or not out_of_memory(error):
                 raise
         else:
             yield batch, result
@@ -127,7 +127,8 @@ def share_prefixes(items: Sequence[Item], ids: Callable[[Item], list[int]]) -> l
     return shared + ([([], rest)] if rest else [])
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory cannot hold what was asked for."""
     message = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in message or "not enough memory" in message
 

@@ -101,4 +101,6 @@ def _select(value: Any, rows: Any, count: int) -> Any:
         return value[rows]
     elif isinstance(value, dict):  # an encoder's output
         return type(value)(**{name: _select(part, rows, count) for name, part in value.items()})
+    elif type(value) in (list, tuple):  # the states of RWKV's layers
+        return type(value)(_select(part, rows, count) for part in value)
     return value

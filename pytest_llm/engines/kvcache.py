@@ -22,16 +22,24 @@ def cache_argument(model: Any) -> str:
 
 
 def prefix_cache(engine: LocalEngine, prefix: list[int]) -> Any:
-    """Return the keys and values of ``prefix``, or ``None`` for a model whose state cannot be copied by rows."""
+    """Return the keys and values of ``prefix``; ``None`` where the model keeps none, or no such that can be copied by
+    rows, or was seen to answer otherwise after them (`neighbours`).
+    """
     import torch
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
 
+    if not engine.shares_starts:
+        return None
     with torch.no_grad(), quiet():
         cache = DynamicCache(config=engine.model.config)
         ids = torch.tensor([prefix], device=engine.model.device)
-        engine.model(input_ids=ids, **{cache_argument(engine.model): cache}, use_cache=True, logits_to_keep=1)
-    return cache if cache.layers and all(type(layer) is DynamicLayer for layer in cache.layers) else None
+        try:
+            engine.model(input_ids=ids, **{cache_argument(engine.model): cache}, use_cache=True, logits_to_keep=1)
+        except (TypeError, ValueError):  # it has a cache of its own kind, or none
+            return None
+    plain = all(type(layer) is DynamicLayer for layer in cache.layers)
+    return cache if plain and cache.get_seq_length() == len(prefix) else None
 
 
 def expand_cache(cache: Any, rows: int) -> Any:

@@ -58,6 +58,11 @@ class LocalEngine:
         self.load_seconds = 0.0
         #: See `buckets.attention`.
         self.plain_attention = False
+        #: What `neighbours` saw of a decoder: whether a batch changes its answers, so that it is asked one by one;
+        #: whether a start that prompts share may be computed once; and the longest prompt for which padding changed
+        #: nothing, by whether it stood behind a shared start.
+        self.one_by_one, self.shares_starts = False, True
+        self.harmless: dict[bool, int] = {}
         #: Whether a chat template that asks the time has been warned of; see `prompts.render`.
         self.told_of_time = False
         self._on_progress = on_progress
@@ -164,7 +169,8 @@ class LocalEngine:
     @property
     def free_size(self) -> int:
         """Sequences in a forward pass whose shape follows what is in it."""
-        return 1 if self.exact and self.batch_size == buckets.ROWS or self._padding_leaks else self.batch_size
+        alone = self.one_by_one or (self.exact and self.batch_size == buckets.ROWS)
+        return 1 if alone or self._padding_leaks else self.batch_size
 
     @functools.cached_property
     def _padding_leaks(self) -> bool:

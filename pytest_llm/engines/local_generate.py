@@ -7,13 +7,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.engines.batching import grouped, in_batches
+from pytest_llm.engines.batching import grouped, in_batches, out_of_memory
 from pytest_llm.engines.choosing import Draft, Rules, evidence, generation_config, refusing_options
 from pytest_llm.engines.decoding import decode
 from pytest_llm.engines.kvcache import prefix_cache
 from pytest_llm.engines.loading import quiet
+from pytest_llm.engines.neighbours import alike, may_share
 from pytest_llm.engines.prompts import check_length, check_token_options, decoder_start, pad, prompt_ids
 from pytest_llm.engines.rows import Row, forward_inputs
+from pytest_llm.errors import LLMError
 from pytest_llm.files import canonical_json
 from pytest_llm.results import Generation
 
@@ -68,15 +70,7 @@ def _plain(engine: LocalEngine, jobs: list[_Job]) -> Iterator[tuple[int, Answer]
         def compute(
             batch: list[_Job], prefix: list[int] = prefix, cache: Any = cache, bucket: int = bucket
         ) -> list[list[Draft]]:
-            import torch
-
-            made = [
-                [Draft(job.request, job.prompt, number) for number in range(job.request.num_return_sequences)]
-                for job in batch
-            ]
-            with torch.no_grad(), quiet():
-                decode(engine, [s for one in made for s in one], lambda s: _finished(engine, s), prefix, cache, bucket)
-            return made
+            return _decoded(engine, batch, prefix, cache, bucket)
 
         def length(job: _Job, bucket: int = bucket) -> int:
             # In a bucket all wait for the last, and their prompts are of one length as it is.
@@ -92,6 +86,37 @@ def _plain(engine: LocalEngine, jobs: list[_Job]) -> Iterator[tuple[int, Answer]
         ):
             for job, sequences in zip(batch, made, strict=True):
                 yield job.index, _answer(engine, sequences)
+
+
+def _decoded(engine: LocalEngine, batch: list[_Job], prefix: list[int], cache: Any, bucket: int) -> list[list[Draft]]:
+    """Return the sequences of each job, decoded together; without the shared start, or alone, where it changes them."""
+    import torch
+
+    if len(batch) > 1 and engine.one_by_one and not bucket:
+        return [made for job in batch for made in _decoded(engine, [job], [], None, 0)]
+    if prefix and not engine.shares_starts:
+        prefix, cache = [], None
+    made = [
+        [Draft(job.request, job.prompt, number) for number in range(job.request.num_return_sequences)] for job in batch
+    ]
+    sequences = [sequence for one in made for sequence in one]
+    with torch.no_grad(), quiet():
+        try:
+            decode(engine, sequences, lambda s: _finished(engine, s), prefix, cache, bucket)
+            same = bool(bucket) or engine.family != "decoder" or alike(engine, sequences, prefix)
+        except LLMError:
+            raise
+        except Exception as error:  # the model takes no batch, or no start that was computed apart
+            if bucket or out_of_memory(error) or (len(batch) == 1 and not prefix):
+                raise
+            same = False
+    if same:
+        return made
+    if prefix:
+        engine.shares_starts = False
+    else:
+        engine.one_by_one = True
+    return _decoded(engine, batch, [], None, 0)
 
 
 def _finished(engine: LocalEngine, sequence: Draft) -> bool:
@@ -171,6 +196,11 @@ def _search(engine: LocalEngine, batch: list[_Job]) -> list[list[Draft]]:
 
     model, request = engine.model, batch[0].request
     decoder_only = engine.family == "decoder"
+    with torch.no_grad(), quiet():
+        shared = not decoder_only or may_share(engine, [job.prompt for job in batch])
+    if not shared:
+        engine.one_by_one = True
+        return [found for job in batch for found in _search(engine, [job])]
     ids, mask = pad([job.prompt for job in batch], engine.pad_id, model.device, left=decoder_only)
     start = ids.shape[1] if decoder_only else 1
 
