@@ -19,13 +19,12 @@ from typing import Any, Literal
 from pytest_llm.errors import InvalidInputError, LLMError
 from pytest_llm.files import shown_path
 from pytest_llm.golden.evidence import beside, messages
-from pytest_llm.golden.file import decode
 from pytest_llm.golden.pending import Candidate, list_pending
 from pytest_llm.human import file
 from pytest_llm.human.asked import asked_for
 from pytest_llm.human.file import Rating
-from pytest_llm.human.goldens import Texts, folders, texts
-from pytest_llm.human.outputs import Output, of_golden
+from pytest_llm.human.goldens import Texts, folders, new_texts, texts
+from pytest_llm.human.outputs import Output
 from pytest_llm.settings import Settings
 
 Mode = Literal["review", "rate", "compare"]
@@ -270,12 +269,9 @@ class Session:
 
     def _new_texts(self) -> Iterator[tuple[str, Candidate, Texts]]:
         for id, candidate in self._candidates():
-            try:
-                outputs = tuple(of_golden(decode(candidate.content.encode("utf-8"), candidate.path)))
-            except LLMError:  # its array lies in the candidate: nothing to rate
-                continue
-            name = candidate.path.stem.rpartition("--")[2]
-            yield id, candidate, Texts(candidate.path, candidate.base, candidate.nodeid, name, outputs)
+            new = new_texts(candidate)
+            if new is not None:
+                yield id, candidate, new
 
     def _golden(self, path: Path) -> Texts | None:
         try:
