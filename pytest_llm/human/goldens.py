@@ -59,5 +59,17 @@ def new_texts(candidate: Candidate) -> Texts | None:
     return Texts(path, candidate.base, candidate.nodeid, _name(path), outputs) if outputs else None
 
 
+def differing(golden: Texts | None, new: Texts) -> Iterator[tuple[Output, Output]]:
+    """Give each text of a candidate with the golden's that it differs from: of one place, and of one question.
+
+    There are none where the golden is not the one that the candidate was compared with.
+    """
+    before = {old.where: old for old in golden.outputs} if golden and golden.revision == new.revision else {}
+    for output in new.outputs:
+        old = before.get(output.where)
+        if old and old.text != output.text and old.question == output.question:
+            yield output, old
+
+
 def _name(path: Path) -> str:
     return path.stem.rpartition("--")[2]
