@@ -173,6 +173,8 @@ class Baseline:
         moved = changes.of_environment(now, before)
         if moved:  # said of a pass too: it is one against another environment's figures
             verdict = dataclasses.replace(verdict, figures={**verdict.figures, "environment": moved})
+        if verdict.outcome == "pass" and changes.of_raters(now, before):
+            verdict = dataclasses.replace(verdict, outcome="warn")
         if verdict.outcome == "pass" and verdict.status == "pass":
             return verdict
         notes = changes.around(now, before)

@@ -37,6 +37,14 @@ def of_environment(now: Entry, before: Entry) -> str:
     )
 
 
+def of_raters(now: Entry, before: Entry) -> str:
+    """Return that nobody rated both, where that is so, else ``""``."""
+    if not now.raters or not before.raters or set(now.raters) & set(before.raters):
+        return ""
+    were, are = (shorten(", ".join(entry.raters), 60) for entry in (before, now))
+    return f"nobody rated both: the baseline is of {were}, this score of {are}; one person's 3 may be another's 4"
+
+
 def around(now: Entry, before: Entry) -> list[str]:
     """Return notes on the environment and the raters, to be read before the model is blamed, and on the model."""
     moved = of_environment(now, before)
@@ -44,11 +52,7 @@ def around(now: Entry, before: Entry) -> list[str]:
     if moved:
         notes += filter(None, [engine_changed(before.environment, now.environment)])
         notes.append(f"the environment changed since the baseline, which may explain this: {moved}")
-    if now.raters and before.raters and not set(now.raters) & set(before.raters):
-        notes.append(
-            f"nobody rated both: the baseline is of {shorten(', '.join(before.raters), 60)}, this score of "
-            f"{shorten(', '.join(now.raters), 60)}; one person's 3 may be another's 4"
-        )
+    notes += filter(None, [of_raters(now, before)])
     if now.model and before.model and now.model != before.model:
         notes.append(f"the baseline was made by {_named(before)}, this score by {_named(now)}")
     return notes

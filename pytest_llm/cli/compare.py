@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.cli.history import opened
 from pytest_llm.cli.streams import shows
+from pytest_llm.evidence import EXAMPLES
 from pytest_llm.reports.text import number, shorten, visible
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ def _figures(console: Console, items: Sequence[Item]) -> None:
 
 def _examples(item: Item) -> str:
     if item.paired is None:
-        return "other questions" if item.other else "no pairs"
+        unkept = f"more than {EXAMPLES:,} are not kept" if item.unkept else "no pairs"
+        return "other questions" if item.other else unkept
     worse, improved, n = len(item.paired.worse), len(item.paired.better), item.paired.n
     words = ("worse", "better") if item.better else ("lower", "higher")
     unpaired = f", {item.paired.unpaired} in one run only" if item.paired.unpaired else ""

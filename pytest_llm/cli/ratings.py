@@ -11,7 +11,7 @@ from pytest_llm.cli.common import project_settings
 from pytest_llm.reports.text import counted, shorten, visible
 
 if TYPE_CHECKING:
-    from pytest_llm.human.summary import Summary
+    from pytest_llm.human.summary import Compared, Summary
 
 
 def add_parser(commands: Any) -> None:
@@ -29,7 +29,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from pytest_llm.human.summary import summaries
 
     settings = project_settings()
-    found = summaries(settings.root)
+    found = summaries(settings.root, settings.cache_dir)
     if arguments.json:
         print(json.dumps([dataclasses.asdict(one) for one in found], indent=2))
     elif not found:
@@ -52,19 +52,25 @@ def _block(one: Summary) -> list[str]:
         )
         twice = f"; {counted(one.rated_twice, 'output')} rated twice"
         rows.append(f"  agreement  alpha {_figure(one.alpha, one.alpha_interval)}{kappas}{twice}")
-    if one.compared or one.not_blind:
-        of = f"{counted(one.pairs, 'pair')}, {counted(one.judges, 'rater')}"
-        said = [
-            f"new preferred {one.preferred} of {one.compared - one.tied} ({of}): "
-            f"{_figure(one.win_rate, one.win_interval)}",
-            counted(one.tied, "tie"),
-            f"{one.not_blind} not blind, left out",
-        ]
-        shown = (one.win_rate is not None, one.tied, one.not_blind)
-        rows.append(f"  compared   {'; '.join(part for part, use in zip(said, shown, strict=True) if use)}")
+    rows += [f"  compared   {_candidate(each)}" for each in one.compared]
+    if one.untold:
+        rows.append(f"  left out   {one.untold} comparisons of several other candidates whose models are not known")
     if one.earlier:
         rows.append(f"  left out   {one.earlier} of outputs that are in no golden now")
     return rows
+
+
+def _candidate(one: Compared) -> str:
+    model = f"model {one.model[:12]}" if one.model else "" if one.candidate else "model unknown"
+    of = f"{counted(one.pairs, 'pair')}, {counted(one.judges, 'rater')}"
+    said = [
+        f"new preferred {one.preferred} of {one.compared - one.tied} ({of}): {_figure(one.win_rate, one.win_interval)}",
+        counted(one.tied, "tie"),
+        f"{one.not_blind} not blind, left out",
+    ]
+    shown = (one.win_rate is not None, one.tied, one.not_blind)
+    which = ", ".join(filter(None, [one.candidate, model]))
+    return f"{which}: {'; '.join(part for part, use in zip(said, shown, strict=True) if use)}"
 
 
 def _figure(value: float | None, interval: tuple[float, float] | None = None) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.evidence import EXAMPLES
 from pytest_llm.history.pairing import Paired, counted, paired
 from pytest_llm.history.rows import Run, better, of_record, value_of
 from pytest_llm.history.series import moved
@@ -28,7 +29,7 @@ class Item:
     """One check in both runs. ``answers`` are those compared with a golden that differ: ``(place, A, B)``.
 
     ``paired`` is ``None`` where there is nothing to pair; ``other`` tells that both runs have examples, of other
-    questions.
+    questions, and ``unkept`` that a run had more than a record keeps.
     """
 
     nodeid: str
@@ -41,14 +42,16 @@ class Item:
     better: str
     paired: Paired | None
     other: bool
+    unkept: bool
     answers: tuple[tuple[str, str, str], ...]
 
     @property
     def changed(self) -> bool:
-        """Whether anything about it did."""
-        moved_examples = self.paired is not None and bool(self.paired.worse or self.paired.better)
+        """Whether anything about it did, which examples it is of too."""
+        change = self.paired
+        examples = self.other if change is None else bool(change.worse or change.better or change.unpaired)
         turned = self.was != self.now and not {self.was, self.now} <= _AS_BEFORE
-        return turned or self.was_value != self.now_value or bool(self.answers) or moved_examples
+        return turned or self.was_value != self.now_value or bool(self.answers) or examples
 
     @property
     def verdict(self) -> str:
@@ -160,8 +163,14 @@ def _item(old: dict[str, Any], new: dict[str, Any]) -> Item:
         better=direction,
         paired=change,
         other=change is None and all(one and len(counted(one)) > 1 for one in held),
+        unkept=change is None and any(map(_unkept, (old, new))),
         answers=tuple(_answers(old, new)),
     )
+
+
+def _unkept(verdict: dict[str, Any]) -> bool:
+    n = verdict["figures"].get("n")
+    return isinstance(n, int) and n > EXAMPLES and not verdict.get("per_example")
 
 
 def _answers(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

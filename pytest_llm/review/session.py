@@ -19,13 +19,13 @@ from typing import Any, Literal
 from pytest_llm.errors import InvalidInputError, LLMError
 from pytest_llm.files import shown_path
 from pytest_llm.golden.evidence import beside, messages
-from pytest_llm.golden.file import decode
 from pytest_llm.golden.pending import Candidate, list_pending
 from pytest_llm.human import file
 from pytest_llm.human.asked import asked_for
 from pytest_llm.human.file import Rating
-from pytest_llm.human.goldens import Texts, folders, texts
-from pytest_llm.human.outputs import Output, of_golden
+from pytest_llm.human.goldens import Texts, differing, folders, new_texts, texts
+from pytest_llm.human.outputs import Output
+from pytest_llm.review.seen import Seen
 from pytest_llm.settings import Settings
 
 Mode = Literal["review", "rate", "compare"]
@@ -78,8 +78,7 @@ class Session:
         self._secret = secret or secrets.token_bytes(32)
         self._items: dict[Mode, dict[str, Any]] = {mode: {} for mode in MODES}
         self._goldens: dict[tuple[Path, int, int], Texts | None] = {}
-        #: Candidates whose review named the sides: a comparison of them is not blind any more.
-        self._open: set[Path] = set()
+        self._seen = Seen(settings.cache_dir, self._person)
         self._lock = threading.RLock()
 
     def items(self, mode: Mode) -> list[dict[str, Any]]:
@@ -111,7 +110,9 @@ class Session:
         with self._lock:
             item = self._find(mode, id)
             if isinstance(item, Candidate):
-                self._open.add(item.file)
+                new = new_texts(item)
+                if new is not None:  # the review names the sides: comparing them is not blind any more
+                    self._seen.mark(item, differing(self._golden(item.path), new))
                 return {"verdict": {**item.verdict.to_json(), "per_example": None}}
             mine = self._mine([(id, item)]).get(id)
             prompt = messages(item.output.prompt)
@@ -126,7 +127,7 @@ class Session:
                 "prompt": prompt,
                 "a": shown[sides[0]],
                 "b": shown[sides[1]],
-                "blind": item.candidate not in self._open,
+                "blind": not self._seen.has(item.candidate, (item.output, item.against)),
                 "mine": mine and self._told(id, mine),
             }
 
@@ -173,10 +174,9 @@ class Session:
             new = "a" if self._swapped(id) else "b"
             preference = "tie" if choice == "tie" else "output" if choice == new else "against"
             before = self._mine([(id, item)]).get(id)
+            blind = not self._seen.has(item.candidate, (item.output, item.against))
             if before is not None:  # the reader knows by now: only what they said before they knew was blind
                 blind = before.blind and before.preference == preference
-            else:
-                blind = item.candidate not in self._open
             given = item.rating(self.rater, preference=preference, comment=comment, blind=blind)
             self._append(item, given)
             return self._told(id, given)
@@ -255,27 +255,18 @@ class Session:
     def _to_compare(self) -> list[tuple[str, Subject]]:
         found = []
         for id, candidate, new in self._new_texts():
-            golden = self._golden(candidate.path)
-            if golden is None or golden.revision != candidate.base:
-                continue
-            before = {output.where: output for output in golden.outputs}
-            for output in new.outputs:
-                old = before.get(output.where)
-                if old and old.text != output.text and old.question == output.question:
-                    subject = Subject(
-                        candidate.path.parent, candidate.nodeid, new.name, candidate.base, output, old, candidate.file
-                    )
-                    found.append((self._id("compare", id, output.where), subject))
+            for output, old in differing(self._golden(candidate.path), new):
+                subject = Subject(
+                    candidate.path.parent, candidate.nodeid, new.name, candidate.base, output, old, candidate.file
+                )
+                found.append((self._id("compare", id, output.where), subject))
         return found
 
     def _new_texts(self) -> Iterator[tuple[str, Candidate, Texts]]:
         for id, candidate in self._candidates():
-            try:
-                outputs = tuple(of_golden(decode(candidate.content.encode("utf-8"), candidate.path)))
-            except LLMError:  # its array lies in the candidate: nothing to rate
-                continue
-            name = candidate.path.stem.rpartition("--")[2]
-            yield id, candidate, Texts(candidate.path, candidate.base, candidate.nodeid, name, outputs)
+            new = new_texts(candidate)
+            if new is not None:
+                yield id, candidate, new
 
     def _golden(self, path: Path) -> Texts | None:
         try:

@@ -216,6 +216,41 @@ def test_other_questions_are_not_paired(asked, asks):
     assert (item.paired, item.other, item.verdict) == (None, True, "")
 
 
+@pytest.mark.parametrize(
+    ("asks", "said"),
+    [
+        ([f"q{i}" for i in range(20)], "0 worse, 0 better of 20, 20 in one run only"),
+        ([f"r{i}" for i in range(40)], "other questions"),
+    ],
+    ids=["half-of-them", "others"],
+)
+def test_a_check_of_other_examples_is_not_the_same_though_its_figure_is(project, command, monkeypatch, asks, said):
+    monkeypatch.setenv("COLUMNS", "160")
+    runs = ([f"q{i}" for i in range(40)], asks)
+    figures = [
+        verdict("f1", 1.0, per_example=[1.0] * len(some), questions=some, higher_is_better=True) for some in runs
+    ]
+    project(record(0, figures[0]), record(1, figures[1]))
+    code, out, _ = command("compare", "latest~1", "latest")
+    assert code == 0
+    assert said in out
+    assert "0 of 1 checks the same" in out
+
+
+def test_that_a_record_keeps_so_many_examples_is_said(project, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(i, right):
+        one = verdict("f1", right / 12_000, higher_is_better=True)
+        one["figures"]["n"] = 12_000
+        return record(i, one)
+
+    project(run(0, 12_000), run(1, 9_000))
+    code, out, _ = command("compare", "latest~1", "latest")
+    assert code == 0
+    assert "more than 10,000 are not kept" in out
+
+
 def test_an_id_that_asks_something_else_is_another_question():
     ids = ["a", "b", "c"]
     found = paired(

@@ -252,11 +252,22 @@ def test_a_gate_says_when_other_people_rated(suite, monkeypatch):
     suite.run(check, "--llm-record=run.json").assert_outcomes(passed=1)
     said = "nobody rated both: the baseline is of strict, this score of lenient; one person's 3 may be another's 4"
     (verdict,) = json.loads((suite.path / "run.json").read_text())["verdicts"]
-    assert (verdict["status"], verdict["notes"][0]) == ("improved", said)
+    assert (verdict["status"], verdict["outcome"], verdict["notes"][0]) == ("improved", "warn", said)
     suite.rate("STRICT", 5, 5, 4, 5, 5, 5)
     suite.run(check, "--llm-record=run.json")
     (verdict,) = json.loads((suite.path / "run.json").read_text())["verdicts"]
     assert said not in verdict["notes"]
+
+
+def test_a_pass_by_other_people_is_a_warning(suite):
+    check = "llm_baseline.check('human_rating', human_rating({}), margin=0.5)"
+    suite.rate("ann", 3, 4, 3, 4, 3, 4)
+    suite.run(check.format("OUTPUTS"), "--llm-update=new").assert_outcomes(passed=1)
+    suite.rate("bob", 3, 4, 4, 4, 3, 4, text="ode {}")
+    odes = "[answer(f'ode {i}', prompt=f'Write poem {i}') for i in range(6)]"
+    result = suite.run(check.format(odes))
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["gates*human_rating*warn*", "*nobody rated both: the baseline is of ann, this score*"])
 
 
 @pytest.mark.parametrize(

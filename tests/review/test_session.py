@@ -109,6 +109,41 @@ def test_who_saw_the_sides_does_not_compare_blind(story):
     assert story.ratings()[-1].blind is False
 
 
+def test_who_saw_the_sides_is_known_when_the_page_is_opened_again(story):
+    def blind(rater):
+        session = story.session(rater, secret=b"2")
+        return session.item("compare", only(session, "compare"))["blind"]
+
+    session = story.session("ann")
+    session.item("review", only(session, "review"))
+    assert (blind("Ann "), blind("bob")) == (False, True)
+    session.settle(only(session, "review"), "reject")
+    story.differ("test_story", answer(STORY, prompt="Tell a story."), answer(NEW_STORY, prompt="Tell a story."))
+    assert (blind("ann"), blind("bob")) == (False, True)
+    for rater in ("ann", "bob"):
+        session = story.session(rater)
+        session.prefer(only(session, "compare"), "a", "")
+    assert [one.blind for one in story.ratings()] == [False, True]
+
+
+def test_another_answer_is_compared_blind(story):
+    session = story.session()
+    session.item("review", only(session, "review"))
+    story.differ("test_story", answer(STORY, prompt="Tell a story."), answer("A dog barked.", prompt="Tell a story."))
+    session = story.session()
+    assert session.item("compare", only(session, "compare"))["blind"] is True
+
+
+def test_a_damaged_note_of_who_saw_is_named(story):
+    session = story.session()
+    session.item("review", only(session, "review"))
+    (kept,) = story.cache.rglob("*.seen")
+    kept.write_text("[]")
+    session = story.session()
+    with pytest.raises(GoldenError, match=r"\.seen: who saw this candidate cannot be read .*; delete the file"):
+        session.item("compare", only(session, "compare"))
+
+
 def test_a_change_after_the_sides_were_told_is_not_blind_but_a_comment_is_no_change(story):
     session = story.session()
     id = only(session, "compare")
