@@ -11,20 +11,19 @@ from pytest_llm.argument_rules import (
     Prompts,
     Texts,
     as_prompt,
+    beside,
     is_one_prompt,
     listed,
     to_continue,
     with_continuations,
 )
-from pytest_llm.asking import Asker
 from pytest_llm.errors import InvalidInputError, measured
-from pytest_llm.labels import Classification
+from pytest_llm.heads import Heads
 from pytest_llm.metrics.inputs import read_ids
 from pytest_llm.metrics.loss import loss_of, perplexity_of
 from pytest_llm.metrics.score import Score
 from pytest_llm.requests import (
     Activations,
-    Classify,
     Embed,
     FillMask,
     Logprobs,
@@ -56,7 +55,7 @@ if TYPE_CHECKING:
 __tracebackhide__ = measured
 
 
-class LanguageModel(Asker):
+class LanguageModel(Heads):
     """A model under test, made by the fixtures ``llm`` and ``llm_loader``.
 
     Nothing is loaded until an answer is not in the store. Every method takes one input, and gives one
@@ -145,7 +144,7 @@ class LanguageModel(Asker):
         Returns:
             A `Score` "loss"; ``per_example`` has each text's own mean, ``weights`` its number of scored tokens.
         """
-        items, given = self._beside("loss", "source", texts, sources)
+        items, given = beside("loss", "source", texts, sources)
         names = read_ids("loss", len(items), ids)
         losses = self._ask(
             [Loss(text=t, source=s, window=window, stride=stride) for t, s in zip(items, given, strict=True)],
@@ -198,26 +197,6 @@ class LanguageModel(Asker):
         """Return the ``top_k`` candidates for the mask in a text, best first; a list a mask when there are several."""
         return self._each(text, lambda t: FillMask(t, top_k=top_k), mask_fills)
 
-    @overload
-    def classify(self, texts: str, *, pairs: str | None = None) -> Classification: ...  # type: ignore[overload-overlap]
-    @overload
-    def classify(self, texts: Sequence[str], *, pairs: Sequence[str] | None = None) -> list[Classification]: ...
-    def classify(self, texts: Any, *, pairs: Any = None) -> Any:
-        """Return the label that a classifier gives to a text, or to each of a list of texts.
-
-        Args:
-            texts: one text or several.
-            pairs: for a classifier of pairs, the second text of each: the hypothesis to a premise, the passage to a
-                question.
-
-        Returns:
-            A `Classification` a text: the label as a ``str``, with ``scores``, ``logits``, ``margin``.
-        """
-        items, given = self._beside("classify", "pair", texts, pairs)
-        requests = [Classify(text, pair) for text, pair in zip(items, given, strict=True)]
-        results = self._ask(requests, Classification.from_json)
-        return results[0] if isinstance(texts, str) else results
-
     def embed(self, texts: Texts, *, pooling: str | None = None, normalize: bool = True) -> np.ndarray[Any, Any]:
         """Return one vector a text: shape [d] for one text, [n, d] for a list; float32, L2-normalised by default.
 
@@ -259,7 +238,7 @@ class LanguageModel(Asker):
 
         An encoder-decoder reads ``sources`` and is fed ``texts``.
         """
-        items, given = self._beside("activations", "source", texts, sources)
+        items, given = beside("activations", "source", texts, sources)
         requests = [Activations(text, source) for text, source in zip(items, given, strict=True)]
         return self._ask(requests, LayerStates.from_json)
 
@@ -284,13 +263,6 @@ class LanguageModel(Asker):
 
         results = self._ask(requests, result)
         return results[0] if single else results
-
-    def _beside(self, method: str, what: str, texts: Texts, others: Texts | None) -> tuple[list[Any], list[Any]]:
-        items = listed(texts, "text")
-        given = [None] * len(items) if others is None else listed(others, what)
-        if len(given) != len(items):
-            raise InvalidInputError(f"{method}() needs one {what} a text: it got {len(given)} for {len(items)}")
-        return items, given
 
     def _each(self, texts: Any, request: Callable[[str], Request], result: Callable[[Answer, Origin], Any]) -> Any:
         results = self._ask([request(text) for text in listed(texts, "text")], result)

@@ -33,6 +33,9 @@ class Span(str):
         self.origin = origin or Origin()
         return self
 
+    def __getnewargs__(self) -> tuple[str, int, int]:  # what a copy is made with, before its attributes
+        return str(self), self.start, self.end
+
     def __str__(self) -> str:
         return str.__str__(self)
 

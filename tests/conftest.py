@@ -90,3 +90,8 @@ def tiny_bert(shared_cache):
 @pytest.fixture(scope="session")
 def tiny_classifier(shared_cache):
     return _trained("classifier", shared_cache)
+
+
+@pytest.fixture(scope="session")
+def tiny_extractive(shared_cache):
+    return _trained("extractive", shared_cache)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pytest_llm.engines import ropes
 
-Family = Literal["decoder", "encoder-decoder", "masked", "classifier", "encoder"]
+Family = Literal["decoder", "encoder-decoder", "masked", "classifier", "extractive", "encoder"]
 
 
 def family_of(config: Any) -> Family:
@@ -22,6 +22,9 @@ def family_of(config: Any) -> Family:
     classifiers = auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES.values()
     if architecture in classifiers or "AutoModelForSequenceClassification" in remote:
         return "classifier"
+    own = str(remote.get("AutoModelForQuestionAnswering")).rpartition(".")[2]  # one of many heads that it may name
+    if architecture and architecture in (own, *auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES.values()):
+        return "extractive"
     if config.is_encoder_decoder:
         return "encoder-decoder"
     if not architecture:
@@ -33,6 +36,18 @@ def family_of(config: Any) -> Family:
     if architecture in masked.values() or "AutoModelForMaskedLM" in remote:
         return "masked"
     return "encoder"
+
+
+def why_not(kind: str, config: Any) -> str:
+    """Return what else there is to say, in parentheses, where a model cannot answer a question of this kind."""
+    from transformers.models.auto import modeling_auto as auto
+
+    architecture = next(iter(getattr(config, "architectures", None) or ()), "")
+    if kind == "logprobs":
+        return " (logprobs() and check_distribution() are for decoders)"
+    if kind == "extract" and f"{architecture}Simple" in auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES.values():
+        return f" (answer() does not search with beams, as this one's head does: it is for {architecture}Simple)"
+    return " (answer() is for models with a question-answering head)" if kind == "extract" else ""
 
 
 def vocabulary(config: Any) -> int:

@@ -44,6 +44,7 @@ _AUTO_CLASSES = {
     "encoder-decoder": "AutoModelForSeq2SeqLM",
     "masked": "AutoModelForMaskedLM",
     "classifier": "AutoModelForSequenceClassification",
+    "extractive": "AutoModelForQuestionAnswering",
     "encoder": "AutoModel",
 }
 

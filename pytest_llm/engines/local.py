@@ -27,6 +27,7 @@ _ABLE = {
     "decoder": {"generate", "loss", "logprobs", "score", "embed", "activations", "tokenize"},
     "encoder-decoder": {"generate", "loss", "score", "embed", "activations", "tokenize"},
     "classifier": {"classify", "embed", "activations", "tokenize"},
+    "extractive": {"extract", "embed", "activations", "tokenize"},
     "masked": {"loss", "fill_mask", "embed", "activations", "tokenize"},
     "encoder": {"embed", "activations", "tokenize"},
 }
@@ -218,9 +219,9 @@ class LocalEngine:
             kinds[request.kind].append((index, request))
         for kind, group in kinds.items():
             if kind not in _ABLE[self.family]:
-                only = " (logprobs() and check_distribution() are for decoders)" if kind == "logprobs" else ""
                 raise InvalidInputError(
-                    f"{self.spec.source!r} ({self.describe()['architecture']}) cannot answer {kind!r}{only}: "
+                    f"{self.spec.source!r} ({self.describe()['architecture']}) cannot answer {kind!r}"
+                    f"{families.why_not(kind, self.config)}: "
                     f"this {self.family} model answers {', '.join(sorted(_ABLE[self.family]))}"
                 )
             if kind != "tokenize":
@@ -236,6 +237,7 @@ class LocalEngine:
         from pytest_llm.engines.local_activations import activations
         from pytest_llm.engines.local_classify import classify
         from pytest_llm.engines.local_encoding import embed, fill_mask
+        from pytest_llm.engines.local_extract import extract
         from pytest_llm.engines.local_generate import generate
         from pytest_llm.engines.local_scoring import logprobs, loss, score
 
@@ -246,6 +248,7 @@ class LocalEngine:
             "score": score,
             "fill_mask": fill_mask,
             "classify": classify,
+            "extract": extract,
             "embed": embed,
             "activations": activations,
         }

@@ -10,6 +10,7 @@ logprobs    ``{"positions": [{"token_id", "token", "logprob", "top": [[id, token
 score       ``{"scores": [{"logprob", "tokens", "is_greedy"}, ...]}``, one a continuation
 fill_mask   ``{"masks": [[{"token_id", "token", "probability", "text"}, ...], ...]}``, one list a mask
 classify    ``{"labels": [...], "logits": [...], "function": "softmax", "sigmoid" or "none"}``, in the model's order
+extract     ``{"spans": [{"text", "start", "end", "score"}]}``, the best one, in characters of the context
 embed       ``{"vector": [...]}``
 activations ``{"token_ids", "layers": [name, ...], "norms": [...], "sketch": [[...], ...]}``, one entry a layer
 tokenize    ``{"token_ids": [...]}``
@@ -29,7 +30,7 @@ Answer = dict[str, Any]
 
 #: The list that an answer of each kind has.
 _LISTS = {"generate": "sequences", "loss": "token_logprobs", "logprobs": "positions", "score": "scores",
-          "fill_mask": "masks", "classify": "logits", "embed": "vector", "activations": "sketch",
+          "fill_mask": "masks", "classify": "logits", "extract": "spans", "embed": "vector", "activations": "sketch",
           "tokenize": "token_ids"}  # fmt: skip
 
 

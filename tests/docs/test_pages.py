@@ -30,11 +30,12 @@ NOT_RUN = [
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_block_of_a_page(path, tmp_path, cache_dir, tiny_classifier):
+def test_every_block_of_a_page(path, tmp_path, cache_dir, tiny_classifier, tiny_extractive):
     folder = tmp_path / "project"
     folder.mkdir()
-    model = {"README.md": SMOLLM2, "classifiers.md": str(tiny_classifier)}.get(path.name)
-    Page(path, folder, environment(cache_dir, **({"PYTEST_LLM_MODEL": model} if model else {}))).run()
+    models = {"README.md": SMOLLM2, "classifiers.md": tiny_classifier, "question-answering.md": tiny_extractive}
+    model = models.get(path.name)
+    Page(path, folder, environment(cache_dir, **({"PYTEST_LLM_MODEL": str(model)} if model else {}))).run()
 
 
 def test_what_is_not_run_is_listed():
