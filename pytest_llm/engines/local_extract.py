@@ -113,9 +113,9 @@ def _windows(engine: LocalEngine, request: Extract, passage: Passage, index: int
         InvalidInputError: none does, or two parts are to share as much as fits.
     """
     length, shared = request.max_seq_len, request.doc_stride
-    assert engine.model is not None  # once it is loaded the context length is that of the weights
-    if engine.context_length is not None and engine.context_length < length:
-        length, shared = engine.context_length, min(shared, engine.context_length // 2)
+    limit = engine.context_length if engine.model is not None else None  # the weights, once loaded, know better
+    if limit is not None and limit < length:
+        length, shared = limit, min(shared, limit // 2)
     _, encoded, start, end, *_ = passage
     beside = len(encoded["input_ids"]) - (end - start)
     room = length - beside
