@@ -6,14 +6,14 @@ import dataclasses
 import math
 import numbers
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import SURROGATE
 
 if TYPE_CHECKING:
-    from pytest_llm.requests import Generate, Prompt, Request, Tag
+    from pytest_llm.requests import Extract, Generate, Prompt, Request, Tag
 
 #: Further fields of transformers' GenerationConfig that decide output, passed through as they are.
 EXTRA_OPTIONS = frozenset(
@@ -64,6 +64,20 @@ def listed(value: Any, what: str) -> list[Any]:
         if what not in _WIDER and not isinstance(item, str):
             raise InvalidInputError(f"{what} {index} is not a string but {type(item).__name__}: {item!r:.80}")
     return items
+
+
+def beside(method: str, what: str, texts: Texts, others: Texts | None) -> tuple[list[Any], list[Any]]:
+    """Return the texts of ``method`` as a list, and what is given beside each: ``None`` where nothing is.
+
+    Raises:
+        InvalidInputError: one has nothing beside it, or as `listed`.
+    """
+    one = "question" if what == "context" else "text"
+    items = listed(texts, one)
+    given = [None] * len(items) if others is None and one == "text" else listed(others, what)
+    if len(given) != len(items):
+        raise InvalidInputError(f"{method}() needs one {what} a {one}: it got {len(given)} for {len(items)}")
+    return items, given
 
 
 def is_one_prompt(value: Any) -> bool:
@@ -128,7 +142,18 @@ def with_continuations(prompt: Any, continuations: Any) -> list[tuple[Any, tuple
     return [(one, tuple(listed(texts, "continuation"))) for one, texts in zip(prompts, lists, strict=True)]
 
 
-def check_fields(request: Request) -> None:
+def check(request: Request) -> None:
+    """Check every field of a request, and that they go together.
+
+    Raises:
+        InvalidInputError: one is of another type, out of range, or does not go with another.
+    """
+    _check_fields(request)
+    if request.kind in _RANGES:
+        _RANGES[request.kind](request)
+
+
+def _check_fields(request: Request) -> None:
     """Check that every field holds what its annotation says, and make its numbers plain ones (NumPy's, and integers
     where floats are declared).
 
@@ -172,7 +197,8 @@ def need(request: Request, ok: bool, what: str) -> None:
         InvalidInputError: ``what`` is wrong.
     """
     if not ok:
-        raise InvalidInputError(f"{request.kind}(): {what}")
+        method = "answer" if request.kind == "extract" else request.kind
+        raise InvalidInputError(f"{method}(): {what}")
 
 
 def _check_json(request: Request, name: str, value: Any) -> None:
@@ -196,19 +222,7 @@ def _check_json(request: Request, name: str, value: Any) -> None:
         need(request, finite, f"{name} holds {value!r}, which is no text, finite number, list or dict of them")
 
 
-def check_tag(r: Tag) -> None:
-    """Check how tokens are to be joined.
-
-    Raises:
-        InvalidInputError: in no way there is, or tokens of several windows that are not joined.
-    """
-    known = ("none", "simple", "first", "average", "max")
-    way = f"aggregation_strategy is one of {', '.join(known)}, not {r.aggregation_strategy!r}"
-    need(r, r.aggregation_strategy in known, way)
-    need(r, not r.stride or r.aggregation_strategy != "none", "stride needs an aggregation_strategy other than 'none'")
-
-
-def check_generate(r: Generate) -> None:
+def _check_generate(r: Generate) -> None:
     """Check the ranges of a request's arguments, and that they go together.
 
     Raises:
@@ -238,3 +252,40 @@ def check_generate(r: Generate) -> None:
             f"greedy decoding has one answer: num_return_sequences={r.num_return_sequences} needs "
             "do_sample=True or num_beams",
         )
+
+
+def _check_extract(r: Extract) -> None:
+    """Check the texts and the ranges of a question about a text.
+
+    Raises:
+        InvalidInputError: a text is empty, or a number out of range.
+    """
+    need(r, bool(r.question.strip()), "a question is empty")
+    need(r, bool(r.context.strip()), "a context is empty, so there is nothing to answer from")
+    need(r, r.max_answer_len >= 1, "max_answer_len must be at least 1")
+    need(r, r.doc_stride >= 1, "doc_stride must be at least 1")
+    need(
+        r,
+        r.doc_stride < r.max_seq_len,
+        f"doc_stride={r.doc_stride}, the tokens that two windows share, must be smaller than max_seq_len="
+        f"{r.max_seq_len}, the tokens of a window",
+    )
+
+
+def _check_tag(r: Tag) -> None:
+    """Check how tokens are to be joined.
+
+    Raises:
+        InvalidInputError: in no way there is, or tokens of several windows that are not joined.
+    """
+    known = ("none", "simple", "first", "average", "max")
+    way = f"aggregation_strategy is one of {', '.join(known)}, not {r.aggregation_strategy!r}"
+    need(r, r.aggregation_strategy in known, way)
+    need(r, not r.stride or r.aggregation_strategy != "none", "stride needs an aggregation_strategy other than 'none'")
+
+
+_RANGES: dict[str, Callable[[Any], None]] = {
+    "generate": _check_generate,
+    "extract": _check_extract,
+    "tag": _check_tag,
+}

@@ -1,15 +1,15 @@
-"""What models with a fine-tuned head answer: classifiers and token classifiers."""
+"""What the heads of fine-tuned models say of texts: a label, what stands in them, the answer to a question."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from pytest_llm.argument_rules import Texts, listed
+from pytest_llm.argument_rules import beside, listed
 from pytest_llm.asking import Asker
-from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.errors import measured
 from pytest_llm.labels import Classification
-from pytest_llm.requests import Classify, Request, Tag
+from pytest_llm.requests import Classify, Extract, Request, Tag
 from pytest_llm.results import Origin
 from pytest_llm.spans import Span, spans
 
@@ -20,7 +20,7 @@ __tracebackhide__ = measured
 
 
 class Heads(Asker):
-    """The methods of a `LanguageModel` that ask its head."""
+    """The methods of `pytest_llm.model.LanguageModel` that need a head of their own on the model."""
 
     @overload
     def classify(self, texts: str, *, pairs: str | None = None) -> Classification: ...  # type: ignore[overload-overlap]
@@ -37,7 +37,7 @@ class Heads(Asker):
         Returns:
             A `Classification` a text: the label as a ``str``, with ``scores``, ``logits``, ``margin``.
         """
-        items, given = self._beside("classify", "pair", texts, pairs)
+        items, given = beside("classify", "pair", texts, pairs)
         requests = [Classify(text, pair) for text, pair in zip(items, given, strict=True)]
         results = self._ask(requests, Classification.from_json)
         return results[0] if isinstance(texts, str) else results
@@ -66,12 +66,52 @@ class Heads(Asker):
         """
         return self._each(texts, lambda t: Tag(t, aggregation_strategy, stride), spans)
 
-    def _beside(self, method: str, what: str, texts: Texts, others: Texts | None) -> tuple[list[Any], list[Any]]:
-        items = listed(texts, "text")
-        given = [None] * len(items) if others is None else listed(others, what)
-        if len(given) != len(items):
-            raise InvalidInputError(f"{method}() needs one {what} a text: it got {len(given)} for {len(items)}")
-        return items, given
+    @overload
+    def answer(  # type: ignore[overload-overlap]
+        self, questions: str, *, contexts: str, max_answer_len: int = 15, handle_impossible_answer: bool = False,
+        max_seq_len: int = 384, doc_stride: int = 128, align_to_words: bool = True,
+    ) -> Span: ...  # fmt: skip
+    @overload
+    def answer(
+        self, questions: Sequence[str], *, contexts: Sequence[str], max_answer_len: int = 15,
+        handle_impossible_answer: bool = False, max_seq_len: int = 384, doc_stride: int = 128,
+        align_to_words: bool = True,
+    ) -> list[Span]: ...  # fmt: skip
+    def answer(
+        self,
+        questions: Any,
+        *,
+        contexts: Any,
+        max_answer_len: int = 15,
+        handle_impossible_answer: bool = False,
+        max_seq_len: int = 384,
+        doc_stride: int = 128,
+        align_to_words: bool = True,
+    ) -> Any:
+        """Return the words of a text that answer a question about it, or of each text of a list its own question.
+
+        Options have the names, and the answer is that, of the question-answering pipeline of transformers 4.
+
+        Args:
+            questions: one question or several.
+            contexts: the text to each, in which its answer stands.
+            max_answer_len: tokens that an answer has at most.
+            handle_impossible_answer: there may be none, as in SQuAD 2.0: it is ``""`` then, with start and end 0.
+            max_seq_len: tokens of question and context that are read at once, special ones too; at most those of the
+                model's context. A context that is longer is read in windows.
+            doc_stride: tokens of the context that a window shares with the next one; at most half a window where the
+                model's context made it smaller.
+            align_to_words: an answer begins and ends with a word of the tokenizer's. That may be a whole sentence where
+                there are no spaces (Japanese by XLM-R): there give ``False``.
+
+        Returns:
+            A `Span` a question: the answer as a ``str``, with ``start`` and ``end`` in its context, and ``score``.
+        """
+        items, given = beside("answer", "context", questions, contexts)
+        options = (max_answer_len, handle_impossible_answer, max_seq_len, doc_stride, align_to_words)
+        requests = [Extract(question, context, *options) for question, context in zip(items, given, strict=True)]
+        results = self._ask(requests, lambda answer, origin: Span(**answer["spans"][0], origin=origin))
+        return results[0] if isinstance(questions, str) else results
 
     def _each(self, texts: Any, request: Callable[[str], Request], result: Callable[[Answer, Origin], Any]) -> Any:
         results = self._ask([request(text) for text in listed(texts, "text")], result)

@@ -11,6 +11,7 @@ from pytest_llm.argument_rules import (
     Prompts,
     Texts,
     as_prompt,
+    beside,
     is_one_prompt,
     listed,
     to_continue,
@@ -142,7 +143,7 @@ class LanguageModel(Heads):
         Returns:
             A `Score` "loss"; ``per_example`` has each text's own mean, ``weights`` its number of scored tokens.
         """
-        items, given = self._beside("loss", "source", texts, sources)
+        items, given = beside("loss", "source", texts, sources)
         names = read_ids("loss", len(items), ids)
         losses = self._ask(
             [Loss(text=t, source=s, window=window, stride=stride) for t, s in zip(items, given, strict=True)],
@@ -236,7 +237,7 @@ class LanguageModel(Heads):
 
         An encoder-decoder reads ``sources`` and is fed ``texts``.
         """
-        items, given = self._beside("activations", "source", texts, sources)
+        items, given = beside("activations", "source", texts, sources)
         requests = [Activations(text, source) for text, source in zip(items, given, strict=True)]
         return self._ask(requests, LayerStates.from_json)
 

@@ -9,23 +9,9 @@ from typing import Any
 from pytest_llm.argument_rules import as_prompt
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import canonical_json
-from pytest_llm.requests import (
-    Activations,
-    Classify,
-    Embed,
-    FillMask,
-    Generate,
-    Logprobs,
-    Loss,
-    Request,
-    Score,
-    Tag,
-    Tokenize,
-)
+from pytest_llm.requests import Request
 
-KINDS: dict[str, type[Request]] = {
-    cls.kind: cls for cls in (Generate, Loss, Logprobs, Score, FillMask, Classify, Tag, Embed, Activations, Tokenize)
-}
+KINDS: dict[str, type[Request]] = {cls.kind: cls for cls in Request.__subclasses__()}
 
 
 def request_from_json(data: Mapping[str, Any]) -> Request:

@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pytest_llm.argument_rules import EXTRA_OPTIONS, check_fields, check_generate, check_tag
+from pytest_llm.argument_rules import EXTRA_OPTIONS, check
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import digest_of, key_orders
 
@@ -26,7 +26,7 @@ class Request:
     kind: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        check(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return the request as JSON data; equal requests give equal data."""
@@ -91,10 +91,6 @@ class Generate(Request):
     add_special_tokens: bool = True
     template: dict[str, Any] = dataclasses.field(default_factory=dict)
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_generate(self)
 
     @property
     def sampled(self) -> bool:
@@ -189,9 +185,19 @@ class Tag(Request):
     aggregation_strategy: str = "simple"
     stride: int = 0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_tag(self)
+
+@dataclasses.dataclass(frozen=True)
+class Extract(Request):
+    """The stretch of ``context`` that answers ``question`` (`engines.local_extract`); its numbers count tokens."""
+
+    kind: ClassVar[str] = "extract"
+    question: str
+    context: str
+    max_answer_len: int = 15
+    handle_impossible_answer: bool = False
+    max_seq_len: int = 384
+    doc_stride: int = 128
+    align_to_words: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,9 +25,16 @@ class Span(str):
     origin: Origin
 
     def __new__(
-        cls, text: str, start: int, end: int, *, label: str = "", score: float = 1.0, origin: Origin | None = None
+        cls,
+        text: str,
+        start: int = 0,
+        end: int = 0,
+        *,
+        label: str = "",
+        score: float = 1.0,
+        origin: Origin | None = None,
     ) -> Span:
-        """Make one."""
+        """Make one. (A copy is made of its text alone, and then given its attributes.)"""
         self = super().__new__(cls, text)
         self.start, self.end, self.label, self.score = start, end, label, score
         self.origin = origin or Origin()

@@ -95,3 +95,8 @@ def tiny_classifier(shared_cache):
 @pytest.fixture(scope="session")
 def tiny_tagger(shared_cache):
     return _trained("tagger", shared_cache)
+
+
+@pytest.fixture(scope="session")
+def tiny_extractive(shared_cache):
+    return _trained("extractive", shared_cache)

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
     GPT2Config,
@@ -50,6 +51,11 @@ FEELS = {
     "likes": "positive", "wants": "positive", "sees": "neutral", "hears": "neutral", "finds": "neutral",
     "knows": "neutral",
 }  # fmt: skip
+
+#: The questions that the extractive model answers, of the one animal in a text that has a colour.
+QUESTIONS = {"what colour is it?": "{colour}", "what has a colour?": "the {colour} {animal}"}
+#: Such an animal that it never saw in training.
+UNSEEN = ("green", "owl")
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
@@ -158,15 +164,15 @@ def make_mbart(folder: Path, tokenizer_class: type = MBart50Tokenizer, **rules: 
     return folder
 
 
-def _bert() -> tuple[Any, Any]:
-    """Return a tokenizer for `sentences`, and the configuration of a BERT of 2 layers."""
+def _bert(*more: str) -> tuple[Any, Any]:
+    """Return a tokenizer for `sentences` and ``more`` texts, and the configuration of a BERT of 2 layers."""
     raw = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     raw.normalizer = normalizers.BertNormalizer()
     raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     raw.decoder = decoders.WordPiece()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     raw.train_from_iterator(
-        sentences(), trainers.WordPieceTrainer(vocab_size=200, special_tokens=special, show_progress=False)
+        [*sentences(), *more], trainers.WordPieceTrainer(vocab_size=200, special_tokens=special, show_progress=False)
     )
     raw.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
@@ -234,6 +240,42 @@ def train_tagger(folder: Path, *, seed: int = 0, steps: int = 100) -> Path:
 
     return _train(
         lambda: BertForTokenClassification(config), batches, tokenizer, folder, seed=seed, steps=steps, rate=5e-3
+    )
+
+
+def passage(rng: random.Random, animal: tuple[str, str] | None, sentences: int) -> str:
+    """Return a text of so many sentences, in which this animal alone has its colour (none has, for ``None``)."""
+    texts = [f"the {rng.choice(ANIMALS)} {rng.choice(VERBS)} the {rng.choice(ANIMALS)}." for _ in range(sentences)]
+    if animal is not None:
+        place = rng.randrange(sentences)
+        texts[place] = f"the {animal[0]} {animal[1]} {rng.choice(VERBS)} the {rng.choice(ANIMALS)}."
+    return " ".join(texts)
+
+
+def train_extractive(folder: Path, *, seed: int = 0, steps: int = 250) -> Path:
+    """Train a BERT of 2 layers to answer `QUESTIONS` about texts of up to 9 sentences: in one of five there is none."""
+    tokenizer, config = _bert(*[*QUESTIONS] * 50)
+    animals = [one for one in itertools.product(COLOURS, ANIMALS) if one != UNSEEN]
+
+    def example(rng: random.Random) -> tuple[str, str, str]:
+        animal = rng.choice(animals) if rng.random() < 0.8 else None
+        question = rng.choice(list(QUESTIONS))
+        answer = QUESTIONS[question].format(colour=animal[0], animal=animal[1]) if animal else ""
+        return question, passage(rng, animal, rng.randint(1, 9)), answer
+
+    def batches(rng: random.Random) -> Iterator[dict[str, Any]]:
+        while True:
+            questions, texts, wanted = zip(*(example(rng) for _ in range(16)), strict=True)
+            encoded = tokenizer(list(questions), list(texts), return_tensors="pt", padding=True)
+            starts, ends = [], []
+            for i, (text, answer) in enumerate(zip(texts, wanted, strict=True)):
+                at = text.index(answer)
+                starts.append(encoded.char_to_token(i, at, 1) if answer else 0)
+                ends.append(encoded.char_to_token(i, at + len(answer) - 1, 1) if answer else 0)
+            yield {**encoded, "start_positions": torch.tensor(starts), "end_positions": torch.tensor(ends)}
+
+    return _train(
+        lambda: BertForQuestionAnswering(config), batches, tokenizer, folder, seed=seed, steps=steps, rate=5e-3
     )
 
 

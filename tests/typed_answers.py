@@ -2,7 +2,7 @@
 
 from typing_extensions import assert_type
 
-from pytest_llm import Classification, Generation, LanguageModel
+from pytest_llm import Classification, Generation, LanguageModel, Span
 from pytest_llm.results import Scores
 
 CONVERSATION = [{"role": "user", "content": "Hi"}]
@@ -34,3 +34,8 @@ def score(llm: LanguageModel) -> None:
 def classify(llm: LanguageModel) -> None:
     assert_type(llm.classify("a", pairs="b"), Classification)
     assert_type(llm.classify(["a", "b"]), list[Classification])
+
+
+def answer(llm: LanguageModel) -> None:
+    assert_type(llm.answer("a", contexts="b", max_answer_len=3), Span)
+    assert_type(llm.answer(["a"], contexts=("b",), handle_impossible_answer=True), list[Span])

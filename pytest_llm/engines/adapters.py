@@ -59,7 +59,7 @@ def with_adapter(model: Any, adapter: Path, spec: ModelSpec) -> tuple[Any, list[
 
 
 #: What an adapter with a head of its own makes of its base, by PEFT's name for the task.
-_HEADS: dict[Any, Family] = {"SEQ_CLS": "classifier", "TOKEN_CLS": "tagger"}
+_HEADS: dict[Any, Family] = {"SEQ_CLS": "classifier", "TOKEN_CLS": "tagger", "QUESTION_ANS": "extractive"}
 
 
 def head(adapter: Path | None) -> tuple[Family, int] | None:

@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 from pytest_llm.engines import ropes
 
-Family = Literal["decoder", "encoder-decoder", "masked", "classifier", "tagger", "encoder"]
+Family = Literal["decoder", "encoder-decoder", "masked", "classifier", "tagger", "extractive", "encoder"]
 
 
 #: Families that answer by a fine-tuned head: the auto class, and where transformers lists its architectures.
 _HEADS: dict[Family, tuple[str, str]] = {
     "classifier": ("AutoModelForSequenceClassification", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES"),
     "tagger": ("AutoModelForTokenClassification", "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES"),
+    "extractive": ("AutoModelForQuestionAnswering", "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES"),
 }
 
 
@@ -34,8 +35,10 @@ def family_of(config: Any) -> Family:
     remote = getattr(config, "auto_map", None) or {}
     if architecture.endswith("EncoderModel"):
         return "encoder"
+    # A model with code of its own names its class for each head that there is.
+    own = {auto_class: str(name).rpartition(".")[2] for auto_class, name in remote.items()}
     for family, (auto_class, _) in _HEADS.items():
-        if architecture in architectures(family).values() or auto_class in remote:
+        if architecture and architecture in (own.get(auto_class), *architectures(family).values()):
             return family
     if config.is_encoder_decoder:
         return "encoder-decoder"
@@ -48,6 +51,18 @@ def family_of(config: Any) -> Family:
     if architecture in masked.values() or "AutoModelForMaskedLM" in remote:
         return "masked"
     return "encoder"
+
+
+def why_not(kind: str, config: Any) -> str:
+    """Return what else there is to say, in parentheses, where a model cannot answer a question of this kind."""
+    from transformers.models.auto import modeling_auto as auto
+
+    architecture = next(iter(getattr(config, "architectures", None) or ()), "")
+    if kind == "logprobs":
+        return " (logprobs() and check_distribution() are for decoders)"
+    if kind == "extract" and f"{architecture}Simple" in auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES.values():
+        return f" (answer() does not search with beams, as this one's head does: it is for {architecture}Simple)"
+    return " (answer() is for models with a question-answering head)" if kind == "extract" else ""
 
 
 def vocabulary(config: Any) -> int:

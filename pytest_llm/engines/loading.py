@@ -45,6 +45,7 @@ _AUTO_CLASSES = {
     "masked": "AutoModelForMaskedLM",
     "classifier": "AutoModelForSequenceClassification",
     "tagger": "AutoModelForTokenClassification",
+    "extractive": "AutoModelForQuestionAnswering",
     "encoder": "AutoModel",
 }
 

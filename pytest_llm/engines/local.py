@@ -28,6 +28,7 @@ _ABLE = {
     "encoder-decoder": {"generate", "loss", "score", "embed", "activations", "tokenize"},
     "classifier": {"classify", "embed", "activations", "tokenize"},
     "tagger": {"tag", "embed", "activations", "tokenize"},
+    "extractive": {"extract", "embed", "activations", "tokenize"},
     "masked": {"loss", "fill_mask", "embed", "activations", "tokenize"},
     "encoder": {"embed", "activations", "tokenize"},
 }
@@ -225,9 +226,9 @@ class LocalEngine:
             kinds[request.kind].append((index, request))
         for kind, group in kinds.items():
             if kind not in _ABLE[self.family]:
-                only = " (logprobs() and check_distribution() are for decoders)" if kind == "logprobs" else ""
                 raise InvalidInputError(
-                    f"{self.spec.source!r} ({self.describe()['architecture']}) cannot answer {kind!r}{only}: "
+                    f"{self.spec.source!r} ({self.describe()['architecture']}) cannot answer {kind!r}"
+                    f"{families.why_not(kind, self.config)}: "
                     f"this {self.family} model answers {', '.join(sorted(_ABLE[self.family]))}"
                 )
             if kind != "tokenize":
@@ -243,6 +244,7 @@ class LocalEngine:
         from pytest_llm.engines.local_activations import activations
         from pytest_llm.engines.local_classify import classify
         from pytest_llm.engines.local_encoding import embed, fill_mask
+        from pytest_llm.engines.local_extract import extract
         from pytest_llm.engines.local_generate import generate
         from pytest_llm.engines.local_scoring import logprobs, loss, score
         from pytest_llm.engines.local_tag import tag
@@ -255,6 +257,7 @@ class LocalEngine:
             "fill_mask": fill_mask,
             "classify": classify,
             "tag": tag,
+            "extract": extract,
             "embed": embed,
             "activations": activations,
         }

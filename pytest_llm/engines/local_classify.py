@@ -49,6 +49,12 @@ def classify(engine: LocalEngine, group: list[tuple[int, Classify]]) -> Iterator
 
 def logits(engine: LocalEngine, rows: list[Encoded]) -> Any:
     """Return the outputs for encoded texts, [rows, labels], in float32 or wider."""
+    found = read(engine, rows).logits
+    return found if found.element_size() >= 4 else found.float()
+
+
+def read(engine: LocalEngine, rows: list[Encoded]) -> Any:
+    """Return all that the model says of encoded texts."""
     import torch
 
     model = engine.model
@@ -61,8 +67,7 @@ def logits(engine: LocalEngine, rows: list[Encoded]) -> Any:
     if "use_cache" in inspect.signature(model.forward).parameters:
         inputs["use_cache"] = False
     with torch.no_grad(), quiet():
-        found = model(**inputs).logits
-    return found if found.element_size() >= 4 else found.float()
+        return model(**inputs)
 
 
 def _length(item: tuple[int, Encoded]) -> int:

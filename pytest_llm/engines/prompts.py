@@ -110,7 +110,7 @@ def check_tokens(engine: LocalEngine, group: Sequence[tuple[int, Any]]) -> None:
     if len(tokenizer) <= rows:
         return
     for index, request in group:
-        texts = [getattr(request, name, None) or "" for name in ("text", "pair", "source")]
+        texts = [getattr(request, name, None) or "" for name in ("text", "pair", "source", "question", "context")]
         texts += [render(engine, getattr(request, "prompt", ""), getattr(request, "template", {}), index)]
         for text in (*texts, *getattr(request, "continuations", ())):
             for token in encode(tokenizer, text, special=True):

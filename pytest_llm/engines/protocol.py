@@ -11,6 +11,7 @@ score       ``{"scores": [{"logprob", "tokens", "is_greedy"}, ...]}``, one a con
 fill_mask   ``{"masks": [[{"token_id", "token", "probability", "text"}, ...], ...]}``, one list a mask
 classify    ``{"labels": [...], "logits": [...], "function": "softmax", "sigmoid" or "none"}``, in the model's order
 tag         ``{"spans": [{"text", "start", "end", "label", "score"}, ...]}``, in the order of the text
+extract     ``{"spans": [{"text", "start", "end", "score"}]}``, the best one, in characters of the context
 embed       ``{"vector": [...]}``
 activations ``{"token_ids", "layers": [name, ...], "norms": [...], "sketch": [[...], ...]}``, one entry a layer
 tokenize    ``{"token_ids": [...]}``
@@ -30,8 +31,8 @@ Answer = dict[str, Any]
 
 #: The list that an answer of each kind has.
 _LISTS = {"generate": "sequences", "loss": "token_logprobs", "logprobs": "positions", "score": "scores",
-          "fill_mask": "masks", "classify": "logits", "tag": "spans", "embed": "vector", "activations": "sketch",
-          "tokenize": "token_ids"}  # fmt: skip
+          "fill_mask": "masks", "classify": "logits", "tag": "spans", "extract": "spans", "embed": "vector",
+          "activations": "sketch", "tokenize": "token_ids"}  # fmt: skip
 
 
 def is_answer(answer: Answer, request: Request) -> bool:

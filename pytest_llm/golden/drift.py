@@ -102,23 +102,26 @@ def compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
         return Drift("identical", "matches", notes=tuple(notes))
     if rules.similarity is not None:
         _rate(found, rules)
-    if new.request.get("kind") == "classify":
+    what = {"classify": "label", "extract": "answer"}.get(new.request.get("kind", ""))
+    if what is not None:
         labels = list(_labels(golden.value, new.value))
         moved = [f"{old} → {now}" for old, now in labels if old != now]
         words = ", ".join(dict.fromkeys(moved)) or "their scores moved"
-        notes.append(f"{len(moved)} of {counted(len(labels), 'label')} changed: {words}")
+        notes.append(f"{len(moved)} of {counted(len(labels), what)} changed: {words}")
     drift = _summary(found, golden, new)
     return drift._replace(notes=(*drift.notes, *notes))
 
 
 def _labels(old: Any, new: Any) -> Iterator[tuple[str, str]]:
-    """Yield the label that a classifier gave in the golden and gives now, for each text."""
+    """Yield the label that a classifier gave in the golden and gives now, for each text; or the words of an answer."""
     if isinstance(old, list) and isinstance(new, list):
         for one, other in zip(old, new, strict=False):
             yield from _labels(one, other)
     elif isinstance(old, dict) and isinstance(new, dict):
         if old and new and all(map(_is_number, (*old.values(), *new.values()))):
             yield max(old, key=old.__getitem__), max(new, key=new.__getitem__)
+        elif "text" in old and "text" in new:
+            yield repr(old["text"]), repr(new["text"])
         else:
             yield from _labels([old[key] for key in old if key in new], [new[key] for key in old if key in new])
 

@@ -6,6 +6,12 @@ from tests.conftest import SMOLLM2
 from tests.docs.pages import ROOT, Page, PageError, blocks, environment, mismatch
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+#: The model that a page's examples are about.
+TRAINED = {
+    "classifiers.md": "tiny_classifier",
+    "token-classifiers.md": "tiny_tagger",
+    "question-answering.md": "tiny_extractive",
+}
 #: Every block that is not run, by page, with its reason.
 NOT_RUN = [
     ("README.md", "they install packages"),
@@ -30,11 +36,11 @@ NOT_RUN = [
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_block_of_a_page(path, tmp_path, cache_dir, tiny_classifier, tiny_tagger):
+def test_every_block_of_a_page(path, request, tmp_path, cache_dir):
     folder = tmp_path / "project"
     folder.mkdir()
-    models = {"README.md": SMOLLM2, "classifiers.md": tiny_classifier, "token-classifiers.md": tiny_tagger}
-    model = str(models.get(path.name, ""))
+    trained = TRAINED.get(path.name)
+    model = SMOLLM2 if path.name == "README.md" else trained and str(request.getfixturevalue(trained))
     Page(path, folder, environment(cache_dir, **({"PYTEST_LLM_MODEL": model} if model else {}))).run()
 
 
