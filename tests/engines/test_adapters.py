@@ -12,13 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
 )
 
 from pytest_llm.errors import InvalidInputError, LLMError, MissingExtraError, ModelNotFoundError
-from pytest_llm.requests import Classify, Embed, Generate, Loss, Tag, Tokenize
+from pytest_llm.requests import Classify, Embed, Extract, Generate, Loss, Tag, Tokenize
 from tests.engines.conftest import answers, engine_for, first, with_token
 
 PROMPTS = ["the red", "the capital of peru is"]
@@ -229,6 +230,22 @@ def test_an_adapter_makes_a_token_classifier_of_an_encoder(tiny_bert, bert, tmp_
     assert [one["label"] for one in answer["spans"]] == [f"LABEL_{i}" for i in best.indices]
     assert [one["score"] for one in answer["spans"]] == pytest.approx(best.values.tolist(), abs=1e-4)
     assert len(set(best.indices.tolist())) > 1
+
+
+def test_an_adapter_makes_an_extractive_model_of_an_encoder(tiny_bert, bert, tmp_path):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        base = AutoModelForQuestionAnswering.from_pretrained(tiny_bert)
+        model = peft.get_peft_model(base, peft.LoraConfig(r=2, target_modules=["query"], task_type="QUESTION_ANS"))
+        model.base_model.model.qa_outputs.modules_to_save["default"].weight.data.normal_()
+    model.eval().save_pretrained(tmp_path)
+    question = Extract("what likes the dog?", TEXTS[0], max_answer_len=1, align_to_words=False)
+    (answer,) = answers(engine_for(tiny_bert, adapter=tmp_path), [question])
+    encoded = bert.tokenizer(question.question, question.context, return_tensors="pt")
+    with torch.no_grad():
+        output = model(**encoded)
+    best = (output.start_logits + output.end_logits)[0].masked_fill(encoded["token_type_ids"][0] == 0, -1e9)[:-1]
+    assert answer["spans"][0]["start"] == encoded.token_to_chars(0, int(best.argmax())).start
 
 
 def test_an_adapter_for_classification_without_a_head(tiny_gpt2, classifying):
