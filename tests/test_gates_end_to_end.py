@@ -386,6 +386,37 @@ def test_a_prompt_or_metric_that_changed_is_stale_also_where_a_test_made_somethi
     pytester.runpytest(f"--llm-model={tiny_gpt2}", "-k", "metric").assert_outcomes(passed=1)
 
 
+def test_questions_are_told_by_their_ids_and_not_by_their_order(pytester, cache_dir, tiny_gpt2):
+    pytester.makepyfile("""
+        import os
+        from pytest_llm.metrics import contains, similarity
+
+        TEXTS = {"a": "see the", "b": "feed the", "c": "pet the"}
+        if "OTHER" in os.environ:
+            TEXTS = TEXTS | {"b": TEXTS["c"], "c": TEXTS["b"]}
+        IDS = sorted(TEXTS, reverse="REVERSED" in os.environ)
+        ASKED = [TEXTS[id] for id in IDS]
+
+        def test_answers(llm, llm_baseline):
+            llm_baseline.check("contains", contains(llm.generate(ASKED, max_new_tokens=3), IDS, ids=IDS), margin=0.5)
+
+        def test_loss(llm, llm_baseline):
+            llm_baseline.check("loss", llm.loss(ASKED, ids=IDS), margin=0.5)
+
+        def test_vectors(llm, llm_baseline):
+            vectors = llm.embed(ASKED)
+            llm_baseline.check("similarity", similarity(vectors, vectors, ids=IDS), margin=0.5)
+    """)
+    pytester.runpytest(f"--llm-model={tiny_gpt2}", "--llm-update=new").assert_outcomes(passed=3)
+    with pytest.MonkeyPatch.context() as context:
+        context.setenv("REVERSED", "1")
+        pytester.runpytest(f"--llm-model={tiny_gpt2}").assert_outcomes(passed=3)
+        context.setenv("OTHER", "1")
+        result = pytester.runpytest(f"--llm-model={tiny_gpt2}")
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(["E*the prompts or generation settings changed"] * 3)
+
+
 def test_what_a_partial_sets_of_a_metric_is_its_configuration(pytester, cache_dir):
     file = pytester.makepyfile("""
         import functools

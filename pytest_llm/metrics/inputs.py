@@ -22,6 +22,8 @@ Texts = str | Sequence[str]
 #: One reference an example, or several of which the best counts; for a single text, its references.
 References = str | Sequence[str | Sequence[str]]
 
+#: Between several references of an example, where they are shown.
+_OR = " | "
 
 #: Letters of scripts that put no space between words: Thai, Lao, Tibetan, Burmese, Khmer, kana, Chinese characters.
 _UNSPACED = re.compile(
@@ -61,6 +63,9 @@ class Examples:
 
     def score(self, value: float | None = None, *, name: str, per_example: Sequence[float], **fields: Any) -> Score:
         """Return a `Score` of these examples; without ``value`` it is the mean of ``per_example``."""
+        shown = [list(map(str, some)) for some in self.references]
+        plain = all(len(some) == 1 and _OR not in some[0] for some in shown)
+        fields = {"references": list(map(_OR.join, shown)), "gold": () if plain else shown} | fields
         return Score(
             mean(per_example) if value is None else value,
             name=name,
@@ -68,7 +73,6 @@ class Examples:
             per_example=per_example,
             ids=self.ids,
             predictions=[text if isinstance(text, str) else str(text) for text in self.outputs],
-            references=fields.pop("references", [" | ".join(map(str, some)) for some in self.references]),
             request=self.request,
             origin=self.origin,
             **fields,

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from pytest_llm.errors import GoldenError, InvalidInputError
-from pytest_llm.metrics import bleu, ter
+from pytest_llm.files import digest_of
+from pytest_llm.metrics import bleu, exact_match, ter
 from pytest_llm.metrics.score import Score
 from pytest_llm.results import Generation
 from pytest_llm.stats.power import power_of_mcnemar
@@ -345,6 +346,32 @@ def test_the_order_of_examples_does_not_matter(project):
     project.create("quality", graded(values, ids=ids))
     verdict = project.run().check("quality", graded(values[::-1], ids=ids[::-1]), margin=0.0)
     assert verdict.figures["method"] == "every example"
+
+
+def test_another_reference_is_stale_in_whatever_order_the_examples_stand(project):
+    ids = [str(i) for i in range(40)]
+    texts = [f"gold {i}" for i in range(40)]
+    project.create("em", exact_match(texts, texts))
+    rows = list(zip(ids, texts, strict=True))
+    ids, texts = zip(*rows[::-1], strict=True)
+    assert project.run().check("em", exact_match(texts, texts, ids=ids), margin=0.1).status == "pass"
+    for others in (texts[::-1], ["made up", *texts[1:]]):
+        with pytest.raises(AssertionError, match="the reference texts changed"):
+            project.run().check("em", exact_match(others, others, ids=ids), margin=0.1)
+
+
+def test_several_references_are_not_one_that_looks_like_them(project):
+    either, table, cut = [["Paris", "London"]] * 40, ["Paris | London"] * 40, [["a |", "b"]] * 40
+    project.create("em", exact_match(["Paris"] * 40, either))
+    with pytest.raises(AssertionError, match="the reference texts changed"):
+        project.run().check("em", exact_match(table, table), margin=0.1, length_band=None)
+    project.create("cut", exact_match(["b"] * 40, cut, normalize=False))
+    with pytest.raises(AssertionError, match="the reference texts changed"):
+        project.run().check("cut", exact_match(["b"] * 40, [["a", "| b"]] * 40, normalize=False), margin=1 - 1e-9)
+    data = json.loads(project.file.read_text())
+    data["tests"]["test_bleu"]["em"]["references"] = digest_of(table)  # a file of an older version
+    project.file.write_text(json.dumps(data))
+    assert project.run().check("em", exact_match(["Paris"] * 40, either), margin=0.1).status == "pass"
 
 
 def test_environment_is_noted_before_the_model(project):
