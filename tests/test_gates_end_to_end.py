@@ -445,6 +445,70 @@ def test_what_a_partial_sets_of_a_metric_is_its_configuration(pytester, cache_di
         file.write_text(text)
 
 
+OPTIONS = """
+    import functools
+    import os
+
+    import numpy as np
+    import pandas
+    import pytest
+    import torch
+
+    from pytest_llm.metrics import custom
+
+    N = 2 if "NEW" in os.environ else 1
+    VALUES = {
+        "set": {f"d{i}" for i in range(40 * N)},
+        "nested": {"a": [frozenset({"b", "c", N})], ("d", 1): (np.arange(3),)},
+        "array": np.arange(40.0) * N,
+        "view": np.arange(80.0).reshape(40, 2)[:, N - 1],
+        "tensor": torch.full((2, 2), float(N), dtype=torch.bfloat16, requires_grad=True),
+        "objects": np.array(["a", {"b", "c", N}], dtype=object),
+        "integer": np.int64(N),
+        "frame": pandas.DataFrame({"a": [1, N], "b": ["x", "y"]}),
+        "nan": [float("nan"), N],
+        "bytes": b"ab" * N,
+    }
+
+    @pytest.mark.parametrize("kind", VALUES)
+    def test_given(llm_baseline, kind):
+        score = custom(lambda texts, given: [1.0 for text in texts], ["a", "b", "c"], given=VALUES[kind])
+        llm_baseline.check("given", score, margin=0.1)
+
+    def test_vectors(llm, llm_baseline):
+        score = custom(lambda texts, given: [1.0, 1.0, 1.0], ["a", "b", "c"], given=llm.embed(["a", "b" * N]))
+        llm_baseline.check("given", score, margin=0.1)
+
+    def test_object(llm, llm_baseline):
+        score = custom(lambda texts, given: [1.0, 1.0, 1.0], ["a", "b", "c"], given={"judge": llm, "how": len})
+        llm_baseline.check("given", score, margin=0.1)
+"""
+
+
+def test_what_a_metric_is_given_is_its_configuration_whatever_it_is(pytester, cache_dir, tiny_gpt2, tiny_bert):
+    pytester.makepyfile(test_given=OPTIONS)
+    pytester.runpytest(f"--llm-model={tiny_gpt2}", "--llm-update=new").assert_outcomes(passed=12)
+    pytester.runpytest(f"--llm-model={tiny_bert}").assert_outcomes(passed=12)
+    with pytest.MonkeyPatch.context() as context:
+        context.setenv("NEW", "1")
+        result = pytester.runpytest(f"--llm-model={tiny_gpt2}")
+    result.assert_outcomes(failed=11, passed=1)
+    result.stdout.fnmatch_lines(["E*configured differently (<lambda>|given:*"] * 11)
+
+
+def test_an_array_that_cannot_be_read_is_warned_of(pytester, cache_dir):
+    pytester.makepyfile("""
+        import torch
+        from pytest_llm.metrics import custom
+
+        def test_sparse():
+            custom(lambda texts, given: 1.0, ["a"], given=torch.eye(3).to_sparse())
+    """)
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*a Tensor cannot be read as an array, and is no part of the metric's configuration*"])
+
+
 def test_a_row_names_the_test_whole_but_for_folders_that_it_can_be_told_without(pytester, cache_dir):
     body = """
         import pytest

@@ -30,7 +30,8 @@ def custom(
     The function gets lists (predictions with their tokens, as the model gave them), or the arrays that were given. It
     returns one number an example, of which the mean is the value; or one number, which says nothing of its examples;
     or a `Score`. Its name and options, those that a `functools.partial` sets among them, are the signature by which a
-    baseline knows the metric. Its code is no part of that, nor what an object keeps in itself.
+    baseline knows the metric: numbers, texts, containers and arrays by what they hold, answers of a model by what was
+    asked, any other object by its class. Its code is no part of that.
 
     Raises:
         InvalidInputError: the function raised something else than `LLMError` (it is the cause), or returned what is

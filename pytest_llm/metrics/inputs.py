@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError, measured
-from pytest_llm.files import digest_of
 from pytest_llm.metrics.score import Score
+from pytest_llm.metrics.spelling import option
 from pytest_llm.reports.text import counted, shorten
 from pytest_llm.results import joint_origin
 
@@ -90,16 +90,7 @@ def spaced(text: str) -> bool:
 
 def configured(name: str, options: Mapping[str, Any]) -> str:
     """Return the signature of the metric ``name`` with ``options``; ``""`` without any: its name says it all."""
-    return "|".join((name, *(f"{key}:{_spelled(options[key])}" for key in sorted(options)))) if options else ""
-
-
-def _spelled(option: Any) -> str:
-    if isinstance(option, (str, int, float)) or option is None:
-        return str(option)
-    try:
-        return digest_of(option)[:12]
-    except (TypeError, ValueError):  # an object, which may not have the same text in another run
-        return str(getattr(option, "__qualname__", type(option).__qualname__))
+    return "|".join((name, *(f"{key}:{option(options[key])}" for key in sorted(options)))) if options else ""
 
 
 def mean(values: Sequence[float]) -> float:
