@@ -206,6 +206,28 @@ def test_a_margin_that_leaves_no_room_is_said(project):
     assert (better.status, better.outcome) == ("improved", "pass")
     guarded = project.run().check("accuracy", accuracy([1] * 12 + [0] * 28), margin=0.3, max_broken=3)
     assert (guarded.outcome, guarded.notes) == ("pass", ())
+    every = project.run().check("accuracy", accuracy([0] * 40), margin=0.3, max_broken=12)
+    assert (every.status, every.outcome) == ("inconclusive", "warn")
+    assert "only 12 examples can still break (12 may), so this check cannot fail" in every.headline
+    with pytest.raises(AssertionError, match=r"12 examples broke \(11 may\)"):
+        project.run().check("accuracy", accuracy([0] * 40), margin=0.3, max_broken=11)
+
+
+def test_graded_examples_that_cannot_break_do_not_keep_a_check_from_failing(project):
+    values = [0.3] * 20 + [0.9] * 3 + [0.0] * 17
+
+    def f1(values):
+        return Score(float(np.mean(values)), name="f1", n=40, per_example=values)
+
+    project.create("f1", f1(values))
+    terms = {"margin": 0.5, "broken_by": 0.4}
+    assert project.run().check("f1", f1(values), max_broken=2, **terms).outcome == "pass"
+    blind = project.run().check("f1", f1(values), max_broken=3, **terms)
+    assert (blind.outcome, len(blind.notes)) == ("warn", 1)
+    assert "only 3 examples can still break (3 may)" in blind.notes[0]
+    # of a metric without a range any example can get worse
+    project.create("quality", graded(values))
+    assert project.run().check("quality", graded(values), max_broken=39, **terms).outcome == "pass"
 
 
 def test_a_baseline_that_nothing_can_fail_against_is_a_warning_when_it_is_written(project):
@@ -404,6 +426,7 @@ def test_environment_is_noted_before_the_model(project):
         (accuracy(RIGHT), {"higher_is_better": False}, "contradicts"),
         (accuracy(RIGHT), {"broken_by": 0.1}, "needs max_broken"),
         (accuracy(RIGHT), {"max_broken": -1}, "max_broken"),
+        (graded([0.5, 0.7]), {"max_broken": 1}, "max_broken needs broken_by=AMOUNT"),
         (accuracy(RIGHT), {"max_broken": 1.5}, "max_broken counts examples: it cannot be 1.5"),
         (accuracy(RIGHT), {"margin": "calibrate"}, "at least 0, or \"calibrated\", not 'calibrate'"),
         (accuracy(RIGHT), {"length_band": (1.1, 0.9)}, "length_band"),
