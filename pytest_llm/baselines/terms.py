@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Literal
 
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.metrics.inputs import missing
 from pytest_llm.metrics.registry import Metric, of
 from pytest_llm.metrics.score import Score
 from pytest_llm.reports.text import counted
@@ -141,7 +142,7 @@ def labels(groups: Any) -> tuple[Hashable, ...] | None:
         raise InvalidInputError(f"groups holds a label an example, in their order: it cannot be {groups!r:.80}")
     found = tuple(groups)
     for label in found:
-        if not isinstance(label, Hashable) or label != label:
+        if not isinstance(label, Hashable) or (label is not None and missing(label)):
             raise InvalidInputError(f"a label of groups is text or a number, not {label!r:.80}")
     return found
 

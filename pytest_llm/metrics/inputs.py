@@ -46,7 +46,7 @@ class Examples:
     origin: dict[str, Any]
     outputs: tuple[Any, ...]
 
-    def check_references(self, metric: str, fine: Callable[[str], bool], why: str) -> None:
+    def check_references(self, metric: str, fine: Callable[[Any], bool], why: str) -> None:
         """Refuse references that ``metric`` cannot be measured with, saying ``why``.
 
         Raises:
@@ -56,7 +56,7 @@ class Examples:
             (id, text) for id, some in zip(self.ids, self.references, strict=True) for text in some if not fine(text)
         ]
         if wrong:
-            named = ", ".join(f"[{id}] {shorten(text, 40)!r}" for id, text in wrong[:3]) + (
+            named = ", ".join(f"[{id}] {shorten(repr(text), 40)}" for id, text in wrong[:3]) + (
                 ", ..." if wrong[3:] else ""
             )
             raise InvalidInputError(f"{metric}: {counted(len(wrong), 'reference')} ({named}) {why}")
@@ -91,6 +91,14 @@ def spaced(text: str) -> bool:
 def configured(name: str, options: Mapping[str, Any]) -> str:
     """Return the signature of the metric ``name`` with ``options``; ``""`` without any: its name says it all."""
     return "|".join((name, *(f"{key}:{option(options[key])}" for key in sorted(options)))) if options else ""
+
+
+def missing(value: Any) -> bool:
+    """Whether ``value`` stands for none: ``None``, NaN or ``pandas.NA``, which is not even unequal to itself."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:
+        return True
 
 
 def mean(values: Sequence[float]) -> float:

@@ -2,6 +2,7 @@ import json
 import math
 
 import numpy as np
+import pandas
 import pytest
 
 from pytest_llm.errors import GoldenError, InvalidInputError
@@ -436,6 +437,7 @@ def test_environment_is_noted_before_the_model(project):
         (accuracy(RIGHT), {"groups": "a" * 40}, "in their order"),
         (accuracy(RIGHT), {"groups": [["a"]] * 40}, "a label of groups is text or a number"),
         (accuracy(RIGHT), {"groups": [math.nan] * 40}, "a label of groups is text or a number"),
+        (accuracy(RIGHT), {"groups": [pandas.NA] * 40}, "a label of groups is text or a number, not <NA>"),
         (accuracy(RIGHT), {"groups": 3}, "in their order"),
         (accuracy(RIGHT), {"margin": "0.1"}, "margin must be a finite number"),
         (accuracy(RIGHT), {"alpha": "0.05"}, "alpha must lie"),
