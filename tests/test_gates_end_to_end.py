@@ -417,6 +417,42 @@ def test_questions_are_told_by_their_ids_and_not_by_their_order(pytester, cache_
     result.stdout.fnmatch_lines(["E*the prompts or generation settings changed"] * 3)
 
 
+def test_sets_and_objects_are_the_same_references_in_every_run(pytester, cache_dir):
+    file = pytester.makepyfile("""
+        import pytest
+        from pytest_llm.metrics import accuracy, custom
+
+        class Gold:
+            def __init__(self, label):
+                self.label = label
+
+        GOLD = [{"toxic", "insult", "threat"}, frozenset({"insult", "obscene"}), {"a": ({"b", "c", "d"}, 1)}]
+
+        def same(found, gold):
+            return [float(a == b) for a, b in zip(found, gold)]
+
+        def test_labels(llm_baseline):
+            llm_baseline.check("accuracy", accuracy([*GOLD[:2]] * 9, [*GOLD[:2]] * 9), margin=0.1)
+
+        def test_function(llm_baseline):
+            score = custom(same, GOLD * 9, GOLD * 9)
+            llm_baseline.check("same", score, margin=0.1)
+            assert score.references[2] == score.predictions[2] == "{'a': ({'b', 'c', 'd'}, 1)}"
+
+        def test_objects(llm_baseline):
+            gold = [Gold("a"), Gold("b")]
+            llm_baseline.check("same", custom(same, gold, gold), margin=0.1)
+    """)
+    with pytest.MonkeyPatch.context() as context:
+        for seed, update in (("1", "new"), ("2", "none"), ("3", "none")):
+            context.setenv("PYTHONHASHSEED", seed)
+            pytester.runpytest_subprocess(f"--llm-update={update}").assert_outcomes(passed=3)
+        file.write_text(file.read_text().replace('"threat"', '"other"').replace('"d"', '"e"'))
+        result = pytester.runpytest_subprocess()
+    result.assert_outcomes(failed=2, passed=1)
+    result.stdout.fnmatch_lines(["E*the reference texts changed"] * 2)
+
+
 def test_what_a_partial_sets_of_a_metric_is_its_configuration(pytester, cache_dir):
     file = pytester.makepyfile("""
         import functools

@@ -14,6 +14,7 @@ from pytest_llm import lifecycle
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.metrics.inputs import configured, listed, mean, read_ids
 from pytest_llm.metrics.score import Score
+from pytest_llm.metrics.spelling import text
 from pytest_llm.results import joint_origin
 
 __tracebackhide__ = measured
@@ -80,8 +81,8 @@ def evaluate_module(
         unit=unit,
         per_example=per_example,
         ids=kept,
-        predictions=[str(p) for p in predictions],
-        references=[str(r) for r in inputs.get("references", ())],
+        predictions=list(map(text, predictions)),
+        references=list(map(text, inputs.get("references", ()))),
         signature=configured(name, options if config_name is None else {"config_name": config_name, **options}),
         request=request,
         origin=origin,

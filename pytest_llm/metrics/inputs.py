@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.metrics.score import Score
-from pytest_llm.metrics.spelling import option
+from pytest_llm.metrics.spelling import option, text
 from pytest_llm.reports.text import counted, shorten
 from pytest_llm.results import joint_origin
 
@@ -52,18 +52,16 @@ class Examples:
         Raises:
             InvalidInputError: naming the examples whose reference, or one of several, is not ``fine``.
         """
-        wrong = [
-            (id, text) for id, some in zip(self.ids, self.references, strict=True) for text in some if not fine(text)
-        ]
+        wrong = [(id, one) for id, some in zip(self.ids, self.references, strict=True) for one in some if not fine(one)]
         if wrong:
-            named = ", ".join(f"[{id}] {shorten(repr(text), 40)}" for id, text in wrong[:3]) + (
+            named = ", ".join(f"[{id}] {shorten(repr(one), 40)}" for id, one in wrong[:3]) + (
                 ", ..." if wrong[3:] else ""
             )
             raise InvalidInputError(f"{metric}: {counted(len(wrong), 'reference')} ({named}) {why}")
 
     def score(self, value: float | None = None, *, name: str, per_example: Sequence[float], **fields: Any) -> Score:
         """Return a `Score` of these examples; without ``value`` it is the mean of ``per_example``."""
-        shown = [list(map(str, some)) for some in self.references]
+        shown = [list(map(text, some)) for some in self.references]
         plain = all(len(some) == 1 and _OR not in some[0] for some in shown)
         fields = {"references": list(map(_OR.join, shown)), "gold": () if plain else shown} | fields
         return Score(
@@ -72,7 +70,7 @@ class Examples:
             n=len(self.predictions),
             per_example=per_example,
             ids=self.ids,
-            predictions=[text if isinstance(text, str) else str(text) for text in self.outputs],
+            predictions=[one if isinstance(one, str) else text(one) for one in self.outputs],
             request=self.request,
             origin=self.origin,
             **fields,

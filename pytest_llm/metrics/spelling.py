@@ -1,4 +1,4 @@
-"""One spelling for any value, in this run and the next: by it a baseline knows what a metric was given."""
+"""One spelling of any value, in this run and the next: by it a baseline knows what a metric was given."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import datetime
 import enum
 import hashlib
 import numbers
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from pytest_llm.files import canonical_json, digest_of
 from pytest_llm.results import Origin
+
+#: Where an object without a text of its own lies in memory, as Python shows it.
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def option(value: Any) -> str:
@@ -24,6 +28,27 @@ def option(value: Any) -> str:
     except (TypeError, ValueError):
         found = _data(value)
         return found if isinstance(found, str) else digest_of(found)[:12]
+
+
+def text(value: Any) -> str:
+    """Return ``value`` as text: ``str()`` of it, but with sets in order, and objects without their address."""
+    if isinstance(value, str):
+        return str(value)
+    return _ADDRESS.sub("", _shown(value) if isinstance(value, (set, frozenset, dict, list, tuple)) else str(value))
+
+
+def _shown(value: Any) -> str:
+    """Return ``repr(value)`` with sets in order."""
+    if type(value) in (set, frozenset) and value:
+        inside = f"{{{', '.join(sorted(map(_shown, value)))}}}"
+        return inside if type(value) is set else f"frozenset({inside})"
+    if type(value) is dict:
+        return f"{{{', '.join(f'{_shown(key)}: {_shown(one)}' for key, one in value.items())}}}"
+    if type(value) is list:
+        return f"[{', '.join(map(_shown, value))}]"
+    if type(value) is tuple:
+        return f"({', '.join(map(_shown, value))}{',' * (len(value) == 1)})"
+    return repr(value)
 
 
 def _data(value: Any) -> Any:
