@@ -453,6 +453,41 @@ def test_sets_and_objects_are_the_same_references_in_every_run(pytester, cache_d
     result.stdout.fnmatch_lines(["E*the reference texts changed"] * 2)
 
 
+def test_references_that_the_model_answered_are_told_by_what_was_asked(pytester, cache_dir, tiny_gpt2, tiny_t5):
+    file = pytester.makepyfile(
+        test_pair="""
+        from pytest_llm.metrics import custom, exact_match, rouge
+
+        def same(answers, others):
+            return [1.0 for pair in zip(answers, others, strict=True)]
+
+        def test_function(llm, llm_baseline):
+            ours, others = (llm.generate([f"{a} the cat" for a in pair], max_new_tokens=4)
+                            for pair in (("see", "feed"), ("hold", "pet")))
+            llm_baseline.check("same", custom(same, ours, others), margin=0.1, length_band=None)
+
+        def test_texts(llm, llm_baseline):
+            ours, others = (llm.generate(text, max_new_tokens=4) for text in ("see the cat", "hold the dog"))
+            llm_baseline.check("em", exact_match(ours, others, normalize=False), margin=0.9, length_band=None)
+
+        def test_others(llm, llm_loader, llm_baseline):  # another model's: by their text
+            ours, others = (one.generate("see the cat", max_new_tokens=4) for one in (llm, llm_loader(TEACHER)))
+            llm_baseline.check("same", custom(same, [ours], [others]), margin=0.1, length_band=None)
+    """.replace("TEACHER", repr(str(tiny_gpt2)))
+    )
+    pytester.runpytest(f"--llm-model={tiny_t5}", "--llm-update=new").assert_outcomes(passed=3)
+    pytester.runpytest(f"--llm-model={tiny_t5}").assert_outcomes(passed=3)
+    pytester.runpytest(f"--llm-model={tiny_gpt2}", "-k", "not others").assert_outcomes(passed=2)
+    stored = pytester.path / "__llm_baselines__" / "test_pair.json"
+    entries = json.loads(stored.read_text())["tests"]
+    assert entries["test_function"]["same"]["references"].startswith("structure:")
+    assert not entries["test_others"]["same"]["references"].startswith("structure:")
+    file.write_text(file.read_text().replace('"hold', '"see'))
+    result = pytester.runpytest(f"--llm-model={tiny_gpt2}", "-k", "not others")
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["E*the reference texts changed"] * 2)
+
+
 def test_what_a_partial_sets_of_a_metric_is_its_configuration(pytester, cache_dir):
     file = pytester.makepyfile("""
         import functools

@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.metrics.score import Score
-from pytest_llm.metrics.spelling import option, text
+from pytest_llm.metrics.spelling import option, text, told
 from pytest_llm.reports.text import counted, shorten
 from pytest_llm.results import joint_origin
 
@@ -62,8 +62,9 @@ class Examples:
     def score(self, value: float | None = None, *, name: str, per_example: Sequence[float], **fields: Any) -> Score:
         """Return a `Score` of these examples; without ``value`` it is the mean of ``per_example``."""
         shown = [list(map(text, some)) for some in self.references]
-        plain = all(len(some) == 1 and _OR not in some[0] for some in shown)
-        fields = {"references": list(map(_OR.join, shown)), "gold": () if plain else shown} | fields
+        gold = [[told(one, self.origin.get("model")) for one in some] for some in self.references]
+        plain = gold == shown and all(len(some) == 1 and _OR not in some[0] for some in shown)
+        fields = {"references": list(map(_OR.join, shown)), "gold": () if plain else gold} | fields
         return Score(
             mean(per_example) if value is None else value,
             name=name,

@@ -37,6 +37,14 @@ def text(value: Any) -> str:
     return _ADDRESS.sub("", _shown(value) if isinstance(value, (set, frozenset, dict, list, tuple)) else str(value))
 
 
+def told(value: Any, model: Any) -> Any:
+    """Return a reference as JSON: its text, or if it is an answer of ``model`` (``None``: of any) what was asked."""
+    origin = getattr(value, "origin", None)
+    if isinstance(origin, Origin) and origin.request and model in (None, origin.model):
+        return {"asked": origin.request}
+    return text(value)
+
+
 def _shown(value: Any) -> str:
     """Return ``repr(value)`` with sets in order."""
     if type(value) in (set, frozenset) and value:
