@@ -580,6 +580,41 @@ def test_an_array_that_cannot_be_read_is_warned_of(pytester, cache_dir):
     result.stdout.fnmatch_lines(["*a Tensor cannot be read as an array, and is no part of the metric's configuration*"])
 
 
+def test_rankings_and_vectors_are_known_by_their_question_and_references(pytester, cache_dir, tiny_gpt2):
+    file = pytester.makepyfile(
+        test_search="""
+        import numpy as np
+        from pytest_llm.metrics import custom
+
+        GOLD = [["d1", "d2"], [], [("d3", 2), ("d4", 1)]]
+        LONG = np.zeros(5000)
+
+        def judge(found, gold):
+            return [1.0] * len(gold)
+
+        def test_rankings(llm_baseline):
+            score = custom(judge, [["d1"], [], ["d3", "d4"]], GOLD, ids=["a", "b", "c"])
+            llm_baseline.check("recall", score, margin=0.1)
+
+        def test_arrays(llm_baseline):
+            llm_baseline.check("recall", custom(judge, [1, 2], [LONG, LONG]), margin=0.1)
+
+        def test_vectors(llm, llm_baseline):
+            score = custom(judge, llm.embed(["see the cat", "see the dog"]), [0, 1])
+            llm_baseline.check("hits", score, margin=0.1)
+    """
+    )
+    pytester.runpytest(f"--llm-model={tiny_gpt2}", "--llm-update=new").assert_outcomes(passed=3)
+    pytester.runpytest(f"--llm-model={tiny_gpt2}").assert_outcomes(passed=3)
+    text = file.read_text().replace("[], [(", '[""], [(').replace('the dog"', 'the owl"')
+    file.write_text(text.replace("def judge", "LONG[2500] = 1\n\ndef judge"))
+    result = pytester.runpytest(f"--llm-model={tiny_gpt2}")
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(
+        ["E*the reference texts changed"] * 2 + ["E*the prompts or generation settings changed"]
+    )
+
+
 def test_a_row_names_the_test_whole_but_for_folders_that_it_can_be_told_without(pytester, cache_dir):
     body = """
         import pytest

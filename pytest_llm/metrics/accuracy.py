@@ -24,7 +24,7 @@ def accuracy(predictions: Any, references: Any, *, ids: Iterable[Any] | None = N
     """
     references = _labels("references", references)
     predictions = _labels("predictions", predictions)
-    examples = read("accuracy", predictions, references, ids, labels=True)
+    examples = read("accuracy", predictions, references, ids, kind="labels")
     examples.check_references(
         "accuracy", lambda label: not missing(label), "can be met by no answer; leave out what nobody has labelled"
     )

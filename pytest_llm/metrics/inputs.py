@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.metrics.score import Score
@@ -21,6 +21,9 @@ Texts = str | Sequence[str]
 
 #: One reference an example, or several of which the best counts; for a single text, its references.
 References = str | Sequence[str | Sequence[str]]
+
+#: What predictions and references may be: text only; any value but lists (several references have one); or anything.
+Kind = Literal["text", "labels", "anything"]
 
 #: Between several references of an example, where they are shown.
 _OR = " | "
@@ -112,7 +115,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 def read(
-    metric: str, predictions: Any, references: Any, ids: Iterable[Any] | None = None, *, labels: bool = False
+    metric: str, predictions: Any, references: Any, ids: Iterable[Any] | None = None, *, kind: Kind = "text"
 ) -> Examples:
     """Check the input of ``metric``.
 
@@ -121,7 +124,7 @@ def read(
         predictions: one text, or one text an example.
         references: one reference an example or a list of them; for one text, its references.
         ids: unique names of the examples; by default "0", "1", ...
-        labels: predictions and references may be any value, not only text.
+        kind: what predictions and references may be.
 
     Raises:
         InvalidInputError: nothing to measure, unequal lengths, something that is not text, an example
@@ -129,22 +132,25 @@ def read(
     """
     if references is None:
         raise InvalidInputError(f"{metric}: it needs references to compare the predictions with")
-    examples = read_outputs(metric, predictions, ids, labels=labels)
+    examples = read_outputs(metric, predictions, ids, kind=kind)
     if isinstance(predictions, str):
         references = [references]
-    return dataclasses.replace(examples, references=_references(metric, len(examples.ids), references, labels))
+    return dataclasses.replace(examples, references=_references(metric, len(examples.ids), references, kind))
 
 
-def read_outputs(metric: str, predictions: Any, ids: Iterable[Any] | None = None, *, labels: bool = False) -> Examples:
+def read_outputs(metric: str, predictions: Any, ids: Iterable[Any] | None = None, *, kind: Kind = "text") -> Examples:
     """Check the input of a ``metric`` without references; otherwise as `read`."""
     if isinstance(predictions, str):  # one answer, as llm.generate("...") gives
         predictions = [predictions]
-    predictions = listed(metric, "predictions", predictions)
+    given = predictions
+    predictions = listed(metric, "predictions", given)
     if not predictions:
         raise InvalidInputError(f"{metric}: there are no predictions, so there is nothing to measure")
     for i, prediction in enumerate(predictions):
-        _check_one(metric, f"prediction {i}", prediction, labels)
+        _check_one(metric, f"prediction {i}", prediction, kind)
     request, origin = joint_origin(predictions)
+    if not request:  # vectors have one origin
+        request, origin = joint_origin([given])
     plain = tuple(str(p) if isinstance(p, str) else p for p in predictions)
     return Examples(plain, (), read_ids(metric, len(plain), ids), request, origin, tuple(predictions))
 
@@ -177,7 +183,7 @@ def listed(metric: str, what: str, values: Any, need: str = "a list with one ent
     return list(values)
 
 
-def _references(metric: str, n: int, references: Any, labels: bool) -> tuple[tuple[Any, ...], ...]:
+def _references(metric: str, n: int, references: Any, kind: Kind) -> tuple[tuple[Any, ...], ...]:
     references = listed(metric, "references", references)
     if len(references) != n:
         hint = "give one reference, or one list of references, an example"
@@ -187,28 +193,28 @@ def _references(metric: str, n: int, references: Any, labels: bool) -> tuple[tup
     kept: list[tuple[Any, ...]] = []
     for i, some in enumerate(references):
         several = tuple(some) if isinstance(some, (list, tuple)) else (some,)
-        if not several:
+        if not several and kind != "anything":
             raise InvalidInputError(
                 f'{metric}: example {i} has an empty list of references; where no answer is right, give ""'
             )
         for reference in several:
-            if isinstance(reference, (list, tuple)):
+            if isinstance(reference, (list, tuple)) and kind != "anything":
                 raise InvalidInputError(
                     f"{metric}: a reference of example {i} is a list of {len(reference)}, one list too many: one text "
                     'has a reference, "a", or a list of them, ["a", "b"]; several texts have a list of such'
                 )
-            _check_one(metric, f"reference {i}", reference, labels)
+            _check_one(metric, f"reference {i}", reference, kind)
         kept.append(several)
     return tuple(kept)
 
 
-def _check_one(metric: str, what: str, value: Any, labels: bool) -> None:
-    if isinstance(value, (list, tuple)):
+def _check_one(metric: str, what: str, value: Any, kind: Kind) -> None:
+    if isinstance(value, (list, tuple)) and kind != "anything":
         raise InvalidInputError(
             f"{metric}: {what} is a list of {len(value)}; when a model returned several sequences a prompt, choose "
             "one of each, for example [answers[0] for answers in outputs]"
         )
-    if not labels and not isinstance(value, str):
+    if kind == "text" and not isinstance(value, str):
         raise InvalidInputError(f"{metric}: {what} is {_kind(value)}, not text")
 
 

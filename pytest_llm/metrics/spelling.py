@@ -38,11 +38,14 @@ def text(value: Any) -> str:
 
 
 def told(value: Any, model: Any) -> Any:
-    """Return a reference as JSON: its text, or if it is an answer of ``model`` (``None``: of any) what was asked."""
+    """Return a reference as JSON: its text, what an array holds, or what was asked for an answer of ``model``.
+
+    Where ``model`` is ``None``, for an answer of any.
+    """
     origin = getattr(value, "origin", None)
     if isinstance(origin, Origin) and origin.request and model in (None, origin.model):
         return {"asked": origin.request}
-    return text(value)
+    return _data(value) if getattr(value, "shape", ()) else text(value)  # the text of a long array leaves some out
 
 
 def _shown(value: Any) -> str:
