@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import numbers
@@ -155,7 +156,7 @@ def check(request: Request) -> None:
 
 def _check_fields(request: Request) -> None:
     """Check that every field holds what its annotation says, and make its numbers plain ones (NumPy's, and integers
-    where floats are declared).
+    where floats are declared), its dicts and messages the request's own.
 
     Raises:
         InvalidInputError: one does not, or it holds what no request can (no JSON, half a surrogate pair).
@@ -183,6 +184,8 @@ def _check_fields(request: Request) -> None:
         elif field.type == "dict[str, Any]":
             need(request, isinstance(value, dict), f"{name} must be a dict, not {value!r}")
         _check_json(request, name, value)
+        if value and isinstance(value, (dict, tuple)):  # the caller's own, who may change it afterwards
+            object.__setattr__(request, name, copy.deepcopy(value))
 
 
 def _is_number(value: Any) -> bool:

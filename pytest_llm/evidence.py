@@ -133,7 +133,11 @@ def _questions(score: Score) -> tuple[str, ...]:
     else:
         origins = (getattr(text, "origin", None) for text in score.predictions)
         prompts = [origin.request.get("prompt") if origin else None for origin in origins] or [None] * score.n
-        asked = list(zip(prompts, map(str, score.references or [""] * score.n), strict=True))
+        held = list(map(str, score.references or [""] * score.n))
+        for i, gold in enumerate(score.gold):
+            if any(isinstance(one, dict) for one in gold):  # answers of the model itself, by what was asked
+                held[i] = gold
+        asked = list(zip(prompts, held, strict=True))
         if not any(prompt or reference for prompt, reference in asked):
             return ()
     return tuple(digest_of(one)[:12] for one in asked)

@@ -31,7 +31,7 @@ class Origin:
 
 
 def joint_origin(values: Iterable[Any]) -> tuple[str, dict[str, Any]]:
-    """Return the digest of the questions behind ``values`` and the model and environment that answered.
+    """Return the digest of the questions behind ``values``, and these with the model and environment that answered.
 
     ``("", {})`` when any of them does not come from a model (plain text).
     """
@@ -39,8 +39,9 @@ def joint_origin(values: Iterable[Any]) -> tuple[str, dict[str, Any]]:
     origins = [origin for origin in found if isinstance(origin, Origin) and origin.request]
     if not origins or len(origins) < len(found):
         return "", {}
-    digest = digest_of([origin.request for origin in origins])
-    return digest, {"model": origins[0].model, "environment": origins[0].environment}
+    requests = [origin.request for origin in origins]
+    about = {"requests": requests, "model": origins[0].model, "environment": origins[0].environment}
+    return digest_of(requests), about
 
 
 class Generation(str):

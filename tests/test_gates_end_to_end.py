@@ -386,6 +386,108 @@ def test_a_prompt_or_metric_that_changed_is_stale_also_where_a_test_made_somethi
     pytester.runpytest(f"--llm-model={tiny_gpt2}", "-k", "metric").assert_outcomes(passed=1)
 
 
+def test_questions_are_told_by_their_ids_and_not_by_their_order(pytester, cache_dir, tiny_gpt2):
+    pytester.makepyfile("""
+        import os
+        from pytest_llm.metrics import contains, similarity
+
+        TEXTS = {"a": "see the", "b": "feed the", "c": "pet the"}
+        if "OTHER" in os.environ:
+            TEXTS = TEXTS | {"b": TEXTS["c"], "c": TEXTS["b"]}
+        IDS = sorted(TEXTS, reverse="REVERSED" in os.environ)
+        ASKED = [TEXTS[id] for id in IDS]
+
+        def test_answers(llm, llm_baseline):
+            llm_baseline.check("contains", contains(llm.generate(ASKED, max_new_tokens=3), IDS, ids=IDS), margin=0.5)
+
+        def test_loss(llm, llm_baseline):
+            llm_baseline.check("loss", llm.loss(ASKED, ids=IDS), margin=0.5)
+
+        def test_vectors(llm, llm_baseline):
+            vectors = llm.embed(ASKED)
+            llm_baseline.check("similarity", similarity(vectors, vectors, ids=IDS), margin=0.5)
+    """)
+    pytester.runpytest(f"--llm-model={tiny_gpt2}", "--llm-update=new").assert_outcomes(passed=3)
+    with pytest.MonkeyPatch.context() as context:
+        context.setenv("REVERSED", "1")
+        pytester.runpytest(f"--llm-model={tiny_gpt2}").assert_outcomes(passed=3)
+        context.setenv("OTHER", "1")
+        result = pytester.runpytest(f"--llm-model={tiny_gpt2}")
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(["E*the prompts or generation settings changed"] * 3)
+
+
+def test_sets_and_objects_are_the_same_references_in_every_run(pytester, cache_dir):
+    file = pytester.makepyfile("""
+        import pytest
+        from pytest_llm.metrics import accuracy, custom
+
+        class Gold:
+            def __init__(self, label):
+                self.label = label
+
+        GOLD = [{"toxic", "insult", "threat"}, frozenset({"insult", "obscene"}), {"a": ({"b", "c", "d"}, 1)}]
+
+        def same(found, gold):
+            return [float(a == b) for a, b in zip(found, gold)]
+
+        def test_labels(llm_baseline):
+            llm_baseline.check("accuracy", accuracy([*GOLD[:2]] * 9, [*GOLD[:2]] * 9), margin=0.1)
+
+        def test_function(llm_baseline):
+            score = custom(same, GOLD * 9, GOLD * 9)
+            llm_baseline.check("same", score, margin=0.1)
+            assert score.references[2] == score.predictions[2] == "{'a': ({'b', 'c', 'd'}, 1)}"
+
+        def test_objects(llm_baseline):
+            gold = [Gold("a"), Gold("b")]
+            llm_baseline.check("same", custom(same, gold, gold), margin=0.1)
+    """)
+    with pytest.MonkeyPatch.context() as context:
+        for seed, update in (("1", "new"), ("2", "none"), ("3", "none")):
+            context.setenv("PYTHONHASHSEED", seed)
+            pytester.runpytest_subprocess(f"--llm-update={update}").assert_outcomes(passed=3)
+        file.write_text(file.read_text().replace('"threat"', '"other"').replace('"d"', '"e"'))
+        result = pytester.runpytest_subprocess()
+    result.assert_outcomes(failed=2, passed=1)
+    result.stdout.fnmatch_lines(["E*the reference texts changed"] * 2)
+
+
+def test_references_that_the_model_answered_are_told_by_what_was_asked(pytester, cache_dir, tiny_gpt2, tiny_t5):
+    file = pytester.makepyfile(
+        test_pair="""
+        from pytest_llm.metrics import custom, exact_match, rouge
+
+        def same(answers, others):
+            return [1.0 for pair in zip(answers, others, strict=True)]
+
+        def test_function(llm, llm_baseline):
+            ours, others = (llm.generate([f"{a} the cat" for a in pair], max_new_tokens=4)
+                            for pair in (("see", "feed"), ("hold", "pet")))
+            llm_baseline.check("same", custom(same, ours, others), margin=0.1, length_band=None)
+
+        def test_texts(llm, llm_baseline):
+            ours, others = (llm.generate(text, max_new_tokens=4) for text in ("see the cat", "hold the dog"))
+            llm_baseline.check("em", exact_match(ours, others, normalize=False), margin=0.9, length_band=None)
+
+        def test_others(llm, llm_loader, llm_baseline):  # another model's: by their text
+            ours, others = (one.generate("see the cat", max_new_tokens=4) for one in (llm, llm_loader(TEACHER)))
+            llm_baseline.check("same", custom(same, [ours], [others]), margin=0.1, length_band=None)
+    """.replace("TEACHER", repr(str(tiny_gpt2)))
+    )
+    pytester.runpytest(f"--llm-model={tiny_t5}", "--llm-update=new").assert_outcomes(passed=3)
+    pytester.runpytest(f"--llm-model={tiny_t5}").assert_outcomes(passed=3)
+    pytester.runpytest(f"--llm-model={tiny_gpt2}", "-k", "not others").assert_outcomes(passed=2)
+    stored = pytester.path / "__llm_baselines__" / "test_pair.json"
+    entries = json.loads(stored.read_text())["tests"]
+    assert entries["test_function"]["same"]["references"].startswith("structure:")
+    assert not entries["test_others"]["same"]["references"].startswith("structure:")
+    file.write_text(file.read_text().replace('"hold', '"see'))
+    result = pytester.runpytest(f"--llm-model={tiny_gpt2}", "-k", "not others")
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["E*the reference texts changed"] * 2)
+
+
 def test_what_a_partial_sets_of_a_metric_is_its_configuration(pytester, cache_dir):
     file = pytester.makepyfile("""
         import functools
@@ -412,6 +514,105 @@ def test_what_a_partial_sets_of_a_metric_is_its_configuration(pytester, cache_di
             ]
         )
         file.write_text(text)
+
+
+OPTIONS = """
+    import functools
+    import os
+
+    import numpy as np
+    import pandas
+    import pytest
+    import torch
+
+    from pytest_llm.metrics import custom
+
+    N = 2 if "NEW" in os.environ else 1
+    VALUES = {
+        "set": {f"d{i}" for i in range(40 * N)},
+        "nested": {"a": [frozenset({"b", "c", N})], ("d", 1): (np.arange(3),)},
+        "array": np.arange(40.0) * N,
+        "view": np.arange(80.0).reshape(40, 2)[:, N - 1],
+        "tensor": torch.full((2, 2), float(N), dtype=torch.bfloat16, requires_grad=True),
+        "objects": np.array(["a", {"b", "c", N}], dtype=object),
+        "integer": np.int64(N),
+        "frame": pandas.DataFrame({"a": [1, N], "b": ["x", "y"]}),
+        "nan": [float("nan"), N],
+        "bytes": b"ab" * N,
+    }
+
+    @pytest.mark.parametrize("kind", VALUES)
+    def test_given(llm_baseline, kind):
+        score = custom(lambda texts, given: [1.0 for text in texts], ["a", "b", "c"], given=VALUES[kind])
+        llm_baseline.check("given", score, margin=0.1)
+
+    def test_vectors(llm, llm_baseline):
+        score = custom(lambda texts, given: [1.0, 1.0, 1.0], ["a", "b", "c"], given=llm.embed(["a", "b" * N]))
+        llm_baseline.check("given", score, margin=0.1)
+
+    def test_object(llm, llm_baseline):
+        score = custom(lambda texts, given: [1.0, 1.0, 1.0], ["a", "b", "c"], given={"judge": llm, "how": len})
+        llm_baseline.check("given", score, margin=0.1)
+"""
+
+
+def test_what_a_metric_is_given_is_its_configuration_whatever_it_is(pytester, cache_dir, tiny_gpt2, tiny_bert):
+    pytester.makepyfile(test_given=OPTIONS)
+    pytester.runpytest(f"--llm-model={tiny_gpt2}", "--llm-update=new").assert_outcomes(passed=12)
+    pytester.runpytest(f"--llm-model={tiny_bert}").assert_outcomes(passed=12)
+    with pytest.MonkeyPatch.context() as context:
+        context.setenv("NEW", "1")
+        result = pytester.runpytest(f"--llm-model={tiny_gpt2}")
+    result.assert_outcomes(failed=11, passed=1)
+    result.stdout.fnmatch_lines(["E*configured differently (<lambda>|given:*"] * 11)
+
+
+def test_an_array_that_cannot_be_read_is_warned_of(pytester, cache_dir):
+    pytester.makepyfile("""
+        import torch
+        from pytest_llm.metrics import custom
+
+        def test_sparse():
+            custom(lambda texts, given: 1.0, ["a"], given=torch.eye(3).to_sparse())
+    """)
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*a Tensor cannot be read as an array, and is no part of the metric's configuration*"])
+
+
+def test_rankings_and_vectors_are_known_by_their_question_and_references(pytester, cache_dir, tiny_gpt2):
+    file = pytester.makepyfile(
+        test_search="""
+        import numpy as np
+        from pytest_llm.metrics import custom
+
+        GOLD = [["d1", "d2"], [], [("d3", 2), ("d4", 1)]]
+        LONG = np.zeros(5000)
+
+        def judge(found, gold):
+            return [1.0] * len(gold)
+
+        def test_rankings(llm_baseline):
+            score = custom(judge, [["d1"], [], ["d3", "d4"]], GOLD, ids=["a", "b", "c"])
+            llm_baseline.check("recall", score, margin=0.1)
+
+        def test_arrays(llm_baseline):
+            llm_baseline.check("recall", custom(judge, [1, 2], [LONG, LONG]), margin=0.1)
+
+        def test_vectors(llm, llm_baseline):
+            score = custom(judge, llm.embed(["see the cat", "see the dog"]), [0, 1])
+            llm_baseline.check("hits", score, margin=0.1)
+    """
+    )
+    pytester.runpytest(f"--llm-model={tiny_gpt2}", "--llm-update=new").assert_outcomes(passed=3)
+    pytester.runpytest(f"--llm-model={tiny_gpt2}").assert_outcomes(passed=3)
+    text = file.read_text().replace("[], [(", '[""], [(').replace('the dog"', 'the owl"')
+    file.write_text(text.replace("def judge", "LONG[2500] = 1\n\ndef judge"))
+    result = pytester.runpytest(f"--llm-model={tiny_gpt2}")
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(
+        ["E*the reference texts changed"] * 2 + ["E*the prompts or generation settings changed"]
+    )
 
 
 def test_a_row_names_the_test_whole_but_for_folders_that_it_can_be_told_without(pytester, cache_dir):

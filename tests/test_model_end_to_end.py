@@ -449,6 +449,24 @@ def test_a_list_of_prompts_is_scored_as_each_alone(pytester, cache_dir, tiny_gpt
     pytester.runpytest(f"--llm-model={tiny_gpt2}", "--llm-offline").assert_outcomes(passed=1)
 
 
+def test_what_was_asked_stays_what_it_was(pytester, cache_dir, tiny_gpt2):
+    pytester.makepyfile("""
+        TEMPLATE = "{{ tools | tojson }}{% for message in messages %}{{ message.content | tojson }}{% endfor %}"
+
+        def test_mutated(llm):
+            tools = [{"type": "function", "function": {"name": "weather"}}]
+            turns = [{"role": "user", "content": [{"type": "text", "text": "Rome?"}]}]
+            template = {"chat_template": TEMPLATE, "tools": tools}
+            request = llm.chat(turns, max_new_tokens=2, template=template).origin.request
+            turns[0]["content"][0]["text"], tools[0]["function"]["name"] = "Oslo?", "changed"
+            del template["chat_template"]
+            assert request["prompt"] == [{"role": "user", "content": [{"type": "text", "text": "Rome?"}]}]
+            assert request["template"]["tools"] == [{"type": "function", "function": {"name": "weather"}}]
+            assert request["template"]["chat_template"] == TEMPLATE
+    """)
+    pytester.runpytest(f"--llm-model={tiny_gpt2}").assert_outcomes(passed=1)
+
+
 def test_a_sentence_encoder_is_embedded_in_its_own_way(pytester, cache_dir, tiny_bert):
     shutil.copytree(tiny_bert, pytester.path / "encoder")
     modules = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]

@@ -159,7 +159,7 @@ class Baseline:
         if before is None:
             return judgement.missing(metric, now, self._command("new"), place.note)
         changes.check_variant(variants.names_of(place.path), before)
-        stale = changes.of_question(now, before)
+        stale = changes.of_question(score, now, before)
         if stale:
             return _placed(judgement.stale(metric, now, before, stale, terms, self._command("all")), place)
         changes.check_comparable(score.name, now, before)

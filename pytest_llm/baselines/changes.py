@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from pytest_llm import variants
+from pytest_llm.baselines import questions
 from pytest_llm.baselines.entry import LOSSES, Entry
 from pytest_llm.environment import changed, engine_changed
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics.registry import find
+from pytest_llm.metrics.score import Score
 from pytest_llm.reports.text import shorten
 
 
-def of_question(now: Entry, before: Entry) -> list[str]:
-    """Return what makes the two answers to different questions, in words; empty when they can be compared."""
+def of_question(score: Score, now: Entry, before: Entry) -> list[str]:
+    """Return what makes the two answers to different questions, in words; empty when they can be compared.
+
+    ``now`` is the entry of ``score``, whose examples may stand in another order than those of ``before``.
+    """
     found = []
-    if now.request and before.request and now.request != before.request:
+    order = before.ids or tuple(map(str, range(before.n)))
+    mine, theirs = set(score.ids), set(order)
+    request = questions.asked(score, order) if mine == theirs else now.request
+    if request and before.request and request != before.request:
         found.append("the prompts or generation settings changed")
-    mine, theirs = (set(e.ids or map(str, range(e.n))) for e in (now, before))
     if mine != theirs:
         added, removed = len(mine - theirs), len(theirs - mine)
         found.append(f"the examples changed ({added} added, {removed} removed, {len(mine & theirs)} kept)")
-    elif now.references != before.references and now.ids == before.ids:
+    elif before.references not in (questions.held_to(score, order), questions.texts(score, order)):
         found.append("the reference texts changed")
     width = {len(e.statistics[0]) for e in (now, before) if e.statistics}
     if (before.signature and now.signature != before.signature) or len(width) > 1:

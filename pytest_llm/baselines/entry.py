@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from pytest_llm.baselines import questions
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.files import digest_of
 from pytest_llm.metrics.score import Score
 from pytest_llm.results import Generation
 
@@ -34,7 +34,7 @@ class Entry:
     Attributes:
         ids: example ids, empty for the default "0", "1", ...
         signature: how the metric was configured, or its name alone; "" in a file of an older version.
-        request, references: digests of the questions and of the reference texts, "" when unknown.
+        request, references: digests of the questions and of the references in the order of the ids, "" when unknown.
         predictions: the answers to the first examples, cut to `ANSWER` characters.
         token_nll: the NLL in nats of every token of the first documents, a row a document, rounded to two decimals.
         raters: who gave the values, where people did.
@@ -76,7 +76,7 @@ class Entry:
             statistics=tuple(tuple(map(_tidy, row)) for row in score.statistics),
             signature=score.signature or score.name,
             request=score.request,
-            references=digest_of([str(text) for text in score.references]) if score.references else "",
+            references=questions.held_to(score, score.ids),
             predictions=_kept_answers(score),
             token_nll=_kept_tokens(score),
             raters=score.raters,

@@ -10,7 +10,6 @@ from typing import Any
 from pytest_llm.baselines.attribution import evidence
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.baselines.terms import Terms, reach, room
-from pytest_llm.errors import InvalidInputError
 from pytest_llm.evidence import Evidence
 from pytest_llm.metrics.score import Score
 from pytest_llm.reports.text import apart, counted
@@ -95,7 +94,7 @@ def judged(
         notes.append("a plain comparison, which carries no interval: one figure cannot tell a drop from chance")
     notes += _flips(found) if status != "pass" else []
     if terms.max_broken is not None:
-        broken = _broken(new, old, terms)
+        broken = terms.broken(new, old)
         if len(broken) > terms.max_broken:
             notes.insert(0, headline)
             status, outcome = "fail", "fail"
@@ -215,19 +214,6 @@ def _flips(found: GateResult) -> list[str]:
         for said, ids in (("newly failing", found.newly_failing), ("newly passing", found.newly_passing))
         if ids
     ]
-
-
-def _broken(new: Score, old: Score, terms: Terms) -> list[str]:
-    if not (new.per_example and old.per_example):
-        raise InvalidInputError("max_broken needs per-example values, which this score does not have")
-    limit = terms.broken_by
-    if limit is None:
-        if not {*new.per_example, *old.per_example} <= {0, 1}:
-            raise InvalidInputError("max_broken needs broken_by=AMOUNT where examples are not simply right or wrong")
-        limit = 0.5
-    sign = 1 if new.higher_is_better else -1
-    pairs = zip(new.ids, new.per_example, old.per_example, strict=True)
-    return [id for id, x, y in pairs if sign * (x - y) < -limit]
 
 
 def _apart(value: float, base: float, margin: float | None = None) -> tuple[str, str, str]:

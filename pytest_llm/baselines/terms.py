@@ -9,8 +9,10 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, Literal
 
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.metrics.inputs import missing
 from pytest_llm.metrics.registry import Metric, of
 from pytest_llm.metrics.score import Score
+from pytest_llm.reports.text import counted
 from pytest_llm.stats.gate import beyond, check_terms, is_number
 from pytest_llm.stats.paired import Method
 
@@ -48,6 +50,8 @@ class Terms:
             self.max_broken is None or not is_number(self.broken_by) or not self.broken_by > 0
         ):
             raise InvalidInputError("broken_by is a positive amount, and needs max_broken")
+        if self.max_broken is not None:
+            self._limit(score)
         if self.length_band is not None and not _is_band(self.length_band):
             raise InvalidInputError(f"length_band is (lowest, highest) ratio, not {self.length_band!r}")
         if self.length_level not in ("warn", "fail"):
@@ -64,13 +68,47 @@ class Terms:
             )
 
     def cannot_fail(self, score: Score, base: Score) -> str:
-        """Return why no value could ever be worse than that of ``base`` by more than the margin; ``""`` if one can."""
-        if self.max_broken is not None or beyond(-room(score, base), self.margin):
+        """Return why no value could ever be worse than that of ``base`` by more than the margin; ``""`` if one can.
+
+        Nor could more examples break than may.
+        """
+        if beyond(-room(score, base), self.margin):
+            return ""
+        said = f"nothing can be worse than {float(base):.4g} by more than {self.margin:g}"
+        if self.max_broken is None:
+            return f"{said}, so this check cannot fail; with a smaller margin it can"
+        left = self._breakable(score, base)
+        if left > self.max_broken:
             return ""
         return (
-            f"nothing can be worse than {float(base):.4g} by more than {self.margin:g}, so this check cannot fail; "
-            "with a smaller margin it can"
+            f"{said}, and only {counted(left, 'example')} can still break ({self.max_broken} may), so this check "
+            "cannot fail; with a smaller margin or max_broken it can"
         )
+
+    def broken(self, score: Score, base: Score) -> list[str]:
+        """Return the ids of the examples of ``score`` that broke, compared with ``base``, which has them in its order.
+
+        Raises:
+            InvalidInputError: either has no values of examples, or graded ones, and there is no ``broken_by``.
+        """
+        limit = max(map(self._limit, (score, base)))
+        sign = 1 if score.higher_is_better else -1
+        pairs = zip(score.ids, score.per_example, base.per_example, strict=True)
+        return [id for id, x, y in pairs if sign * (x - y) < -limit]
+
+    def _breakable(self, score: Score, base: Score) -> int:
+        """Return how many examples of ``base`` are not yet so bad that they could not break."""
+        low, high = _values(score, base)
+        limit = max(map(self._limit, (score, base)))
+        return sum((x - low if base.higher_is_better else high - x) > limit for x in base.per_example)
+
+    def _limit(self, score: Score) -> float:
+        """Return by how much an example of ``score`` must get worse to be broken."""
+        if not score.per_example:
+            raise InvalidInputError("max_broken needs per-example values, which this score does not have")
+        if self.broken_by is None and not {*score.per_example} <= {0, 1}:
+            raise InvalidInputError("max_broken needs broken_by=AMOUNT where examples are not simply right or wrong")
+        return 0.5 if self.broken_by is None else self.broken_by
 
 
 def room(score: Score, base: Score) -> float:
@@ -81,10 +119,15 @@ def room(score: Score, base: Score) -> float:
 
 def reach(score: Score, base: Score) -> tuple[float, float]:
     """Return the least and the most that a value of the metric can differ from ``base``, infinite when unknown."""
-    low, high = _range(of(base))
-    if base.per_example and {*base.per_example, *score.per_example} <= {0, 1}:
-        low, high = 0.0, 1.0
+    low, high = _values(score, base)
     return low - base, high - base
+
+
+def _values(score: Score, base: Score) -> tuple[float, float]:
+    """Return the least and the largest value that an example can have, and so the mean."""
+    if base.per_example and {*base.per_example, *score.per_example} <= {0, 1}:
+        return 0.0, 1.0
+    return _range(of(base))
 
 
 def labels(groups: Any) -> tuple[Hashable, ...] | None:
@@ -99,7 +142,7 @@ def labels(groups: Any) -> tuple[Hashable, ...] | None:
         raise InvalidInputError(f"groups holds a label an example, in their order: it cannot be {groups!r:.80}")
     found = tuple(groups)
     for label in found:
-        if not isinstance(label, Hashable) or label != label:
+        if not isinstance(label, Hashable) or (label is not None and missing(label)):
             raise InvalidInputError(f"a label of groups is text or a number, not {label!r:.80}")
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError, measured
-from pytest_llm.metrics.inputs import listed, read
+from pytest_llm.metrics.inputs import listed, missing, read
 from pytest_llm.metrics.score import Score
 
 __tracebackhide__ = measured
@@ -15,24 +15,28 @@ __tracebackhide__ = measured
 def accuracy(predictions: Any, references: Any, *, ids: Iterable[Any] | None = None) -> Score:
     """Return the fraction of predictions equal to (one of) their reference labels, in [0, 1].
 
-    Labels are compared as they are: texts, numbers or any value with ``==``; ``None`` is no answer, and wrong.
+    Labels are compared as they are: texts, numbers or any value with ``==``. A prediction that is missing (``None``,
+    NaN, ``pandas.NA``) is no answer, and wrong.
 
     Raises:
-        InvalidInputError: unusable input (see `pytest_llm.metrics.inputs.read`), text on one side and
-            something else on the other, which would never be equal, or one-hot rows in place of labels.
+        InvalidInputError: unusable input (see `pytest_llm.metrics.inputs.read`), a reference that is missing, text on
+            one side and something else on the other, which would never be equal, or one-hot rows in place of labels.
     """
     references = _labels("references", references)
     predictions = _labels("predictions", predictions)
-    examples = read("accuracy", predictions, references, ids, labels=True)
+    examples = read("accuracy", predictions, references, ids, kind="labels")
+    examples.check_references(
+        "accuracy", lambda label: not missing(label), "can be met by no answer; leave out what nobody has labelled"
+    )
     right = []
     for i, (prediction, some) in enumerate(zip(examples.predictions, examples.references, strict=True)):
         for reference in some:
-            if prediction is not None and isinstance(prediction, str) != isinstance(reference, str):
+            if not missing(prediction) and isinstance(prediction, str) != isinstance(reference, str):
                 raise InvalidInputError(
                     f"accuracy: prediction {i} is {prediction!r} ({type(prediction).__name__}) and its reference "
                     f"{reference!r} ({type(reference).__name__}); convert one, they can never be equal"
                 )
-        right.append(float(any(bool(prediction == reference) for reference in some)))
+        right.append(float(not missing(prediction) and any(bool(prediction == reference) for reference in some)))
     return examples.score(name="accuracy", per_example=right)
 
 

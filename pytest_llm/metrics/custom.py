@@ -27,10 +27,11 @@ def custom(
 ) -> Score:
     """Return the `Score` of ``function(predictions[, references], **options)``.
 
-    The function gets lists (predictions with their tokens, as the model gave them), or the arrays that were given. It
-    returns one number an example, of which the mean is the value; or one number, which says nothing of its examples;
-    or a `Score`. Its name and options, those that a `functools.partial` sets among them, are the signature by which a
-    baseline knows the metric. Its code is no part of that, nor what an object keeps in itself.
+    The function gets what was given as lists of one entry an example, whatever that is (a text with its tokens, a
+    ranking, a vector), or as arrays. It returns one number an example, of which the mean is the value; or one number,
+    which says nothing of its examples; or a `Score`. Its name and options, those that a `functools.partial` sets among
+    them, are the signature by which a baseline knows the metric: numbers, texts, containers and arrays by what they
+    hold, answers of a model by what was asked, any other object by its class. Its code is no part of that.
 
     Raises:
         InvalidInputError: the function raised something else than `LLMError` (it is the cause), or returned what is
@@ -41,10 +42,10 @@ def custom(
         predictions, references = [predictions], None if references is None else [references]
     predictions = _kept(name, "predictions", predictions)
     if references is None:
-        examples = read_outputs(name, predictions, ids, labels=True)
+        examples = read_outputs(name, predictions, ids, kind="anything")
     else:
         references = _kept(name, "references", references)
-        examples = read(name, predictions, references, ids, labels=True)
+        examples = read(name, predictions, references, ids, kind="anything")
     try:
         inputs = (predictions,) if references is None else (predictions, references)
         answer = function(*inputs, **options)

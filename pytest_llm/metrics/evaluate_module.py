@@ -14,6 +14,7 @@ from pytest_llm import lifecycle
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.metrics.inputs import configured, listed, mean, read_ids
 from pytest_llm.metrics.score import Score
+from pytest_llm.metrics.spelling import text, told
 from pytest_llm.results import joint_origin
 
 __tracebackhide__ = measured
@@ -71,6 +72,8 @@ def evaluate_module(
     key = _choose(name, loaded.name, answer, key)
     value, per_example = _figure(f"{name}: {key!r}", answer[key], len(predictions))
     request, origin = joint_origin(predictions)
+    given = inputs.get("references", ())
+    gold = [[told(one, origin.get("model"))] for one in given]
     name = name if key == loaded.name else f"{name}.{key}"
     return Score(
         value,
@@ -80,8 +83,9 @@ def evaluate_module(
         unit=unit,
         per_example=per_example,
         ids=kept,
-        predictions=[str(p) for p in predictions],
-        references=[str(r) for r in inputs.get("references", ())],
+        predictions=list(map(text, predictions)),
+        references=list(map(text, given)),
+        gold=gold if any(isinstance(one, dict) for (one,) in gold) else (),
         signature=configured(name, options if config_name is None else {"config_name": config_name, **options}),
         request=request,
         origin=origin,

@@ -6,11 +6,11 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pytest_llm.errors import InvalidInputError, measured
-from pytest_llm.files import digest_of
 from pytest_llm.metrics.score import Score
+from pytest_llm.metrics.spelling import option, text, told
 from pytest_llm.reports.text import counted, shorten
 from pytest_llm.results import joint_origin
 
@@ -22,6 +22,11 @@ Texts = str | Sequence[str]
 #: One reference an example, or several of which the best counts; for a single text, its references.
 References = str | Sequence[str | Sequence[str]]
 
+#: What predictions and references may be: text only; any value but lists (several references have one); or anything.
+Kind = Literal["text", "labels", "anything"]
+
+#: Between several references of an example, where they are shown.
+_OR = " | "
 
 #: Letters of scripts that put no space between words: Thai, Lao, Tibetan, Burmese, Khmer, kana, Chinese characters.
 _UNSPACED = re.compile(
@@ -44,31 +49,32 @@ class Examples:
     origin: dict[str, Any]
     outputs: tuple[Any, ...]
 
-    def check_references(self, metric: str, fine: Callable[[str], bool], why: str) -> None:
+    def check_references(self, metric: str, fine: Callable[[Any], bool], why: str) -> None:
         """Refuse references that ``metric`` cannot be measured with, saying ``why``.
 
         Raises:
             InvalidInputError: naming the examples whose reference, or one of several, is not ``fine``.
         """
-        wrong = [
-            (id, text) for id, some in zip(self.ids, self.references, strict=True) for text in some if not fine(text)
-        ]
+        wrong = [(id, one) for id, some in zip(self.ids, self.references, strict=True) for one in some if not fine(one)]
         if wrong:
-            named = ", ".join(f"[{id}] {shorten(text, 40)!r}" for id, text in wrong[:3]) + (
+            named = ", ".join(f"[{id}] {shorten(repr(one), 40)}" for id, one in wrong[:3]) + (
                 ", ..." if wrong[3:] else ""
             )
             raise InvalidInputError(f"{metric}: {counted(len(wrong), 'reference')} ({named}) {why}")
 
     def score(self, value: float | None = None, *, name: str, per_example: Sequence[float], **fields: Any) -> Score:
         """Return a `Score` of these examples; without ``value`` it is the mean of ``per_example``."""
+        shown = [list(map(text, some)) for some in self.references]
+        gold = [[told(one, self.origin.get("model")) for one in some] for some in self.references]
+        plain = gold == shown and all(len(some) == 1 and _OR not in some[0] for some in shown)
+        fields = {"references": list(map(_OR.join, shown)), "gold": () if plain else gold} | fields
         return Score(
             mean(per_example) if value is None else value,
             name=name,
             n=len(self.predictions),
             per_example=per_example,
             ids=self.ids,
-            predictions=[text if isinstance(text, str) else str(text) for text in self.outputs],
-            references=fields.pop("references", [" | ".join(map(str, some)) for some in self.references]),
+            predictions=[one if isinstance(one, str) else text(one) for one in self.outputs],
             request=self.request,
             origin=self.origin,
             **fields,
@@ -86,16 +92,15 @@ def spaced(text: str) -> bool:
 
 def configured(name: str, options: Mapping[str, Any]) -> str:
     """Return the signature of the metric ``name`` with ``options``; ``""`` without any: its name says it all."""
-    return "|".join((name, *(f"{key}:{_spelled(options[key])}" for key in sorted(options)))) if options else ""
+    return "|".join((name, *(f"{key}:{option(options[key])}" for key in sorted(options)))) if options else ""
 
 
-def _spelled(option: Any) -> str:
-    if isinstance(option, (str, int, float)) or option is None:
-        return str(option)
+def missing(value: Any) -> bool:
+    """Whether ``value`` stands for none: ``None``, NaN or ``pandas.NA``, which is not even unequal to itself."""
     try:
-        return digest_of(option)[:12]
-    except (TypeError, ValueError):  # an object, which may not have the same text in another run
-        return str(getattr(option, "__qualname__", type(option).__qualname__))
+        return value is None or bool(value != value)
+    except TypeError:
+        return True
 
 
 def mean(values: Sequence[float]) -> float:
@@ -110,7 +115,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 def read(
-    metric: str, predictions: Any, references: Any, ids: Iterable[Any] | None = None, *, labels: bool = False
+    metric: str, predictions: Any, references: Any, ids: Iterable[Any] | None = None, *, kind: Kind = "text"
 ) -> Examples:
     """Check the input of ``metric``.
 
@@ -119,7 +124,7 @@ def read(
         predictions: one text, or one text an example.
         references: one reference an example or a list of them; for one text, its references.
         ids: unique names of the examples; by default "0", "1", ...
-        labels: predictions and references may be any value, not only text.
+        kind: what predictions and references may be.
 
     Raises:
         InvalidInputError: nothing to measure, unequal lengths, something that is not text, an example
@@ -127,22 +132,25 @@ def read(
     """
     if references is None:
         raise InvalidInputError(f"{metric}: it needs references to compare the predictions with")
-    examples = read_outputs(metric, predictions, ids, labels=labels)
+    examples = read_outputs(metric, predictions, ids, kind=kind)
     if isinstance(predictions, str):
         references = [references]
-    return dataclasses.replace(examples, references=_references(metric, len(examples.ids), references, labels))
+    return dataclasses.replace(examples, references=_references(metric, len(examples.ids), references, kind))
 
 
-def read_outputs(metric: str, predictions: Any, ids: Iterable[Any] | None = None, *, labels: bool = False) -> Examples:
+def read_outputs(metric: str, predictions: Any, ids: Iterable[Any] | None = None, *, kind: Kind = "text") -> Examples:
     """Check the input of a ``metric`` without references; otherwise as `read`."""
     if isinstance(predictions, str):  # one answer, as llm.generate("...") gives
         predictions = [predictions]
-    predictions = listed(metric, "predictions", predictions)
+    given = predictions
+    predictions = listed(metric, "predictions", given)
     if not predictions:
         raise InvalidInputError(f"{metric}: there are no predictions, so there is nothing to measure")
     for i, prediction in enumerate(predictions):
-        _check_one(metric, f"prediction {i}", prediction, labels)
+        _check_one(metric, f"prediction {i}", prediction, kind)
     request, origin = joint_origin(predictions)
+    if not request:  # vectors have one origin
+        request, origin = joint_origin([given])
     plain = tuple(str(p) if isinstance(p, str) else p for p in predictions)
     return Examples(plain, (), read_ids(metric, len(plain), ids), request, origin, tuple(predictions))
 
@@ -175,7 +183,7 @@ def listed(metric: str, what: str, values: Any, need: str = "a list with one ent
     return list(values)
 
 
-def _references(metric: str, n: int, references: Any, labels: bool) -> tuple[tuple[Any, ...], ...]:
+def _references(metric: str, n: int, references: Any, kind: Kind) -> tuple[tuple[Any, ...], ...]:
     references = listed(metric, "references", references)
     if len(references) != n:
         hint = "give one reference, or one list of references, an example"
@@ -185,28 +193,28 @@ def _references(metric: str, n: int, references: Any, labels: bool) -> tuple[tup
     kept: list[tuple[Any, ...]] = []
     for i, some in enumerate(references):
         several = tuple(some) if isinstance(some, (list, tuple)) else (some,)
-        if not several:
+        if not several and kind != "anything":
             raise InvalidInputError(
                 f'{metric}: example {i} has an empty list of references; where no answer is right, give ""'
             )
         for reference in several:
-            if isinstance(reference, (list, tuple)):
+            if isinstance(reference, (list, tuple)) and kind != "anything":
                 raise InvalidInputError(
                     f"{metric}: a reference of example {i} is a list of {len(reference)}, one list too many: one text "
                     'has a reference, "a", or a list of them, ["a", "b"]; several texts have a list of such'
                 )
-            _check_one(metric, f"reference {i}", reference, labels)
+            _check_one(metric, f"reference {i}", reference, kind)
         kept.append(several)
     return tuple(kept)
 
 
-def _check_one(metric: str, what: str, value: Any, labels: bool) -> None:
-    if isinstance(value, (list, tuple)):
+def _check_one(metric: str, what: str, value: Any, kind: Kind) -> None:
+    if isinstance(value, (list, tuple)) and kind != "anything":
         raise InvalidInputError(
             f"{metric}: {what} is a list of {len(value)}; when a model returned several sequences a prompt, choose "
             "one of each, for example [answers[0] for answers in outputs]"
         )
-    if not labels and not isinstance(value, str):
+    if kind == "text" and not isinstance(value, str):
         raise InvalidInputError(f"{metric}: {what} is {_kind(value)}, not text")
 
 

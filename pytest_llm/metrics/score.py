@@ -26,13 +26,14 @@ class Score(float):
         aggregate: maps summed statistics, an array of shape [R, K], to the R values of the metric.
         ids: example ids, in order; by default "0", "1", ...
         predictions, references: the texts, for showing the worst examples. One string an example.
+        gold: the references as JSON data, a list of them an example, where their text does not tell all; else empty.
         faults: why each example does not pass, "" where it does, to be shown; empty where the metric does not say.
         tokens, token_logprobs: a loss's scored tokens as text, and their logprobs in nats: one row of them an example.
         groups: a label an example, where examples are not independent (one answer, rated once); empty means all are.
         raters: who gave the values, where people did.
         signature: how the metric was configured (sacrebleu's signature, or similar).
         request: digest of the questions that were asked, "" when unknown.
-        origin: ``model`` and ``environment`` of the answers, as in `pytest_llm.results.Origin`.
+        origin: ``model`` and ``environment`` of the answers, as in `pytest_llm.results.Origin`, and their ``requests``.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Score(float):
     ids: tuple[str, ...]
     predictions: tuple[str, ...]
     references: tuple[str, ...]
+    gold: tuple[Any, ...]
     faults: tuple[str, ...]
     tokens: tuple[tuple[str, ...], ...]
     token_logprobs: tuple[tuple[float, ...], ...]
@@ -69,6 +71,7 @@ class Score(float):
         ids: Sequence[str] = (),
         predictions: Sequence[str] = (),
         references: Sequence[str] = (),
+        gold: Sequence[Any] = (),
         faults: Sequence[str] = (),
         tokens: Sequence[Sequence[str]] = (),
         token_logprobs: Sequence[Sequence[float]] = (),
@@ -92,15 +95,15 @@ class Score(float):
         self.statistics = tuple(tuple(float(x) for x in row) for row in statistics)
         self.ids = tuple(ids) or tuple(str(i) for i in range(n))
         self.predictions, self.references = tuple(predictions), tuple(references)
-        self.faults = tuple(faults)
+        self.gold, self.faults = tuple(gold), tuple(faults)
         self.tokens = tuple(map(tuple, tokens))
         self.token_logprobs = tuple(map(tuple, token_logprobs))
         self.groups, self.raters = tuple(groups), tuple(raters)
         self.signature, self.request = signature, request
         self.origin, self.aggregate = origin or {}, aggregate
         for field in (
-            "per_example", "weights", "statistics", "ids", "predictions", "references", "faults", "tokens",
-            "token_logprobs", "groups",
+            "per_example", "weights", "statistics", "ids", "predictions", "references", "gold", "faults",
+            "tokens", "token_logprobs", "groups",
         ):  # fmt: skip
             size = len(getattr(self, field))
             if size not in (0, n):

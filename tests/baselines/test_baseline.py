@@ -2,10 +2,12 @@ import json
 import math
 
 import numpy as np
+import pandas
 import pytest
 
 from pytest_llm.errors import GoldenError, InvalidInputError
-from pytest_llm.metrics import bleu, ter
+from pytest_llm.files import digest_of
+from pytest_llm.metrics import bleu, exact_match, ter
 from pytest_llm.metrics.score import Score
 from pytest_llm.results import Generation
 from pytest_llm.stats.power import power_of_mcnemar
@@ -205,6 +207,28 @@ def test_a_margin_that_leaves_no_room_is_said(project):
     assert (better.status, better.outcome) == ("improved", "pass")
     guarded = project.run().check("accuracy", accuracy([1] * 12 + [0] * 28), margin=0.3, max_broken=3)
     assert (guarded.outcome, guarded.notes) == ("pass", ())
+    every = project.run().check("accuracy", accuracy([0] * 40), margin=0.3, max_broken=12)
+    assert (every.status, every.outcome) == ("inconclusive", "warn")
+    assert "only 12 examples can still break (12 may), so this check cannot fail" in every.headline
+    with pytest.raises(AssertionError, match=r"12 examples broke \(11 may\)"):
+        project.run().check("accuracy", accuracy([0] * 40), margin=0.3, max_broken=11)
+
+
+def test_graded_examples_that_cannot_break_do_not_keep_a_check_from_failing(project):
+    values = [0.3] * 20 + [0.9] * 3 + [0.0] * 17
+
+    def f1(values):
+        return Score(float(np.mean(values)), name="f1", n=40, per_example=values)
+
+    project.create("f1", f1(values))
+    terms = {"margin": 0.5, "broken_by": 0.4}
+    assert project.run().check("f1", f1(values), max_broken=2, **terms).outcome == "pass"
+    blind = project.run().check("f1", f1(values), max_broken=3, **terms)
+    assert (blind.outcome, len(blind.notes)) == ("warn", 1)
+    assert "only 3 examples can still break (3 may)" in blind.notes[0]
+    # of a metric without a range any example can get worse
+    project.create("quality", graded(values))
+    assert project.run().check("quality", graded(values), max_broken=39, **terms).outcome == "pass"
 
 
 def test_a_baseline_that_nothing_can_fail_against_is_a_warning_when_it_is_written(project):
@@ -347,6 +371,32 @@ def test_the_order_of_examples_does_not_matter(project):
     assert verdict.figures["method"] == "every example"
 
 
+def test_another_reference_is_stale_in_whatever_order_the_examples_stand(project):
+    ids = [str(i) for i in range(40)]
+    texts = [f"gold {i}" for i in range(40)]
+    project.create("em", exact_match(texts, texts))
+    rows = list(zip(ids, texts, strict=True))
+    ids, texts = zip(*rows[::-1], strict=True)
+    assert project.run().check("em", exact_match(texts, texts, ids=ids), margin=0.1).status == "pass"
+    for others in (texts[::-1], ["made up", *texts[1:]]):
+        with pytest.raises(AssertionError, match="the reference texts changed"):
+            project.run().check("em", exact_match(others, others, ids=ids), margin=0.1)
+
+
+def test_several_references_are_not_one_that_looks_like_them(project):
+    either, table, cut = [["Paris", "London"]] * 40, ["Paris | London"] * 40, [["a |", "b"]] * 40
+    project.create("em", exact_match(["Paris"] * 40, either))
+    with pytest.raises(AssertionError, match="the reference texts changed"):
+        project.run().check("em", exact_match(table, table), margin=0.1, length_band=None)
+    project.create("cut", exact_match(["b"] * 40, cut, normalize=False))
+    with pytest.raises(AssertionError, match="the reference texts changed"):
+        project.run().check("cut", exact_match(["b"] * 40, [["a", "| b"]] * 40, normalize=False), margin=1 - 1e-9)
+    data = json.loads(project.file.read_text())
+    data["tests"]["test_bleu"]["em"]["references"] = digest_of(table)  # a file of an older version
+    project.file.write_text(json.dumps(data))
+    assert project.run().check("em", exact_match(["Paris"] * 40, either), margin=0.1).status == "pass"
+
+
 def test_environment_is_noted_before_the_model(project):
     def made_by(torch, digest, values):
         origin = {"model": {"source": "org/m", "digest": digest * 20}, "environment": {"torch": torch, "device": "cpu"}}
@@ -377,6 +427,7 @@ def test_environment_is_noted_before_the_model(project):
         (accuracy(RIGHT), {"higher_is_better": False}, "contradicts"),
         (accuracy(RIGHT), {"broken_by": 0.1}, "needs max_broken"),
         (accuracy(RIGHT), {"max_broken": -1}, "max_broken"),
+        (graded([0.5, 0.7]), {"max_broken": 1}, "max_broken needs broken_by=AMOUNT"),
         (accuracy(RIGHT), {"max_broken": 1.5}, "max_broken counts examples: it cannot be 1.5"),
         (accuracy(RIGHT), {"margin": "calibrate"}, "at least 0, or \"calibrated\", not 'calibrate'"),
         (accuracy(RIGHT), {"length_band": (1.1, 0.9)}, "length_band"),
@@ -386,6 +437,7 @@ def test_environment_is_noted_before_the_model(project):
         (accuracy(RIGHT), {"groups": "a" * 40}, "in their order"),
         (accuracy(RIGHT), {"groups": [["a"]] * 40}, "a label of groups is text or a number"),
         (accuracy(RIGHT), {"groups": [math.nan] * 40}, "a label of groups is text or a number"),
+        (accuracy(RIGHT), {"groups": [pandas.NA] * 40}, "a label of groups is text or a number, not <NA>"),
         (accuracy(RIGHT), {"groups": 3}, "in their order"),
         (accuracy(RIGHT), {"margin": "0.1"}, "margin must be a finite number"),
         (accuracy(RIGHT), {"alpha": "0.05"}, "alpha must lie"),

@@ -345,6 +345,35 @@ def test_a_function_of_the_users():
 
 
 @pytest.mark.parametrize(
+    ("predictions", "references"),
+    [
+        ([["d1", "d2", "d3"], ["d4", "d5", "d6"]], [["d1"], ["d6"]]),
+        ([("d1", "d2"), ("d4",)], [[("d1", 3), ("d2", 1)], []]),
+        (["d1", "d2"], [{"d1": 3}, {"d2"}]),
+        ([[], {"a": [1]}], [None, [["a"], []]]),
+        (np.eye(2), [0, 1]),
+        (list(np.eye(2)), np.eye(2)),
+        (torch.eye(2), None),
+    ],
+)
+def test_a_function_is_given_whatever_an_example_is(predictions, references):
+    given = []
+
+    def judge(*inputs):
+        given.extend(inputs)
+        return [1.0, 0.5]
+
+    score = assert_metric(judge, predictions, references, at_least=0.75, ids=["x", "y"])
+    assert score.ids == ("x", "y")
+    assert all(got is was or got == was for got, was in zip(given, (predictions, references), strict=False))
+    assert len(given) == 2 - (references is None)
+    with pytest.raises(InvalidInputError, match="judge: 2 predictions but 3 references"):
+        assert_metric(judge, predictions, [*(references if references is not None else "ab"), 1], at_least=0.5)
+    with pytest.raises(InvalidInputError, match="2 examples but 1 id"):
+        assert_metric(judge, predictions, references, at_least=0.5, ids=["x"])
+
+
+@pytest.mark.parametrize(
     ("answer", "said"),
     [
         ([0.5, None], r"judge: it returned None for example \[y\], which is no number"),

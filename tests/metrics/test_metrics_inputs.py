@@ -4,6 +4,7 @@ import pytest
 from pandas import DataFrame
 
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.evidence import PerExample
 from pytest_llm.metrics import (
     accuracy,
     bleu,
@@ -81,6 +82,22 @@ def test_a_score_remembers_the_questions_and_the_model(metric):
     assert len(score.per_example) == score.n == 2
     plain = metric(["a cat", answers[1]], ["a cat sat there", "a dog"])
     assert (plain.request, plain.origin) == ("", {})
+
+
+def test_pairs_of_answers_are_the_same_question_whatever_a_model_said():
+    def answers(model, *texts):
+        requests = [{"kind": "generate", "prompt": f"prompt {i}"} for i in range(len(texts))]
+        return [
+            Generation(text, origin=Origin(request, {"digest": model}))
+            for text, request in zip(texts, requests, strict=True)
+        ]
+
+    of_one = exact_match(answers("one", "a cat", "a dog"), answers("one", "cat", "owl"))
+    of_another = exact_match(answers("another", "a cow", "a dog"), answers("another", "hen", "dog"))
+    assert PerExample.of(of_one).questions == PerExample.of(of_another).questions
+    assert of_one.gold == of_another.gold != ()
+    of_teacher = exact_match(answers("one", "a cat", "a dog"), answers("teacher", "cat", "owl"))
+    assert of_teacher.gold == ()
 
 
 def test_any_iterable_is_read_once():

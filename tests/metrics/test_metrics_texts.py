@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pandas import Series
 from rouge_score.rouge_scorer import RougeScorer
 
 from pytest_llm.errors import InvalidInputError
@@ -134,10 +135,28 @@ def test_accuracy(pairs, as_text):
     assert score.per_example == tuple(p == r for p, r in pairs)
 
 
+@pytest.mark.parametrize(
+    ("references", "named"),
+    [
+        (["a", None, "c"], "accuracy: 1 reference ([y] None) can be met by no answer; leave out what"),
+        (["a", ["b", None], "c"], "[y] None"),
+        (Series([1, None, None]), "2 references ([y] nan, [z] nan)"),
+        (Series([1, None, 0], dtype="Int64"), "[y] <NA>"),
+        (Series(["a", None, "c"], dtype="string"), "[y] <NA>"),
+    ],
+)
+def test_examples_that_nobody_labelled_are_neither_right_nor_wrong(references, named):
+    for predictions in (["a", "b", "c"], [None] * 3):
+        with pytest.raises(InvalidInputError, match=re.escape(named)):
+            accuracy(predictions, references, ids=["x", "y", "z"])
+
+
 def test_accuracy_of_arrays_alternatives_and_no_answer():
     np = pytest.importorskip("numpy")
     assert accuracy(np.array([1, 2, 3, 3]), np.array([1, 2, 3, 4])) == 0.75
     assert accuracy([None, "B"], ["A", ["A", "B"]]) == 0.5
+    assert accuracy(Series(["a", None, "a"], dtype="string"), ["a", "b", "a"]) == pytest.approx(2 / 3)
+    assert accuracy(Series(["a", None, "b"]).map({"a": 1.0}), [1, 1, 1]) == pytest.approx(1 / 3)
     with pytest.raises(InvalidInputError, match=r"prediction 1 is '2' \(str\) and its reference 2 \(int\)"):
         accuracy(["1", "2"], ["1", 2])
 

@@ -1,0 +1,42 @@
+"""What a score asks, as digests: answers to other questions are not compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_llm.files import digest_of
+from pytest_llm.metrics.score import Score
+
+#: Before a digest of more than the texts of references; files of older versions have one of the texts.
+_MARK = "structure:"
+
+
+def asked(score: Score, order: Sequence[str]) -> str:
+    """Return the digest of the requests behind ``score``, its examples in the ``order`` of these ids; "" for none."""
+    requests = score.origin.get("requests", [])
+    if not requests or tuple(order) == score.ids:
+        return score.request
+    if any("each" in request for request in requests):  # arrays of vectors, one request of all their rows
+        moved = [
+            {**one, "each": _moved(one["each"], score, order)} if len(one.get("each", ())) == score.n else one
+            for one in requests
+        ]
+    else:
+        moved = _moved(requests, score, order) if len(requests) == score.n else requests
+    return digest_of(moved)
+
+
+def held_to(score: Score, order: Sequence[str]) -> str:
+    """Return the digest of the references, in ``order``; "" for none."""
+    return _MARK + digest_of(_moved(score.gold, score, order)) if score.gold else texts(score, order)
+
+
+def texts(score: Score, order: Sequence[str]) -> str:
+    """Return the digest of the references as older versions made it: of the texts that are shown."""
+    return digest_of([str(text) for text in _moved(score.references, score, order)]) if score.references else ""
+
+
+def _moved(rows: Sequence[Any], score: Score, order: Sequence[str]) -> list[Any]:
+    place = {id: i for i, id in enumerate(score.ids)}
+    return [rows[place[id]] for id in order]
