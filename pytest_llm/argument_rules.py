@@ -184,7 +184,8 @@ def _check_fields(request: Request) -> None:
         elif field.type == "dict[str, Any]":
             need(request, isinstance(value, dict), f"{name} must be a dict, not {value!r}")
         _check_json(request, name, value)
-        if value and isinstance(value, (dict, tuple)):  # the caller's own, who may change it afterwards
+        if value and (isinstance(value, dict) or field.type == "Prompt" and not isinstance(value, str)):
+            # The caller's own, who may change it afterwards.
             object.__setattr__(request, name, copy.deepcopy(value))
 
 
