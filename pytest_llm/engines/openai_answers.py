@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from pytest_llm.engines.protocol import Answer
 
+#: How an answer ends that calls a tool.
+_CALLS = ("tool_calls", "function_call")
 #: How a path begins that is one machine's.
 _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
 
@@ -62,12 +64,12 @@ def _text(choice: Any, *, evidence: bool) -> str:
     message, reason = choice.message, choice.finish_reason
     if message is None and reason != "content_filter":
         raise ValueError(f"an answer without a message (finish_reason {reason})")
+    if reason in _CALLS or any(getattr(message, name, None) for name in ("tool_calls", "function_call")):
+        raise ValueError(f"no text alone (finish_reason {reason}): it calls a tool, and none was offered")
     text = _joined(getattr(message, "content", None)) or getattr(message, "refusal", None) or ""
-    reasoning = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
     if text:
         return text
-    if reason in ("tool_calls", "function_call") or getattr(message, "tool_calls", None):
-        raise ValueError(f"no text (finish_reason {reason}): it calls a tool, and none was offered")
+    reasoning = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
     if reason == "content_filter":
         raise ValueError("no text (finish_reason content_filter): the service holds it back")
     if reason == "length" and (reasoning or not evidence):

@@ -261,6 +261,9 @@ TOOLS = {"tool_calls": [{"id": "1", "type": "function", "function": {"name": "f"
     [
         ({"content": None, **TOOLS}, "tool_calls", "finish_reason tool_calls.: it calls a tool, and none was offered"),
         ({"content": "", **TOOLS}, "stop", "finish_reason stop.: it calls a tool"),
+        ({"content": "The order is on its way.", **TOOLS}, "stop", "finish_reason stop.: it calls a tool"),
+        ({"content": "Let me look."}, "tool_calls", "finish_reason tool_calls.: it calls a tool"),
+        ({"content": "", "function_call": {"name": "f", "arguments": "{}"}}, "stop", "it calls a tool"),
         ({"content": ""}, "content_filter", "finish_reason content_filter.: the service holds it back"),
         ({"content": None}, "content_filter", "finish_reason content_filter"),
         ({"content": ""}, "length", "finish_reason length.: it was cut while the model reasoned; raise max_new_tokens"),
@@ -269,7 +272,7 @@ TOOLS = {"tool_calls": [{"id": "1", "type": "function", "function": {"name": "f"
 )
 def test_what_is_no_answer_is_no_empty_text(engine, service, message, reason, what):
     service.before = lambda path, body: said("", message={"role": "assistant", **message}, finish_reason=reason)
-    with pytest.raises(ServiceError, match="what it answered to generate cannot be read: no text .*" + what):
+    with pytest.raises(ServiceError, match="what it answered to generate cannot be read: no text.*" + what):
         answers(engine, [Generate(CHAT)])
 
 
@@ -387,6 +390,7 @@ def test_a_broken_compression_is_no_lost_connection(engine, service):
 
 @pytest.mark.parametrize("content", ["", None])
 def test_an_answer_that_stops_at_once_is_an_empty_text(engine, service, content):
+    """SGLang gives an empty text as null."""
     service.before = lambda path, body: said(content)
     assert first(*answers(engine, [Generate(CHAT)]))["text"] == ""
 
