@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: How an answer ends that calls a tool.
 _CALLS = ("tool_calls", "function_call")
+#: The largest number of float32, in which embeddings are compared.
+_LARGEST = 3.4028234663852886e38
 #: How a path begins that is one machine's.
 _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
 
@@ -147,7 +149,11 @@ def continuation(text: Echo, start: int) -> dict[str, Any]:
 
 
 def embedding(response: Any, *, normalize: bool) -> Answer:
-    """Return the one vector of a response, divided by its Euclidean norm where asked."""
+    """Return the one vector of a response, divided by its Euclidean norm where asked.
+
+    Raises:
+        ValueError: there is not one, or it holds what is no number of float32.
+    """
     given = _one(response, "data").embedding
     if isinstance(given, str):  # whatever was asked for: base64 of little-endian float32
         raw = base64.b64decode(given, validate=True)
@@ -157,6 +163,9 @@ def embedding(response: Any, *, normalize: bool) -> Answer:
     if not given:
         raise ValueError("an embedding without numbers")
     vector = [float(x) for x in given]
+    for place, number in enumerate(vector):
+        if not abs(number) <= _LARGEST:
+            raise ValueError(f"an embedding with {number} at place {place}, which is no number of float32")
     norm = math.sqrt(math.fsum(x * x for x in vector)) if normalize else 1.0
     return {"vector": [x / (norm or 1.0) for x in vector]}
 

@@ -363,12 +363,26 @@ def test_an_embedding_in_base64_is_read(engine, service):
 
 @pytest.mark.parametrize(
     ("rows", "what"),
-    [((), "0 vectors in answer"), (([1.0], [1.0]), "2 vectors in answer"), (("AAAA",), "no row of float32")],
+    [
+        ((), "0 vectors in answer"),
+        (([1.0], [1.0]), "2 vectors in answer"),
+        (("AAAA",), "no row of float32"),
+        (([1.0, float("nan")],), "an embedding with nan at place 1, which is no number of float32"),
+        (([float("-inf"), 1.0],), "an embedding with -inf at place 0"),
+        (([1.0, 1e300],), "an embedding with 1e.300 at place 1"),
+    ],
 )
 def test_what_is_no_embedding_is_said(engine, service, rows, what):
     service.before = lambda path, body: vectors(*rows)
     with pytest.raises(ServiceError, match=f"what it answered to embed cannot be read: .*{what}"):
         answers(engine, [Embed("x")])
+
+
+def test_vectors_of_several_lengths_cannot_be_measured(suite, service):
+    service.before = lambda path, body: vectors([1.0] * len(body["input"][0]))
+    result = suite("def test_k(llm): llm.embed(['abc', 'def', 'ab'])")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["E *embed(): text 0 has a vector of 3 numbers, and text 2 one of 2: openai:m1 *"])
 
 
 def test_logprobs_of_a_completion_in_the_form_of_chats_are_read(engine, service):
