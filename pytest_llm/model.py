@@ -104,7 +104,10 @@ class LanguageModel(Heads):
             messages: a user's text; one conversation as a list of ``{"role": ..., "content": ...}``; or a list
                 of either.
             system: a system message put before each conversation.
-            arguments: as for `generate`, and ``template``: further variables of the chat template.
+            arguments: as for `generate`, and ``tools``: what the model may call, a list of dicts as in OpenAI's API;
+                ``template``: further variables of the chat template; of a service also ``tool_choice`` and
+                ``response_format``, as they are in that API. A service's answer that calls tools is the JSON
+                ``{"tool_calls": [{"arguments": {...}, "name": ...}]}``, with a ``content`` where there is a text too.
         """
         single = is_one_prompt(messages)
         if system is not None and not isinstance(system, str):
