@@ -58,8 +58,8 @@ class LocalEngine:
         self.load_seconds = 0.0
         #: See `buckets.attention`.
         self.plain_attention = False
-        #: Whether a chat template that asks the time has been warned of; see `prompts.render`.
-        self.told_of_time = False
+        #: What of the chat template has been warned of; see `templates.warn`.
+        self.told: set[str] = set()
         self._on_progress = on_progress
 
     @functools.cached_property
