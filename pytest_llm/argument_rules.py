@@ -34,6 +34,9 @@ EXTRA_OPTIONS = frozenset(
     }
 )
 
+#: Arguments that only a chat has.
+CHAT_ONLY = frozenset({"tools", "tool_choice", "response_format"})
+
 Texts = str | Sequence[str]
 #: A text or a conversation; and a list of either.
 OnePrompt = str | Sequence[Mapping[str, Any]]
@@ -89,22 +92,40 @@ def is_one_prompt(value: Any) -> bool:
 def as_prompt(prompt: Any) -> Prompt:
     """Check one prompt (text or chat messages) and return it in the form requests hold.
 
-    A message of role and content alone has them in this order, whichever it came in.
+    A message of role and content alone has them in this order, whichever it came in. One that calls tools needs no
+    content, as in OpenAI's API.
 
     Raises:
-        InvalidInputError: it is neither, or a message lacks ``role`` or ``content``.
+        InvalidInputError: it is neither, or a message lacks ``role``, or both ``content`` and ``tool_calls``.
     """
     if isinstance(prompt, str):
         return str(prompt)
     if not isinstance(prompt, (list, tuple)) or not prompt:
         raise InvalidInputError(f"a prompt is text or a non-empty list of chat messages, not {prompt!r}")
     for message in prompt:
-        if not isinstance(message, Mapping) or "role" not in message or "content" not in message:
+        if not isinstance(message, Mapping) or "role" not in message or not message.keys() & {"content", "tool_calls"}:
             raise InvalidInputError(f"a chat message is a dict with 'role' and 'content', not {message!r}")
-    return tuple(
-        dict(message) if len(message) > 2 else {"role": message["role"], "content": message["content"]}
-        for message in prompt
-    )
+    return tuple(dict(message) if len(message) > 2 else {"role": message["role"], **message} for message in prompt)
+
+
+def with_tools(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of ``chat()`` with ``tools`` as what they are: a variable of the chat template.
+
+    Raises:
+        InvalidInputError: they are no list of dicts, or are given twice.
+    """
+    rest = {name: value for name, value in arguments.items() if name != "tools"}
+    tools, template = arguments.get("tools"), rest.get("template", {})
+    if tools is None or not isinstance(template, dict):
+        return rest
+    if not isinstance(tools, (list, tuple)) or not tools or not all(isinstance(one, dict) for one in tools):
+        raise InvalidInputError(
+            f"chat(): tools must be a list of dicts, each as OpenAI's API has them, not {tools!r:.80} "
+            "(transformers.utils.get_json_schema makes one of a Python function)"
+        )
+    if "tools" in template:
+        raise InvalidInputError("chat(): tools are given twice, the other time in template=")
+    return {**rest, "template": {**template, "tools": list(tools)}}
 
 
 def to_continue(prompt: Any) -> list[str]:
@@ -163,7 +184,7 @@ def _check_fields(request: Request) -> None:
     """
     for field in dataclasses.fields(request):
         name, value = field.name, getattr(request, field.name)
-        if field.type == "int | None" and value is None:
+        if value is None and str(field.type).endswith(" | None"):
             continue
         if field.type in ("int", "int | None"):
             integer = _is_number(value) and hasattr(value, "__index__")
@@ -181,7 +202,7 @@ def _check_fields(request: Request) -> None:
         elif field.type == "tuple[str, ...]":
             texts = isinstance(value, tuple) and all(isinstance(one, str) for one in value)
             need(request, texts, f"{name} must be text, or a list of texts, not {value!r}")
-        elif field.type == "dict[str, Any]":
+        elif field.type in ("dict[str, Any]", "dict[str, Any] | None"):
             need(request, isinstance(value, dict), f"{name} must be a dict, not {value!r}")
         _check_json(request, name, value)
         if value and (isinstance(value, dict) or field.type == "Prompt" and not isinstance(value, str)):
@@ -201,8 +222,7 @@ def need(request: Request, ok: bool, what: str) -> None:
         InvalidInputError: ``what`` is wrong.
     """
     if not ok:
-        method = "answer" if request.kind == "extract" else request.kind
-        raise InvalidInputError(f"{method}(): {what}")
+        raise InvalidInputError(f"{request.call}(): {what}")
 
 
 def _check_json(request: Request, name: str, value: Any) -> None:
@@ -240,6 +260,10 @@ def _check_generate(r: Generate) -> None:
     need(r, r.repetition_penalty > 0, "repetition_penalty must be above 0")
     need(r, r.num_beams >= 1 and r.num_return_sequences >= 1, "num_beams and num_return_sequences start at 1")
     need(r, all(r.stop), "stop strings must be non-empty text")
+    if r.tool_choice is not None:
+        choice = isinstance(r.tool_choice, (str, dict))
+        need(r, choice, f"tool_choice must be text, or a dict that names a tool, not {r.tool_choice!r}")
+        need(r, bool(r.template.get("tools")), "tool_choice chooses of the tools: give them as tools=[...]")
     early = isinstance(r.early_stopping, bool) or r.early_stopping == "never"
     need(r, early, f"early_stopping must be True, False or 'never', not {r.early_stopping!r}")
     if r.num_beams > 1:

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,34 @@ def locked(lock: Path, timeout: float = 600.0) -> Iterator[None]:
 def canonical_json(value: Any) -> str:
     """Return the one spelling of ``value``: sorted keys, no spaces, UTF-8; NaN is refused."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def strict_json(text: str) -> Any:
+    """Parse JSON that reads as one thing only: no NaN, and no key twice in one object.
+
+    Raises:
+        ValueError, RecursionError: it is none; the message says why.
+    """
+    return _STRICT.decode(text)
+
+
+def repeated_key(pairs: Sequence[tuple[str, Any]]) -> str:
+    """Return the first key of an object that stands in it twice."""
+    return next(key for i, (key, _) in enumerate(pairs) if any(key == other for other, _ in pairs[:i]))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        raise ValueError(f"the key {repeated_key(pairs)!r} stands twice in one object")
+    return data
+
+
+def _refused(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refused)
 
 
 def digest_of(value: Any) -> str:

@@ -105,7 +105,10 @@ class LanguageModel(Heads):
             messages: a user's text; one conversation as a list of ``{"role": ..., "content": ...}``; or a list
                 of either.
             system: a system message put before each conversation.
-            arguments: as for `generate`, and ``template``: further variables of the chat template.
+            arguments: as for `generate`, and ``tools``: what the model may call, a list of dicts as in OpenAI's API;
+                ``template``: further variables of the chat template; of a service also ``tool_choice`` and
+                ``response_format``, as they are in that API. A service's answer that calls tools is the JSON
+                ``{"tool_calls": [{"arguments": {...}, "name": ...}]}``, with a ``content`` where there is a text too.
         """
         single = is_one_prompt(messages)
         if system is not None and not isinstance(system, str):
@@ -206,8 +209,9 @@ class LanguageModel(Heads):
             normalize: divide each vector by its Euclidean norm.
 
         Raises:
-            InvalidInputError: no such pooling, or none is given and the model's own is none of these; or a text is
-                longer than the model's context, or a sentence-transformers model's ``max_seq_length``.
+            InvalidInputError: no such pooling, or none is given and the model's own is none of these; a text is
+                longer than the model's context, or a sentence-transformers model's ``max_seq_length``; or a service
+                gave vectors of several lengths.
         """
         import numpy as np
 
@@ -218,12 +222,20 @@ class LanguageModel(Heads):
         if pooling not in ("mean", "cls", "last"):
             raise InvalidInputError(f"embed(): pooling is 'mean', 'cls' or 'last', not {pooling!r}")
         origins: list[Origin] = []
+        lengths: list[int] = []
 
         def result(answer: Answer, origin: Origin) -> Any:
             origins.append(origin)
+            lengths.append(len(answer["vector"]))
             return answer["vector"]
 
         vectors = self._each(texts, lambda t: Embed(t, pooling=pooling, normalize=normalize), result)
+        if len(set(lengths)) > 1:
+            other = next(place for place, length in enumerate(lengths) if length != lengths[0])
+            raise InvalidInputError(
+                f"embed(): text 0 has a vector of {lengths[0]} numbers, and text {other} one of {lengths[other]}: "
+                f"{self.spec.source} cannot be one model; --llm-cache=refresh asks it again"
+            )
         return Vectors.of(np.asarray(vectors, dtype=np.float32), origins)
 
     @functools.cached_property

@@ -251,4 +251,4 @@ def longer(prompt: Prompt, times: int = 2) -> Prompt:
     if isinstance(prompt, str):
         return " ".join(["Neighbour:", *[prompt] * times])
     *head, last = prompt
-    return (*head, {**last, "content": longer(last["content"], times)})
+    return (*head, {**last, "content": longer(last.get("content") or "", times)})

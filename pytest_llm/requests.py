@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pytest_llm.argument_rules import EXTRA_OPTIONS, check
+from pytest_llm.argument_rules import CHAT_ONLY, EXTRA_OPTIONS, check, with_tools
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import digest_of, key_orders
 
@@ -24,6 +24,8 @@ class Request:
     """Base of all requests. ``kind`` names the question."""
 
     kind: ClassVar[str] = ""
+    #: Fields that are no part of the JSON where they are ``None``: requests were kept before there were these.
+    _later: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check(self)
@@ -33,7 +35,8 @@ class Request:
         data: dict[str, Any] = {"kind": self.kind}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            data[field.name] = list(value) if isinstance(value, tuple) else value
+            if value is not None or field.name not in self._later:
+                data[field.name] = list(value) if isinstance(value, tuple) else value
         return data
 
     @property
@@ -43,15 +46,23 @@ class Request:
 
     @property
     def key_orders(self) -> list[list[str]]:
-        """The orders of keys that a chat template can show, as in ``{{ tools | tojson }}``; see `files.key_orders`."""
+        """The orders of keys that a chat template can show, as in ``{{ tools | tojson }}``, or an answer have.
+
+        See `files.key_orders`.
+        """
         prompt = getattr(self, "prompt", "")
         chat = [list(m.values()) if len(m) == 2 else m for m in prompt] if isinstance(prompt, tuple) else []
-        return key_orders([chat, *getattr(self, "template", {}).values()])
+        return key_orders([chat, *getattr(self, "template", {}).values(), getattr(self, "response_format", None)])
 
     def beside(self) -> dict[str, Any]:
         """Return what decides the answer besides the canonical JSON, which has all keys sorted."""
         orders = self.key_orders
         return {"key_orders": orders} if orders else {}
+
+    @property
+    def call(self) -> str:
+        """The method of a model that asks it, for messages."""
+        return self.kind
 
     @property
     def sampled(self) -> bool:
@@ -68,10 +79,12 @@ class Generate(Request):
     """Continue ``prompt`` (text as it is, or chat messages put through the model's template).
 
     ``stop`` strings end the answer and are not part of it. ``seed`` decides sampling, independently of
-    batch neighbours. ``num_return_sequences`` answers come back for one request.
+    batch neighbours. ``num_return_sequences`` answers come back for one request. Tools are a variable of ``template``;
+    ``tool_choice`` and ``response_format`` are for services.
     """
 
     kind: ClassVar[str] = "generate"
+    _later: ClassVar[tuple[str, ...]] = ("tool_choice", "response_format")
     prompt: Prompt
     max_new_tokens: int = 64
     min_new_tokens: int = 0
@@ -91,6 +104,13 @@ class Generate(Request):
     add_special_tokens: bool = True
     template: dict[str, Any] = dataclasses.field(default_factory=dict)
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+
+    @property
+    def call(self) -> str:
+        """``chat`` where the prompt is one."""
+        return "generate" if isinstance(self.prompt, str) else "chat"
 
     @property
     def sampled(self) -> bool:
@@ -141,17 +161,11 @@ class Score(Request):
     """Logprob of each continuation after ``prompt``; an encoder-decoder's begins with ``forced_bos_token_id``."""
 
     kind: ClassVar[str] = "score"
+    _later: ClassVar[tuple[str, ...]] = ("forced_bos_token_id",)
     prompt: Prompt
     continuations: tuple[str, ...]
     template: dict[str, Any] = dataclasses.field(default_factory=dict)
     forced_bos_token_id: int | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the request as JSON data, without a token that is not forced."""
-        data = super().to_json()
-        if self.forced_bos_token_id is None:
-            del data["forced_bos_token_id"]
-        return data
 
     def beside(self) -> dict[str, Any]:
         """Return also that the last line break of a chat is not scored, as it once was."""
@@ -199,6 +213,11 @@ class Extract(Request):
     doc_stride: int = 128
     align_to_words: bool = True
 
+    @property
+    def call(self) -> str:
+        """The name of the method, which is not that of the kind."""
+        return "answer"
+
 
 @dataclasses.dataclass(frozen=True)
 class Embed(Request):
@@ -234,14 +253,16 @@ class Tokenize(Request):
 
 
 def generate_request(prompt: Prompt, arguments: Mapping[str, Any]) -> Generate:
-    """Make a `Generate` from keyword arguments, in the vocabulary of ``model.generate``.
+    """Make a `Generate` from keyword arguments, in the vocabulary of ``model.generate``; of a chat, also OpenAI's.
 
     ``temperature``, ``top_k``, ``top_p`` or ``min_p`` alone do not switch sampling on: ``do_sample`` does.
 
     Raises:
         InvalidInputError: an unknown argument, or one out of range.
     """
-    known = {f.name for f in dataclasses.fields(Generate)} - {"prompt", "options"}
+    call, chat_only = ("generate", CHAT_ONLY) if isinstance(prompt, str) else ("chat", frozenset[str]())
+    arguments = arguments if chat_only else with_tools(arguments)
+    known = {f.name for f in dataclasses.fields(Generate)} - {"prompt", "options"} - chat_only
     values: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for name, value in arguments.items():
@@ -250,13 +271,15 @@ def generate_request(prompt: Prompt, arguments: Mapping[str, Any]) -> Generate:
         elif name in EXTRA_OPTIONS:
             options[name] = value
         else:
-            close = difflib.get_close_matches(name, sorted(known | EXTRA_OPTIONS), n=1)
+            close = difflib.get_close_matches(name, sorted((known | EXTRA_OPTIONS | CHAT_ONLY) - chat_only), n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            if name == "eos_token_id":  # forced_eos_token_id, which is near, does something else
+            if name in chat_only:
+                hint = ", which is for a conversation: ask with llm.chat(...)"
+            elif name == "eos_token_id":  # forced_eos_token_id, which is near, does something else
                 hint = ": the model's own ends an answer; stop= names texts that end it too"
             elif name in ("max_length", "min_length"):
                 hint = f": {name[:3]}_new_tokens= counts the tokens of the answer, without those of the prompt"
-            raise InvalidInputError(f"generate() does not know the argument {name!r}{hint}")
+            raise InvalidInputError(f"{call}() does not know the argument {name!r}{hint}")
     stop = values.get("stop")
     values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop or ()) if isinstance(stop, list | None) else stop
     return Generate(prompt=prompt, options=options, **values)

@@ -27,6 +27,10 @@ MESSAGE = {"role": "user", "content": "Hello"}
         (lambda llm: llm.chat(MESSAGE), "a conversation .* is needed, not a dict: put one message in a list"),
         (lambda llm: llm.chat({"Hello", "Bye"}), "a conversation or a list of them is needed, not a set"),
         (lambda llm: llm.chat([]), "the list of conversations is empty"),
+        (
+            lambda llm: llm.chat([{"role": "user"}]),
+            "a chat message is a dict with 'role' and 'content', not {'role': 'user'}",
+        ),
         (lambda llm: llm.chat([5]), "a prompt is text or a non-empty list of chat messages, not 5"),
         (lambda llm: llm.chat(["Hello", MESSAGE]), "a prompt is text or a non-empty list of chat messages, not {"),
         (lambda llm: llm.generate({"a": "x"}), "a prompt or a list of them is needed, not a dict$"),
@@ -75,7 +79,36 @@ def test_what_is_no_list_of_questions(llm, ask, message):
         (lambda llm: llm.generate("x", max_new_tokens=2.0), "max_new_tokens must be an integer, not 2.0"),
         (lambda llm: llm.generate("x", typical_p=float("nan")), "options holds nan, which is no text, finite number"),
         (lambda llm: llm.generate("x", sequence_bias={(1,): 2.0}), r"options has the key \(1,\): the keys of a dict"),
-        (lambda llm: llm.chat("x", template=5), "template must be a dict, not 5"),
+        (lambda llm: llm.chat("x", template=5), r"chat\(\): template must be a dict, not 5"),
+        (lambda llm: llm.chat("x", template=5, tools=[{}]), "template must be a dict, not 5"),
+        (
+            lambda llm: llm.chat("x", tools={"type": "function"}),
+            r"chat\(\): tools must be a list of dicts, each as Open",
+        ),
+        (lambda llm: llm.chat("x", tools=[]), "tools must be a list of dicts, .*, not \\[\\]"),
+        (
+            lambda llm: llm.chat("x", tools=[len]),
+            r"tools must be .* \(transformers.utils.get_json_schema makes one of a",
+        ),
+        (
+            lambda llm: llm.chat("x", tools=[{}], template={"tools": []}),
+            "tools are given twice, the other time in temp",
+        ),
+        (lambda llm: llm.chat("x", tool_choice="auto"), "tool_choice chooses of the tools: give them as tools="),
+        (lambda llm: llm.chat("x", tools=[{}], tool_choice=1), "tool_choice must be text, or a dict that names a tool"),
+        (
+            lambda llm: llm.chat("x", response_format=dict),
+            r"chat\(\): response_format must be a dict, not <class 'dict'>",
+        ),
+        (lambda llm: llm.chat("x", tols=[{}]), r"chat\(\) does not know the argument 'tols'; did you mean 'tools'\?"),
+        (
+            lambda llm: llm.generate("x", tools=[{}]),
+            r"generate\(\) does not know .* 'tools', which is for a conversation",
+        ),
+        (
+            lambda llm: llm.generate("x", response_format={}),
+            r"'response_format', which is .*: ask with llm.chat\(...\)",
+        ),
         (lambda llm: llm.chat("x", system=5), r"chat\(\): system must be text, not 5"),
         (lambda llm: llm.chat([{"role": "user", "content": {1}}]), r"prompt holds \{1\}, which is no text"),
         (lambda llm: llm.logprobs("x", top_k=-1), r"logprobs\(\): top_k cannot be negative \(-1\)"),
@@ -122,7 +155,7 @@ def test_a_wrong_argument_is_named(llm, ask, message):
     [
         (lambda llm, text: llm.generate(["x", text]), r"generate\(\): prompt"),
         (lambda llm, text: llm.generate("x", stop=text), r"generate\(\): stop"),
-        (lambda llm, text: llm.chat(text), r"generate\(\): prompt"),
+        (lambda llm, text: llm.chat(text), r"chat\(\): prompt"),
         (lambda llm, text: llm.loss("x", sources=text), r"loss\(\): source"),
         (lambda llm, text: llm.score("x", [text]), r"score\(\): continuations"),
         (lambda llm, text: llm.classify("x", pairs=text), r"classify\(\): pair"),

@@ -67,6 +67,53 @@ def test_new_creates_then_a_plain_run_passes_and_touches_nothing(suite):
     }
 
 
+def test_an_answer_inside_a_dict_is_compared_as_an_answer(pytester, cache_dir):
+    pytester.makepyfile(
+        """
+        import os
+        from pytest_llm import Generation
+        from pytest_llm.results import Origin
+
+        GREEDY = Origin(request={"kind": "generate", "prompt": "Name a city.", "do_sample": False, "num_beams": 1})
+
+        def answer():
+            city, end = os.environ.get("CITY", "Paris"), os.environ.get("END", "stop")
+            ids = [1, 2] if city == "Paris" else [2, 1]
+            return Generation(city, token_ids=ids[:1], tokens=[city], logprobs=[-0.7], runner_ups=ids[1:],
+                              margins=[0.01], finish_reason=end, origin=GREEDY)
+
+        def test_dict(llm_snapshot):
+            assert {"answer": answer(), "citations": ["d1"]} == llm_snapshot
+
+        def test_list(llm_snapshot):
+            assert [{"answer": answer(), "n": 1}] == llm_snapshot
+        """
+    )
+
+    def run(*arguments, **variables):
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            return pytester.runpytest(*arguments)
+
+    run("--llm-update=new").assert_outcomes(passed=2)
+    run().stdout.fnmatch_lines(["goldens   2 identical"])
+    result = run(CITY="Rome")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["goldens   2 near-tie"])
+    result = run(END="content_filter")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*identical *::test_dict (1): *finish_reason stop → content_filter"])
+    for file in pytester.path.rglob("__llm_snapshots__/**/*.json"):  # as an older version wrote them
+        data = json.loads(file.read_text())
+        del data["output"]["answers"]
+        file.write_text(json.dumps(data))
+    before = {file: file.read_bytes() for file in pytester.path.rglob("__llm_snapshots__/**/*.json")}
+    run("--llm-update=all").stdout.fnmatch_lines(["goldens   2 identical"])
+    assert before == {file: file.read_bytes() for file in before}
+    run(CITY="Rome").assert_outcomes(failed=2)
+
+
 def test_a_plugin_that_runs_the_tests_itself(suite):
     suite.makeconftest(
         """

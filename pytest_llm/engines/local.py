@@ -64,8 +64,8 @@ class LocalEngine:
         #: nothing, by whether it stood behind a shared start.
         self.one_by_one, self.shares_starts = False, True
         self.harmless: dict[bool, int] = {}
-        #: Whether a chat template that asks the time has been warned of; see `prompts.render`.
-        self.told_of_time = False
+        #: What of the chat template has been warned of; see `templates.warn`.
+        self.told: set[str] = set()
         self._on_progress = on_progress
 
     @functools.cached_property

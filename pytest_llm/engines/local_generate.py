@@ -15,7 +15,7 @@ from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.neighbours import alike, may_share
 from pytest_llm.engines.prompts import check_length, check_token_options, decoder_start, pad, prompt_ids
 from pytest_llm.engines.rows import Row, forward_inputs
-from pytest_llm.errors import LLMError
+from pytest_llm.errors import InvalidInputError, LLMError
 from pytest_llm.files import canonical_json
 from pytest_llm.results import Generation
 
@@ -36,8 +36,16 @@ def generate(engine: LocalEngine, group: list[tuple[int, Generate]]) -> Iterator
     """Answer `Generate` requests, whatever their settings, in shared batches; beams batch with their like.
 
     Raises:
-        InvalidInputError: a prompt and its ``max_new_tokens`` exceed the context; options transformers refuses.
+        InvalidInputError: a prompt and its ``max_new_tokens`` exceed the context; options transformers refuses, or
+            that only services have.
     """
+    for index, request in group:
+        asked = [name for name in ("tool_choice", "response_format") if getattr(request, name) is not None]
+        if asked:
+            raise InvalidInputError(
+                f"request {index}: {asked[0]} is for a service, which holds its model to it; one in this process "
+                "writes what it likes: leave it out, and check the answer, as assert_json does"
+            )
     jobs = [
         _Job(index, request, prompt_ids(engine, request.prompt, request.template, request.add_special_tokens, index))
         for index, request in group

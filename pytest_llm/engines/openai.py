@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines import openai_answers as answers
 from pytest_llm.engines import openai_failures as failures
+from pytest_llm.engines.openai_arguments import arguments_of
 from pytest_llm.engines.openai_connection import Connection
 from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError, ServiceError
 from pytest_llm.requests import Embed, Generate, Logprobs, Loss, Request, Score
@@ -27,12 +28,6 @@ IN_FLIGHT = 16
 PATIENCE = 30.0
 #: Seconds for one request, as ``--llm-timeout`` has them by default.
 TIMEOUT = 600.0
-
-#: What a service may be asked for beyond OpenAI's own arguments; vLLM and SGLang have these names.
-_FURTHER = {"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repetition_penalty",
-            "min_new_tokens": "min_tokens", "template": "chat_template_kwargs"}  # fmt: skip
-#: What no service has an argument for.
-_LOCAL = ("no_repeat_ngram_size", "num_beams", "length_penalty", "early_stopping", "add_special_tokens", "options")
 
 
 class OpenAIEngine:
@@ -147,7 +142,7 @@ class OpenAIEngine:
     def _call(self, request: Request) -> Callable[[], Answer]:
         """Return what asks ``request``, which is checked before anything is asked."""
         if isinstance(request, Generate):
-            return functools.partial(self._generate, request, self._arguments(request))
+            return functools.partial(self._generate, request, arguments_of(request, str(self)))
         if isinstance(request, (Loss, Logprobs)):
             if isinstance(request, Loss) and (request.source is not None or request.window or request.stride):
                 raise InvalidInputError(f"{self}: loss() of a service takes no sources=, window= or stride=")
@@ -166,24 +161,6 @@ class OpenAIEngine:
             f"{self} cannot answer {request.kind!r}: a service answers embed, generate, logprobs, loss, score"
         )
 
-    def _arguments(self, request: Generate) -> dict[str, Any]:
-        default = Generate("")
-        own = [name for name in _LOCAL if getattr(request, name) != getattr(default, name)]
-        if own:
-            raise InvalidInputError(f"{self}: OpenAI's API has no {own[0]}: leave it out, or ask a local model")
-        further = {
-            theirs: getattr(request, ours)
-            for ours, theirs in _FURTHER.items()
-            if getattr(request, ours) != getattr(default, ours)
-        }
-        arguments: dict[str, Any] = {"max_tokens": request.max_new_tokens, "temperature": 0.0}
-        if request.do_sample:
-            arguments.update(temperature=request.temperature, top_p=request.top_p, seed=request.seed)
-            arguments["n"] = request.num_return_sequences
-        if request.stop:
-            arguments["stop"] = list(request.stop)
-        return {**arguments, "extra_body": further} if further else arguments
-
     def _generate(self, request: Generate, arguments: dict[str, Any]) -> Answer:
         if isinstance(request.prompt, str):
             ask, read = self.connection.client.completions.create, answers.completion
@@ -193,21 +170,17 @@ class OpenAIEngine:
             arguments = {**arguments, "messages": list(request.prompt), "logprobs": True, "top_logprobs": 2}
         wanted = request.num_return_sequences
         with self.connection.errors("generate"):
-            answer = read(self._adapted(ask, arguments), self.connection.name)
+            answer = read(self._adapted(ask, arguments), self.connection.name, request)
             sequences = found = answer["sequences"]
             # Some services know no n and give one answer: the others are asked for one by one, each with its own seed.
             while found and len(sequences) < wanted:
                 other = {"n": 1, "seed": request.seed_for("sequence", len(sequences))}
-                found = read(self._adapted(ask, {**arguments, **other}), self.connection.name)["sequences"]
+                found = read(self._adapted(ask, {**arguments, **other}), self.connection.name, request)["sequences"]
                 sequences.extend(found)
         if len(sequences) != wanted:
             raise ServiceError(f"{self}: it gave {len(sequences)} of {wanted} answers")
         said = answer.get("environment", {})
         said.update({name: self.connection.without_key(value) for name, value in said.items()})
-        for sequence in sequences:
-            before = request.before_stop(sequence["text"])
-            if before is not None:  # the service left the stop string in
-                sequence.update(text=before, finish_reason="stop")
         return answer
 
     def _adapted(self, ask: Callable[..., Any], arguments: dict[str, Any]) -> Any:

@@ -15,9 +15,15 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_llm.engines.openai_arguments import offered
+from pytest_llm.engines.openai_messages import said
+
 if TYPE_CHECKING:
     from pytest_llm.engines.protocol import Answer
+    from pytest_llm.requests import Generate
 
+#: The largest number of float32, in which embeddings are compared.
+_LARGEST = 3.4028234663852886e38
 #: How a path begins that is one machine's.
 _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
 
@@ -38,53 +44,24 @@ class Echo(NamedTuple):
     ends: Sequence[int]
 
 
-def completion(response: Any, name: str) -> Answer:
-    """Return the answer in a response of ``/completions``, which the model ``name`` was asked for."""
-    found = [_sequence(one.text, _tokens(one.logprobs), one.finish_reason) for one in _choices(response)]
+def completion(response: Any, name: str, request: Generate) -> Answer:
+    """Return the answer to ``request`` in a response of ``/completions``, which the model ``name`` was asked for."""
+    found = [_sequence(one.text, _tokens(one.logprobs), one.finish_reason, request) for one in _choices(response)]
     return _answer(response, name, found)
 
 
-def chat(response: Any, name: str) -> Answer:
-    """Return the answer in a response of ``/chat/completions``, as `completion` does; a refusal is an answer.
+def chat(response: Any, name: str, request: Generate) -> Answer:
+    """Return the answer in a response of ``/chat/completions``, as `completion` does; see `openai_messages.said`.
 
     Raises:
-        ValueError: something else came in place of a text, or the text did not begin.
+        ValueError: as there.
     """
     found = []
     for choice in _choices(response):
         tokens = _tokens(choice.logprobs)
-        found.append(_sequence(_text(choice, evidence=bool(tokens)), tokens, choice.finish_reason))
+        text, reason, calls = said(choice, evidence=bool(tokens), tools=offered(request))
+        found.append(_sequence(text, tokens, reason, None if calls else request))
     return _answer(response, name, found)
-
-
-def _text(choice: Any, *, evidence: bool) -> str:
-    """Return the text of a chat's answer; ``evidence`` is whether it has tokens."""
-    message, reason = choice.message, choice.finish_reason
-    if message is None and reason != "content_filter":
-        raise ValueError(f"an answer without a message (finish_reason {reason})")
-    text = _joined(getattr(message, "content", None)) or getattr(message, "refusal", None) or ""
-    reasoning = getattr(message, "reasoning_content", None) or getattr(message, "reasoning", None)
-    if text:
-        return text
-    if reason in ("tool_calls", "function_call") or getattr(message, "tool_calls", None):
-        raise ValueError(f"no text (finish_reason {reason}): it calls a tool, and none was offered")
-    if reason == "content_filter":
-        raise ValueError("no text (finish_reason content_filter): the service holds it back")
-    if reason == "length" and (reasoning or not evidence):
-        raise ValueError("no text (finish_reason length): it was cut while the model reasoned; raise max_new_tokens")
-    if reasoning:
-        raise ValueError(f"no text (finish_reason {reason}), only reasoning")
-    return text
-
-
-def _joined(content: Any) -> str:
-    """Return the content of a message, which some services give as a list of parts, as text."""
-    if not isinstance(content, list):
-        return content or ""
-    texts = [str(part["text"]) for part in content if part.get("type") == "text"]
-    if not texts:
-        raise ValueError("no text in any part of its message")
-    return "".join(texts)
 
 
 def echo(response: Any, text: str) -> Echo | None:
@@ -145,7 +122,11 @@ def continuation(text: Echo, start: int) -> dict[str, Any]:
 
 
 def embedding(response: Any, *, normalize: bool) -> Answer:
-    """Return the one vector of a response, divided by its Euclidean norm where asked."""
+    """Return the one vector of a response, divided by its Euclidean norm where asked.
+
+    Raises:
+        ValueError: there is not one, or it holds what is no number of float32.
+    """
     given = _one(response, "data").embedding
     if isinstance(given, str):  # whatever was asked for: base64 of little-endian float32
         raw = base64.b64decode(given, validate=True)
@@ -155,6 +136,9 @@ def embedding(response: Any, *, normalize: bool) -> Answer:
     if not given:
         raise ValueError("an embedding without numbers")
     vector = [float(x) for x in given]
+    for place, number in enumerate(vector):
+        if not abs(number) <= _LARGEST:
+            raise ValueError(f"an embedding with {number} at place {place}, which is no number of float32")
     norm = math.sqrt(math.fsum(x * x for x in vector)) if normalize else 1.0
     return {"vector": [x / (norm or 1.0) for x in vector]}
 
@@ -185,31 +169,35 @@ def _listed(response: Any, name: str) -> list[Any]:
 
 
 def _answer(response: Any, name: str, sequences: list[dict[str, Any]]) -> Answer:
-    said = {}
+    facts = {}
     backend, model = getattr(response, "system_fingerprint", None), getattr(response, "model", None)
     if backend:  # OpenAI: "the backend configuration that the model runs with"
-        said["system_fingerprint"] = str(backend)
+        facts["system_fingerprint"] = str(backend)
     if model and str(model) != name:  # what an alias stands for; some servers give a path of theirs
-        said["served_model"] = re.split(r"[/\\]", str(model))[-1] if _ABSOLUTE.match(str(model)) else str(model)
-    return {"sequences": sequences, **({"environment": said} if said else {})}
+        facts["served_model"] = re.split(r"[/\\]", str(model))[-1] if _ABSOLUTE.match(str(model)) else str(model)
+    return {"sequences": sequences, **({"environment": facts} if facts else {})}
 
 
-def _sequence(text: str, tokens: Sequence[Token], finish_reason: str | None) -> dict[str, Any]:
+def _sequence(
+    text: str, tokens: Sequence[Token], finish_reason: str | None, cut: Generate | None = None
+) -> dict[str, Any]:
+    """Return one answer, ``cut`` at the stop strings of a request, which some services leave in."""
     if not all(isinstance(token.logprob, (int, float)) and not math.isinf(token.logprob) for token in tokens):
         tokens = []  # no evidence, as from a service without logprobs; a NaN is evidence, of a broken model
     others = [next((one for one in token.top if one[0] != token.id), None) for token in tokens]
     known = [(token, other) for token, other in zip(tokens, others, strict=True) if other is not None]
     if not isinstance(text, str):
         raise TypeError("an answer without a text")
+    before = cut.before_stop(text) if cut else None
     whole = len(known) == len(tokens)  # without a runner-up everywhere nothing can be said of a tie
     return {
-        "text": text,
+        "text": text if before is None else before,
         "token_ids": [token.id for token in tokens],
         "tokens": [token.text for token in tokens],
         "logprobs": [token.logprob for token in tokens],
         "runner_ups": [other[0] for _, other in known] if whole else [],
         "margins": [token.logprob - other[2] for token, other in known if token.logprob is not None] if whole else [],
-        "finish_reason": finish_reason or "",
+        "finish_reason": (finish_reason or "") if before is None else "stop",
     }
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.engines import templates
 from pytest_llm.engines.families import vocabulary
 from pytest_llm.errors import InvalidInputError, LLMError
 from pytest_llm.reports.text import one_line, shorten
@@ -62,17 +62,7 @@ def render(engine: LocalEngine, prompt: Prompt, template: Mapping[str, Any], ind
         raise InvalidInputError(
             f"request {index}: the model's chat template refuses the messages: {one_line(error)}"
         ) from error
-    source = str(tokenizer.chat_template)
-    fixed = "date_string" in template and "date_string" in source
-    if "strftime_now" in source and not fixed and not engine.told_of_time:
-        engine.told_of_time = True
-        warnings.warn(
-            f"pytest_llm: the chat template of {engine.spec.source!r} writes the time of asking (strftime_now) "
-            "into the prompt. It is in no key: on other days the store gives what the model said on this one, and a "
-            'golden is of its own day. Fix it with template={"date_string": "26 Jul 2024"} if the template reads that, '
-            "else in the template itself",
-            stacklevel=2,
-        )
+    templates.warn(engine, template)
     return text
 
 

@@ -115,7 +115,12 @@ def messages(prompt: Any) -> tuple[tuple[str, str], ...]:
         return (("", prompt[:MAX_TEXT]),)
     if not isinstance(prompt, (list, tuple)):
         return ()
-    return tuple((str(message.get("role", "")), _text(message.get("content"))[:MAX_TEXT]) for message in prompt)
+    found = []
+    for message in prompt:
+        content = message.get("content")
+        shown = message["tool_calls"] if content is None and "tool_calls" in message else content
+        found.append((str(message.get("role", "")), _text(shown)[:MAX_TEXT]))
+    return tuple(found)
 
 
 def _changes(golden: Golden | None, new: Golden) -> tuple[tuple[str, str, str], ...]:

@@ -6,12 +6,12 @@ A golden is one JSON file, and a ``.npy`` of the same stem where it holds a larg
      "output": {"lines": [...], "token_ids": [...], ...}}        one text
      "outputs": [{"lines": [...], ...}, ...]                     a (nested) list of texts
      "output": {"value": ...}                                    a number or any JSON
+     "output": {"value": ..., "answers": [{"at": [...], ...}]}   JSON with answers of a model among its texts
      "output": {"array": [...] , "shape", "dtype"}               a small array
      "output": {"file": "x.npy", "sha256", "shape", "dtype"}     a large one
      "output": {"kind", "facts": {...}, "file": "x.npy", ...}    a recording: a distribution, activations
 
-``lines`` is the text split on "\n" only. ``logprobs`` and ``margins`` are nats, rounded to four decimals, null
-where infinite.
+``lines`` and the evidence of an answer are as `pytest_llm.golden.texts` has them.
 """
 
 from __future__ import annotations
@@ -20,26 +20,28 @@ import contextlib
 import functools
 import hashlib
 import io
-import math
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import contents, leads_out, safe_name, write_atomic
 from pytest_llm.golden import FOLDER, jsontext
+from pytest_llm.golden.texts import (
+    answers,
+    decode_text,
+    decode_texts,
+    encode_text,
+    encode_texts,
+    only_texts,
+    with_answers,
+)
 from pytest_llm.golden.values import Array, Recording, normalise, provenance
 from pytest_llm.location import Location
-from pytest_llm.results import Generation
 
 SCHEMA = 1
 
 #: Arrays up to this many numbers are written into the JSON, where a reader sees them.
 INLINE_NUMBERS = 64
-
-_EVIDENCE = ("token_ids", "tokens", "logprobs", "runner_ups", "margins")
-#: Two code points that JSON escapes would join into one character.
-_PAIR = re.compile("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])")
 
 
 class DamagedGoldenError(GoldenError):
@@ -96,11 +98,12 @@ def encode(golden: Golden, path: Path) -> tuple[str, bytes | None]:
         array, sidecar = _encode_array(golden.value.array, path)
         data["output"] = {"kind": golden.value.kind, "facts": golden.value.facts, **array}
     elif isinstance(golden.value, str):
-        data["output"] = _encode_text(golden.value)
-    elif isinstance(golden.value, list) and _only_texts(golden.value):
-        data["outputs"] = _encode_texts(golden.value)
+        data["output"] = encode_text(golden.value)
+    elif isinstance(golden.value, list) and only_texts(golden.value):
+        data["outputs"] = encode_texts(golden.value)
     else:
-        data["output"] = {"value": golden.value}
+        found = list(answers(golden.value))
+        data["output"] = {"value": golden.value, **({"answers": found} if found else {})}
     return jsontext.dump(data), sidecar
 
 
@@ -160,7 +163,7 @@ def decode(raw: bytes, path: Path) -> Golden:
             "upgrade pytest-llm-regression"
         )
     try:
-        value = _decode_texts(data["outputs"]) if "outputs" in data else _decode_output(data["output"], path)
+        value = decode_texts(data["outputs"]) if "outputs" in data else _decode_output(data["output"], path)
         parts = [data["request"], data["model"], data["environment"]]
         if not all(isinstance(part, dict) for part in parts) or not isinstance(data["nodeid"], str):
             raise TypeError("request, model and environment are objects, and nodeid is text")
@@ -179,58 +182,11 @@ def _damaged(path: Path, what: str, line: int = 0) -> DamagedGoldenError:
     )
 
 
-def _only_texts(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and bool(value) and all(map(_only_texts, value)))
-
-
-def _encode_texts(values: list[Any]) -> list[Any]:
-    return [_encode_text(value) if isinstance(value, str) else _encode_texts(value) for value in values]
-
-
-def _encode_text(text: str) -> dict[str, Any]:
-    pieces = [(line, _PAIR.split(line)) for line in str(text).split("\n")]
-    data: dict[str, Any] = {"lines": [parts if len(parts) > 1 else line for line, parts in pieces]}
-    if isinstance(text, Generation) and text.token_ids:
-        data["token_ids"], data["tokens"] = list(text.token_ids), list(text.tokens)
-        data["runner_ups"] = list(text.runner_ups)
-        data["logprobs"], data["margins"] = [_nats(x) for x in text.logprobs], [_nats(x) for x in text.margins]
-    if isinstance(text, Generation) and (text.token_ids or text.finish_reason):
-        data["finish_reason"] = text.finish_reason
-    return data
-
-
-def _nats(x: float) -> float | None:
-    return round(x, 4) + 0.0 if math.isfinite(x) else None  # + 0.0 makes -0.0 plain
-
-
-def _decode_texts(data: Any) -> list[Any]:
-    if not isinstance(data, list):
-        raise TypeError("outputs is a list")
-    return [_decode_texts(item) if isinstance(item, list) else _decode_text(item) for item in data]
-
-
-def _decode_text(data: dict[str, Any]) -> Generation:
-    text = "\n".join(line if isinstance(line, str) else "".join(line) for line in data["lines"])
-    if "token_ids" not in data:
-        return Generation(text, finish_reason=data.get("finish_reason", ""))
-    if len({len(data[name]) for name in _EVIDENCE if data[name]}) > 1:
-        raise ValueError("token_ids, tokens, logprobs, runner_ups and margins differ in length")
-    return Generation(
-        text,
-        token_ids=data["token_ids"],
-        tokens=data["tokens"],
-        logprobs=[-math.inf if x is None else float(x) for x in data["logprobs"]],
-        runner_ups=data["runner_ups"],
-        margins=[math.inf if x is None else float(x) for x in data["margins"]],
-        finish_reason=data["finish_reason"],
-    )
-
-
 def _decode_output(data: dict[str, Any], path: Path) -> Any:
     if "lines" in data:
-        return _decode_text(data)
+        return decode_text(data)
     if "array" not in data and "file" not in data:
-        return data["value"]
+        return with_answers(data["value"], data.get("answers", []))
     array = _decode_array(data, path)
     if "kind" not in data:
         return array

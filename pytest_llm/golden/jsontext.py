@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any
 
+from pytest_llm.files import repeated_key
+
 #: Characters written as escapes: lone surrogates (UTF-8 cannot hold them), and everything that would not show, or
 #: would reorder what shows, in a diff: a model's answer is untrusted text.
 _HIDDEN = re.compile(
@@ -85,7 +87,7 @@ def _escape(match: re.Match[str]) -> str:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data = dict(pairs)
     if len(data) < len(pairs):
-        twice = next(key for i, (key, _) in enumerate(pairs) if any(key == other for other, _ in pairs[:i]))
+        twice = repeated_key(pairs)
         raise NotGoldenJSON(f"the key {twice!r} stands twice in one object (a merge that kept both sides?)")
     return data
 

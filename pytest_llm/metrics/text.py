@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.files import strict_json
 from pytest_llm.metrics.inputs import References, Texts, configured, listed, read, read_outputs
 from pytest_llm.metrics.score import Score
 
 __tracebackhide__ = measured
+
+#: Formats that jsonschema checks by itself: a verdict must not hang on what else is installed.
+_FORMATS = ("date", "email", "idn-email", "ipv4", "ipv6", "regex", "uuid")
 
 
 def matches(
@@ -77,8 +80,13 @@ def valid_json(
 ) -> Score:
     """Return the fraction of texts that are JSON (RFC 8259: no NaN) and, with ``schema``, satisfy it.
 
-    A text must be JSON from end to end: prose or a code fence around it fails. ``schema`` is a JSON Schema of
-    the draft its ``$schema`` names (2020-12 by default); references to other documents are never fetched.
+    A text must be JSON from end to end: prose or a code fence around it fails, and so does a key that stands twice in
+    one object. ``schema`` is a JSON Schema of the draft its ``$schema`` names (2020-12 by default); references to other
+    documents are never fetched. A ``format`` is checked where it is ``date``, ``email`` or ``idn-email`` (which need
+    an @), ``ipv4``, ``ipv6``, ``regex`` or ``uuid``; no other is (``date-time``: give a ``pattern``).
+
+    Raises:
+        InvalidInputError: unusable input, or a schema that is none, or asks for nothing.
     """
     examples = read_outputs("valid_json", predictions, ids)
     validator = None if schema is None else _validator(schema)
@@ -103,18 +111,28 @@ def _validator(schema: Any) -> Any:
     try:
         kind.check_schema(schema)
     except jsonschema.SchemaError as error:
-        raise InvalidInputError(f"valid_json: the schema is not valid at {error.json_path}: {error.message}") from error
-    return kind(schema, registry=referencing.Registry())  # an explicit registry: the default one asks the network
+        raise InvalidInputError(
+            f"valid_json: the schema is not valid at {error.json_path}: {error.message}{_inner(schema)}"
+        ) from error
+    if isinstance(schema, dict) and schema and not schema.keys() & kind.VALIDATORS.keys():
+        names = ", ".join(map(str, schema))
+        raise InvalidInputError(
+            f"valid_json: the schema has no keyword that asks for anything, only {names}{_inner(schema)}"
+        )
+    # An explicit registry: the default one asks the network.
+    return kind(schema, registry=referencing.Registry(), format_checker=jsonschema.FormatChecker(_FORMATS))
+
+
+def _inner(schema: Any) -> str:
+    """Return the end of a message about what is no schema but holds one, as OpenAI's ``response_format`` does."""
+    found = [name for name in ("json_schema", "schema") if isinstance(schema, dict) and name in schema]
+    return f"; give what is in its {found[0]!r}" if found else ""
 
 
 def _json_fault(text: str, validator: Any) -> str:
     """Return why ``text`` does not pass; "" when it does."""
-
-    def refuse(constant: str) -> Any:
-        raise ValueError(f"{constant} is not JSON")
-
     try:
-        value = json.loads(text, parse_constant=refuse)
+        value = strict_json(text)
     except (ValueError, RecursionError) as error:
         return str(error)
     if validator is None:

@@ -7,6 +7,7 @@ import http.server
 import json
 import threading
 import time
+import uuid
 
 from pytest_llm.engines.local import LocalEngine
 from pytest_llm.requests import Embed, Generate, Logprobs
@@ -174,10 +175,21 @@ class Service:
                 {**named(token, logprob), "top_logprobs": [named(*one) for one in top]}
                 for token, logprob, top in self._steps(sequence)
             ]
-            message = {"role": "assistant", "content": sequence["text"]}
             logprobs = {"content": content} if body.get("logprobs") else None
-            choices.append(choice(i, sequence, message=message, logprobs=logprobs))
+            choices.append(choice(i, sequence, logprobs=logprobs, **self._said(sequence["text"], body)))
         return self._whole("chat.completion", choices)
+
+    def _said(self, text, body):
+        """The model's text as it is, in JSON, or as the argument of the tool that is named, or else of the first."""
+        tools, named = body.get("tools"), body.get("tool_choice")
+        if not tools or named == "none":
+            content = json.dumps({"answer": text}) if "response_format" in body else text
+            return {"message": {"role": "assistant", "content": content}}
+        name = (named if isinstance(named, dict) else tools[0])["function"]["name"]
+        function = {"name": name, "arguments": json.dumps({"text": text})}
+        calls = [{"id": f"call_{uuid.uuid4().hex}", "type": "function", "function": function}]
+        reason = "stop" if isinstance(named, dict) else "tool_calls"  # as OpenAI's own
+        return {"message": {"role": "assistant", "content": None, "tool_calls": calls}, "finish_reason": reason}
 
     def _embedding(self, body):
         data = [

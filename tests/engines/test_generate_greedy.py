@@ -227,6 +227,33 @@ def test_a_template_that_writes_the_date_is_warned_of_unless_the_date_is_given(t
     assert warned() == [message], "said once"
 
 
+@pytest.mark.parametrize(
+    ("source", "unread"),
+    [
+        ("the", ["tools", "style"]),
+        ("the tools of style {{ messages[0].tools }}", ["tools", "style"]),
+        ("{% for tool in tools %}{{ tool.name }}{% break %}{% endfor %}{{ style }}", []),
+        ("{% macro f() %}{{ tools }}{% endmacro %}{% generation %}{{ f() }}{% endgeneration %}{{ style }}", []),
+        ("{% if not tools is defined %}{% set tools = none %}{% endif %}{{ style }}", []),
+        ("{% set style = 'x' %}{{ style }}{% if tools %}the{% endif %}", ["style"]),
+        ({"default": "the {{ tools }}", "tool_use": "the {{ style }}"}, ["tools"]),
+    ],
+)
+def test_a_variable_that_the_template_does_not_read_is_warned_of_once(tiny_gpt2, recwarn, source, unread):
+    engine = engine_for(tiny_gpt2)
+    if isinstance(source, dict):
+        engine.tokenizer.chat_template = {name: text + " red cat" for name, text in source.items()}
+    else:
+        engine.tokenizer.chat_template = source + " red cat"
+    given = {"tools": [{"name": "red"}], "style": "blue", "return_dict": False, "chat_template": None}
+    for _ in range(2):
+        answers(engine, [Generate(({"role": "user", "content": "x"},), max_new_tokens=1, template=given)])
+    found = [str(one.message) for one in recwarn if "does not read" in str(one.message)]
+    names = ", ".join(sorted(unread))
+    assert len(found) == bool(unread)
+    assert all(f"does not read {names}: what template= or tools= gives it there does not reach" in one for one in found)
+
+
 def test_half_precision_answers_do_not_depend_on_neighbours(tiny_gpt2):
     engine = engine_for(tiny_gpt2, dtype="bfloat16")
     requests = [Generate(prompt, max_new_tokens=10) for prompt in TINY]

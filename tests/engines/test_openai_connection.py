@@ -261,6 +261,9 @@ TOOLS = {"tool_calls": [{"id": "1", "type": "function", "function": {"name": "f"
     [
         ({"content": None, **TOOLS}, "tool_calls", "finish_reason tool_calls.: it calls a tool, and none was offered"),
         ({"content": "", **TOOLS}, "stop", "finish_reason stop.: it calls a tool"),
+        ({"content": "The order is on its way.", **TOOLS}, "stop", "finish_reason stop.: it calls a tool"),
+        ({"content": "Let me look."}, "tool_calls", "finish_reason tool_calls.: it calls a tool"),
+        ({"content": "", "function_call": {"name": "f", "arguments": "{}"}}, "stop", "it calls a tool"),
         ({"content": ""}, "content_filter", "finish_reason content_filter.: the service holds it back"),
         ({"content": None}, "content_filter", "finish_reason content_filter"),
         ({"content": ""}, "length", "finish_reason length.: it was cut while the model reasoned; raise max_new_tokens"),
@@ -269,7 +272,7 @@ TOOLS = {"tool_calls": [{"id": "1", "type": "function", "function": {"name": "f"
 )
 def test_what_is_no_answer_is_no_empty_text(engine, service, message, reason, what):
     service.before = lambda path, body: said("", message={"role": "assistant", **message}, finish_reason=reason)
-    with pytest.raises(ServiceError, match="what it answered to generate cannot be read: no text .*" + what):
+    with pytest.raises(ServiceError, match="what it answered to generate cannot be read: no text.*" + what):
         answers(engine, [Generate(CHAT)])
 
 
@@ -360,12 +363,26 @@ def test_an_embedding_in_base64_is_read(engine, service):
 
 @pytest.mark.parametrize(
     ("rows", "what"),
-    [((), "0 vectors in answer"), (([1.0], [1.0]), "2 vectors in answer"), (("AAAA",), "no row of float32")],
+    [
+        ((), "0 vectors in answer"),
+        (([1.0], [1.0]), "2 vectors in answer"),
+        (("AAAA",), "no row of float32"),
+        (([1.0, float("nan")],), "an embedding with nan at place 1, which is no number of float32"),
+        (([float("-inf"), 1.0],), "an embedding with -inf at place 0"),
+        (([1.0, 1e300],), "an embedding with 1e.300 at place 1"),
+    ],
 )
 def test_what_is_no_embedding_is_said(engine, service, rows, what):
     service.before = lambda path, body: vectors(*rows)
     with pytest.raises(ServiceError, match=f"what it answered to embed cannot be read: .*{what}"):
         answers(engine, [Embed("x")])
+
+
+def test_vectors_of_several_lengths_cannot_be_measured(suite, service):
+    service.before = lambda path, body: vectors([1.0] * len(body["input"][0]))
+    result = suite("def test_k(llm): llm.embed(['abc', 'def', 'ab'])")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["E *embed(): text 0 has a vector of 3 numbers, and text 2 one of 2: openai:m1 *"])
 
 
 def test_logprobs_of_a_completion_in_the_form_of_chats_are_read(engine, service):
@@ -387,6 +404,7 @@ def test_a_broken_compression_is_no_lost_connection(engine, service):
 
 @pytest.mark.parametrize("content", ["", None])
 def test_an_answer_that_stops_at_once_is_an_empty_text(engine, service, content):
+    """SGLang gives an empty text as null."""
     service.before = lambda path, body: said(content)
     assert first(*answers(engine, [Generate(CHAT)]))["text"] == ""
 

@@ -109,6 +109,35 @@ def test_the_evidence_of_an_answer_comes_back(project):
     assert back.to_json() == value.to_json()
 
 
+def test_answers_beside_other_things_keep_their_evidence_and_nothing_else_changes(project):
+    """An older version reads ``value`` and no more."""
+    one, other = answer("a b", margins=[0.01, 2.0]), Generation("cut", finish_reason="length")
+    value = {"answer": one, "citations": ["d1", {"of": [other, 5]}], "tokens": 3}
+    path = project.commit(value)
+    output = json.loads(path.read_text())["output"]
+    assert output["value"] == value
+    assert [(found["at"], found["finish_reason"]) for found in output["answers"]] == [
+        (["answer"], "stop"),
+        (["citations", 1, "of", 0], "length"),
+    ]
+    back = read(path).value
+    assert back == value
+    assert back["answer"].to_json() == one.to_json()
+    assert back["citations"][1]["of"][0].to_json() == other.to_json()
+    plain, _ = encode(Golden.of({"answer": "a b", "citations": ["d1"]}, "t"), path)
+    assert json.loads(plain)["output"] == {"value": {"answer": "a b", "citations": ["d1"]}}
+
+
+@pytest.mark.parametrize("at", [["x"], ["citations", 0], ["citations", 7, "x"], ["n"], ["n", 0], [], "", None])
+def test_evidence_of_an_answer_that_is_not_there_is_damage(project, at):
+    path = project.commit({"answer": answer("a b"), "citations": [["d1"]], "n": 1})
+    data = json.loads(path.read_text())
+    data["output"]["answers"][0]["at"] = at
+    path.write_text(json.dumps(data))
+    with pytest.raises(DamagedGoldenError, match="missing|does not hold what it should"):
+        read(path)
+
+
 def test_how_an_answer_ended_is_kept_without_other_evidence_and_an_older_golden_does_without(project):
     path = project.commit(Generation("a", finish_reason="length"))
     assert read(path).value.finish_reason == "length"

@@ -261,6 +261,8 @@ def test_valid_json(values):
         ('{"age": -1}', "$.age: -1 is less than the minimum of 0"),
         ("[" * 100_000, "recursion"),
         ("1" * 10_000, "digits"),
+        ('{"age": 500, "age": 5}', "the key 'age' stands twice in one object"),
+        ('[{"a": {"b": 1, "b": 1}}]', "the key 'b' stands twice in one object"),
     ],
 )
 def test_json_says_why(text, fault):
@@ -276,12 +278,39 @@ def test_json_says_why(text, fault):
         ({"$ref": "http://example.invalid/schema.json"}, "the schema cannot be applied: "),
         ({"$ref": "#/$defs/none"}, "the schema cannot be applied: "),
         ("object", "a schema is a dict, not str"),
+        (
+            {"name": "x", "strict": True, "schema": SCHEMA},
+            "no keyword that asks for anything, only name, strict, schema; give what is in its 'schema'",
+        ),
+        ({"type": "json_schema", "json_schema": {"schema": SCHEMA}}, "schemas; give what is in its 'json_schema'"),
+        ({"propertys": {"age": {"type": "integer"}}}, "no keyword that asks for anything, only propertys"),
+        ({"title": "Anything"}, "no keyword that asks for anything, only title"),
     ],
 )
 def test_schemas_that_cannot_be_used(schema, message):
     with pytest.raises(InvalidInputError) as caught:
         valid_json(["{}"], schema)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("date", "2026-02-28", "yesterday"),
+        ("date", "2028-02-29", "2026-02-29"),
+        ("email", "a@b.org", "a.b.org"),
+        ("ipv4", "127.0.0.1", "127.0.0.256"),
+        ("ipv6", "::1", "::x"),
+        ("regex", "a+", "a("),
+        ("uuid", "01234567-89ab-cdef-0123-456789abcdef", "01234567"),
+    ],
+)
+def test_formats_are_checked(name, good, bad):
+    for schema in ({"format": name}, {"$schema": "http://json-schema.org/draft-07/schema#", "format": name}):
+        score = valid_json([json.dumps(good), json.dumps(bad), "5"], schema)
+        assert score.per_example == (1, 0, 1)
+        assert f"is not a '{name}'" in score.expected(1)
+    assert valid_json(['"now"'], {"format": "date-time"}) == 1.0  # needs a package that may not be there
 
 
 def test_every_draft_is_known():
