@@ -28,7 +28,8 @@ def add_parser(commands: Any) -> None:
         "compare",
         help="compare two runs: newly failing, newly passing, every figure in pairs",
         description="A run is an id or a part of it, a commit, 'latest', 'latest~1', or the path of a record. "
-        "Exit code: 0 no test newly fails, 1 some do, 2 some could not be measured, or nothing could be compared.",
+        "Exit code: 0 no test newly fails, 1 some do, 2 some could not be measured or collected, or nothing could be "
+        "compared.",
     )
     parser.add_argument("before", metavar="RUN_A")
     parser.add_argument("after", metavar="RUN_B")
@@ -59,6 +60,7 @@ def _show(found: Comparison) -> None:
     _section(console, "changed around the tests", [f"{what}: {was} {_arrow()} {now}" for what, was, now in found.moved])
     for title, tests, style in (
         ("newly failing", found.newly_failing, "red"),
+        ("could not be collected", [f"{where}: {why}" for where, why in found.uncollected], "magenta"),
         ("could not be measured any more", found.unmeasured, "magenta"),
         ("newly passing", found.newly_passing, "green"),
         ("skipped, or expected to fail, now", found.skipped, "yellow"),

@@ -22,7 +22,10 @@ LISTED = 20
 FORMATS = ("csv", "json", "mlflow", "tensorboard")
 #: Marks a run that was not of all tests.
 _PART = "(part)"
-_COUNTS = {"failed": "fail", "error": "error", "warned": "warn", "passed": "pass", "skipped": "skip"}
+_COUNTS = {
+    "failed": "fail", "uncollected": "not collected", "error": "error", "warned": "warn", "passed": "pass",
+    "skipped": "skip",
+}  # fmt: skip
 
 
 def add_parser(commands: Any) -> None:
@@ -140,7 +143,7 @@ def _table(runs: list[Run], columns: Mapping[str, Callable[[Run], str]]) -> Any:
             *(Text(of(run)) for of in columns.values()),
             Text(
                 f"{counted} {_PART}" if run.filtered else counted,
-                style="red" if {"failed", "error"} & run.counts.keys() else "",
+                style="red" if {"failed", "uncollected", "error"} & run.counts.keys() else "",
             ),
             Text(str(run.exit_status)),
             Text(number(round(run.seconds, 1))),

@@ -94,6 +94,30 @@ def test_exit_codes(project, command):
     )  # fmt: skip
 
 
+def uncollected(data, *files):
+    error = "test_b.py:1: in <module>\n    import gone\nE   ModuleNotFoundError: No module named 'gone'"
+    return {**data, "filtered": True, "collection_errors": [{"nodeid": file, "message": error} for file in files]}
+
+
+def test_a_file_that_cannot_be_collected_any_more_is_no_pass(project, command):
+    both = verdict(), verdict(nodeid="test_b.py::two"), verdict(nodeid="sub/t.py::T::x", outcome="fail")
+    project(
+        record(0, *both), uncollected(record(1, verdict()), "sub", "test_b.py"), uncollected(record(2), "test_b.py")
+    )
+    code, out, _ = command("compare", "latest~2", "latest~1")
+    assert code == 2
+    assert "1.5 s  2 files could not be collected, 1 passed\n" in out
+    assert "could not be collected: 2\n  sub: ModuleNotFoundError: No module named 'gone'\n  test_b.py: " in out
+    assert "could not be measured any more: 1\n  test_b.py::two\n" in out
+    assert "not run in B, which was not of all tests: 1\n  sub/t.py::T::x\n" in out
+    assert command("compare", "latest~2", "latest")[0] == 2, "nothing ran at all"
+    assert command("compare", "latest~1", "latest~1")[0] == 0
+    assert command("compare", "latest~1", "latest")[2] == (
+        "pytest-llm compare: the runs a0001eef and a0003dde have no test in common\n"
+    )
+    assert "2 not collected, 1 pass (part)" in " ".join(command("history")[1].split())
+
+
 def test_a_test_that_is_skipped_now_is_said(project, command):
     project(record(0, verdict(), golden()), record(1, golden(), outcomes={"test_m.py::test_a": "xfailed"}))
     code, out, _ = command("compare", "latest~1", "latest")
