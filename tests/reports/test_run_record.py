@@ -1,6 +1,7 @@
 """The file a run leaves."""
 
 import json
+import shutil
 import subprocess
 from importlib import resources
 
@@ -95,11 +96,21 @@ def test_a_record_says_what_was_asked_and_what_had_to_be_computed(pytester, cach
     assert runs[0]["models"][key]["load_seconds"] > 0
 
 
-def test_a_suite_that_does_not_use_the_plugin_leaves_nothing_and_hears_nothing(pytester, cache_dir, monkeypatch):
+@pytest.mark.parametrize(
+    ("body", "arguments"),
+    [
+        ("def test_a(): assert 0", ("--llm-report=r.html", "--llm-record=r.json")),
+        ("import nothing_here", ("--llm-report=r.html", "--llm-record=r.json")),
+        ("import nothing_here", ("-n1",)),
+    ],
+)
+def test_a_suite_that_does_not_use_the_plugin_leaves_nothing_and_hears_nothing(
+    pytester, cache_dir, monkeypatch, body, arguments
+):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))
-    pytester.makepyfile("def test_a(): assert 0")
-    result = pytester.runpytest_subprocess("--llm-report=r.html", "--llm-record=r.json", "--junitxml=j.xml")
+    pytester.makepyfile(body)
+    result = pytester.runpytest_subprocess(*arguments, "--junitxml=j.xml")
     assert records(cache_dir) == []
     assert {path.name for path in pytester.path.iterdir()} & {"r.html", "r.json", "summary.md"} == set()
     assert "model regression" not in result.stdout.str()
@@ -395,6 +406,29 @@ def test_a_file_that_could_not_be_collected_is_in_every_report(pytester, cache_d
     head = "1 file could not be collected, 1 passed"
     assert (pytester.path / "run.md").read_text("utf-8").startswith(f"## ⚠️ Model regression: {head}")
     assert head in (pytester.path / "run.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n1",), ("-x",)])
+@pytest.mark.parametrize("known", ["records", "goldens"])
+def test_a_run_whose_files_are_all_lost_is_reported(pytester, cache_dir, monkeypatch, known, arguments):
+    module = pytester.makepyfile("def test_a(llm_snapshot): assert 'a' == llm_snapshot")
+    pytester.runpytest("--llm-update=new").assert_outcomes(passed=1)
+    if known == "goldens":  # as on CI, where no cache is kept
+        shutil.rmtree(records(cache_dir)[0].parent)
+    else:
+        shutil.rmtree(pytester.path / "__llm_snapshots__")
+    module.write_text(f"import nothing_here\n{module.read_text()}")
+    pytester.runpytest_subprocess("--collect-only")
+    assert len(records(cache_dir)) == (known == "records")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))
+    result = pytester.runpytest_subprocess(*arguments, "--llm-markdown=run.md")
+    result.stdout.fnmatch_lines([f"::error file={module.name},line=1,title=*could not be collected::*nothing_here*"])
+    data = json.loads(records(cache_dir)[-1].read_text("utf-8"))
+    assert [one["nodeid"] for one in data["collection_errors"]] == [module.name]
+    assert data["filtered"]
+    for name in ("summary.md", "run.md"):
+        assert (pytester.path / name).read_text("utf-8").startswith("## ⚠️ Model regression: 1 file could not be coll")
 
 
 def test_a_report_says_what_was_written_and_not_compared(pytester, cache_dir):
