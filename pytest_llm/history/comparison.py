@@ -63,7 +63,7 @@ class Comparison:
     """What `compare` found. Tests are node ids; ``p`` is of the tests that turned (exact McNemar, two-sided).
 
     ``uncollected`` are what could be collected in A, or was not there, and cannot be in B: ``(node id, error)``. Tests
-    of A in there are ``unmeasured``.
+    of A in there are ``unmeasured``. ``new`` are the tests that only B ran, with their status, the gravest first.
     """
 
     a: Run
@@ -74,7 +74,7 @@ class Comparison:
     uncollected: tuple[tuple[str, str], ...]
     newly_passing: tuple[str, ...]
     skipped: tuple[str, ...]
-    new: tuple[str, ...]
+    new: dict[str, str]
     gone: tuple[str, ...]
     both: int
     p: float
@@ -82,8 +82,11 @@ class Comparison:
 
     @property
     def exit_code(self) -> int:
-        """1: tests fail that passed. 2: none does, but some could not be measured, or collected. 0: neither."""
-        return 1 if self.newly_failing else 2 if self.unmeasured or self.uncollected else 0
+        """1: tests fail that passed, or are new. 2: none do; some could not be measured or collected. 0: neither."""
+        new = {*self.new.values()}
+        if self.newly_failing or "failed" in new:
+            return 1
+        return 2 if self.unmeasured or self.uncollected or "error" in new else 0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as data; NaN becomes ``None``."""
@@ -123,7 +126,7 @@ def compare(a: dict[str, Any], b: dict[str, Any]) -> Comparison:
         uncollected=uncollected,
         newly_passing=passing,
         skipped=turned("skipped"),
-        new=tuple(sorted(after.keys() - before.keys())),
+        new={nodeid: status for nodeid, status in after.items() if nodeid not in before},
         gone=tuple(sorted(before.keys() - after.keys() - unmeasured)),
         both=len(common),
         p=_two_sided(len(failing), len([id for id in passing if before[id] == "failed"])),

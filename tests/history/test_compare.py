@@ -59,7 +59,7 @@ newly passing: 1
   t.py::fixed
 
 new: 1
-  t.py::new
+  t.py::new  passed
 
 gone: 1
   t.py::gone
@@ -74,7 +74,7 @@ goldens that moved
   test_m.py::test_g (1)  identical → drifted
     It is [-Paris-]{+Lyon+}.
 
-4 tests in both: 2 newly failing, 1 newly passing (exact McNemar p 1); 1 of 4 checks the same
+4 tests in both: 2 newly failing, 1 newly passing (exact McNemar p 1); 1 of 4 checks the same; 1 in B only: 1 passed
 """.splitlines()
     )
 
@@ -110,12 +110,29 @@ def test_a_file_that_cannot_be_collected_any_more_is_no_pass(project, command):
     assert "could not be collected: 2\n  sub: ModuleNotFoundError: No module named 'gone'\n  test_b.py: " in out
     assert "could not be measured any more: 1\n  test_b.py::two\n" in out
     assert "not run in B, which was not of all tests: 1\n  sub/t.py::T::x\n" in out
+    assert out.endswith("1 of 1 checks the same; 1 could not be measured any more\n")
     assert command("compare", "latest~2", "latest")[0] == 2, "nothing ran at all"
     assert command("compare", "latest~1", "latest~1")[0] == 0
     assert command("compare", "latest~1", "latest")[2] == (
         "pytest-llm compare: the runs a0001eef and a0003dde have no test in common\n"
     )
     assert "2 not collected, 1 pass (part)" in " ".join(command("history")[1].split())
+
+
+@pytest.mark.parametrize(("part", "title"), [(True, "not run in A, which was not of all tests"), (False, "new")])
+def test_a_new_test_that_fails_is_no_pass(project, command, part, title):
+    lost = verdict(nodeid="t.py::lost", outcome="error")
+    project(
+        record(0, verdict(), filtered=part),
+        record(1, verdict(), lost, verdict(nodeid="t.py::b", outcome="fail"), outcomes={"t.py::lost": "unmeasured"}),
+        record(2, verdict(), lost, outcomes={"t.py::lost": "unmeasured"}),
+    )
+    code, out, _ = command("compare", "latest~2", "latest~1")
+    assert code == 1
+    assert f"\n{title}: 2\n  t.py::b  failed\n  t.py::lost  could not be measured\n" in out
+    assert out.endswith("1 of 1 checks the same; 2 in B only: 1 failed, 1 could not be measured\n")
+    assert command("compare", "latest~2", "latest")[0] == 2
+    assert command("compare", "latest~1", "latest~2")[0] == 0
 
 
 def test_a_test_that_is_skipped_now_is_said(project, command):
