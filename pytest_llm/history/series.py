@@ -14,6 +14,7 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.history.changepoints import Change, changes
 from pytest_llm.history.database import History
 from pytest_llm.history.rows import Run
+from pytest_llm.history.runfile import order
 from pytest_llm.reports.text import shorten, visible
 
 #: What can be drawn besides the metrics of gates: goldens that are not identical, and seconds.
@@ -210,7 +211,7 @@ def _points(figures: Sequence[Any]) -> tuple[Point, ...]:
     """
     points: list[Point] = []
     last: tuple[Run, list[str] | None] | None = None
-    for run, value, models, *note in sorted(figures, key=lambda figure: figure[0].id):
+    for run, value, models, *note in sorted(figures, key=lambda figure: order(figure[0].id)):
         asked = (last[1], models) if last and last[1] is not None else None
         differs = tuple(moved(last[0], run, models=asked)) if last else ()
         points.append(Point(run, value, note[0] if note else "", differs))

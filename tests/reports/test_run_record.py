@@ -11,6 +11,7 @@ import pytest
 from pytest_llm.cli import main
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.history import git, runfile
+from tests.conftest import COMMAND
 
 SCHEMA = json.loads(resources.files("pytest_llm.history").joinpath("run-record.schema.json").read_text())
 OUTCOMES = {
@@ -511,6 +512,21 @@ def test_old_records_leave_the_folder(suite, cache_dir):
     assert len(left) == runfile.KEPT
     assert left[0].name == "20200101T000000005Z-00000000.json"
     assert not left[-1].name.startswith("2020")
+
+
+def test_a_record_stays_though_those_of_a_clock_that_was_wrong_are_later(pytester, cache_dir):
+    pytester.makepyfile("import os\ndef test_a(llm_snapshot): assert os.environ.get('SAID', 'a') == llm_snapshot")
+    pytester.runpytest("--llm-update=new").assert_outcomes(passed=1)
+    (first,) = records(cache_dir)
+    data = json.loads(first.read_text("utf-8"))
+    for i in range(runfile.KEPT + 3):
+        id = f"20990101T{i:09d}Z-00000000"
+        runfile.write({**data, "id": id}, first.with_name(f"{id}.json"))
+    pytester._monkeypatch.setenv("SAID", "b")
+    pytester.runpytest().assert_outcomes(failed=1)
+    assert len(records(cache_dir)) == runfile.KEPT
+    assert records(cache_dir)[0] == first
+    assert pytester.run(COMMAND, "report").outlines[0] == "## ❌ Model regression: 1 failed"
 
 
 def test_hostile_text_survives_exactly_and_long_text_is_cut(run_record, tmp_path):
