@@ -584,6 +584,38 @@ class TestGit:
         self.run(repo, "checkout", "-q", "--detach")
         assert git.head(repo, {}) == {"commit": commit, "branch": ""}
 
+    @pytest.mark.parametrize(
+        ("variables", "branch"),
+        [
+            ({"GITHUB_HEAD_REF": "feature/x", "GITHUB_REF": "refs/pull/12/merge", "GITHUB_SHA": "other"}, "feature/x"),
+            ({"GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/release/2", "GITHUB_SHA": "HEAD"}, "release/2"),
+            ({"GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main", "GITHUB_SHA": "other"}, ""),
+            ({"GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/tags/v1", "GITHUB_SHA": "HEAD"}, ""),
+            ({"CI_COMMIT_BRANCH": "main", "CI_COMMIT_REF_NAME": "main"}, "main"),
+            ({"CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "x", "CI_COMMIT_REF_NAME": "x"}, "x"),
+            ({"CI_COMMIT_TAG": "v1", "CI_COMMIT_REF_NAME": "v1"}, ""),
+            ({"BRANCH_NAME": "main"}, "main"),
+            ({"BRANCH_NAME": "PR-3", "CHANGE_BRANCH": "x"}, "x"),
+        ],
+        ids=[
+            "github-pr",
+            "github",
+            "github-other",
+            "github-tag",
+            "gitlab",
+            "gitlab-mr",
+            "gitlab-tag",
+            "jenkins",
+            "jenkins-pr",
+        ],
+    )
+    def test_a_detached_head_is_of_the_branch_that_ci_names(self, repo, variables, branch):
+        commit = self.run(repo, "rev-parse", "HEAD")
+        variables = {name: value.replace("HEAD", commit) for name, value in variables.items()}
+        assert git.head(repo, variables) == {"commit": commit, "branch": "trunk/x"}
+        self.run(repo, "checkout", "-q", "--detach")
+        assert git.head(repo, variables) == {"commit": commit, "branch": branch}
+
     def test_files_that_differ_from_the_commit(self, repo, tmp_path_factory):
         assert git.dirty(repo)() is False
         (repo / "untracked").write_text("a")
