@@ -327,6 +327,29 @@ def test_checks_of_one_name_are_paired_by_their_place():
     assert [(item.was_value, item.now_value) for item in compare(before, after).items] == [(1.0, 1.5), (2.0, 2.5)]
 
 
+def test_models_of_one_source_are_paired_by_what_they_have_in_common():
+    def of(i, *models):
+        data = record(i, verdict(), commit="c" * 40)
+        (use,) = data["models"].values()
+        return {**data, "models": {f"{i}{place}": {**use, **model} for place, model in enumerate(models)}}
+
+    old, new = {"digest": "1" * 64}, {"digest": "2" * 64}
+    law, med = {"adapter": "lora/law"}, {"adapter": "lora/med"}
+    moved = compare(of(0, old | law, old | med), of(1, new | med, new | law)).moved
+    assert sorted(moved) == [(f"weights of org/tiny (lora/{one})", "1" * 12, "2" * 12) for one in ("law", "med")]
+    coarse = {"dtype": "bfloat16"}
+    moved = compare(of(0, old, old | coarse), of(1, new | coarse, old)).moved
+    assert moved == (("weights of org/tiny (bfloat16)", "1" * 12, "2" * 12),)
+    moved = compare(of(0, old, old | coarse), of(1, new | coarse, new, new | law)).moved
+    assert sorted(moved) == [
+        ("model", "none", "org/tiny (lora/law, float32)"),
+        *((f"weights of org/tiny ({dtype})", "1" * 12, "2" * 12) for dtype in ("bfloat16", "float32")),
+    ]
+    assert compare(of(0, old), of(1, {"source": "b"} | new)).moved == (
+        ("model", "org/tiny", "b"), ("weights", "1" * 12, "2" * 12)
+    )  # fmt: skip
+
+
 def test_settings_that_moved_are_said():
     after = {**record(1, verdict(), commit="c" * 40), "settings": {"alpha": 0.1}}
     found = compare(record(0, verdict(), commit="c" * 40), after)
