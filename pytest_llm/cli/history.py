@@ -63,6 +63,12 @@ def opened() -> History:
 
     settings = project_settings()
     history = History(runfile.runs_folder(settings.cache_dir, settings.root))
+    if history.path.is_file() and not history.path.stat().st_size:  # SQLite takes it for a new one
+        print(
+            f"{visible(relative(history.path))} was empty, so it was damaged. A new one is made of the records still "
+            "there; 'pytest-llm import' brings back others",
+            file=sys.stderr,
+        )
     for path in history.take_in():
         print(f"not a run record, left as it is: {visible(relative(path))}", file=sys.stderr)
     ahead = history.select("SELECT id, started FROM runs WHERE id > ? ORDER BY id", (runfile.horizon(),))

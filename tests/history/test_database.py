@@ -132,6 +132,15 @@ def test_a_database_that_cannot_be_used_loses_nothing(project, command, damage):
     assert [p.suffix for p in sorted(folder.rglob("2*"))] == [".json", ".gz"]
 
 
+def test_an_empty_database_is_named_and_made_anew(project, command):
+    folder = project(record(1))
+    (folder / "history.sqlite").touch()
+    code, out, err = command("history", "--json")
+    assert (code, [run["id"] for run in json.loads(out)]) == (0, [record(1)["id"]])
+    assert "history.sqlite was empty, so it was damaged. A new one is made of the records still there;" in err
+    assert command("history", "--json") == (0, out, "")
+
+
 def test_processes_that_take_in_at_once(project):
     folder = project(*(record(i, verdict()) for i in range(30)))
     code = (
