@@ -41,7 +41,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
         _tried(config, "obsolete", lambda: note_obsolete(session, run, settings))
     asked = settings.record or settings.report or settings.markdown
-    if run.ours or (asked and not config.option.collectonly):
+    if (run.ours or asked) and not config.option.collectonly:
         from pytest_llm.reports.publish import publish, silence
 
         config.stash[_PUBLISHED] = publish(

@@ -232,9 +232,9 @@ def group(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 
 def collected(session: pytest.Session) -> None:
-    """Attend to the session if one of its tests may use this plugin."""
+    """Attend to the session if one of its tests may use this plugin, or those of a file that is lost."""
     repeated = settings(session.config).calibrate or any("llm_repeat" in item.keywords for item in session.items)
-    if _touched or repeated or any(map(may_use, session.items)):
+    if _touched or repeated or any(map(may_use, session.items)) or _lost(session.config):
         attend(session.config)
         _select(session)
     if repeated:
@@ -246,6 +246,16 @@ def collected(session: pytest.Session) -> None:
 def may_use(item: pytest.Item) -> bool:
     """Whether a test asks for a fixture of ours, itself or through another one."""
     return not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def _lost(config: pytest.Config) -> bool:
+    """Whether a file that could not be collected may have tests that use this plugin."""
+    files = config.stash.get(_UNCOLLECTED, None)
+    if not files:
+        return False
+    from pytest_llm import selection
+
+    return selection.used_before(settings(config), files)
 
 
 def _select(session: pytest.Session) -> None:

@@ -138,8 +138,8 @@ class RunRecord:
 
     @property
     def ours(self) -> bool:
-        """Whether there is anything to report: a test used this plugin, or ended before it could."""
-        return self.used or bool(self.concerned)
+        """Whether there is anything to report: a test used this plugin, or ended, or was lost, before it could."""
+        return self.used or bool(self.concerned or self.collection_errors)
 
     @property
     def expected(self) -> set[str]:

@@ -1,14 +1,21 @@
-"""Whether a run was one of all tests: what the way it was started leaves out tells nobody, nor what ended it early."""
+"""Whether a run was one of all tests: what its start leaves out tells nobody, nor what ended it early, or was lost."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_llm import lifecycle
+from pytest_llm.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from pytest_llm.settings import Settings
 
 #: A plugin that is switched off may have made tests, save those that are named here.
 _ARGUMENTS = (
@@ -48,6 +55,18 @@ def finished(session: pytest.Session) -> None:
 def exit_status(session: pytest.Session) -> int:
     """Return pytest's exit status, which it has not set yet where a second Ctrl-C came while it told of the first."""
     return 2 if isinstance(sys.exc_info()[1], KeyboardInterrupt) else int(session.exitstatus)
+
+
+def used_before(settings: Settings, nodeids: Iterable[str]) -> bool:
+    """Whether the project uses this plugin: it has records, or goldens or baselines beside the files of ``nodeids``."""
+    from pytest_llm import baselines, golden
+    from pytest_llm.history.runfile import runs_folder
+
+    with contextlib.suppress(InvalidInputError):  # the cache has no folder
+        if runs_folder(settings.cache_dir, settings.root).is_dir():
+            return True
+    folders = {(settings.root / nodeid.partition("::")[0]).parent for nodeid in nodeids}
+    return any((folder / kept.FOLDER).is_dir() for folder in folders for kept in (baselines, golden))
 
 
 def _leaves_out(config: pytest.Config) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.cli.history import opened
 from pytest_llm.cli.streams import shows
 from pytest_llm.evidence import EXAMPLES
-from pytest_llm.reports.text import number, shorten, visible
+from pytest_llm.reports.text import counted, number, shorten, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +30,8 @@ def add_parser(commands: Any) -> None:
         "compare",
         help="compare two runs: newly failing, newly passing, every figure in pairs",
         description="A run is an id or a part of it, a commit, 'latest', 'latest~1', or the path of a record. "
-        "Exit code: 0 no test newly fails, 1 some do, 2 some could not be measured, or nothing could be compared.",
+        "Exit code: 0 no test newly fails, 1 some do, or new ones fail, 2 some could not be measured or collected, or "
+        "nothing could be compared.",
     )
     parser.add_argument("before", metavar="RUN_A")
     parser.add_argument("after", metavar="RUN_B")
@@ -53,17 +55,21 @@ def _run(arguments: argparse.Namespace) -> int:
 def _show(found: Comparison) -> None:
     from rich.console import Console
 
+    from pytest_llm.reports.overview import STATUSES, in_words
+
     # No line is cut where nobody looks at a terminal: a node id is for copying.
     console = Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
     for letter, run in (("A", found.a), ("B", found.b)):
         console.print(f"{letter}  {_head(run)}")
     _section(console, "changed around the tests", [f"{what}: {was} {_arrow()} {now}" for what, was, now in found.moved])
+    new = [f"{nodeid}  {STATUSES[status]}" for nodeid, status in found.new.items()]
     for title, tests, style in (
         ("newly failing", found.newly_failing, "red"),
+        ("could not be collected", [f"{where}: {why}" for where, why in found.uncollected], "magenta"),
         ("could not be measured any more", found.unmeasured, "magenta"),
         ("newly passing", found.newly_passing, "green"),
         ("skipped, or expected to fail, now", found.skipped, "yellow"),
-        ("new", found.new, ""),
+        ("not run in A, which was not of all tests" if found.a.filtered else "new", new, ""),
         ("not run in B, which was not of all tests" if found.b.filtered else "gone", found.gone, ""),
     ):
         _section(console, f"{title}: {len(tests)}" if tests else "", tests, style)
@@ -71,9 +77,11 @@ def _show(found: Comparison) -> None:
     _figures(console, [item for item in changed if item.was_value is not None or item.now_value is not None])
     _goldens(console, [item for item in changed if item.kind == "golden"])
     turned = f"{len(found.newly_failing)} newly failing, {len(found.newly_passing)} newly passing"
+    lost = f"; {len(found.unmeasured)} could not be measured any more" if found.unmeasured else ""
+    only = f"; {len(new)} in B only: {in_words(Counter(found.new.values()))}" if new else ""
     console.print(
-        f"\n{found.both} test{'s' * (found.both != 1)} in both: {turned} (exact McNemar p {number(_p(found.p))}); "
-        f"{len(found.items) - len(changed)} of {len(found.items)} checks the same"
+        f"\n{counted(found.both, 'test')} in both: {turned} (exact McNemar p {number(_p(found.p))}); "
+        f"{len(found.items) - len(changed)} of {len(found.items)} checks the same{lost}{only}"
     )
 
 

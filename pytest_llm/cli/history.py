@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.cli.common import number_of, project_settings, relative
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.reports.text import number, shorten, visible
+from pytest_llm.reports.text import counted, number, shorten, visible
 
 if TYPE_CHECKING:
     from pytest_llm.history.database import History
@@ -22,7 +22,10 @@ LISTED = 20
 FORMATS = ("csv", "json", "mlflow", "tensorboard")
 #: Marks a run that was not of all tests.
 _PART = "(part)"
-_COUNTS = {"failed": "fail", "error": "error", "warned": "warn", "passed": "pass", "skipped": "skip"}
+_COUNTS = {
+    "failed": "fail", "uncollected": "not collected", "error": "error", "warned": "warn", "passed": "pass",
+    "skipped": "skip",
+}  # fmt: skip
 
 
 def add_parser(commands: Any) -> None:
@@ -37,8 +40,10 @@ def add_parser(commands: Any) -> None:
     export.add_argument("--format", choices=FORMATS, required=True)
     export.add_argument("--output", type=Path, metavar="PATH", help="a file, or the folder of mlflow and tensorboard")
     export.set_defaults(run=_export)
-    forget = actions.add_parser("forget", help="remove all runs but the newest")
-    forget.add_argument("--keep", type=number_of("runs", 1), required=True, metavar="N", help="how many to keep")
+    forget = actions.add_parser("forget", help="remove all runs but the newest, or those that are named")
+    which = forget.add_mutually_exclusive_group(required=True)
+    which.add_argument("runs", nargs="*", default=[], metavar="RUN", help="a run, as 'compare' takes it")
+    which.add_argument("--keep", type=number_of("runs", 1), metavar="N", help="how many to keep")
     forget.set_defaults(run=_forget)
 
 
@@ -53,13 +58,27 @@ def add_filters(parser: argparse.ArgumentParser, default: Any = None) -> None:
 
 def opened() -> History:
     """Return the history of the project here, with the records pytest has left since taken in."""
+    from pytest_llm.history import runfile
     from pytest_llm.history.database import History
-    from pytest_llm.history.runfile import runs_folder
 
     settings = project_settings()
-    history = History(runs_folder(settings.cache_dir, settings.root))
+    history = History(runfile.runs_folder(settings.cache_dir, settings.root))
+    if history.path.is_file() and not history.path.stat().st_size:  # SQLite takes it for a new one
+        print(
+            f"{visible(relative(history.path))} was empty, so it was damaged. A new one is made of the records still "
+            "there; 'pytest-llm import' brings back others",
+            file=sys.stderr,
+        )
     for path in history.take_in():
         print(f"not a run record, left as it is: {visible(relative(path))}", file=sys.stderr)
+    ahead = history.select("SELECT id, started FROM runs WHERE id > ? ORDER BY id", (runfile.horizon(),))
+    if ahead:
+        some = ", ".join(f"{id[-8:]} ({started})" for id, started in ahead[:3]) + ", ..." * (len(ahead) > 3)
+        print(
+            f"{counted(len(ahead), 'run')} later than now (a clock was wrong there, or is here), counted as the "
+            f"oldest: {some}. 'pytest-llm history forget RUN' removes one",
+            file=sys.stderr,
+        )
     return history
 
 
@@ -132,15 +151,15 @@ def _table(runs: list[Run], columns: Mapping[str, Callable[[Run], str]]) -> Any:
     table.add_column("sec", justify="right", no_wrap=True)
     for run in runs:
         time = visible(run.started[:16].replace("T", " "))
-        counted = ", ".join(f"{n} {_COUNTS[status]}" for status, n in run.counts.items())
+        tests = ", ".join(f"{n} {_COUNTS[status]}" for status, n in run.counts.items())
         table.add_row(
             Text(run.short),
             Text(time[5:] if len(years) == 1 else time),
             Text(visible(run.revision)),
             *(Text(of(run)) for of in columns.values()),
             Text(
-                f"{counted} {_PART}" if run.filtered else counted,
-                style="red" if {"failed", "error"} & run.counts.keys() else "",
+                f"{tests} {_PART}" if run.filtered else tests,
+                style="red" if {"failed", "uncollected", "error"} & run.counts.keys() else "",
             ),
             Text(str(run.exit_status)),
             Text(number(round(run.seconds, 1))),
@@ -182,5 +201,11 @@ def _forget(arguments: argparse.Namespace) -> int:
         raise InvalidInputError(
             f"forget removes runs of all branches and models, and takes no filter: leave {', '.join(given)} out"
         )
-    print(f"forgot {opened().forget(arguments.keep)} runs")
+    from pytest_llm.history import references
+
+    history = opened()
+    named = [references.run(history, said) for said in dict.fromkeys(arguments.runs)]
+    old = list({run.id: run for run in named}.values()) if named else history.runs()[: -arguments.keep]
+    history.forget(old)
+    print(f"forgot {len(old)} runs")
     return 0

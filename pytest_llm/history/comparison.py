@@ -63,16 +63,21 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What `compare` found. Tests are node ids; ``p`` is of the tests that turned (exact McNemar, two-sided)."""
+    """What `compare` found. Tests are node ids; ``p`` is of the tests that turned (exact McNemar, two-sided).
+
+    ``uncollected`` are what could be collected in A, or was not there, and cannot be in B: ``(node id, error)``. Tests
+    of A in there are ``unmeasured``. ``new`` are the tests that only B ran, with their status, the gravest first.
+    """
 
     a: Run
     b: Run
     moved: tuple[tuple[str, str, str], ...]
     newly_failing: tuple[str, ...]
     unmeasured: tuple[str, ...]
+    uncollected: tuple[tuple[str, str], ...]
     newly_passing: tuple[str, ...]
     skipped: tuple[str, ...]
-    new: tuple[str, ...]
+    new: dict[str, str]
     gone: tuple[str, ...]
     both: int
     p: float
@@ -80,8 +85,11 @@ class Comparison:
 
     @property
     def exit_code(self) -> int:
-        """1: tests fail that passed. 2: none does, but some that passed could not be measured. 0: neither."""
-        return 1 if self.newly_failing else 2 if self.unmeasured else 0
+        """1: tests fail that passed, or are new. 2: none do; some could not be measured or collected. 0: neither."""
+        new = {*self.new.values()}
+        if self.newly_failing or "failed" in new:
+            return 1
+        return 2 if self.unmeasured or self.uncollected or "error" in new else 0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as data; NaN becomes ``None``."""
@@ -100,28 +108,45 @@ def compare(a: dict[str, Any], b: dict[str, Any]) -> Comparison:
     run_a, run_b = (Run.from_row((0, *of_record(data).run)) for data in (a, b))
     before, after = ({entry.nodeid: entry.status for entry in entries(data)} for data in (a, b))
     common = [nodeid for nodeid in before if nodeid in after]
-    if not common:
-        raise InvalidInputError(f"the runs {run_a.short} and {run_b.short} have no test in common")
+    uncollected = tuple(_uncollected(a, b))
+    unknown = {id for id in before.keys() - after.keys() if any(_within(id, where) for where, _ in uncollected)}
+    if not common and not unknown:
+        why = "".join(f"; {where} could not be collected in {run_b.short}: {error}" for where, error in uncollected[:1])
+        raise InvalidInputError(f"the runs {run_a.short} and {run_b.short} have no test in common{why}")
 
     def turned(now: str) -> tuple[str, ...]:
         return tuple(sorted(id for id in common if before[id] in _GOOD and after[id] == now))
 
-    failing, unmeasured = turned("failed"), turned("error")
+    failing = turned("failed")
+    unmeasured = {*turned("error"), *(id for id in unknown if before[id] in _GOOD)}
     passing = tuple(sorted(id for id in common if before[id] not in (*_GOOD, *_LEFT_OUT) and after[id] in _GOOD))
     return Comparison(
         a=run_a,
         b=run_b,
         moved=(*moved(run_a, run_b), *_settings(a, b)),
         newly_failing=failing,
-        unmeasured=unmeasured,
+        unmeasured=tuple(sorted(unmeasured)),
+        uncollected=uncollected,
         newly_passing=passing,
         skipped=turned("skipped"),
-        new=tuple(sorted(after.keys() - before.keys())),
-        gone=tuple(sorted(before.keys() - after.keys())),
+        new={nodeid: status for nodeid, status in after.items() if nodeid not in before},
+        gone=tuple(sorted(before.keys() - after.keys() - unmeasured)),
         both=len(common),
         p=_two_sided(len(failing), len([id for id in passing if before[id] == "failed"])),
         items=_corrected([_item(old, new) for old, new in _pairs(a["verdicts"], b["verdicts"])]),
     )
+
+
+def _uncollected(a: dict[str, Any], b: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    known = {one["nodeid"] for one in a.get("collection_errors", ())}
+    for one in b.get("collection_errors", ()):
+        if one["nodeid"] not in known:
+            yield one["nodeid"], one["message"].strip().rpartition("\n")[2].removeprefix("E   ")
+
+
+def _within(nodeid: str, where: str) -> bool:
+    """Whether a test is in what could not be collected: a file, a class in one, or a folder."""
+    return where in ("", ".") or nodeid.startswith((f"{where}::", f"{where}/"))
 
 
 def _settings(a: dict[str, Any], b: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

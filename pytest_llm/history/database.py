@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import sys
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -107,11 +106,15 @@ class History(SqliteFile):
             return {id for (id,) in db.execute("SELECT id FROM runs")}
 
     def runs(self, *, branch: str | None = None, model: str | None = None, limit: int | None = None) -> list[Run]:
-        """Return the newest ``limit`` runs of a branch, with a model whose name or digest has ``model`` in it."""
+        """Return the newest ``limit`` runs of a branch, with a model whose name or digest has ``model`` in it.
+
+        The newest is the last. Runs that are later than now count as the oldest (`runfile.order`).
+        """
         with self.reading() as db:
-            where, values = ("WHERE branch = ?", (branch,)) if branch is not None else ("", ())
+            where, values = ("WHERE branch = ?", [branch]) if branch is not None else ("", [])
             found = []
-            for row in db.execute(f"SELECT {_RUN} FROM runs {where} ORDER BY id DESC", values):
+            query = f"SELECT {_RUN} FROM runs {where} ORDER BY id < ? DESC, id DESC"
+            for row in db.execute(query, [*values, runfile.horizon()]):
                 run = Run.from_row(row)
                 if model is None or run.uses(model):
                     found.append(run)
@@ -132,23 +135,19 @@ class History(SqliteFile):
         except (zlib.error, ValueError) as error:
             raise LLMError(f"the record of run {run.id} in {self.path} is damaged: {error}") from error
 
-    def forget(self, keep: int) -> int:
-        """Remove all runs but the newest ``keep``, give the space back, and return how many went.
+    def forget(self, runs: Iterable[Run]) -> None:
+        """Remove runs, and give the space back.
 
         Their files go first, or the next command would take them in again.
         """
         with self.reading() as db:
             with self.writing():
-                old = db.execute(
-                    "SELECT number, id FROM runs ORDER BY id DESC LIMIT -1 OFFSET ?", (min(keep, sys.maxsize),)
-                ).fetchall()
-                for number, id in old:
-                    (self.folder / f"{id}.json").unlink(missing_ok=True)
+                for run in runs:
+                    (self.folder / f"{run.id}.json").unlink(missing_ok=True)
                     for table in ("records", "tests", "verdicts"):
-                        db.execute(f"DELETE FROM {table} WHERE run = ?", (number,))
-                    db.execute("DELETE FROM runs WHERE number = ?", (number,))
+                        db.execute(f"DELETE FROM {table} WHERE run = (SELECT number FROM runs WHERE id = ?)", (run.id,))
+                    db.execute("DELETE FROM runs WHERE id = ?", (run.id,))
             db.execute("VACUUM")
-        return len(old)
 
     def _insert(self, db: sqlite3.Connection, rows: Rows, data: dict[str, Any]) -> bool:
         done = db.execute(f"INSERT OR IGNORE INTO runs ({_RUN}) VALUES (NULL{', ?' * len(rows.run)})", rows.run)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 #: What CI calls the commit, where the checkout has no ``.git``.
-_VARIABLES = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
+_COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
+#: What CI calls the branch, where the checkout is on none, as most are: of a pull request the one that it comes from.
+_BRANCHES = (
+    "GITHUB_HEAD_REF", "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", "CI_COMMIT_BRANCH", "CHANGE_BRANCH", "BRANCH_NAME"
+)  # fmt: skip
 #: Seconds that git may take: a mark in a list is not worth more of a run's time.
 _PATIENCE = 1.0
 
@@ -19,7 +23,17 @@ def head(root: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         commit, branch = _read(folder) if folder else ("", "")
     except (OSError, ValueError):
         commit, branch = "", ""
-    return {"commit": commit or next((environ[name] for name in _VARIABLES if environ.get(name)), ""), "branch": branch}
+    commit = commit or _first(_COMMITS, environ)
+    if not branch:
+        branch, ref = _first(_BRANCHES, environ), environ.get("GITHUB_REF", "")
+        # Of another commit than GitHub's: the job checked out something of its own.
+        if not branch and ref.startswith("refs/heads/") and environ.get("GITHUB_SHA") == commit:
+            branch = ref.removeprefix("refs/heads/")
+    return {"commit": commit, "branch": branch}
+
+
+def _first(names: Iterable[str], environ: Mapping[str, str]) -> str:
+    return next((environ[name] for name in names if environ.get(name)), "")
 
 
 def dirty(root: Path) -> Callable[[], bool | None]:

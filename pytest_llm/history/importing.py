@@ -21,6 +21,8 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.history import runfile
 from pytest_llm.history.database import History
 
+#: How the names of records end; those that pytest packed are compressed.
+_RECORDS = (".json", ".json.gz")
 #: Bytes of one record, records of one archive, bytes of all its records.
 LARGEST, MEMBERS, TOTAL = 64 << 20, 10_000, 1 << 30
 
@@ -61,7 +63,7 @@ def read(path: Path) -> dict[str, Any]:
         InvalidInputError: it cannot be read, or is none.
     """
     try:
-        return parsed(_limited(gzip.open, path) if path.suffix == ".gz" else _limited(path.open, "rb"))
+        return parsed(_limited(path.name, path.open, "rb"))
     except (InvalidInputError, OSError, EOFError, zlib.error) as error:
         raise InvalidInputError(f"{path}: {error}") from None
 
@@ -101,7 +103,7 @@ def _sources(paths: list[Path], bad: list[tuple[str, str]]) -> Iterator[tuple[st
     """Give the name of every JSON file and a function that reads it; add to ``bad`` what cannot be looked into."""
     for path in paths:
         if path.is_dir():
-            inside = sorted(one for one in path.rglob("*") if one.suffix in (".json", ".zip") and one.is_file())
+            inside = sorted(one for one in path.rglob("*") if one.name.endswith((*_RECORDS, ".zip")) and one.is_file())
             if not inside:
                 bad.append((str(path), "this folder holds no .json and no .zip"))
         else:
@@ -110,13 +112,13 @@ def _sources(paths: list[Path], bad: list[tuple[str, str]]) -> Iterator[tuple[st
             if one.suffix == ".zip":
                 yield from _members(one, bad)
             else:
-                yield str(one), functools.partial(_limited, one.open, "rb")
+                yield str(one), functools.partial(_limited, one.name, one.open, "rb")
 
 
 def _members(path: Path, bad: list[tuple[str, str]]) -> Iterator[tuple[str, Callable[[], bytes]]]:
     try:
         with zipfile.ZipFile(path) as archive:
-            found = [one for one in archive.infolist() if one.filename.endswith(".json") and not one.is_dir()]
+            found = [one for one in archive.infolist() if one.filename.endswith(_RECORDS) and not one.is_dir()]
             if not found:
                 bad.append((str(path), "this archive holds no .json"))
             total = 0
@@ -128,7 +130,7 @@ def _members(path: Path, bad: list[tuple[str, str]]) -> Iterator[tuple[str, Call
                 def read(one: zipfile.ZipInfo = one) -> bytes:
                     nonlocal total
                     total += LARGEST  # until it is known to be less
-                    content = _limited(archive.open, one)
+                    content = _limited(one.filename, archive.open, one)
                     total += len(content) - LARGEST
                     return content
 
@@ -137,8 +139,8 @@ def _members(path: Path, bad: list[tuple[str, str]]) -> Iterator[tuple[str, Call
         bad.append((str(path), f"it cannot be read: {error}"))
 
 
-def _limited(opened: Callable[..., Any], *arguments: Any) -> bytes:
-    with opened(*arguments) as stream:
+def _limited(name: str, opened: Callable[..., Any], *arguments: Any) -> bytes:
+    with opened(*arguments) as raw, gzip.open(raw) if name.endswith(".gz") else raw as stream:
         content: bytes = stream.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise InvalidInputError(f"it has more than {LARGEST >> 20} MB, which no run record has")

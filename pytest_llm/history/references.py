@@ -25,14 +25,23 @@ def find(history: History, said: str) -> dict[str, Any]:
     """
     if Path(said).is_file():
         return importing.read(Path(said))
+    return history.record(run(history, said))
+
+
+def run(history: History, said: str) -> Run:
+    """Return the run of the history that ``said`` names, as `find` does.
+
+    Raises:
+        InvalidInputError: no run is called so, or several are.
+    """
     runs = history.runs()
     latest = _LATEST.fullmatch(said)
     if latest:
         back = int(latest[1] or 0)
         if back >= len(runs):
             raise InvalidInputError(f"there is no run {said}: the history has {len(runs)}")
-        return history.record(runs[-1 - back])
-    return history.record(_named(runs, said))
+        return runs[-1 - back]
+    return _named(runs, said)
 
 
 def _named(runs: list[Run], said: str) -> Run:

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.reports.overview import STATUSES, entries
+from pytest_llm.reports.overview import STATUSES, entries, reported
 
 _ID = re.compile(r"[0-9]{8}T[0-9]{9}Z-[0-9a-f]{8}")
 #: What makes a model another one.
@@ -24,7 +24,8 @@ class Run:
 
     Attributes:
         number: its key in the database.
-        counts: tests by status (`pytest_llm.reports.overview.STATUSES`), those that are not 0.
+        counts: tests, and files that could not be collected, by status (`pytest_llm.reports.overview.STATUSES`), those
+            that are not 0.
         models: the fields `MODEL` of each model, by the key that tests name it with.
         environment: versions by distribution, python, platform.
         dirty: whether tracked files differed from the commit; ``None`` where unknown.
@@ -124,7 +125,7 @@ def _of_record(data: dict[str, Any]) -> Rows:
     asked: dict[str, set[str]] = {}
     for one in data["requests"]:
         asked.setdefault(_text(one["nodeid"]), set()).add(_text(one["model"]))
-    counted = Counter(entry.status for entry in found)
+    counted = Counter(entry.status for entry in reported(data))
     git, dirty = data["git"], data["git"].get("dirty")
     run = (
         data["id"], _moment(data["started"]), _seconds(data["seconds"]), _whole(data["exit_status"]),

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 #: Records kept for a project: the newest ones.
 KEPT = 100
+#: Seconds by which clocks may differ.
+SLACK = 3600
 #: The folder, beside the records, of older ones that wait for the history.
 PACKED = "packed"
 #: Characters of one text in a record.
@@ -84,8 +86,8 @@ def keep(data: dict[str, Any], settings: Settings) -> Path:
     folder = runs_folder(settings.cache_dir, settings.root)
     path = folder / f"{data['id']}.json"
     write(data, path)
-    names = sorted(name for name in os.listdir(folder) if _OURS.fullmatch(name))  # noqa: PTH208
-    for name in names[:-KEPT]:  # an id starts with its time
+    names = sorted((name for name in os.listdir(folder) if _OURS.fullmatch(name)), key=order)  # noqa: PTH208
+    for name in names[:-KEPT]:
         with contextlib.suppress(OSError):  # another run packed it; or the disk is full, and it stays
             _pack(folder / name)
     return path
@@ -143,7 +145,17 @@ def _unpacked(raw: bytes) -> str:
 
 def latest(cache_dir: Path, root: Path) -> Path | None:
     """Return the newest record of the project at ``root``."""
-    return max(runs_folder(cache_dir, root).glob("*.json"), default=None)
+    return max(runs_folder(cache_dir, root).glob("*.json"), key=lambda path: order(path.name), default=None)
+
+
+def order(id: str) -> tuple[bool, str]:
+    """Return what sorts runs, the newest last: an id starts with its time. Later than now counts as the oldest."""
+    return id < horizon(), id
+
+
+def horizon() -> str:
+    """Return what the id of a run that is later than now, as a wrong clock said, is greater than."""
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(time.time() + SLACK))
 
 
 def plain(value: Any) -> Any:

@@ -14,6 +14,7 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.history.changepoints import Change, changes
 from pytest_llm.history.database import History
 from pytest_llm.history.rows import Run
+from pytest_llm.history.runfile import order
 from pytest_llm.reports.text import shorten, visible
 
 #: What can be drawn besides the metrics of gates: goldens that are not identical, and seconds.
@@ -113,22 +114,30 @@ def _models_moved(before: list[dict[str, str]], after: list[dict[str, str]]) -> 
     old = [model for model in before if model not in after]
     new = [model for model in after if model not in before]
     several = max(len(before), len(after)) > 1
-    for model in list(new):
-        same = next((one for one in old if one["source"] == model["source"]), None)
-        if same is None and len(old) == len(new) == 1:
-            same = old[0]
-        if same is None:
-            continue
-        of = f" of {model['source']}" if several else ""
-        for name, now in model.items():
-            if same[name] != now:
-                yield f"{_MODEL_WORDS.get(name, name)}{of}", _short(same[name]), _short(now)
-        old.remove(same)
-        new.remove(model)
+    pairs = [(was, now) for now in new for was in old if was["source"] == now["source"]]
+    pairs.sort(key=lambda pair: sum(pair[0][name] != pair[1][name] for name in pair[1]))  # stable
+    if len(old) == len(new) == 1:
+        pairs = [(old[0], new[0])]
+    for was, now in pairs:
+        if was in old and now in new:
+            of = f" of {_name(now, after)}" if several else ""
+            for name in now:
+                if was[name] != now[name]:
+                    yield f"{_MODEL_WORDS.get(name, name)}{of}", _short(was[name]), _short(now[name])
+            old.remove(was)
+            new.remove(now)
     for model in old:
-        yield "model", model["source"], "none"
+        yield "model", _name(model, before), "none"
     for model in new:
-        yield "model", "none", model["source"]
+        yield "model", "none", _name(model, after)
+
+
+def _name(model: dict[str, str], models: list[dict[str, str]]) -> str:
+    """Return the source of a model, with what tells it from others of that source."""
+    alike = [one for one in models if one["source"] == model["source"]]
+    telling = [name for name in ("adapter", "dtype", "device") if len({one[name] for one in alike}) > 1]
+    said = ", ".join(model[name] for name in telling if model[name])
+    return model["source"] + (said and f" ({said})")
 
 
 def _short(value: str) -> str:
@@ -210,7 +219,7 @@ def _points(figures: Sequence[Any]) -> tuple[Point, ...]:
     """
     points: list[Point] = []
     last: tuple[Run, list[str] | None] | None = None
-    for run, value, models, *note in sorted(figures, key=lambda figure: figure[0].id):
+    for run, value, models, *note in sorted(figures, key=lambda figure: order(figure[0].id)):
         asked = (last[1], models) if last and last[1] is not None else None
         differs = tuple(moved(last[0], run, models=asked)) if last else ()
         points.append(Point(run, value, note[0] if note else "", differs))

@@ -67,6 +67,7 @@ def project(tmp_path, cache_dir, monkeypatch):
     folder.mkdir()
     (folder / "pytest.ini").write_text("[pytest]\n")
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(runfile, "horizon", lambda: "20270101T000000")  # whenever these tests run
     runs = runfile.runs_folder(cache_dir, folder)
 
     def leave(*records) -> Path:

@@ -59,7 +59,7 @@ newly passing: 1
   t.py::fixed
 
 new: 1
-  t.py::new
+  t.py::new  passed
 
 gone: 1
   t.py::gone
@@ -74,7 +74,7 @@ goldens that moved
   test_m.py::test_g (1)  identical → drifted
     It is [-Paris-]{+Lyon+}.
 
-4 tests in both: 2 newly failing, 1 newly passing (exact McNemar p 1); 1 of 4 checks the same
+4 tests in both: 2 newly failing, 1 newly passing (exact McNemar p 1); 1 of 4 checks the same; 1 in B only: 1 passed
 """.splitlines()
     )
 
@@ -92,6 +92,47 @@ def test_exit_codes(project, command):
     assert command("compare", "latest~3", "latest") == (
         2, "", "pytest-llm compare: the runs a0000000 and a0005ccd have no test in common\n"
     )  # fmt: skip
+
+
+def uncollected(data, *files):
+    error = "test_b.py:1: in <module>\n    import gone\nE   ModuleNotFoundError: No module named 'gone'"
+    return {**data, "filtered": True, "collection_errors": [{"nodeid": file, "message": error} for file in files]}
+
+
+def test_a_file_that_cannot_be_collected_any_more_is_no_pass(project, command):
+    both = verdict(), verdict(nodeid="test_b.py::two"), verdict(nodeid="sub/t.py::T::x", outcome="fail")
+    project(
+        record(0, *both), uncollected(record(1, verdict()), "sub", "test_b.py"), uncollected(record(2), "test_b.py")
+    )
+    code, out, _ = command("compare", "latest~2", "latest~1")
+    assert code == 2
+    assert "1.5 s  2 files could not be collected, 1 passed\n" in out
+    assert "could not be collected: 2\n  sub: ModuleNotFoundError: No module named 'gone'\n  test_b.py: " in out
+    assert "could not be measured any more: 1\n  test_b.py::two\n" in out
+    assert "not run in B, which was not of all tests: 1\n  sub/t.py::T::x\n" in out
+    assert out.endswith("1 of 1 checks the same; 1 could not be measured any more\n")
+    assert command("compare", "latest~2", "latest")[0] == 2, "nothing ran at all"
+    assert command("compare", "latest~1", "latest~1")[0] == 0
+    assert command("compare", "latest~1", "latest")[2] == (
+        "pytest-llm compare: the runs a0001eef and a0003dde have no test in common\n"
+    )
+    assert "2 not collected, 1 pass (part)" in " ".join(command("history")[1].split())
+
+
+@pytest.mark.parametrize(("part", "title"), [(True, "not run in A, which was not of all tests"), (False, "new")])
+def test_a_new_test_that_fails_is_no_pass(project, command, part, title):
+    lost = verdict(nodeid="t.py::lost", outcome="error")
+    project(
+        record(0, verdict(), filtered=part),
+        record(1, verdict(), lost, verdict(nodeid="t.py::b", outcome="fail"), outcomes={"t.py::lost": "unmeasured"}),
+        record(2, verdict(), lost, outcomes={"t.py::lost": "unmeasured"}),
+    )
+    code, out, _ = command("compare", "latest~2", "latest~1")
+    assert code == 1
+    assert f"\n{title}: 2\n  t.py::b  failed\n  t.py::lost  could not be measured\n" in out
+    assert out.endswith("1 of 1 checks the same; 2 in B only: 1 failed, 1 could not be measured\n")
+    assert command("compare", "latest~2", "latest")[0] == 2
+    assert command("compare", "latest~1", "latest~2")[0] == 0
 
 
 def test_a_test_that_is_skipped_now_is_said(project, command):
@@ -319,6 +360,29 @@ def test_checks_of_one_name_are_paired_by_their_place():
     before = record(0, verdict(value=1.0), verdict(value=2.0))
     after = record(1, verdict(value=1.5), verdict(value=2.5), verdict(value=9.0))
     assert [(item.was_value, item.now_value) for item in compare(before, after).items] == [(1.0, 1.5), (2.0, 2.5)]
+
+
+def test_models_of_one_source_are_paired_by_what_they_have_in_common():
+    def of(i, *models):
+        data = record(i, verdict(), commit="c" * 40)
+        (use,) = data["models"].values()
+        return {**data, "models": {f"{i}{place}": {**use, **model} for place, model in enumerate(models)}}
+
+    old, new = {"digest": "1" * 64}, {"digest": "2" * 64}
+    law, med = {"adapter": "lora/law"}, {"adapter": "lora/med"}
+    moved = compare(of(0, old | law, old | med), of(1, new | med, new | law)).moved
+    assert sorted(moved) == [(f"weights of org/tiny (lora/{one})", "1" * 12, "2" * 12) for one in ("law", "med")]
+    coarse = {"dtype": "bfloat16"}
+    moved = compare(of(0, old, old | coarse), of(1, new | coarse, old)).moved
+    assert moved == (("weights of org/tiny (bfloat16)", "1" * 12, "2" * 12),)
+    moved = compare(of(0, old, old | coarse), of(1, new | coarse, new, new | law)).moved
+    assert sorted(moved) == [
+        ("model", "none", "org/tiny (lora/law, float32)"),
+        *((f"weights of org/tiny ({dtype})", "1" * 12, "2" * 12) for dtype in ("bfloat16", "float32")),
+    ]
+    assert compare(of(0, old), of(1, {"source": "b"} | new)).moved == (
+        ("model", "org/tiny", "b"), ("weights", "1" * 12, "2" * 12)
+    )  # fmt: skip
 
 
 def test_settings_that_moved_are_said():

@@ -132,6 +132,15 @@ def test_a_database_that_cannot_be_used_loses_nothing(project, command, damage):
     assert [p.suffix for p in sorted(folder.rglob("2*"))] == [".json", ".gz"]
 
 
+def test_an_empty_database_is_named_and_made_anew(project, command):
+    folder = project(record(1))
+    (folder / "history.sqlite").touch()
+    code, out, err = command("history", "--json")
+    assert (code, [run["id"] for run in json.loads(out)]) == (0, [record(1)["id"]])
+    assert "history.sqlite was empty, so it was damaged. A new one is made of the records still there;" in err
+    assert command("history", "--json") == (0, out, "")
+
+
 def test_processes_that_take_in_at_once(project):
     folder = project(*(record(i, verdict()) for i in range(30)))
     code = (
@@ -149,7 +158,7 @@ def test_forgetting_removes_files_and_rows(project, history):
     folder = project(*(record(i, verdict()) for i in range(5)))
     history = History(folder)
     history.take_in()
-    assert history.forget(2) == 3
+    history.forget(history.runs()[:3])
     history.take_in()
     assert [run.id for run in history.runs()] == [record(3)["id"], record(4)["id"]]
     assert history.select("SELECT COUNT(*) FROM verdicts") == history.select("SELECT COUNT(*) FROM records") == [(2,)]

@@ -150,3 +150,36 @@ def test_forget(project, command):
     assert [path.stem for path in folder.glob("*.json")] == [record(3)["id"]]
     with pytest.raises(SystemExit):
         command("history", "forget", "--keep=0")
+    with pytest.raises(SystemExit):
+        command("history", "forget")
+    with pytest.raises(SystemExit):
+        command("history", "forget", "latest", "--keep=1")
+
+
+def test_forgetting_runs_by_name(project, command):
+    folder = project(*(record(i) for i in range(4)))
+    assert command("history", "forget", "a0001eef", "latest", record(1)["id"]) == (0, "forgot 2 runs\n", "")
+    assert [run["id"] for run in json.loads(command("history", "--json")[1])] == [record(0)["id"], record(2)["id"]]
+    assert len([*folder.glob("*.json")]) == 2
+    code, _, err = command("history", "forget", "latest", "ffff")
+    assert (code, err.partition(": ")[2]) == (
+        2,
+        "no run and no commit is called 'ffff': 'pytest-llm history' lists them\n",
+    )
+    assert len([*folder.glob("*.json")]) == 2
+
+
+def test_a_run_of_a_clock_that_was_wrong_is_not_the_latest(project, command):
+    ahead = record(20_000, verdict())
+    project(record(0, verdict()), record(1, verdict()), record(2, verdict(outcome="fail")), ahead)
+    code, _, err = command("compare", "latest~1", "latest")
+    short = ahead["id"][-8:]
+    assert (code, err) == (
+        1, "1 run later than now (a clock was wrong there, or is here), counted as the oldest: "
+        f"{short} (2029-01-01T22:13:20Z). 'pytest-llm history forget RUN' removes one\n"
+    )  # fmt: skip
+    assert [line[:8] for line in command("history")[1].splitlines()][-4:-2] == [short, "a0000000"]
+    assert [run["id"] for run in json.loads(command("history", "--json", "--limit=1")[1])] == [record(2)["id"]]
+    assert "last 2.5" in command("trend", "loss")[1]
+    assert command("history", "forget", "--keep=3")[1] == "forgot 1 runs\n"
+    assert command("history", "--json")[2] == ""

@@ -1,13 +1,15 @@
 """``pytest-llm import``: artifacts of CI, good, bad and hostile."""
 
+import gzip
 import json
 import struct
 import zipfile
 
 import pytest
 
-from pytest_llm.history import importing
+from pytest_llm.history import importing, runfile
 from pytest_llm.history.database import History
+from pytest_llm.settings import Settings
 from tests.history.conftest import as_file, golden, record, verdict
 
 
@@ -28,6 +30,24 @@ def test_files_folders_and_archives_once_each(project, command, tmp_path):
     assert command("import", folder, one) == (0, "3 new runs, 0 that were there already\n", "")
     assert command("import", folder, one) == (0, "0 new runs, 3 that were there already\n", "")
     assert History(runs).ids() == {record(i)["id"] for i in range(4)}
+
+
+def test_the_cache_folder_of_more_runs_than_it_keeps(project, command, tmp_path, monkeypatch):
+    monkeypatch.setattr(runfile, "KEPT", 2)
+    kept = Settings(cache_dir=tmp_path / "ci", root=tmp_path)
+    for i in range(5):
+        runfile.keep(record(i), kept)
+    packed = sorted((tmp_path / "ci").rglob("*.json.gz"))
+    assert len(packed) == 3
+    archive = zipped(tmp_path / "cache.zip", {f"runs/packed/{path.name}": path.read_bytes() for path in packed[:2]})
+    project()
+    assert command("import", packed[0]) == (0, "1 new runs, 0 that were there already\n", "")
+    assert command("import", archive) == (0, "1 new runs, 1 that were there already\n", "")
+    assert command("import", tmp_path / "ci") == (0, "3 new runs, 2 that were there already\n", "")
+    packed[0].write_bytes(packed[0].read_bytes()[:-20])
+    code, out, err = command("import", packed[0])
+    assert (code, out) == (2, "0 new runs, 0 that were there already, 1 bad\n")
+    assert err.startswith(f"{packed[0]}: it cannot be read: ")
 
 
 def test_a_bad_one_is_named_and_stops_nothing(project, command, tmp_path):
@@ -90,8 +110,11 @@ def test_a_large_file_is_refused(project, command, tmp_path, monkeypatch):
     monkeypatch.setattr(importing, "LARGEST", 500)
     project()
     path = as_file(record(1), tmp_path / "run.json")
-    code, _, err = command("import", path)
-    assert (code, err) == (2, f"{path}: it has more than 0 MB, which no run record has\n")
+    packed = tmp_path / "run.json.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    for one in (path, packed):
+        code, _, err = command("import", one)
+        assert (code, err) == (2, f"{one}: it has more than 0 MB, which no run record has\n")
 
 
 @pytest.mark.parametrize(

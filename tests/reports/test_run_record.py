@@ -1,6 +1,7 @@
 """The file a run leaves."""
 
 import json
+import shutil
 import subprocess
 from importlib import resources
 
@@ -10,6 +11,7 @@ import pytest
 from pytest_llm.cli import main
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.history import git, runfile
+from tests.conftest import COMMAND
 
 SCHEMA = json.loads(resources.files("pytest_llm.history").joinpath("run-record.schema.json").read_text())
 OUTCOMES = {
@@ -95,11 +97,21 @@ def test_a_record_says_what_was_asked_and_what_had_to_be_computed(pytester, cach
     assert runs[0]["models"][key]["load_seconds"] > 0
 
 
-def test_a_suite_that_does_not_use_the_plugin_leaves_nothing_and_hears_nothing(pytester, cache_dir, monkeypatch):
+@pytest.mark.parametrize(
+    ("body", "arguments"),
+    [
+        ("def test_a(): assert 0", ("--llm-report=r.html", "--llm-record=r.json")),
+        ("import nothing_here", ("--llm-report=r.html", "--llm-record=r.json")),
+        ("import nothing_here", ("-n1",)),
+    ],
+)
+def test_a_suite_that_does_not_use_the_plugin_leaves_nothing_and_hears_nothing(
+    pytester, cache_dir, monkeypatch, body, arguments
+):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))
-    pytester.makepyfile("def test_a(): assert 0")
-    result = pytester.runpytest_subprocess("--llm-report=r.html", "--llm-record=r.json", "--junitxml=j.xml")
+    pytester.makepyfile(body)
+    result = pytester.runpytest_subprocess(*arguments, "--junitxml=j.xml")
     assert records(cache_dir) == []
     assert {path.name for path in pytester.path.iterdir()} & {"r.html", "r.json", "summary.md"} == set()
     assert "model regression" not in result.stdout.str()
@@ -397,6 +409,29 @@ def test_a_file_that_could_not_be_collected_is_in_every_report(pytester, cache_d
     assert head in (pytester.path / "run.html").read_text("utf-8")
 
 
+@pytest.mark.parametrize("arguments", [(), ("-n1",), ("-x",)])
+@pytest.mark.parametrize("known", ["records", "goldens"])
+def test_a_run_whose_files_are_all_lost_is_reported(pytester, cache_dir, monkeypatch, known, arguments):
+    module = pytester.makepyfile("def test_a(llm_snapshot): assert 'a' == llm_snapshot")
+    pytester.runpytest("--llm-update=new").assert_outcomes(passed=1)
+    if known == "goldens":  # as on CI, where no cache is kept
+        shutil.rmtree(records(cache_dir)[0].parent)
+    else:
+        shutil.rmtree(pytester.path / "__llm_snapshots__")
+    module.write_text(f"import nothing_here\n{module.read_text()}")
+    pytester.runpytest_subprocess("--collect-only")
+    assert len(records(cache_dir)) == (known == "records")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))
+    result = pytester.runpytest_subprocess(*arguments, "--llm-markdown=run.md")
+    result.stdout.fnmatch_lines([f"::error file={module.name},line=1,title=*could not be collected::*nothing_here*"])
+    data = json.loads(records(cache_dir)[-1].read_text("utf-8"))
+    assert [one["nodeid"] for one in data["collection_errors"]] == [module.name]
+    assert data["filtered"]
+    for name in ("summary.md", "run.md"):
+        assert (pytester.path / name).read_text("utf-8").startswith("## ⚠️ Model regression: 1 file could not be coll")
+
+
 def test_a_report_says_what_was_written_and_not_compared(pytester, cache_dir):
     body = "def test_a(llm_snapshot, llm_baseline):\n    llm_baseline.check('m', {0}, margin=0.1, higher_is_better=True)\n    assert '{0}' == llm_snapshot"
     head = ""
@@ -479,6 +514,21 @@ def test_old_records_leave_the_folder(suite, cache_dir):
     assert not left[-1].name.startswith("2020")
 
 
+def test_a_record_stays_though_those_of_a_clock_that_was_wrong_are_later(pytester, cache_dir):
+    pytester.makepyfile("import os\ndef test_a(llm_snapshot): assert os.environ.get('SAID', 'a') == llm_snapshot")
+    pytester.runpytest("--llm-update=new").assert_outcomes(passed=1)
+    (first,) = records(cache_dir)
+    data = json.loads(first.read_text("utf-8"))
+    for i in range(runfile.KEPT + 3):
+        id = f"20990101T{i:09d}Z-00000000"
+        runfile.write({**data, "id": id}, first.with_name(f"{id}.json"))
+    pytester._monkeypatch.setenv("SAID", "b")
+    pytester.runpytest().assert_outcomes(failed=1)
+    assert len(records(cache_dir)) == runfile.KEPT
+    assert records(cache_dir)[0] == first
+    assert pytester.run(COMMAND, "report").outlines[0] == "## ❌ Model regression: 1 failed"
+
+
 def test_hostile_text_survives_exactly_and_long_text_is_cut(run_record, tmp_path):
     from tests.reports.conftest import HOSTILE
 
@@ -533,6 +583,38 @@ class TestGit:
         assert git.head(repo / "linked", {}) == {"commit": commit, "branch": "side"}
         self.run(repo, "checkout", "-q", "--detach")
         assert git.head(repo, {}) == {"commit": commit, "branch": ""}
+
+    @pytest.mark.parametrize(
+        ("variables", "branch"),
+        [
+            ({"GITHUB_HEAD_REF": "feature/x", "GITHUB_REF": "refs/pull/12/merge", "GITHUB_SHA": "other"}, "feature/x"),
+            ({"GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/release/2", "GITHUB_SHA": "HEAD"}, "release/2"),
+            ({"GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/heads/main", "GITHUB_SHA": "other"}, ""),
+            ({"GITHUB_HEAD_REF": "", "GITHUB_REF": "refs/tags/v1", "GITHUB_SHA": "HEAD"}, ""),
+            ({"CI_COMMIT_BRANCH": "main", "CI_COMMIT_REF_NAME": "main"}, "main"),
+            ({"CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "x", "CI_COMMIT_REF_NAME": "x"}, "x"),
+            ({"CI_COMMIT_TAG": "v1", "CI_COMMIT_REF_NAME": "v1"}, ""),
+            ({"BRANCH_NAME": "main"}, "main"),
+            ({"BRANCH_NAME": "PR-3", "CHANGE_BRANCH": "x"}, "x"),
+        ],
+        ids=[
+            "github-pr",
+            "github",
+            "github-other",
+            "github-tag",
+            "gitlab",
+            "gitlab-mr",
+            "gitlab-tag",
+            "jenkins",
+            "jenkins-pr",
+        ],
+    )
+    def test_a_detached_head_is_of_the_branch_that_ci_names(self, repo, variables, branch):
+        commit = self.run(repo, "rev-parse", "HEAD")
+        variables = {name: value.replace("HEAD", commit) for name, value in variables.items()}
+        assert git.head(repo, variables) == {"commit": commit, "branch": "trunk/x"}
+        self.run(repo, "checkout", "-q", "--detach")
+        assert git.head(repo, variables) == {"commit": commit, "branch": branch}
 
     def test_files_that_differ_from_the_commit(self, repo, tmp_path_factory):
         assert git.dirty(repo)() is False
