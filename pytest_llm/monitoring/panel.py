@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 #: The usual reading of a PSI; below the first, a shift that chance does not explain is still called small.
 MODERATE, LARGE = 0.1, 0.25
+#: Permutations of a check; they take a core a few minutes.
+MOST_PERMUTATIONS = 1_000_000
 #: Segments compared one by one: the largest.
 MAX_SEGMENTS = 12
 #: The value of ``by`` that stands for the language found in the output, where lines have no such field.
@@ -131,8 +133,7 @@ def compare(
             for window, found in zip((reference, current), languages, strict=True)
         )
     segments = _segments(reference, current, minimum, notes, by) if by else []
-    # The smallest p that permutations can give has to be well below what Holm asks of the surest check.
-    permutations = max(999, math.ceil(2 * (13 + 9 * len(segments)) / alpha) - 1)
+    permutations = _permutations(alpha, len(segments))
     dealing = Dealing(permutations, seed)
     found = _small(reference, current, patterns, dealing)
     if languages and all(languages):
@@ -152,6 +153,24 @@ def compare(
         parts = _small(reference.only(segment), current.only(segment), patterns, dealing)
         found += [dataclasses.replace(check, segment=segment) for check in parts]
     return Comparison(reference, current, _corrected(found, alpha), alpha, permutations, by, tuple(notes))
+
+
+def _permutations(alpha: float, segments: int) -> int:
+    """Return how many dealings let Holm call the surest check drift: the smallest p has to be well below its bound.
+
+    Raises:
+        InvalidInputError: they would take too long.
+    """
+    doubled = 2 * (13 + 9 * segments)
+    permutations = max(999, math.ceil(doubled / alpha) - 1)
+    if permutations > MOST_PERMUTATIONS:
+        least = math.ceil(doubled / MOST_PERMUTATIONS * 1e5) / 1e5
+        raise InvalidInputError(
+            f"alpha {alpha:g} takes {permutations:,} permutations of every check"
+            f"{f' of {segments} segments' if segments else ''}, more than {MOST_PERMUTATIONS:,}: "
+            f"give one of at least {least:g}"
+        )
+    return permutations
 
 
 def _complete(reference: Window, current: Window, notes: list[str]) -> tuple[Window, Window]:

@@ -340,9 +340,24 @@ def test_files_and_arguments_that_are_not_there(monitor, reference, write):
     assert monitor(now, f"--reference={reference}", "--alpha=2")[2] == (
         "pytest-llm monitor: alpha is a probability between 0 and 1, not 2.0\n"
     )
+    assert monitor(now, f"--reference={reference}", "--alpha=1e-6")[::2] == (
+        2,
+        "pytest-llm monitor: alpha 1e-06 takes 25,999,999 permutations of every check, more than 1,000,000: give one "
+        "of at least 3e-05\n",
+    )
     for few in ("-3", "1", "many"):
         with pytest.raises(SystemExit):
             monitor(now, f"--reference={reference}", f"--min-outputs={few}")
+
+
+def test_an_error_nobody_foresaw_is_no_drift(monitor, write, reference, monkeypatch):
+    def compare(*windows, **terms):
+        raise MemoryError
+
+    monkeypatch.setattr("pytest_llm.monitoring.panel.compare", compare)
+    code, _, err = monitor(write("now.jsonl", good(40, 1)), f"--reference={reference}")
+    assert code == 2
+    assert err.endswith("MemoryError\npytest-llm monitor: could not be done, by the error above\n")
 
 
 def test_a_file_that_cannot_be_written_takes_nothing_else_away(monitor, write, reference, tmp_path):
