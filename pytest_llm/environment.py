@@ -53,6 +53,12 @@ def changed(name: str, before: Any, now: Any) -> bool:
     return before != now and not (name == "engine" and None in (before, now))
 
 
+def another_model(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two descriptions are of two models: by their content, or by their names where a service holds one."""
+    was, other = (model.get("digest") or model.get("source") for model in (before, now))
+    return bool(was and other and was != other)
+
+
 def engine_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Return what to say where this package computes otherwise than it did, ``""`` where it does not."""
     was, other = before.get("engine"), now.get("engine")

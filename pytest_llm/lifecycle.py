@@ -251,11 +251,11 @@ def may_use(item: pytest.Item) -> bool:
 def _lost(config: pytest.Config) -> bool:
     """Whether a file that could not be collected may have tests that use this plugin."""
     files = config.stash.get(_UNCOLLECTED, None)
-    if not files:
-        return False
-    from pytest_llm import selection
+    if files:
+        from pytest_llm import selection
 
-    return selection.used_before(settings(config), files)
+        return selection.used_before(settings(config), files)
+    return False
 
 
 def _select(session: pytest.Session) -> None:

@@ -18,7 +18,7 @@ SUITE = """
     from pytest_llm.results import Generation, Origin
 
     HERE = json.loads(pathlib.Path(__file__).with_name("here.json").read_text())
-    ORIGIN = Origin({"kind": "tokenize", "text": "q"}, {"digest": "a" * 64}, HERE["environment"])
+    ORIGIN = Origin({"kind": "tokenize", "text": "q"}, {"digest": HERE["weights"] * 64}, HERE["environment"])
 
     def test_text(llm_snapshot):
         assert Generation(HERE["says"], origin=ORIGIN) == llm_snapshot
@@ -44,8 +44,9 @@ def suite(pytester, cache_dir):
     return pytester
 
 
-def move(pytester, place, says, values):
-    (pytester.path / "here.json").write_text(json.dumps({"environment": place, "says": says, "values": values}))
+def move(pytester, place, says, values, weights="a"):
+    here = {"environment": place, "says": says, "values": values, "weights": weights}
+    (pytester.path / "here.json").write_text(json.dumps(here))
 
 
 def files(pytester):
@@ -107,6 +108,17 @@ def test_life_of_a_variant(suite, monkeypatch):
     assert "@cuda" not in result.stdout.str()
     move(suite, CPU, "Paris!", OTHER)  # cuda's answer does not do here
     suite.runpytest().assert_outcomes(failed=2)
+
+
+def test_the_answer_of_another_model_is_no_variant_of_an_environment(suite):
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    move(suite, {**CPU, "torch": "2.14.0"}, "Lyon", OTHER, weights="b")
+    result = suite.runpytest()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        ["*golden '1': with another model and in another environment (torch 2.13.0+cpu → 2.14.0), drifted"]
+    )
+    assert "--llm-variant" not in result.stdout.str()
 
 
 def test_which_variant_failed_and_what_accepting_writes(suite, monkeypatch):

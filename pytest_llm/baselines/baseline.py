@@ -11,6 +11,7 @@ from pytest_llm import record, variants
 from pytest_llm.baselines import changes, file, judgement
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.baselines.terms import Level, Terms, labels
+from pytest_llm.environment import another_model
 from pytest_llm.errors import GoldenError, InvalidInputError, measured
 from pytest_llm.evidence import PerExample
 from pytest_llm.files import canonical_json
@@ -179,7 +180,8 @@ class Baseline:
             return verdict
         notes = changes.around(now, before)
         apart = variants.difference(before.environment, now.environment)
-        if moved and apart and not self._settings.variant and not verdict.ok:
+        other = another_model(before.model, now.model)  # its figures are none of an environment's
+        if moved and apart and not self._settings.variant and not other and not verdict.ok:
             own = self._command("new", apart)
             notes.append(f"if it is right here, give this environment a baseline of its own: {own}")
         return dataclasses.replace(verdict, notes=(*notes, *verdict.notes))

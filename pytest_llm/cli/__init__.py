@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 
 import pytest
@@ -51,4 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print(f"pytest-llm {arguments.command}: stopped", file=sys.stderr)
             return 130
+        except Exception:  # not with Python's own code, 1: that is what a command says of what it found
+            traceback.print_exc()
+            print(f"pytest-llm {arguments.command}: could not be done, by the error above", file=sys.stderr)
+            return 2
         return code

@@ -32,17 +32,19 @@ def add_parser(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from pytest_llm.history import chart, series
+    from pytest_llm.history import chart, legend, series
 
     history = opened()
     found = series.of_metric(history, arguments.metric, test=arguments.test, runs=chosen(history, arguments))
     console = Console(highlight=False, soft_wrap=False)
-    glyphs = chart.Glyphs() if shows("●┊│└─→") else chart.ASCII
+    glyphs = chart.Glyphs() if shows("●┊│└─→×") else chart.ASCII
     for number, one in enumerate(found[:DRAWN]):
         if number:
             console.print()
         for line in chart.draw(one, width=console.width, glyphs=glyphs):
             console.print(line, overflow="ellipsis", no_wrap=True)
+    if mixed := legend.mixed(found):
+        console.print(f"\n{mixed}", style="yellow", markup=False)
     if len(found) > DRAWN:
         console.print(f"\nand {len(found) - DRAWN} more: --test narrows them, --html has all")
     if arguments.html:

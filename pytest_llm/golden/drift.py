@@ -155,19 +155,25 @@ def another_question(golden: Golden, new: Golden) -> Drift | None:
 
 
 def with_surroundings(drift: Drift, golden: Golden, new: Golden) -> Drift:
-    """Add what is another around the question: the environment first, then the model."""
-    from pytest_llm.environment import engine_changed
+    """Add what is another around the question: the model, the environment, or both."""
+    from pytest_llm.environment import another_model, engine_changed
     from pytest_llm.golden.surroundings import renamed
 
-    headline, notes = drift.headline, [*drift.notes]
     environment = renamed(golden.environment, new.environment)
-    if environment:  # said first: a model is blamed only in the environment its golden was made in
-        headline = f"in another environment ({environment}), {headline}"
+    model = renamed(golden.model, new.model) if another_model(golden.model, new.model) else ""
+    around = ["with another model"] if model else []
+    notes = [*drift.notes]
+    if environment:  # a model is blamed only in the environment its golden was made in
+        around.append(f"in another environment ({environment})")
         own = engine_changed(golden.environment, new.environment)
-        notes.append(own or "the environment of the golden was another one: look there before blaming the model")
-    model = renamed(golden.model, new.model)
+        notes += [own] if own else []
+        if model:
+            notes.append("neither model nor environment is the golden's: ask its model here to tell which moved it")
+        elif not own:
+            notes.append("the environment of the golden was another one: look there before blaming the model")
     if model:
         notes.append(f"another model made the golden: {model}")
+    headline = f"{' and '.join(around)}, {drift.headline}" if around else drift.headline
     return drift._replace(headline=headline, notes=tuple(notes))
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pytest_llm.environment import changed
+from pytest_llm.environment import another_model, changed
 from pytest_llm.evidence import Evidence, Pair, Side
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Array, Recording
@@ -127,7 +127,8 @@ def _changes(golden: Golden | None, new: Golden) -> tuple[tuple[str, str, str], 
     if golden is None:
         return ()
     found = []
-    for old, now in ((golden.environment, new.environment), (golden.model, new.model)):
+    models = [(golden.model, new.model)] if another_model(golden.model, new.model) else []
+    for old, now in [(golden.environment, new.environment), *models]:
         names = sorted(old.keys() | now.keys()) if old and now else ()
         found += [
             (name, _brief(old.get(name)), _brief(now.get(name)))

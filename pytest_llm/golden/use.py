@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm import record, variants
+from pytest_llm.environment import another_model
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import shown_path
 from pytest_llm.golden import file
@@ -113,7 +114,8 @@ class Use(NamedTuple):
             return self.verdict(drift, outcome, golden)
         notes = [*drift.notes, f"golden file: {shown_path(self.path, self.settings.root)}"]
         apart = variants.difference(golden.environment, self.new.environment)
-        if apart and not self.settings.variant and drift.status != "stale":
+        other = another_model(golden.model, self.new.model)  # its answer is none of an environment's
+        if apart and not self.settings.variant and not other and drift.status != "stale":
             notes.append(f"if it is right here, keep it beside that one: {self._command('new', apart)}")
         notes.append("accept or reject it without the model: pytest-llm review")
         if self.place.target != self.path:

@@ -7,14 +7,15 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_llm.history.series import Point, Series
+from pytest_llm.history.legend import Legend, gaps, slots
+from pytest_llm.history.series import Series
 from pytest_llm.reports.text import number, visible
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 HEIGHT = 8
-#: Lines of the legend of one chart: the newest.
+#: Marks of one chart.
 LISTED = 12
 _MARKS = "123456789abc"
 #: Columns of the labels and the axis.
@@ -32,15 +33,11 @@ class Glyphs:
     corner: str = "└"
     wall: str = "│"
     arrow: str = "→"
+    gap: str = "×"
 
 
 #: For terminals that show ASCII only.
-ASCII = Glyphs("*", ":", "-", "+", "|", "->")
-
-
-def legend_points(series: Series) -> list[int]:
-    """Return the indices of what the legend lists: changes of level, and of anything but the commit."""
-    return [i for i, point in enumerate(series.points) if i in series.changes or point.telling]
+ASCII = Glyphs("*", ":", "-", "+", "|", "->", "x")
 
 
 def draw(series: Series, *, width: int, glyphs: Glyphs) -> Iterator[Text]:
@@ -50,27 +47,33 @@ def draw(series: Series, *, width: int, glyphs: Glyphs) -> Iterator[Text]:
     """
     from rich.text import Text
 
-    n = len(series.points)
+    places = slots(series)
+    n = len(series.points) + len(series.gaps)
     columns = min(max(width - _LEFT, 10), n * 2 - 1)
-    column = [round(i * (columns - 1) / max(n - 1, 1)) for i in range(n)]
+    column, empty = ([round(i * (columns - 1) / max(n - 1, 1)) for i in some] for some in places)
     yield Text(visible(series.title), style="bold")
     for label, row in _grid(series, column, columns, glyphs):
         line = Text.assemble((f"{label:>{_LEFT - 2}} {glyphs.wall}", "dim"), *row)
         line.rstrip()
         yield line
-    yield Text(f"{' ' * (_LEFT - 1)}{glyphs.corner}{glyphs.level * columns}", style="dim")
-    telling = legend_points(series)
-    listed = telling[-LISTED:]
+    axis = [(glyphs.gap, "red") if at in empty else (glyphs.level, "dim") for at in range(columns)]
+    yield Text.assemble((f"{' ' * (_LEFT - 1)}{glyphs.corner}", "dim"), *axis)
+    legend = Legend(series, glyphs.arrow)
+    listed, more = legend.marks(LISTED)
     marks = [" "] * columns
     for mark, i in zip(_MARKS, listed, strict=False):
         marks[column[i]] = mark
     if listed:
         yield Text(f"{' ' * _LEFT}{''.join(marks)}".rstrip(), style="bold")
     yield Text(f"{' ' * _LEFT}{_span(series)}", style="dim")
-    if len(telling) > len(listed):
-        yield Text(f"{len(telling) - len(listed)} earlier changes are not listed; --html has more", style="dim")
+    for said in gaps(series):
+        yield from _wrapped(f"{glyphs.gap} ", said, width, "red")
+    if more:
+        yield Text(f"{more} other changes are not listed; --html has more", style="dim")
     for mark, i in zip(_MARKS, listed, strict=False):
-        yield from _entry(mark, i, series, width, glyphs)
+        run, change = series.points[i].run, series.changes.get(i)
+        style = _STYLES[series.verdict(change)] if change else ""
+        yield from _wrapped(f"{mark} {run.started[:10]} {run.short} ", legend.said(i), width, style)
 
 
 def _grid(
@@ -93,32 +96,12 @@ def _grid(
     yield from zip(labels, grid, strict=False)
 
 
-def words(point: Point, glyphs: Glyphs = Glyphs()) -> list[str]:  # noqa: B008
-    """Return what moved before a point, in words."""
-    return [f"{what} {was} {glyphs.arrow} {now}" for what, was, now in point.moved]
-
-
-def of_change(series: Series, i: int, glyphs: Glyphs = Glyphs()) -> str:  # noqa: B008
-    """Return what a change of level says."""
-    change = series.changes[i]
-    judged = series.verdict(change)
-    p = f"p {change.p:.2g}" if change.p else "a step, without noise"
-    return f"level {number(change.before)} {glyphs.arrow} {number(change.after)}{judged and ', ' + judged} ({p})"
-
-
-def _entry(mark: str, i: int, series: Series, width: int, glyphs: Glyphs) -> Iterator[Text]:
+def _wrapped(head: str, said: str, width: int, style: str) -> Iterator[Text]:
     import textwrap
 
     from rich.text import Text
 
-    point = series.points[i]
-    said = [of_change(series, i, glyphs)] if i in series.changes else [f"{number(point.value)}"]
-    said += words(point, glyphs)
-    head = f"{mark} {point.run.started[:10]} {point.run.short} "
-    style = _STYLES[series.verdict(series.changes[i])] if i in series.changes else ""
-    for line in textwrap.wrap(
-        visible("; ".join(said)), max(width, 40), initial_indent=head, subsequent_indent=" " * 4
-    ):  # fmt: skip
+    for line in textwrap.wrap(visible(said), max(width, 40), initial_indent=head, subsequent_indent=" " * 4):
         yield Text(line, style=style)
 
 

@@ -15,12 +15,15 @@ from pytest_llm.history.changepoints import Change, changes
 from pytest_llm.history.database import History
 from pytest_llm.history.rows import Run
 from pytest_llm.history.runfile import order
+from pytest_llm.reports.overview import STATUSES
 from pytest_llm.reports.text import shorten, visible
 
 #: What can be drawn besides the metrics of gates: goldens that are not identical, and seconds.
 DRIFT, SECONDS = "drift", "seconds"
 
 _SAME = ("identical", "created", "updated")
+#: pytest's exit codes of a run that did not come to its tests, or not to all: files that cannot be collected, say.
+_ENDED = (2, 3, 4)
 #: Names that an error lists.
 _LISTED = 20
 _MODEL_WORDS = {"source": "model", "digest": "weights"}
@@ -43,11 +46,15 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """A figure over runs, oldest first. ``better`` is ``higher``, ``lower``, or empty where it is not known."""
+    """A figure over runs, oldest first. ``better`` is ``higher``, ``lower``, or empty where it is not known.
+
+    ``gaps`` are runs after the first in which the test measured no such figure, and how it came out, in words.
+    """
 
     title: str
     points: tuple[Point, ...]
     better: str = ""
+    gaps: tuple[tuple[Run, str], ...] = ()
 
     @functools.cached_property
     def changes(self) -> dict[int, Change]:
@@ -165,10 +172,36 @@ def _of_verdicts(history: History, metric: str, test: str, runs: dict[int, Run])
         twin = any(_same(values[nodeid, index, other], values[nodeid, index, kind]) for other in kept[nodeid, index])
         if not twin:
             kept[nodeid, index].append(kind)
+    outcomes = _outcomes(history, metric, test)
     for (nodeid, index), kinds in sorted(kept.items()):
         for kind in kinds:
             title = nodeid + (f" ({kind})" if len(kinds) > 1 else "") + (f" #{index}" if index > 1 else "")
-            yield Series(title, _points(values[nodeid, index, kind]), direction[nodeid])
+            points = _points(values[nodeid, index, kind])
+            yield Series(title, points, direction[nodeid], tuple(_gaps(points, outcomes.get(nodeid, {}), runs)))
+
+
+def _outcomes(history: History, metric: str, test: str) -> dict[str, dict[int, str]]:
+    """Return how each test that has measured ``metric`` came out, by the number of the run."""
+    rows = history.select(
+        "SELECT nodeid, run, status FROM tests WHERE instr(nodeid, ?) AND nodeid IN "
+        "(SELECT nodeid FROM verdicts WHERE name = ? AND value IS NOT NULL)",
+        (test, metric),
+    )
+    found: dict[str, dict[int, str]] = defaultdict(dict)
+    for nodeid, number, status in rows:
+        found[nodeid][number] = status
+    return found
+
+
+def _gaps(points: Sequence[Point], outcomes: dict[int, str], runs: dict[int, Run]) -> Iterator[tuple[Run, str]]:
+    measured = {point.run.number for point in points}
+    for number, run in sorted(runs.items(), key=lambda item: order(item[1].id)):
+        if number in measured or order(run.id) < order(points[0].run.id):
+            continue
+        if number in outcomes:
+            yield run, STATUSES[outcomes[number]]
+        elif run.exit_status in _ENDED:
+            yield run, "not run"
 
 
 def _same(a: list[tuple[Run, float, list[str]]], b: list[tuple[Run, float, list[str]]]) -> bool:

@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_llm.history.chart import legend_points, of_change, words
-from pytest_llm.history.series import Point, Series
+from pytest_llm.history.legend import Legend, gaps, mixed, slots
+from pytest_llm.history.runfile import order
+from pytest_llm.history.series import Series
 from pytest_llm.reports.html import asset, source_hash, template
 from pytest_llm.reports.text import number
 
@@ -39,6 +40,7 @@ def page(metric: str, found: Sequence[Series]) -> str:
         metric=metric,
         charts=[_chart(series, ROWS // min(len(found), CHARTS)) for series in found[:CHARTS]],
         omitted=max(0, len(found) - CHARTS),
+        mixed=mixed(found),
         style=Markup(style),
         style_hash=source_hash(style),
         box=(WIDTH, HEIGHT, LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM),
@@ -51,30 +53,38 @@ def _chart(series: Series, listed: int) -> dict[str, Any]:
     if low == high:
         low, high = low - 1, high + 1
 
-    def x(i: int) -> float:
-        room = WIDTH - LEFT - RIGHT
-        return round(LEFT + (room * i / (len(values) - 1) if len(values) > 1 else room / 2), 1)
+    full, empty = slots(series)
+
+    def x(slot: int) -> float:
+        room, last = WIDTH - LEFT - RIGHT, len(full) + len(empty) - 1
+        return round(LEFT + (room * slot / last if last else room / 2), 1)
 
     def y(value: float) -> float:
         return round(TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
 
-    places = [(x(i), y(value)) for i, value in enumerate(values)]
+    places = [(x(slot), y(value)) for slot, value in zip(full, values, strict=True)]
     starts = [0, *series.changes, len(values)]
     levels = [
-        (x(a), x(b - 1), y(sum(values[a:b]) / (b - a))) for a, b in zip(starts, starts[1:], strict=False) if b > a
-    ]  # fmt: skip
+        (x(full[a]), x(full[b - 1]), y(sum(values[a:b]) / (b - a)))
+        for a, b in zip(starts, starts[1:], strict=False)
+        if b > a
+    ]
+    legend = Legend(series)
     marks = [
         Mark(
-            i, *places[i], _letter(n), _said(series, i), i in series.changes,
+            i, *places[i], _letter(n), legend.said(i), i in series.changes,
             series.verdict(series.changes[i]) if i in series.changes else "",
         )
-        for n, i in enumerate(legend_points(series)[-MARKS:])
+        for n, i in enumerate(legend.marks(MARKS)[0])
     ]  # fmt: skip
     letters = {mark.index: mark.letter for mark in marks}
     chosen = [i for i in range(len(values)) if i >= len(values) - listed or i in letters]
     return {
         "series": series, "places": places, "levels": levels if series.changes else [], "marks": marks,
-        "rows": [(i, series.points[i], words(series.points[i])) for i in reversed(chosen)],
+        "rows": [(i, series.points[i]) for i in reversed(chosen)],
+        "gaps": [(x(slot), run.short, why) for slot, (run, why) in zip(empty, series.gaps, strict=True)],
+        "last": max([series.points[-1].run, *(run for run, _ in series.gaps)], key=lambda run: order(run.id)),
+        "missing": gaps(series),
         "low": low, "high": high, "letters": letters,
         "summary": _summary(series), "dots": len(places) <= 200,
     }  # fmt: skip
@@ -91,12 +101,6 @@ def _summary(series: Series) -> str:
         f"between {number(min(values))} and {number(max(values))}, last {number(values[-1])}; "
         f"{changes or 'no'} change{'s' * (changes != 1)} of level"
     )
-
-
-def _said(series: Series, i: int) -> str:
-    point: Point = series.points[i]
-    said = [of_change(series, i)] if i in series.changes else [number(point.value)]
-    return "; ".join(said + words(point))
 
 
 def _letter(n: int) -> str:

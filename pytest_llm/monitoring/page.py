@@ -10,7 +10,7 @@ from importlib import resources
 from pytest_llm import environment
 from pytest_llm.monitoring import wording
 from pytest_llm.monitoring.checks import Check
-from pytest_llm.monitoring.panel import Comparison
+from pytest_llm.monitoring.panel import FLOORS, Comparison
 from pytest_llm.reports.html import asset, source_hash, template
 from pytest_llm.stats.binary import wilson
 
@@ -22,6 +22,7 @@ def html(found: Comparison) -> str:
     style = asset("report.css") + asset("scroll.css") + _template("monitor.css")
     return template(_template("monitor.html.j2")).render(
         found=found,
+        floors=FLOORS,
         wording=wording,
         interval=_interval,
         scale=_scale,

@@ -15,14 +15,20 @@ from pytest_llm.monitoring import checks, features
 from pytest_llm.monitoring.checks import Check, Dealing
 from pytest_llm.monitoring.logs import CUT
 from pytest_llm.monitoring.window import Window, named
+from pytest_llm.reports.text import counted
 from pytest_llm.stats.correction import adjust_p
 
 if TYPE_CHECKING:
     from pytest_llm.metrics.similarity import Encoder
 
 SCHEMA = 1
-#: The usual reading of a PSI; below the first, a shift that chance does not explain is still called small.
+#: The usual reading of a PSI.
 MODERATE, LARGE = 0.1, 0.25
+#: How far apart windows are at least where a shift that chance does not explain is drift, and not small. Of rates and
+#: labels it is one output in two hundred: a kind that none had, and so many have now, is 0.0025 bits away.
+FLOORS = {"psi": MODERATE, "rate": 0.005, "js": 0.0025}
+#: Permutations of a check; they take a core a few minutes.
+MOST_PERMUTATIONS = 1_000_000
 #: Segments compared one by one: the largest.
 MAX_SEGMENTS = 12
 #: The value of ``by`` that stands for the language found in the output, where lines have no such field.
@@ -49,10 +55,10 @@ class Comparison:
     @property
     def headline(self) -> str:
         """What came of it, in a sentence."""
-        names = dict.fromkeys(f"{c.name} ({c.segment})" if c.segment else c.name for c in self.drifted)
-        if not names:
-            return f"no drift in {len(self.checks)} check{'s' * (len(self.checks) != 1)}"
-        return f"drift in {', '.join([*names][:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}"
+        if self.drifted:
+            return f"drift in {_listed(self.drifted)}"
+        small = _listed([check for check in self.checks if check.status == "small"])
+        return f"no drift in {counted(len(self.checks), 'check')}" + (f"; small shifts in {small}" if small else "")
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON data; ``monitor-report.schema.json`` beside this module describes it."""
@@ -116,7 +122,7 @@ def compare(
             notes.append(f"{left_out}, {len(bad)} of {told + len(bad)} lines: {named(bad)}")
         if window.one_per:
             notes.append(f"{left_out}, {window.related} of {told} outputs: one per {window.one_per} counts")
-    reference, current = _complete(reference, current, notes)
+    reference, current = _known(reference, current, notes)
     languages: list[list[str]] = []
     try:
         languages = [features.languages(window.told) for window in (reference, current)]
@@ -131,8 +137,7 @@ def compare(
             for window, found in zip((reference, current), languages, strict=True)
         )
     segments = _segments(reference, current, minimum, notes, by) if by else []
-    # The smallest p that permutations can give has to be well below what Holm asks of the surest check.
-    permutations = max(999, math.ceil(2 * (13 + 9 * len(segments)) / alpha) - 1)
+    permutations = _permutations(alpha, len(segments))
     dealing = Dealing(permutations, seed)
     found = _small(reference, current, patterns, dealing)
     if languages and all(languages):
@@ -154,20 +159,44 @@ def compare(
     return Comparison(reference, current, _corrected(found, alpha), alpha, permutations, by, tuple(notes))
 
 
-def _complete(reference: Window, current: Window, notes: list[str]) -> tuple[Window, Window]:
-    """Return the windows without what is known of some lines only: those that say nothing may be of another kind."""
+def _listed(found: Sequence[Check]) -> str:
+    names = dict.fromkeys(f"{check.name} ({check.segment})" if check.segment else check.name for check in found)
+    return f"{', '.join([*names][:6])}{f' and {len(names) - 6} more' if len(names) > 6 else ''}"
+
+
+def _permutations(alpha: float, segments: int) -> int:
+    """Return how many dealings let Holm call the surest check drift: the smallest p has to be well below its bound.
+
+    Raises:
+        InvalidInputError: they would take too long.
+    """
+    doubled = 2 * (13 + 9 * segments)
+    permutations = max(999, math.ceil(doubled / alpha) - 1)
+    if permutations > MOST_PERMUTATIONS:
+        least = math.ceil(doubled / MOST_PERMUTATIONS * 1e5) / 1e5
+        raise InvalidInputError(
+            f"alpha {alpha:g} takes {permutations:,} permutations of every check"
+            f"{f' of {segments} segments' if segments else ''}, more than {MOST_PERMUTATIONS:,}: "
+            f"give one of at least {least:g}"
+        )
+    return permutations
+
+
+def _known(reference: Window, current: Window, notes: list[str]) -> tuple[Window, Window]:
+    """Return the windows without what no line of the reference says, and note what only some lines say."""
     windows = [reference, current]
-    for column, what in (
-        ("ended", "why outputs ended was not compared: {} a finish reason"),
-        ("tokens", "tokens were not compared: {} a count of them"),
+    for column, what, one in (
+        ("ended", "why outputs ended was", "a finish reason"),
+        ("tokens", "tokens were", "a count of them"),
     ):
         known = [sum(value is not None for value in getattr(window, column)) for window in windows]
-        if known != [len(window) for window in windows]:
-            counts = [f"{n} of {len(window)}" for n, window in zip(known, windows, strict=True)]
-            lines = f"{counts[0]} reference and {counts[1]} current lines have" if any(known) else "no line has"
-            notes.append(what.format(lines))
+        counts = [f"{n} of {len(window)}" for n, window in zip(known, windows, strict=True)]
+        if not known[0]:
+            notes.append(f"{what} not compared: no {'reference ' if known[1] else ''}line has {one}")
             without: dict[str, Any] = {column: ()}
             windows = [dataclasses.replace(window, **without) for window in windows]
+        elif known != [len(window) for window in windows]:
+            notes.append(f"{what} compared where lines say it: {counts[0]} reference and {counts[1]} current lines do")
     return windows[0], windows[1]
 
 
@@ -192,16 +221,24 @@ def _small(reference: Window, current: Window, patterns: Sequence[re.Pattern[str
     tokens = [[n for n in window.tokens if n is not None] for window in windows]
     if all(tokens):
         found.append(checks.numbers("tokens", tokens[0], tokens[1], dealing))
+    found += _silent("no token count", [window.tokens for window in windows])
     if any(None in window.texts for window in windows):
         found.append(checks.rate("no text", *([text is None for text in window.texts] for window in windows)))
     found += kind("empty", lambda text: not text.strip())
     found += kind("refusals", lambda text: features.refuses(text, patterns))
     found += kind("ends midway", features.ends_midway)
-    ended = [[str(why) for why in window.ended] for window in windows]
+    found += _silent("no finish reason", [window.ended for window in windows])
+    ended = [[why for why in window.ended if why is not None] for window in windows]
     if all(ended):
         found.append(checks.rate("cut short", *([why in CUT for why in reasons] for reasons in ended)))
         found.append(checks.labels("finish reason", ended[0], ended[1], dealing))
     return found + kind("repetition", lambda text: features.repetition(text) >= features.REPETITION)
+
+
+def _silent(name: str, columns: Sequence[Sequence[Any]]) -> list[Check]:
+    """Return the check of how many lines do not say something, where there are any."""
+    silent = [[value is None for value in column] for column in columns]
+    return [checks.rate(name, *silent)] if any(map(any, silent)) else []
 
 
 def _segments(reference: Window, current: Window, minimum: int, notes: list[str], by: str) -> list[str]:
@@ -232,4 +269,4 @@ def _corrected(found: Sequence[Check], alpha: float) -> tuple[Check, ...]:
 def _status(check: Check, sure: bool) -> str:
     if not sure:
         return "none"
-    return "small" if check.test == "psi" and check.statistic < MODERATE else "drift"
+    return "small" if abs(check.statistic) < FLOORS.get(check.test, 0.0) else "drift"

@@ -64,9 +64,14 @@ def counts_p(
     import numpy as np
 
     reference, current = np.asarray(reference), np.asarray(current)
-    both = reference + current
-    dealt = np.random.default_rng(seed).multivariate_hypergeometric(both, int(reference.sum()), size=permutations)
-    return _p(float(statistic(reference, current)), statistic(dealt, both - dealt))
+    both, n = reference + current, int(reference.sum())
+    random = np.random.default_rng(seed)
+
+    def of(count: int) -> Array:
+        dealt = random.multivariate_hypergeometric(both, n, size=count)
+        return statistic(dealt, both - dealt)
+
+    return _p(float(statistic(reference, current)), _in_chunks(of, permutations))
 
 
 def rows_p(
@@ -147,14 +152,21 @@ def _dealt(of: Callable[[Array], Array], size: int, n: int, permutations: int, s
     import numpy as np
 
     random = np.random.default_rng(seed)
-    found = []
-    for start in range(0, permutations, _CHUNK):
-        count = min(_CHUNK, permutations - start)
+
+    def some(count: int) -> Array:
         chosen = np.argpartition(random.random((count, size)), n - 1, axis=1)[:, :n]
         dealt = np.zeros((count, size))
         np.put_along_axis(dealt, chosen, 1.0, axis=1)
-        found.append(of(dealt))
-    return np.concatenate(found)
+        return of(dealt)
+
+    return _in_chunks(some, permutations)
+
+
+def _in_chunks(of: Callable[[int], Array], permutations: int) -> Array:
+    """Return the statistics of ``permutations`` dealings, of which ``of`` deals as many at once as it is told."""
+    import numpy as np
+
+    return np.concatenate([of(min(_CHUNK, permutations - start)) for start in range(0, permutations, _CHUNK)])
 
 
 def _p(observed: float, dealt: Array) -> tuple[float, float, float]:

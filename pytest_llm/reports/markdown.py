@@ -72,7 +72,7 @@ def _models(data: dict[str, Any]) -> str:
 
 def _changes(data: dict[str, Any]) -> str:
     rows = [f"| {literal(name)} | {literal(was)} | {literal(now)} | {n} |" for name, was, now, n in changes(data)]
-    return _table("Changed around the model | Was | Now | Goldens", rows)
+    return _table("Changed since the goldens | Was | Now | Goldens", rows)
 
 
 def _gates(data: dict[str, Any]) -> str:

@@ -140,17 +140,24 @@ def test_chat_messages_and_options_compare_as_they_read_from_a_file():
     assert compare(golden, Golden.of(value, "t"), Rules()).status == "identical"
 
 
-def test_another_environment_is_said_first_and_another_model_compared():
+def test_another_environment_and_another_model_are_both_named():
     found = drift(
         answer("the cat"),
         answer("the dog", environment={**ENVIRONMENT, "torch": "2.14.0"}, model={**MODEL, "digest": "b" * 64}),
     )
     assert found.status == "drifted"
-    assert found.headline.startswith("in another environment (torch 2.13.0 → 2.14.0), drifted at token 1")
+    assert found.headline.startswith(
+        "with another model and in another environment (torch 2.13.0 → 2.14.0), drifted at token 1"
+    )
     assert found.notes[1:] == (
-        "the environment of the golden was another one: look there before blaming the model",
+        "neither model nor environment is the golden's: ask its model here to tell which moved it",
         "another model made the golden: digest aaaaaaaaaaaa… → bbbbbbbbbbbb…",
     )
+    found = drift(answer("the cat"), answer("the dog", model={**MODEL, "digest": "b" * 64}))
+    assert found.headline.startswith("with another model, drifted at token 1")
+    found = drift(answer("the cat"), answer("the dog", model={**MODEL, "source": "/a/copy/of/it"}))
+    assert found.headline.startswith("drifted at token 1")
+    assert "another model" not in " ".join(found.notes)
 
 
 def test_a_metric_over_other_questions_is_stale():

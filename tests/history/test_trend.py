@@ -1,6 +1,8 @@
 """``pytest-llm trend``: charts in a terminal, what they label, and what they refuse."""
 
 import io
+import random
+import re
 import sys
 
 from pytest_llm.history import series
@@ -37,6 +39,69 @@ test_m.py::test_a
 2 2026-09-21 a000b99a level 2.5 → 2.9, worse (a step, without noise); commit
     0000005 → 0000006; weights 0123456789ab → fedcba987654
 """, "")  # fmt: skip
+
+
+def test_runs_in_which_the_test_measured_nothing_are_marked_and_counted(project, command):
+    broken = {"test_m.py::test_a": "failed"}
+    project(
+        record(0, verdict()), record(1, outcomes=broken), record(2, verdict()),
+        *(record(i, outcomes=broken) for i in (3, 4)), record(5, outcomes={"test_m.py::test_a": "unmeasured"}),
+        {**record(6), "exit_status": 2}, record(7, golden(nodeid="t.py::b")),
+    )  # fmt: skip
+    assert command("trend", "loss") == (0, """\
+test_m.py::test_a
+       2.5 │●   ●
+           └──×───×─×─×─×
+            2 runs, 2026-09-21 to 2026-09-21; last 2.5, mean 2.5
+× 4 later runs of this test have no figure (2 failed, 1 could not be measured, 1
+    not run)
+× 1 earlier run of this test has no figure (1 failed)
+""", "")  # fmt: skip
+
+
+def test_a_change_of_level_is_listed_before_what_comes_and_goes(project, command):
+    project(*(
+        record(i, verdict(value=2.5 if i < 30 else 2.9), torch="2.13" if i < 30 else "2.14", branch=("main", "exp")[i % 2])
+        for i in range(70)
+    ), *(record(i, verdict(value=2.9), torch="2.14", source=f"org/m{i}") for i in range(70, 90)))  # fmt: skip
+    out = command("trend", "loss")[1]
+    legend = out.partition("\n10 other changes are not listed; --html has more\n")[2].replace("\n    ", " ")
+    lines = [line.split(" ", 3)[3] for line in legend.split("\n\n")[0].splitlines()]
+    assert lines[0] == "level 2.5 → 2.9, worse (a step, without noise); commit 000001d → 000001e; torch 2.13 → 2.14"
+    assert lines[1].endswith("model org/m78 → org/m79")
+    assert len(lines) == 12
+    assert legend.endswith("\n\n2 branches are in one line here (exp, main): --branch=NAME draws one\n")
+    alone = command("trend", "loss", "--branch=exp")[1]
+    assert "branch" not in alone
+    assert "level" in alone
+
+
+def test_what_comes_and_goes_is_marked_once(project, command):
+    cpus = [2, 8, 8, 2, 8, 2, 2, 8, 2]
+    records = [record(i, verdict(), commit="c" * 40) for i in range(9)]
+    for data, n in zip(records, cpus, strict=True):
+        data["environment"]["cpus"] = n
+    project(*records[:5])
+    assert command("trend", "loss")[1].count("cpus 2 → 8") == 2  # once or twice is worth a mark each time
+    project(*records[5:])
+    (line,) = [line for line in command("trend", "loss")[1].splitlines() if "cpus" in line]
+    assert line == "1 2026-09-21 a0001eef 2.5; cpus 2 → 8 (back and forth, 6 times)"
+
+
+def test_what_else_changed_near_a_change_of_level_among_noise_is_named(project, command):
+    noise = random.Random(0)
+    project(*(
+        record(i, verdict(value=(2.5 if i < 20 else 3.5) + noise.gauss(0, 0.2)), commit="c" * 40,
+               torch="2.13" if i < 18 else "2.14", digest="a" * 64 if i < 20 else "b" * 64, source="org/m" if i < 35 else "org/n")
+        for i in range(40)
+    ))  # fmt: skip
+    said = command("trend", "loss")[1].replace("\n    ", " ")
+    (line,) = [line for line in said.splitlines() if "level" in line]
+    assert re.search(
+        r"level 2\.\d+ → 3\.\d+, worse \(p 0\.001; about here\); weights a{12} → b{12}; "
+        r"2 runs before: torch 2\.13 → 2\.14$",
+        line,
+    )
 
 
 def test_ascii_where_the_terminal_has_no_more(project, command, monkeypatch):
@@ -148,7 +213,7 @@ def test_more_runs_than_columns_show_their_means(project, command):
     lines = command("trend", "loss")[1].splitlines()
     means = [float(lines[1].split()[0]), float(lines[8].split()[0])]
     assert means == [4.2, -0.2]  # of 5, 3, 5, 3, 5 in a column, and of -1, 1, -1, 1, -1
-    assert "level 0 → 4, worse (p 0.001)" in " ".join(lines)
+    assert "level 0 → 4, worse (p 0.001; about here)" in " ".join(lines)
 
 
 def test_an_error_shows_names_harmlessly(project, command):
@@ -172,7 +237,7 @@ def test_many_charts_many_runs_and_hostile_names_stay_inside_80_columns(project,
     assert max(map(len, lines)) <= 80
     assert all(c.isprintable() for line in lines for c in line)
     assert lines[-2] == "and 3 more: --test narrows them, --html has all"
-    assert sum("137 earlier changes are not listed; --html has more" in line for line in lines) == 6
+    assert sum("137 other changes are not listed; --html has more" in line for line in lines) == 6
 
 
 def test_a_model_that_other_tests_asked_is_no_news_for_one_that_asked_none(project, command):

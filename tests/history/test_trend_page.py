@@ -51,6 +51,21 @@ def test_a_change_is_drawn_said_and_leads_to_its_run(tmp_path, open_page):
     assert shown.locator("tbody tr").count() == 12
 
 
+def test_runs_without_a_figure_and_branches_in_one_line_are_said(tmp_path, open_page):
+    broken = [record(i, outcomes={"test_m.py::test_a": "failed"}, branch="exp") for i in range(30, 60)]
+    shown = open_page(written(tmp_path, [*stepped(), record(13, verdict(), branch="exp"), *broken]))
+    expect(shown.locator("section > p.failed")).to_have_text("30 later runs of this test have no figure (30 failed).")
+    expect(shown.locator("header > p.warned")).to_have_text(
+        "2 branches are in one line here (exp, main): --branch=NAME draws one."
+    )
+    crosses = shown.locator("svg .gap")
+    expect(crosses).to_have_count(30)
+    assert "failed" in crosses.first.locator("title").text_content()
+    last = shown.locator("circle.point").last.bounding_box()["x"]
+    assert all(cross.bounding_box()["x"] > last for cross in crosses.all())
+    expect(shown.locator("svg text.soft").last).to_have_text("2026-09-24")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
 def test_axe_has_no_complaint_and_nothing_sticks_out(tmp_path, open_page, scheme, width):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -233,16 +234,33 @@ def test_a_count_of_tokens_that_is_none_is_as_if_it_were_not_there(monitor, tmp_
     assert "tokens" not in {check["name"] for check in json.loads((tmp_path / "out.json").read_text("utf-8"))["checks"]}
 
 
-def test_what_only_some_lines_say_is_not_compared(monitor, write):
-    rows = [{"output": text, "finish_reason": "stop"} for text in good(40, 1)]
-    some = [row if i else {"output": row["output"]} for i, row in enumerate(rows)]
-    for now, then, counts in ((some, rows, "40 of 40 reference and 39 of 40"), (rows, [
-        {"output": row["output"]} for row in rows], "0 of 40 reference and 40 of 40")):  # fmt: skip
-        code, out, _ = monitor(write("now.jsonl", now), f"--reference={write('then.jsonl', then)}")
-        assert code == 0
-        said = " ".join(out)
-        assert f"why outputs ended was not compared: {counts} current lines have a finish reason" in said
-        assert "note: tokens were not compared: no line has a count of them" in said
+def test_lines_without_a_finish_reason_are_counted_and_the_others_compared(monitor, write, tmp_path):
+    def rows(cut, silent, n=200):
+        found = [
+            {"output": text, "finish_reason": "length" if i < cut else "stop"} for i, text in enumerate(good(n, 1))
+        ]
+        for row in found[n - silent :]:
+            del row["finish_reason"]
+        return found
+
+    def found(now, then):
+        code, out, _ = monitor(write("now.jsonl", now), f"--reference={write('then.jsonl', then)}", "--json=out.json")
+        return code, out[-1], " ".join(out)
+
+    # One line that does not say is no reason to look away from a hundred outputs that were cut short.
+    code, last, said = found(rows(100, 1), rows(2, 0))
+    assert (code, last) == (1, "drift in cut short, finish reason")
+    assert (
+        "why outputs ended was compared where lines say it: 200 of 200 reference and 199 of 200 current lines do"
+        in said
+    )
+    jsonschema.validate(json.loads((tmp_path / "out.json").read_text("utf-8")), SCHEMA)
+    assert found(rows(2, 60), rows(2, 0))[:2] == (1, "drift in no finish reason")
+    assert found(rows(2, 200), rows(2, 0))[:2] == (1, "drift in no finish reason")
+    code, last, said = found(rows(2, 0), rows(2, 200))  # a log that says more than it did
+    assert (code, last) == (0, "no drift in 7 checks")
+    assert "why outputs ended was not compared: no reference line has a finish reason" in said
+    assert "note: tokens were not compared: no line has a count of them" in said
 
 
 def test_outputs_without_a_text_are_a_kind_of_their_own(monitor, write, tmp_path):
@@ -272,6 +290,27 @@ def test_a_sure_shift_of_little_size_is_small():
     length = compare(Window("a", tuple(then)), Window("b", tuple(now))).checks[0]
     assert length.p_adjusted <= 0.01
     assert (length.status, length.statistic < 0.1) == ("small", True)
+
+
+def test_among_very_many_outputs_a_shift_that_nobody_would_notice_is_small(monitor, write):
+    def rows(n, uk, cut):
+        return [
+            {
+                "output": "",
+                "market": "uk" if i % 1000 < uk else "us",
+                "finish_reason": "length" if i * 7 % 1000 < cut else "stop",
+            }
+            for i in range(n)
+        ]
+
+    then = write("then.jsonl", rows(50_000, 333, 10))
+    code, out, _ = monitor(write("now.jsonl", rows(50_000, 350, 13)), f"--reference={then}", "--by=market")
+    assert code == 0
+    assert any(re.match("market +small +us 67%", line) for line in out)
+    assert " checks; small shifts in cut short, finish reason, market" in " ".join(out)
+    code, out, _ = monitor(write("now.jsonl", rows(50_000, 333, 16)), f"--reference={then}", "--by=market")
+    assert code == 1
+    assert "drift in cut short" in " ".join(out)
 
 
 def test_the_costly_checks_sample_large_windows():
@@ -340,9 +379,24 @@ def test_files_and_arguments_that_are_not_there(monitor, reference, write):
     assert monitor(now, f"--reference={reference}", "--alpha=2")[2] == (
         "pytest-llm monitor: alpha is a probability between 0 and 1, not 2.0\n"
     )
+    assert monitor(now, f"--reference={reference}", "--alpha=1e-6")[::2] == (
+        2,
+        "pytest-llm monitor: alpha 1e-06 takes 25,999,999 permutations of every check, more than 1,000,000: give one "
+        "of at least 3e-05\n",
+    )
     for few in ("-3", "1", "many"):
         with pytest.raises(SystemExit):
             monitor(now, f"--reference={reference}", f"--min-outputs={few}")
+
+
+def test_an_error_nobody_foresaw_is_no_drift(monitor, write, reference, monkeypatch):
+    def compare(*windows, **terms):
+        raise MemoryError
+
+    monkeypatch.setattr("pytest_llm.monitoring.panel.compare", compare)
+    code, _, err = monitor(write("now.jsonl", good(40, 1)), f"--reference={reference}")
+    assert code == 2
+    assert err.endswith("MemoryError\npytest-llm monitor: could not be done, by the error above\n")
 
 
 def test_a_file_that_cannot_be_written_takes_nothing_else_away(monitor, write, reference, tmp_path):

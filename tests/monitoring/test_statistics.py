@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -100,6 +101,14 @@ def test_counts_and_rows_deal_the_same_outputs():
         value, chance, p = statistics.counts_p(statistic, a, b, permutations=9_999, seed=1)
         other = statistics.rows_p(statistic, rows, a.sum(), permutations=9_999, seed=2)
         assert other == (pytest.approx(value), pytest.approx(chance, rel=0.1), pytest.approx(p, abs=0.02))
+
+
+def test_many_dealings_are_not_in_memory_at_once():
+    tracemalloc.start()
+    statistics.counts_p(statistics.psi, np.full(10, 30), np.full(10, 30), permutations=20_000, seed=0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000  # all counts are 1.6 MB, and there are several arrays of that size
 
 
 def test_the_witness_points_at_what_is_new():

@@ -6,6 +6,8 @@ import hashlib
 import json
 import re
 
+import pytest
+
 from pytest_llm.reports.html import BUDGET, html
 from tests.reports.conftest import HOSTILE
 
@@ -59,6 +61,23 @@ def test_hostile_text_is_only_ever_data(run_record):
     texts = [p["actual"]["text"] for row in data_of(page) for v in row["verdicts"] if "evidence" in v
              for p in v["evidence"].get("pairs", ())]  # fmt: skip
     assert HOSTILE in texts
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ([["torch", "2.13", "2.14"]], "These goldens were made in another environment. Look here before"),
+        ([["digest", "aa", "bb"], ["adapter", "none", "lora"]], "Another model made these goldens, in the environment"),
+        ([["torch", "2.13", "2.14"], ["digest", "aa", "bb"]], "Either may be why an answer moved"),
+    ],
+)
+def test_what_changed_since_the_goldens_is_called_by_its_name(run_record, changes, said):
+    for verdict in run_record["verdicts"]:
+        if verdict["evidence"] and verdict["evidence"]["changes"]:
+            verdict["evidence"]["changes"] = changes
+    lead = html(run_record).split("Changed since the goldens")[1].split("<table>")[0]
+    assert said in lead
+    assert ("blaming the weights" in lead) == (changes == [["torch", "2.13", "2.14"]])
 
 
 def test_two_thousand_tests_fit_with_all_their_tokens(run_record):
