@@ -55,8 +55,8 @@ class ModelLoader:
         self, settings: Settings, config: pytest.Config | None = None, *, started: float | None = None
     ) -> None:
         self.settings = settings
-        #: When the session began, in Unix seconds: under ``--llm-cache=refresh`` older answers are asked for anew.
-        self.started = time.time() if started is None else started
+        #: The Unix time from which answers count: under ``--llm-cache=refresh`` that at which the session began.
+        self.since = 0.0 if settings.cache != "refresh" else time.time() if started is None else started
         self.store = OutputStore(settings.cache_dir)
         self.log = RequestLog(self.store, str(settings.root))
         self._config = config

@@ -65,14 +65,13 @@ class OutputStore(SqliteFile):
             since: in Unix seconds; older answers are left out.
         """
         keys = {answer_key(identity, request, repeat): request for request in requests}
-        found = self._select("key, created, answer", list(keys))
-        answers = {keys[key]: _parsed(text) for key, created, text in found if created >= since}
+        answers = {keys[key]: _parsed(text) for key, text in self._select("key, answer", list(keys), since)}
         return {request: answer for request, answer in answers.items() if answer}
 
-    def has(self, identity: str, requests: Sequence[str], repeat: int = 0) -> set[str]:
-        """Return which request digests have an answer, without reading the answers."""
+    def has(self, identity: str, requests: Sequence[str], repeat: int = 0, *, since: float = 0.0) -> set[str]:
+        """Return which request digests have an answer, without reading the answers; the arguments are as in `get`."""
         keys = {answer_key(identity, request, repeat): request for request in requests}
-        return {keys[key] for (key,) in self._select("key", list(keys))}
+        return {keys[key] for (key,) in self._select("key", list(keys), since)}
 
     def put(
         self, identity: Mapping[str, Any], source: str, answers: Iterable[tuple[str, Answer]], repeat: int = 0
@@ -150,12 +149,13 @@ class OutputStore(SqliteFile):
         self._known.clear()
         return count
 
-    def _select(self, columns: str, keys: list[bytes]) -> Iterator[tuple[Any, ...]]:
+    def _select(self, columns: str, keys: list[bytes], since: float) -> Iterator[tuple[Any, ...]]:
+        newer = f" AND created >= {since!r}" if since else ""  # else the row of a key that is there is not read
         with self.reading() as db:
             for start in range(0, len(keys), _CHUNK):
                 chunk = keys[start : start + _CHUNK]
                 yield from db.execute(
-                    f"SELECT {columns} FROM answers WHERE key IN ({','.join('?' * len(chunk))})", chunk
+                    f"SELECT {columns} FROM answers WHERE key IN ({','.join('?' * len(chunk))}){newer}", chunk
                 )
 
 

@@ -77,6 +77,13 @@ def test_the_request_log_knows_what_each_test_asked(project):
     assert counts(project.runpytest()) == {"model": (7, 0, 0), "other": (1, 0, 0)}
 
 
+def test_refresh_computes_all_of_it_ahead(project):
+    project.runpytest("--llm-update=new")
+    result = project.runpytest("--llm-cache=refresh")
+    result.assert_outcomes(passed=8)
+    assert counts(result) == {"model": (7, 7, 7), "other": (1, 1, 1)}
+
+
 def test_a_question_that_this_version_refuses_is_left_out_of_the_plan(project, cache_dir):
     project.runpytest("--llm-update=new")
     retrain(project)
@@ -219,6 +226,32 @@ def test_workers_share_the_work_and_do_none_twice(project):
     asked, computed, ahead = counts(planned)["model"]
     assert (asked, computed) == (40, 40)
     assert ahead > 0
+
+
+def test_a_worker_that_begins_late_does_not_refresh_again(project):
+    project.runpytest("--llm-update=new")
+    project.makeconftest(
+        """
+        import os
+        import time
+        from pathlib import Path
+
+        import pytest
+
+        WORKER, COMPUTED = os.environ.get("PYTEST_XDIST_WORKER"), Path(__file__).with_name("computed")
+        for _ in range(1200):
+            if WORKER == "gw1" and not COMPUTED.exists():
+                time.sleep(0.05)
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtestloop():
+            if WORKER == "gw0":
+                COMPUTED.touch()
+        """
+    )
+    result = project.runpytest_subprocess("-n2", "--llm-cache=refresh")
+    result.assert_outcomes(passed=8)
+    assert counts(result) == {"model": (7, 7, 7), "other": (1, 1, 1)}
 
 
 def test_two_tests_that_ask_the_same_in_two_workers_compute_it_once(project):
