@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import threading
@@ -11,6 +12,9 @@ from pathlib import Path
 
 from pytest_llm.errors import LLMError
 from pytest_llm.files import locked
+
+#: How the system says that a file may not be written.
+_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class SqliteFile:
@@ -44,7 +48,9 @@ class SqliteFile:
                     self._connection = self._connect()
                 yield self._connection
             except (sqlite3.Error, OSError) as error:
-                if "readonly" in str(error):  # it is sound
+                # By SQLite, or by the system, of a lock beside it. It is sound.
+                refused = isinstance(error, OSError) and error.errno in _REFUSED and os.access(self.path, os.R_OK)
+                if refused or "readonly" in str(error):
                     raise LLMError(
                         f"the {self.WHAT} {self.path} may be read here, but not written: {error}. {self.UNWRITABLE}"
                     ) from error
