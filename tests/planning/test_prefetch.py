@@ -362,7 +362,7 @@ def test_a_store_that_cannot_be_used_is_what_each_test_says_and_the_summary_is_t
         """
     )
     (project.path / "file").touch()
-    result = project.runpytest("--llm-cache-dir=file")
+    result = project.runpytest("--llm-cache-dir=file", "-q")
     result.assert_outcomes(errors=1, failed=1)
     result.stdout.fnmatch_lines(["E * the output store *answers.sqlite cannot be used: *--llm-cache-dir*"])
     result.stdout.fnmatch_lines(["*note: this answer is not kept for pytest-llm review:"])
