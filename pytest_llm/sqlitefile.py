@@ -10,11 +10,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_llm.errors import LLMError
+from pytest_llm.errors import FullError, LLMError
 from pytest_llm.files import locked
 
 #: How the system says that a file may not be written.
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+#: And that there is no room for it.
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class SqliteFile:
@@ -40,6 +42,7 @@ class SqliteFile:
         """Give the database.
 
         Raises:
+            FullError: the disk is full.
             LLMError: it cannot be opened or used; the message says what to do.
         """
         with self._lock:
@@ -54,7 +57,9 @@ class SqliteFile:
                     raise LLMError(
                         f"the {self.WHAT} {self.path} may be read here, but not written: {error}. {self.UNWRITABLE}"
                     ) from error
-                raise LLMError(f"the {self.WHAT} {self.path} cannot be used: {error}. {self.CURE}") from error
+                full = "is full" in str(error) or getattr(error, "errno", None) in _FULL
+                kind = FullError if full else LLMError
+                raise kind(f"the {self.WHAT} {self.path} cannot be used: {error}. {self.CURE}") from error
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

@@ -391,6 +391,39 @@ def test_a_log_that_cannot_be_written_is_one_line_above_the_summary(project):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_a_full_disk_is_one_line_and_every_answer_is_used(project, cache_dir, workers):
+    project.makepyfile(
+        test_suite="""
+        import pytest
+
+        @pytest.mark.parametrize("n", range(40))
+        def test_n(llm, n):
+            assert llm.generate(f"number {n}", max_new_tokens=2) == llm.generate(f"number {n}", max_new_tokens=2)
+        """
+    )
+    project.runpytest_subprocess().assert_outcomes(passed=40)
+    retrain(project)
+    project.makeconftest(
+        """
+        from pytest_llm.store.database import OutputStore
+
+        def connect(self, open_it=OutputStore._connect):
+            db = open_it(self)
+            db.execute("PRAGMA max_page_count=1")  # no more than there are
+            return db
+
+        OutputStore._connect = connect
+        """
+    )
+    full = project.runpytest_subprocess(*workers)
+    full.assert_outcomes(passed=40)
+    if not workers:
+        (told,) = re.findall("^pytest_llm: answers are used, but .*", full.stdout.str(), re.M)
+        assert "answers.sqlite cannot be used: database or disk is full. Choose another folder" in told
+        assert counts(full) == {"model": (80, 40, 40)}
+
+
 def test_a_file_name_that_is_not_utf8_is_logged(tmp_path):
     store = OutputStore(tmp_path)
     request, test = Generate("the"), "test_\udcff.py::test_a"
