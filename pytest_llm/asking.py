@@ -154,12 +154,9 @@ class Asker:
 
     def _stored(self, requests: Mapping[str, Request], repeat: int) -> dict[str, Answer]:
         """Return what the store answers; a row that is damaged is as good as none, and computed again."""
-        mode = self._loader.settings.cache
-        if mode == "off":
+        if self._loader.settings.cache == "off":
             return {}
-        # What a worker of this run has refreshed is fresh for all: none runs a test before all of them have begun.
-        since = self._loader.started if mode == "refresh" else 0.0
-        found = self._loader.store.get(self.identity_digest, list(requests), repeat, since=since)
+        found = self._loader.store.get(self.identity_digest, list(requests), repeat, since=self._loader.since)
         return {digest: answer for digest, answer in found.items() if is_answer(answer, requests[digest])}
 
     def prefetch(self, missing: Mapping[str, Request]) -> None:
@@ -251,12 +248,12 @@ class Asker:
         One batch of ten answers takes little longer than one answer. Where a test stops before, it has them next time.
         """
         run, settings = record.current(), self._loader.settings
-        if run is None or settings.cache != "use" or settings.prefetch == "off" or settings.batch_size == 1:
+        if run is None or settings.cache == "off" or settings.prefetch == "off" or settings.batch_size == 1:
             return []
         sampled = [digest for digest, request in missing.items() if request.sampled]
         found: list[tuple[str, int]] = []
         for number in range(repeat + 1, repeat + 1 + run.ahead):
-            known = self._loader.store.has(self.identity_digest, sampled, number)
+            known = self._loader.store.has(self.identity_digest, sampled, number, since=self._loader.since)
             found += [(digest, number) for digest in sampled if digest not in known]
         return found
 

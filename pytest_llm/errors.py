@@ -41,6 +41,10 @@ class StoreMissError(LLMError):
     """``--llm-offline`` was given and the answer is not in the store."""
 
 
+class FullError(LLMError):
+    """The disk has no room for what was to be kept in a database."""
+
+
 class GoldenError(LLMError):
     """A golden or baseline file cannot be read: corrupt, merge-conflicted, of another schema."""
 

@@ -52,7 +52,8 @@ def start(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     config.stash[_SETTINGS] = options.resolve(config)
-    config.stash[STARTED] = time.time()
+    # One time for all of a run's workers: what one of them refreshes is fresh for the others.
+    config.stash[STARTED] = getattr(config, "workerinput", {}).get("llm_started", time.time())
     config.stash[_OUTER] = _at
 
 
@@ -155,7 +156,7 @@ def prefetch(session: pytest.Session) -> None:
     """Compute ahead what the selected tests will ask, where this process runs them and they use a model."""
     chosen = settings(session.config)
     controller = session.config.pluginmanager.hasplugin("dsession")
-    if controller or session.config.option.collectonly or chosen.prefetch == "off" or chosen.cache != "use":
+    if controller or session.config.option.collectonly or chosen.prefetch == "off" or chosen.cache == "off":
         return
     if not chosen.offline and any("llm_loader" in getattr(item, "fixturenames", ()) for item in session.items):
         from pytest_llm.planning.prefetch import prefetch

@@ -55,9 +55,9 @@ class ModelLoader:
         self, settings: Settings, config: pytest.Config | None = None, *, started: float | None = None
     ) -> None:
         self.settings = settings
-        #: When the session began, in Unix seconds: under ``--llm-cache=refresh`` older answers are asked for anew.
-        self.started = time.time() if started is None else started
-        self.store = OutputStore(settings.cache_dir)
+        #: The Unix time from which answers count: under ``--llm-cache=refresh`` that at which the session began.
+        self.since = 0.0 if settings.cache != "refresh" else time.time() if started is None else started
+        self.store = OutputStore(settings.cache_dir, self.tell)
         self.log = RequestLog(self.store, str(settings.root))
         self._config = config
         #: Seconds that making weights loadable took, by digest and spec: once for a GGUF, else next to nothing.

@@ -52,8 +52,8 @@ OPTIONS = (
            ("use", "refresh", "off")),
     Option("cache_dir", str, None, "folder of the output store and converted weights [~/.cache/pytest_llm]"),
     Option("offline", bool, False, "load no model: an answer that is not in the store is an error that says why"),
-    Option("prefetch", str, "auto", "compute before the first test, in batches, what the selected tests will ask",
-           ("auto", "off")),
+    Option("prefetch", str, "auto", "compute before the first test, in batches, what the selected tests will ask "
+           "(not with --llm-cache=off)", ("auto", "off")),
     Option("batch_size", int, 64, "most prompts in one forward pass; 1 computes them one by one"),
     Option("exact", bool, False, "batches of one fixed shape: an answer is bit-equal whatever is computed beside it "
            "(in float16 and bfloat16 always)"),

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_llm.errors import LLMError
+from pytest_llm.errors import FullError, LLMError
 from pytest_llm.files import locked
+
+#: How the system says that a file may not be written.
+_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+#: And that there is no room for it.
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class SqliteFile:
@@ -36,6 +42,7 @@ class SqliteFile:
         """Give the database.
 
         Raises:
+            FullError: the disk is full.
             LLMError: it cannot be opened or used; the message says what to do.
         """
         with self._lock:
@@ -44,11 +51,15 @@ class SqliteFile:
                     self._connection = self._connect()
                 yield self._connection
             except (sqlite3.Error, OSError) as error:
-                if "readonly" in str(error):  # it is sound
+                # By SQLite, or by the system, of a lock beside it. It is sound.
+                refused = isinstance(error, OSError) and error.errno in _REFUSED and os.access(self.path, os.R_OK)
+                if refused or "readonly" in str(error):
                     raise LLMError(
                         f"the {self.WHAT} {self.path} may be read here, but not written: {error}. {self.UNWRITABLE}"
                     ) from error
-                raise LLMError(f"the {self.WHAT} {self.path} cannot be used: {error}. {self.CURE}") from error
+                full = "is full" in str(error) or getattr(error, "errno", None) in _FULL
+                kind = FullError if full else LLMError
+                raise kind(f"the {self.WHAT} {self.path} cannot be used: {error}. {self.CURE}") from error
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

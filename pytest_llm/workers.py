@@ -36,6 +36,12 @@ def gather(run: RunRecord, config: pytest.Config) -> None:
         run.users.update(crashed)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker, also one that takes another's place, when the run began."""
+    node.workerinput["llm_started"] = node.config.stash[lifecycle.STARTED]
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Keep what a worker says of each test until it hands over its record: it may end before."""
     node = getattr(report, "node", None)

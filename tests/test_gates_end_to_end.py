@@ -629,3 +629,32 @@ def test_a_row_names_the_test_whole_but_for_folders_that_it_can_be_told_without(
         f"          {gate}  one/test_shared.py::test_it[[]org/base]",
         f"          {gate}  two/test_shared.py::test_it[[]org/base]",
     ])  # fmt: skip
+
+
+@pytest.mark.parametrize("update", ["none", "new"])
+def test_the_baseline_of_a_test_that_was_renamed_is_named(suite, update):
+    file = suite.path / "test_life.py"
+    file.write_text(file.read_text().replace('mean("quality")', 'mean("quality", request="the questions")'))
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    file.write_text(file.read_text().replace("test_quality(", "test_good("))
+    now(suite, figures(quality=-0.3))
+    result = suite.runpytest(f"--llm-update={update}")
+    notes = (
+        "*a test that is gone asked this very question, and against it this answer is another: quality of test_quality, "
+        "0.430005, in __llm_baselines__/test_life.json*",
+        "*if the test was renamed, keep that baseline: call it test_good there*",
+    )
+    what = "next      1 new golden or baseline has the question of a test that is gone, 1 with another answer: *"
+    if update == "none":
+        result.assert_outcomes(passed=1, failed=1)
+        assert notes[1].strip("*") in result.stdout.str().replace("\nE  ", " ")
+        result.stdout.fnmatch_lines([what])
+    else:
+        result.assert_outcomes(passed=2)
+        row = f"          test_life.py::test_good (quality): {notes[0].strip('*')}*; {notes[1].strip('*')}, in the place of*"
+        result.stdout.fnmatch_lines([what, row])
+    baseline = suite.path / "__llm_baselines__" / "test_life.json"
+    kept = json.loads(baseline.read_text())
+    kept["tests"]["test_good"] = kept["tests"].pop("test_quality")
+    baseline.write_text(json.dumps(kept))
+    suite.runpytest().assert_outcomes(passed=1, failed=1)

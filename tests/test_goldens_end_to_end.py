@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 
 import pytest
 
@@ -822,3 +823,93 @@ def test_a_candidate_that_could_not_be_kept_does_not_wait(suite, cache_dir):
     result = suite.runpytest("--llm-cache-dir=file/cache")
     result.stdout.fnmatch_lines(["*note: this answer is not kept for pytest-llm review:*"])
     result.stdout.no_fnmatch_line("*candidate waits*")
+
+
+ASKED = """
+    from pytest_llm.results import Generation, Origin
+
+    def ask(question, answer):
+        return Generation(answer, origin=Origin({"kind": "generate", "prompt": question}, {"source": "m"}, {}))
+
+    def test_cap(llm_snapshot):
+        assert ask("the capital", "Paris") == llm_snapshot
+
+    def test_river(llm_snapshot):
+        assert ask("the river", "Seine") == llm_snapshot
+"""
+
+
+@pytest.fixture
+def asked(pytester, cache_dir):
+    """A project of two answers with goldens, under git."""
+    pytester.makepyfile(test_life=ASKED)
+    pytester.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    subprocess.run("git init -q && git add .", shell=True, check=True, cwd=pytester.path)
+    return pytester
+
+
+def move(result):
+    """Do what a note says of a test that was renamed."""
+    (command,) = {found[1] for line in result.stdout.lines if (found := re.search("keep that golden: (.*)", line))}
+    subprocess.run(command, shell=True, check=True)
+
+
+@pytest.mark.parametrize("update", ["none", "new"])
+def test_the_golden_of_a_test_that_was_renamed_is_named_and_can_be_moved(asked, update):
+    edit(asked, "test_cap(", "test_capital(")
+    edit(asked, "Paris", "London")
+    result = asked.runpytest(f"--llm-update={update}", *(["test_life.py::test_capital"] if update == "new" else []))
+    old, new = (f"__llm_snapshots__/test_life/{name}--1.json" for name in ("test_cap", "test_capital"))
+    if update == "none":
+        result.assert_outcomes(passed=1, failed=1)
+        result.stdout.fnmatch_lines(
+            [
+                "E*golden '1': there is none yet",
+                "E*note: a test that is gone asked this very question, and against it this answer is drifted:",
+                f"E* {old}",
+                f"E*note: if the test was renamed, keep that golden: git mv -f {old} {new}",
+            ]
+        )
+    else:
+        result.assert_outcomes(passed=1)
+        result.stdout.fnmatch_lines(
+            [
+                "goldens   1 created",
+                "next      1 new golden or baseline has the question of a test that is gone, 1 with another answer: *",
+                f"          test_life.py::test_capital (1): *drifted: {old}; * git mv -f {old} {new}",
+            ]
+        )
+    move(result)
+    moved = asked.runpytest()
+    moved.assert_outcomes(passed=1, failed=1)
+    moved.stdout.fnmatch_lines(["goldens   1 identical, 1 drifted"])
+    edit(asked, "def test_capital", "@__import__('pytest').mark.skip\ndef test_capital")
+    skipped = asked.runpytest()
+    skipped.assert_outcomes(passed=1, skipped=1)
+    assert "obsolete" not in skipped.stdout.str()
+
+
+def test_the_goldens_of_a_module_that_was_renamed_are_moved_at_once(asked):
+    (asked.path / "test_life.py").rename(asked.path / "test_living.py")
+    result = asked.runpytest()
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "E*: git mv __llm_snapshots__/test_life __llm_snapshots__/test_living",
+            "next      2 new goldens or baselines have the question of a test that is gone, 0 with another answer: *",
+        ]
+    )
+    move(result)
+    asked.runpytest().assert_outcomes(passed=2)
+
+
+def test_the_golden_of_a_test_that_is_there_belongs_to_no_other(asked):
+    edit(
+        asked,
+        "def test_river",
+        'def test_new(llm_snapshot):\n    assert ask("the river", "Aube") == llm_snapshot\n\ndef test_river',
+    )
+    for chosen in ((), ("-k", "test_new"), ("test_life.py::test_new",)):
+        result = asked.runpytest(*chosen)
+        result.stdout.fnmatch_lines(["*golden '1': there is none yet"])
+        result.stdout.no_fnmatch_line("*is gone*")

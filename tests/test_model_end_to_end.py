@@ -379,7 +379,7 @@ def test_refresh_computes_again_once_a_run_and_off_leaves_the_store_alone(pytest
     assert counts("--llm-cache=off") == ["0 from the store, 2 computed"]
     assert counts() == ["1 from the store, 1 computed"]
     assert counts() == ["2 from the store, 0 computed"]
-    assert counts("--llm-cache=refresh") == ["1 from the store, 1 computed"]
+    assert counts("--llm-cache=refresh") == ["1 from the store, 1 computed (1 ahead)"]
 
 
 def test_a_progress_bar_shows_on_a_terminal_only(pytester, cache_dir, tiny_gpt2):

@@ -47,6 +47,9 @@ def test_each_repeat_has_an_answer_of_its_own_and_keeps_it(pytester, gpt2):
     second.stdout.fnmatch_lines(["model     gpt2 * 21 answers: 21 from the store, 0 computed; *"])
     third = pytester.runpytest(*RUN, "-rP", "--llm-cache=off", "--llm-batch-size=1")
     assert answers(first) == answers(second) == answers(third)
+    fourth = pytester.runpytest(*RUN, "-rP", "--llm-cache=refresh")
+    fourth.stdout.fnmatch_lines(["model     gpt2 * 21 answers: 8 from the store, 13 computed (11 ahead); *"])
+    assert answers(fourth) == answers(first)
 
 
 def test_repeats_of_one_greedy_answer_are_a_warning(pytester, gpt2):

@@ -156,9 +156,10 @@ class Baseline:
         changed = before is None or canonical_json(now.to_json()) != canonical_json(before.to_json())
         if changed and (update == "all" or (update == "new" and before is None)):
             file.write(place.target, test, metric, now, self._settings.cache_dir / "locks")
-            return _placed(judgement.written(metric, now, before, terms, terms.cannot_fail(new, new)), place)
+            verdict = judgement.written(metric, now, before, terms, terms.cannot_fail(new, new))
+            return _placed(verdict if before is not None else self._renames(verdict, now), place)
         if before is None:
-            return judgement.missing(metric, now, self._command("new"), place.note)
+            return self._renames(judgement.missing(metric, now, self._command("new"), place.note), now)
         changes.check_variant(variants.names_of(place.path), before)
         stale = changes.of_question(score, now, before)
         if stale:
@@ -185,6 +186,11 @@ class Baseline:
             own = self._command("new", apart)
             notes.append(f"if it is right here, give this environment a baseline of its own: {own}")
         return dataclasses.replace(verdict, notes=(*notes, *verdict.notes))
+
+    def _renames(self, verdict: Verdict, now: Entry) -> Verdict:
+        from pytest_llm.baselines.renames import noted
+
+        return noted(verdict, self._location, self._path, now, self._settings.root)
 
     def _command(self, update: str, variant: variants.Names = ()) -> str:
         flags = variants.flags(variant or self._settings.variant, self._settings)

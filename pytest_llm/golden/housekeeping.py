@@ -52,7 +52,7 @@ def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -
             write_list(settings.cache_dir, settings.root, "baselines", ())
         return
     if sys.flags.optimize:
-        tell(session.config, "\nobsolete  not looked for: python -O leaves out the assertions of helpers")
+        tell(session.config, "obsolete  not looked for: python -O leaves out the assertions of helpers")
     unlist(settings.cache_dir, settings.root, run.goldens)
     if checked:
         from pytest_llm.baselines import obsolete

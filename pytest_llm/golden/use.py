@@ -126,7 +126,7 @@ class Use(NamedTuple):
         text = self.new.value if isinstance(self.new.value, str) else ""
         rows = tuple(f"+ {line[:160]}" for line in text.split("\n")[:10]) if text else ()
         file_note = f"golden file: {shown_path(self.place.target, self.settings.root)}"
-        notes = (*filter(None, [self.place.note]), file_note, f"create it: {self._command('new')}")
+        notes = (*filter(None, [self.place.note]), file_note, *self._renames(), f"create it: {self._command('new')}")
         return self._wait(Drift("missing", "there is none yet", notes=notes, diff=rows), "fail", None)
 
     def _create(self) -> Verdict:
@@ -134,7 +134,7 @@ class Use(NamedTuple):
         with self._lock():
             golden = file.read(self.path)
             if golden is None:
-                return self._write_locked(new, Drift("created", "created"))
+                return self._write_locked(new, Drift("created", "created", notes=self._renames()))
         return self._against(golden)  # another worker was first
 
     def _write(self, drift: Drift, golden: Golden | None = None) -> Verdict:
@@ -159,6 +159,11 @@ class Use(NamedTuple):
 
     def _forget(self) -> None:
         discard_candidate(self.settings.cache_dir, self.place.target)
+
+    def _renames(self) -> tuple[str, ...]:
+        from pytest_llm.golden.renames import renames
+
+        return renames(self)
 
     def _command(self, update: str, variant: variants.Names = ()) -> str:
         flags = variants.flags(variant or self.settings.variant, self.settings)

@@ -26,7 +26,7 @@ Plan = dict["LanguageModel", dict[str, Request]]
 
 
 def make_plan(items: Iterable[pytest.Item], loader: ModelLoader) -> Plan:
-    """Return what ``items`` will ask and the store cannot answer.
+    """Return what ``items`` will ask and the store cannot answer, all of it under ``--llm-cache=refresh``.
 
     From the request log, what each test asked when it last ran on this machine; for a test that is not in it (a
     fresh clone), from its goldens. A test that changed asks something else: that is a miss, computed in its turn.
@@ -45,7 +45,7 @@ def make_plan(items: Iterable[pytest.Item], loader: ModelLoader) -> Plan:
                 wanted.setdefault(model, set()).add(digest)
     plan: Plan = {}
     for model, digests in wanted.items():
-        missing = digests - loader.store.has(model.identity_digest, list(digests))
+        missing = digests - loader.store.has(model.identity_digest, list(digests), since=loader.since)
         if missing:
             plan[model] = {}
             for digest, data in loader.log.read(missing).items():
@@ -90,7 +90,7 @@ def _add_goldens(plan: Plan, items: Iterable[pytest.Item], loader: ModelLoader) 
         requests = {request.digest: request for request in folders[folder].get(comparable(plain_nodeid(item)), ())}
         model = _under_test(item, loader) if requests else None
         if model is not None:
-            known = loader.store.has(model.identity_digest, list(requests))
+            known = loader.store.has(model.identity_digest, list(requests), since=loader.since)
             missing = {digest: request for digest, request in requests.items() if digest not in known}
             if missing:
                 plan.setdefault(model, {}).update(missing)

@@ -42,6 +42,8 @@ def tell(config: pytest.Config | None, line: str) -> None:
             print(line, file=sys.stderr, flush=True)
         else:
             reporter.ensure_newline()
+            if reporter._tw.width_of_current_line:  # under -q pytest itself does not know
+                reporter.write_line("")
             reporter.write_line(line)
             reporter.flush()
 

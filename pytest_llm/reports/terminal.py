@@ -14,7 +14,7 @@ import pytest
 
 from pytest_llm.options import OPTIONS
 from pytest_llm.reports.text import shorten, visible
-from pytest_llm.verdicts import DRIFT_STATUSES, ENDED, Verdict
+from pytest_llm.verdicts import DRIFT_STATUSES, ENDED, RENAMED, SAME, Verdict
 
 if TYPE_CHECKING:
     from pytest_llm.record import ModelUse, RunRecord
@@ -94,6 +94,7 @@ def _next_steps(
         tests = {nodeid for nodeid, _ in waiting}
         what = _count(len(waiting), "candidate waits", "candidates wait")
         _line(reporter, "next", f"{what} for you: {_command(settings, _home(run, settings, tests))} review")
+    _renames(reporter, verdicts)
     if missing:
         what = _count(missing, "golden or baseline is", "goldens or baselines are")
         _line(reporter, "next", f"{what} missing: pytest --llm-update=new writes them")
@@ -109,6 +110,21 @@ def _next_steps(
         way, kept = ("loadgroup", "model") if hasattr(pytest.Item, "_nodeid") else ("loadfile", "file")
         what = f"{len(run.models)} models may be in every worker: --dist {way} keeps the tests of one {kept} together"
         _line(reporter, "next", what)
+
+
+def _renames(reporter: pytest.TerminalReporter, verdicts: Sequence[Verdict]) -> None:
+    """Say what may be of tests that were renamed: a failure said so where it failed, a write did not."""
+    renamed = [verdict for verdict in verdicts if any(note.startswith(RENAMED) for note in verdict.notes)]
+    if not renamed:
+        return
+    other = sum(f"{SAME}: " not in "".join(verdict.notes) for verdict in renamed)
+    what = _count(len(renamed), "new golden or baseline has", "new goldens or baselines have")
+    todo = "if it was renamed, keep what it had, before you write new ones or prune"
+    _line(reporter, "next", f"{what} the question of a test that is gone, {other} with another answer: {todo}")
+    for verdict in renamed:
+        if verdict.ok:
+            row = f"{visible(verdict.nodeid)} ({visible(verdict.name)}): {visible('; '.join(verdict.notes))}"
+            _line(reporter, "", row)
 
 
 def _home(run: RunRecord, settings: Settings, tests: Collection[str]) -> Path:

@@ -40,7 +40,7 @@ def render(verdict: Verdict) -> str:
             lines += _example(example, verdict.kind == "baseline")
     for note in verdict.notes:
         # A command is for copying: it stays on one line.
-        width = sys.maxsize if "--llm-" in note else 100
+        width = sys.maxsize if "--llm-" in note or "git mv " in note else 100
         lines += textwrap.wrap(
             visible(note), width, initial_indent="  note: ", subsequent_indent="        ",
             break_long_words=False, break_on_hyphens=False,

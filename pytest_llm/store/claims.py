@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_llm.errors import FullError
+
 if TYPE_CHECKING:
     from pytest_llm.store.database import OutputStore
 
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 def held(store: OutputStore, keys: Sequence[bytes]) -> Iterator[list[bytes]]:
     """Claim those of ``keys`` that nobody alive has claimed, give them, and give them up at the end, answered or not.
 
-    A process that died with claims loses them to whoever asks next.
+    A process that died with claims loses them to whoever asks next. On a full disk nothing can be claimed, and all of
+    ``keys`` are given: what another process computes too is computed twice.
     """
     from filelock import FileLock
 
@@ -34,20 +37,23 @@ def held(store: OutputStore, keys: Sequence[bytes]) -> Iterator[list[bytes]]:
     alive = functools.cache(functools.partial(_alive, store))
     mine: list[bytes] = []
     try:
-        with store.writing() as db:
-            for key in keys:
-                row = db.execute("SELECT owner FROM claims WHERE key = ?", (key,)).fetchone()
-                if row is None or not alive(row[0]):
-                    if not mine:  # before anybody can see the claim
-                        Path(lock.lock_file).parent.mkdir(exist_ok=True)
-                        lock.acquire()
-                    db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?)", (key, owner))
-                    mine.append(key)
+        try:
+            with store.writing() as db:
+                for key in keys:
+                    row = db.execute("SELECT owner FROM claims WHERE key = ?", (key,)).fetchone()
+                    if row is None or not alive(row[0]):
+                        if not mine:  # before anybody can see the claim
+                            Path(lock.lock_file).parent.mkdir(exist_ok=True)
+                            lock.acquire()
+                        db.execute("INSERT OR REPLACE INTO claims VALUES (?, ?)", (key, owner))
+                        mine.append(key)
+        except FullError:
+            mine[:] = keys
         yield mine
     finally:
         if mine:
             try:
-                with store.writing() as db:
+                with contextlib.suppress(FullError), store.writing() as db:
                     db.executemany("DELETE FROM claims WHERE key = ? AND owner = ?", [(key, owner) for key in mine])
             finally:
                 lock.release()

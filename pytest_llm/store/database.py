@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_llm.errors import FullError
 from pytest_llm.files import canonical_json, digest_of
 from pytest_llm.sqlitefile import SqliteFile
 from pytest_llm.store.key import answer_key
@@ -51,9 +52,13 @@ class OutputStore(SqliteFile):
     SCHEMA = 2
     TABLES = _TABLES
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tell: Callable[[str], None] = lambda line: None) -> None:
+        """Open the store in ``folder``; ``tell`` is told, once, that it has no room for an answer."""
         super().__init__(folder / "answers.sqlite")
         self._known: set[str] = set()
+        self._tell = tell
+        #: Answers that the disk had no room for, as JSON, by key: this process has them.
+        self._unkept: dict[bytes, str] = {}
 
     def get(self, identity: str, requests: Sequence[str], repeat: int = 0, *, since: float = 0.0) -> dict[str, Answer]:
         """Return the answers the store holds, by request digest; one that cannot be read is left out.
@@ -65,19 +70,23 @@ class OutputStore(SqliteFile):
             since: in Unix seconds; older answers are left out.
         """
         keys = {answer_key(identity, request, repeat): request for request in requests}
-        found = self._select("key, created, answer", list(keys))
-        answers = {keys[key]: _parsed(text) for key, created, text in found if created >= since}
+        found = {**dict(self._select("key, answer", list(keys), since)), **self._in_memory(keys)}
+        answers = {keys[key]: _parsed(text) for key, text in found.items()}
         return {request: answer for request, answer in answers.items() if answer}
 
-    def has(self, identity: str, requests: Sequence[str], repeat: int = 0) -> set[str]:
-        """Return which request digests have an answer, without reading the answers."""
+    def has(self, identity: str, requests: Sequence[str], repeat: int = 0, *, since: float = 0.0) -> set[str]:
+        """Return which request digests have an answer, without reading the answers; the arguments are as in `get`."""
         keys = {answer_key(identity, request, repeat): request for request in requests}
-        return {keys[key] for (key,) in self._select("key", list(keys))}
+        found = {key for (key,) in self._select("key", list(keys), since)}
+        return {keys[key] for key in found | self._in_memory(keys).keys()}
 
     def put(
         self, identity: Mapping[str, Any], source: str, answers: Iterable[tuple[str, Answer]], repeat: int = 0
     ) -> None:
-        """Keep ``(request digest, answer)`` pairs; what is there already under the same key is replaced."""
+        """Keep ``(request digest, answer)`` pairs; what is there already under the same key is replaced.
+
+        Where the disk is full, they are kept in memory, for this process.
+        """
         digest = digest_of(identity)
         now = time.time()
         rows = [
@@ -85,13 +94,19 @@ class OutputStore(SqliteFile):
             (answer_key(digest, request, repeat), request, digest, now, json.dumps(answer, separators=(",", ":")))
             for request, answer in answers
         ]
-        with self.writing() as db:
-            if digest not in self._known:
-                db.execute(
-                    "INSERT OR IGNORE INTO identities VALUES (?, ?, ?)", (digest, source, canonical_json(identity))
-                )
-                self._known.add(digest)
-            db.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", rows)
+        try:
+            with self.writing() as db:
+                if digest not in self._known:
+                    db.execute(
+                        "INSERT OR IGNORE INTO identities VALUES (?, ?, ?)", (digest, source, canonical_json(identity))
+                    )
+                db.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", rows)
+        except FullError as error:
+            if not self._unkept:
+                self._tell(f"pytest_llm: answers are used, but not kept for another run: {error}")
+            self._unkept.update({key: text for key, *_, text in rows})
+        else:
+            self._known.add(digest)
 
     def explain_miss(self, identity: Mapping[str, Any], request: str) -> str:
         """Say why ``request`` is not answered for ``identity``: which part of the key is another one."""
@@ -150,12 +165,16 @@ class OutputStore(SqliteFile):
         self._known.clear()
         return count
 
-    def _select(self, columns: str, keys: list[bytes]) -> Iterator[tuple[Any, ...]]:
+    def _in_memory(self, keys: Iterable[bytes]) -> dict[bytes, str]:
+        return {key: self._unkept[key] for key in keys if key in self._unkept} if self._unkept else {}
+
+    def _select(self, columns: str, keys: list[bytes], since: float) -> Iterator[tuple[Any, ...]]:
+        newer = f" AND created >= {since!r}" if since else ""  # else the row of a key that is there is not read
         with self.reading() as db:
             for start in range(0, len(keys), _CHUNK):
                 chunk = keys[start : start + _CHUNK]
                 yield from db.execute(
-                    f"SELECT {columns} FROM answers WHERE key IN ({','.join('?' * len(chunk))})", chunk
+                    f"SELECT {columns} FROM answers WHERE key IN ({','.join('?' * len(chunk))}){newer}", chunk
                 )
 
 

@@ -77,6 +77,13 @@ def test_the_request_log_knows_what_each_test_asked(project):
     assert counts(project.runpytest()) == {"model": (7, 0, 0), "other": (1, 0, 0)}
 
 
+def test_refresh_computes_all_of_it_ahead(project):
+    project.runpytest("--llm-update=new")
+    result = project.runpytest("--llm-cache=refresh")
+    result.assert_outcomes(passed=8)
+    assert counts(result) == {"model": (7, 7, 7), "other": (1, 1, 1)}
+
+
 def test_a_question_that_this_version_refuses_is_left_out_of_the_plan(project, cache_dir):
     project.runpytest("--llm-update=new")
     retrain(project)
@@ -221,6 +228,32 @@ def test_workers_share_the_work_and_do_none_twice(project):
     assert ahead > 0
 
 
+def test_a_worker_that_begins_late_does_not_refresh_again(project):
+    project.runpytest("--llm-update=new")
+    project.makeconftest(
+        """
+        import os
+        import time
+        from pathlib import Path
+
+        import pytest
+
+        WORKER, COMPUTED = os.environ.get("PYTEST_XDIST_WORKER"), Path(__file__).with_name("computed")
+        for _ in range(1200):
+            if WORKER == "gw1" and not COMPUTED.exists():
+                time.sleep(0.05)
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtestloop():
+            if WORKER == "gw0":
+                COMPUTED.touch()
+        """
+    )
+    result = project.runpytest_subprocess("-n2", "--llm-cache=refresh")
+    result.assert_outcomes(passed=8)
+    assert counts(result) == {"model": (7, 7, 7), "other": (1, 1, 1)}
+
+
 def test_two_tests_that_ask_the_same_in_two_workers_compute_it_once(project):
     project.makepyfile(
         test_suite="""
@@ -329,7 +362,7 @@ def test_a_store_that_cannot_be_used_is_what_each_test_says_and_the_summary_is_t
         """
     )
     (project.path / "file").touch()
-    result = project.runpytest("--llm-cache-dir=file")
+    result = project.runpytest("--llm-cache-dir=file", "-q")
     result.assert_outcomes(errors=1, failed=1)
     result.stdout.fnmatch_lines(["E * the output store *answers.sqlite cannot be used: *--llm-cache-dir*"])
     result.stdout.fnmatch_lines(["*note: this answer is not kept for pytest-llm review:"])
@@ -356,6 +389,39 @@ def test_a_log_that_cannot_be_written_is_one_line_above_the_summary(project):
         ["requests  could not be written: the output store * cannot be used: database or disk is full. *",
          "*= model regression =*", "model *"]
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_a_full_disk_is_one_line_and_every_answer_is_used(project, cache_dir, workers):
+    project.makepyfile(
+        test_suite="""
+        import pytest
+
+        @pytest.mark.parametrize("n", range(40))
+        def test_n(llm, n):
+            assert llm.generate(f"number {n}", max_new_tokens=2) == llm.generate(f"number {n}", max_new_tokens=2)
+        """
+    )
+    project.runpytest_subprocess().assert_outcomes(passed=40)
+    retrain(project)
+    project.makeconftest(
+        """
+        from pytest_llm.store.database import OutputStore
+
+        def connect(self, open_it=OutputStore._connect):
+            db = open_it(self)
+            db.execute("PRAGMA max_page_count=1")  # no more than there are
+            return db
+
+        OutputStore._connect = connect
+        """
+    )
+    full = project.runpytest_subprocess(*workers)
+    full.assert_outcomes(passed=40)
+    if not workers:
+        (told,) = re.findall("^pytest_llm: answers are used, but .*", full.stdout.str(), re.M)
+        assert "answers.sqlite cannot be used: database or disk is full. Choose another folder" in told
+        assert counts(full) == {"model": (80, 40, 40)}
 
 
 def test_a_file_name_that_is_not_utf8_is_logged(tmp_path):

@@ -13,6 +13,7 @@ from pytest_llm.errors import LLMError
 from pytest_llm.files import digest_of
 from pytest_llm.request_json import request_from_json
 from pytest_llm.requests import Generate, Loss, Score
+from pytest_llm.store import claims
 from pytest_llm.store.database import OutputStore
 from pytest_llm.store.key import answer_key, identity
 from pytest_llm.weights.spec import ModelSpec
@@ -167,6 +168,9 @@ def test_a_store_that_cannot_be_written_is_read(open_folder):
         with pytest.raises(LLMError, match="may be read here, but not written.*ask all questions once") as caught:
             store.put(FACTS, "m", [(TWO, {})])
         assert "cache clear" not in str(caught.value)
+        with pytest.raises(LLMError, match="may be read here, but not written.*ask all questions once"):  # the lock
+            with claims.held(store, [answer_key(IDENTITY, TWO)]):
+                pass
         store.close()
     finally:
         if root:
