@@ -13,7 +13,7 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import SURROGATE
 
 if TYPE_CHECKING:
-    from pytest_llm.requests import Generate, Prompt, Request, Tag
+    from pytest_llm.requests import Generate, Prompt, Request, Score, Tag
 
 #: Further fields of transformers' GenerationConfig that decide output, passed through as they are.
 EXTRA_OPTIONS = frozenset(
@@ -196,6 +196,17 @@ def _check_json(request: Request, name: str, value: Any) -> None:
         need(request, finite, f"{name} holds {value!r}, which is no text, finite number, list or dict of them")
 
 
+def check_template(r: Generate | Score) -> None:
+    """Check that variables of a chat template come with a chat, which alone reads them.
+
+    Raises:
+        InvalidInputError: they come with plain text, where most are arguments of something else, or misspelt.
+    """
+    if isinstance(r.prompt, str) and r.template:
+        names = ", ".join(r.template)
+        need(r, False, f"a prompt of plain text goes through no chat template, so nothing would read {names}")
+
+
 def check_tag(r: Tag) -> None:
     """Check how tokens are to be joined.
 
@@ -214,6 +225,7 @@ def check_generate(r: Generate) -> None:
     Raises:
         InvalidInputError: one is out of range, or two do not go together.
     """
+    check_template(r)
     need(r, r.max_new_tokens > 0, "max_new_tokens must be at least 1")
     need(r, r.min_new_tokens <= r.max_new_tokens, "min_new_tokens is larger than max_new_tokens")
     need(r, r.temperature > 0, "temperature must be above 0; for greedy decoding leave do_sample=False")

@@ -171,7 +171,8 @@ class LanguageModel(Heads):
     ) -> Any:
         """Return the logprob of each continuation after ``prompt`` (text, or chat messages); ``pick()`` is the best.
 
-        A list of prompts takes a list of continuations for each, and gives a list of results.
+        A list of prompts takes a list of continuations for each, and gives a list of results. ``template`` are further
+        variables of the chat template.
 
         Spaces that end a text count as the continuation's, as in lm-evaluation-harness; after chat messages a
         continuation begins where an answer would, behind all that the template writes; an encoder-decoder's behind

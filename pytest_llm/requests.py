@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pytest_llm.argument_rules import EXTRA_OPTIONS, check_fields, check_generate, check_tag
+from pytest_llm.argument_rules import EXTRA_OPTIONS, check_fields, check_generate, check_tag, check_template, need
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import digest_of, key_orders
 
@@ -150,6 +150,12 @@ class Score(Request):
     template: dict[str, Any] = dataclasses.field(default_factory=dict)
     forced_bos_token_id: int | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_template(self)
+        wrong = ", ".join(sorted(set(self.template) & (_arguments() - {"template"}))) if self.template else ""
+        need(self, not wrong, f"{wrong} is for generate(); a further argument here is a variable of the chat template")
+
     def to_json(self) -> dict[str, Any]:
         """Return the request as JSON data, without a token that is not forced."""
         data = super().to_json()
@@ -227,6 +233,11 @@ class Tokenize(Request):
     add_special_tokens: bool = True
 
 
+def _arguments() -> set[str]:
+    """Return the names of the arguments of ``generate()``."""
+    return {f.name for f in dataclasses.fields(Generate)} - {"prompt", "options"} | EXTRA_OPTIONS
+
+
 def generate_request(prompt: Prompt, arguments: Mapping[str, Any]) -> Generate:
     """Make a `Generate` from keyword arguments, in the vocabulary of ``model.generate``.
 
@@ -235,16 +246,16 @@ def generate_request(prompt: Prompt, arguments: Mapping[str, Any]) -> Generate:
     Raises:
         InvalidInputError: an unknown argument, or one out of range.
     """
-    known = {f.name for f in dataclasses.fields(Generate)} - {"prompt", "options"}
+    known = _arguments()
     values: dict[str, Any] = {}
     options: dict[str, Any] = {}
     for name, value in arguments.items():
-        if name in known:
-            values[name] = value
-        elif name in EXTRA_OPTIONS:
+        if name in EXTRA_OPTIONS:
             options[name] = value
+        elif name in known:
+            values[name] = value
         else:
-            close = difflib.get_close_matches(name, sorted(known | EXTRA_OPTIONS), n=1)
+            close = difflib.get_close_matches(name, sorted(known), n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             if name == "eos_token_id":  # forced_eos_token_id, which is near, does something else
                 hint = ": the model's own ends an answer; stop= names texts that end it too"

@@ -153,7 +153,7 @@ class OpenAIEngine:
                 raise InvalidInputError(f"{self}: loss() of a service takes no sources=, window= or stride=")
             return functools.partial(self._read, request)
         if isinstance(request, Score):
-            if not isinstance(request.prompt, str) or request.template:
+            if not isinstance(request.prompt, str):
                 raise InvalidInputError(f"{self}: score() needs a prompt as text: a service scores no chat messages")
             if request.forced_bos_token_id is not None:
                 raise InvalidInputError(f"{self}: score() of a service takes no forced_bos_token_id=")
