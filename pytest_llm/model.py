@@ -174,7 +174,7 @@ class LanguageModel(Heads):
         A list of prompts takes a list of continuations for each, and gives a list of results. ``template`` are further
         variables of the chat template.
 
-        Spaces that end a text count as the continuation's, as in lm-evaluation-harness; after chat messages a
+        Spaces that end a decoder's text count as the continuation's, as in lm-evaluation-harness; after chat messages a
         continuation begins where an answer would, behind all that the template writes; an encoder-decoder's behind
         ``forced_bos_token_id`` (mBART-50: the language), by default the model's or its tokenizer's own.
         """

@@ -164,8 +164,10 @@ class Score(Request):
         return data
 
     def beside(self) -> dict[str, Any]:
-        """Return also that the last line break of a chat is not scored, as it once was."""
-        return super().beside() | ({} if isinstance(self.prompt, str) else {"boundary": "as rendered"})
+        """Return also what is not scored, as it once was: a chat's last line break, white space that ends a source."""
+        if not isinstance(self.prompt, str):
+            return {**super().beside(), "boundary": "as rendered"}
+        return {"boundary": "by family"} if self.prompt[-1:].isspace() else {}
 
 
 @dataclasses.dataclass(frozen=True)

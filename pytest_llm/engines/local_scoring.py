@@ -147,10 +147,11 @@ def logprobs(engine: LocalEngine, group: list[tuple[int, Logprobs]]) -> Iterator
 def score(engine: LocalEngine, group: list[tuple[int, Score]]) -> Iterator[tuple[int, Answer]]:
     """Answer `Score` requests.
 
-    The boundary is lm-evaluation-harness's (``TemplateLM._encode_pair``): spaces that end the prompt move
+    A decoder's boundary is lm-evaluation-harness's (``TemplateLM._encode_pair``): spaces that end the prompt move
     to the continuation, prompt + continuation are encoded whole, and what follows the prompt's own tokens
     is the continuation. After a rendered chat, where an answer starts, no space moves, but where it is part of
-    the continuation's first token. An encoder-decoder's continuation follows the tokens that every answer begins with.
+    the continuation's first token. An encoder-decoder's continuation follows the tokens that every answer begins with,
+    and its source stays whole.
     A continuation's row that another row begins with is not computed again, so one pass serves all continuations of
     one token.
     """
@@ -202,18 +203,16 @@ def _encode_pairs(
         raise InvalidInputError(f"request {index}: no continuations to score")
     prompt = render(engine, request.prompt, request.template, index)
     chat = not isinstance(request.prompt, str)
-    text = prompt if chat and engine.family == "encoder-decoder" else prompt.rstrip()
-    spaces = prompt[len(text) :]
     source: list[int] | None = None
     if engine.family == "encoder-decoder":
-        source = encode(tokenizer, text, special=not chat)
+        source = encode(tokenizer, prompt, special=not chat)
         check_length(engine, len(source), index, source=True)
         check_token_options(engine, {"forced_bos_token_id": request.forced_bos_token_id}, index)
         context, split = answer_start(engine, request.forced_bos_token_id), 0
     elif request.forced_bos_token_id is not None:
         raise InvalidInputError(f"request {index}: forced_bos_token_id is for encoder-decoders")
     else:
-        bare = encode(tokenizer, text, special=False)
+        bare = encode(tokenizer, prompt.rstrip(), special=False)
         start = [] if chat else leading_special_ids(tokenizer)
         context, split = start + bare, len(bare)
         if not context:
@@ -221,7 +220,7 @@ def _encode_pairs(
     rendered = encode(tokenizer, prompt, special=False) if chat and source is None else []
     pairs = []
     for continuation in request.continuations:
-        before = spaces if source is not None else prompt
+        before = "" if source is not None else prompt
         whole = encode(tokenizer, before + continuation, special=False, target=source is not None)
         apart = bool(rendered) and whole[: len(rendered)] == rendered
         given, tokens = (rendered, whole[len(rendered) :]) if apart else (context, whole[split:])

@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.files import digest_of
 from pytest_llm.requests import Activations, Embed, Generate, Loss, Score
 from tests.engines.conftest import answers, engine_for, first
 from tests.tiny_models import make_mbart
@@ -81,6 +82,21 @@ def test_another_language_is_scored_by_its_token(mbart50):
     )
     assert own == same
     assert (own["is_greedy"], other["is_greedy"]) == (False, True)
+
+
+@pytest.mark.parametrize("end", ["\n", " "])
+def test_white_space_that_ends_a_source_stays_the_sources(mbart50, end):
+    (found,), (loss,) = (
+        answers(mbart50, [Score(SOURCE + end, (TARGET,))])[0]["scores"],
+        answers(mbart50, [Loss(TARGET, source=SOURCE + end)]),
+    )
+    words = [value for token, value in zip(loss["token_ids"], loss["token_logprobs"], strict=True) if token > 3]
+    assert found["tokens"] == 3
+    assert found["logprob"] == pytest.approx(sum(value for value in words if value > -500), abs=1e-3)
+
+    once, still = (digest_of(Score(text, (TARGET,)).to_json()) for text in (SOURCE + end, SOURCE))
+    assert Score(SOURCE + end, (TARGET,)).digest != once  # a store has the answers of before under this
+    assert Score(SOURCE, (TARGET,)).digest == still
 
 
 def test_a_model_that_names_its_forced_token(tmp_path):
