@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_llm.baselines.attribution import evidence
-from pytest_llm.baselines.entry import Entry
+from pytest_llm.baselines.entry import Entry, answer_length
 from pytest_llm.baselines.terms import Terms, reach, room
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.evidence import Evidence
@@ -107,16 +107,17 @@ def judged(
     )  # fmt: skip
 
 
-def with_length(verdict: Verdict, now: Entry, before: Entry, terms: Terms) -> Verdict:
-    """Return ``verdict`` with the length of the answers beside it, and what that does."""
-    if terms.length_band is None or not before.length or now.length_unit != before.length_unit:
+def with_length(verdict: Verdict, score: Score, before: Entry, terms: Terms) -> Verdict:
+    """Return ``verdict`` with the length of the answers of ``score`` beside it, and what that does."""
+    length, unit = answer_length(score, before.length_unit)
+    if terms.length_band is None or not before.length or unit != before.length_unit:
         return verdict
-    ratio, (low, high) = now.length / before.length, terms.length_band
+    ratio, (low, high) = length / before.length, terms.length_band
     figures = {**verdict.figures, "length ratio": float(f"{ratio:.3g}")}
     if low <= ratio <= high:
         return dataclasses.replace(verdict, figures=figures)
     said = (
-        f"answers are {ratio:.2f} times as long as the baseline's ({now.length:.1f} {now.length_unit} a piece, were "
+        f"answers are {ratio:.2f} times as long as the baseline's ({length:.1f} {unit} a piece, were "
         f"{before.length:.1f}; the band is {low:g} to {high:g})"
     )
     changes: dict[str, Any] = {"figures": figures, "notes": (*verdict.notes, said)}

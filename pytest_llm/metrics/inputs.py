@@ -84,6 +84,11 @@ def spaced(text: str) -> bool:
     return words > 1 and letters <= 4 * words
 
 
+def words_and_characters(text: str) -> int:
+    """Return how many words ``text`` has, where each letter of a script without spaces between words is one."""
+    return len(_UNSPACED.sub(" x ", text).split())
+
+
 def configured(name: str, options: Mapping[str, Any]) -> str:
     """Return the signature of the metric ``name`` with ``options``; ``""`` without any: its name says it all."""
     return "|".join((name, *(f"{key}:{_spelled(options[key])}" for key in sorted(options)))) if options else ""
