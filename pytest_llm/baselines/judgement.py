@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_llm.baselines.attribution import evidence
+from pytest_llm.baselines.attribution import evidence, worst_groups
 from pytest_llm.baselines.entry import Entry, answer_length
 from pytest_llm.baselines.terms import Terms, reach, room
 from pytest_llm.errors import InvalidInputError
@@ -91,6 +91,7 @@ def judged(
         notes += _undecided(new, found, terms, room(new, old))
     if status in ("fail", "inconclusive") and found.effective < found.units / 2:
         notes.append(_outweighed(found, terms))
+    notes += worst_groups(new, old, terms.groups) if status in ("fail", "inconclusive") else []
     if not inferred and found.status != "inconclusive":
         notes.append("a plain comparison, which carries no interval: one figure cannot tell a drop from chance")
     notes += _flips(found) if status != "pass" else []
