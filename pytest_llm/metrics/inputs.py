@@ -11,7 +11,7 @@ from typing import Any
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.files import digest_of
 from pytest_llm.metrics.score import Score
-from pytest_llm.reports.text import counted, shorten
+from pytest_llm.reports.text import UNSPACED, counted, shorten
 from pytest_llm.results import joint_origin
 
 __tracebackhide__ = measured
@@ -23,10 +23,7 @@ Texts = str | Sequence[str]
 References = str | Sequence[str | Sequence[str]]
 
 
-#: Letters of scripts that put no space between words: Thai, Lao, Tibetan, Burmese, Khmer, kana, Chinese characters.
-_UNSPACED = re.compile(
-    "[\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
-)
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 @dataclasses.dataclass(frozen=True)
