@@ -130,7 +130,7 @@ def _answer(engine: LocalEngine, sequences: list[Draft]) -> Answer:
             Generation(
                 tokenizer.decode(s.token_ids, skip_special_tokens=True) if text is None else text,
                 token_ids=s.token_ids,
-                tokens=[engine.token_texts[token] for token in s.token_ids],
+                tokens=[engine.token_texts.legible(token) for token in s.token_ids],
                 logprobs=s.logprobs,
                 runner_ups=s.runner_ups,
                 margins=s.margins,

@@ -57,7 +57,7 @@ def loss(engine: LocalEngine, group: list[tuple[int, Loss]]) -> Iterator[tuple[i
         ids = [token for row, _ in parts for _, token in row.targets]
         return {
             "token_ids": ids,
-            "tokens": [engine.token_texts[token] for token in ids],
+            "tokens": [engine.token_texts.legible(token) for token in ids],
             "token_logprobs": [one.logprob for _, scored in parts for one in scored],
         }
 
