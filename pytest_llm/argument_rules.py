@@ -152,6 +152,8 @@ def check_fields(request: Request) -> None:
             object.__setattr__(request, name, value)
         elif field.type == "bool":
             need(request, isinstance(value, bool), f"{name} must be True or False, not {value!r}")
+        elif field.type == "str | None":
+            need(request, isinstance(value, str | None), f"{name} must be text, not {value!r}")
         elif field.type == "tuple[str, ...]":
             texts = isinstance(value, tuple) and all(isinstance(one, str) for one in value)
             need(request, texts, f"{name} must be text, or a list of texts, not {value!r}")
@@ -207,6 +209,16 @@ def check_template(r: Generate | Score) -> None:
         need(r, False, f"a prompt of plain text goes through no chat template, so nothing would read {names}")
 
 
+def check_languages(r: Generate | Score, tokens: Iterable[str]) -> None:
+    """Check that the ``tokens`` that are given by their ids do not say what ``tgt_lang`` says.
+
+    Raises:
+        InvalidInputError: one does.
+    """
+    twice = [name for name in tokens if name in ("forced_bos_token_id", "decoder_start_token_id")]
+    need(r, not twice or r.tgt_lang is None, f"tgt_lang says what {' and '.join(twice)} would say: give one of them")
+
+
 def check_tag(r: Tag) -> None:
     """Check how tokens are to be joined.
 
@@ -226,6 +238,7 @@ def check_generate(r: Generate) -> None:
         InvalidInputError: one is out of range, or two do not go together.
     """
     check_template(r)
+    check_languages(r, r.options)
     need(r, r.max_new_tokens > 0, "max_new_tokens must be at least 1")
     need(r, r.min_new_tokens <= r.max_new_tokens, "min_new_tokens is larger than max_new_tokens")
     need(r, r.temperature > 0, "temperature must be above 0; for greedy decoding leave do_sample=False")

@@ -12,9 +12,20 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pytest_llm.argument_rules import EXTRA_OPTIONS, check_fields, check_generate, check_tag, check_template, need
+from pytest_llm.argument_rules import (
+    EXTRA_OPTIONS,
+    check_fields,
+    check_generate,
+    check_languages,
+    check_tag,
+    check_template,
+    need,
+)
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import digest_of, key_orders
+
+#: Fields that are in a request's JSON only where they are given: requests were kept before there were such.
+_LATER = ("forced_bos_token_id", "src_lang", "tgt_lang")
 
 Prompt = str | tuple[dict[str, Any], ...]
 
@@ -33,7 +44,8 @@ class Request:
         data: dict[str, Any] = {"kind": self.kind}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            data[field.name] = list(value) if isinstance(value, tuple) else value
+            if value is not None or field.name not in _LATER:
+                data[field.name] = list(value) if isinstance(value, tuple) else value
         return data
 
     @property
@@ -68,7 +80,8 @@ class Generate(Request):
     """Continue ``prompt`` (text as it is, or chat messages put through the model's template).
 
     ``stop`` strings end the answer and are not part of it. ``seed`` decides sampling, independently of
-    batch neighbours. ``num_return_sequences`` answers come back for one request.
+    batch neighbours. ``num_return_sequences`` answers come back for one request. ``src_lang`` and ``tgt_lang``
+    are the languages of a translation model (`engines.languages`).
     """
 
     kind: ClassVar[str] = "generate"
@@ -91,6 +104,8 @@ class Generate(Request):
     add_special_tokens: bool = True
     template: dict[str, Any] = dataclasses.field(default_factory=dict)
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    src_lang: str | None = None
+    tgt_lang: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -129,6 +144,8 @@ class Loss(Request):
     source: str | None = None
     window: int = 0
     stride: int = 0
+    src_lang: str | None = None
+    tgt_lang: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,19 +166,15 @@ class Score(Request):
     continuations: tuple[str, ...]
     template: dict[str, Any] = dataclasses.field(default_factory=dict)
     forced_bos_token_id: int | None = None
+    src_lang: str | None = None
+    tgt_lang: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_template(self)
+        check_languages(self, ["forced_bos_token_id"] if self.forced_bos_token_id is not None else ())
         wrong = ", ".join(sorted(set(self.template) & (_arguments() - {"template"}))) if self.template else ""
         need(self, not wrong, f"{wrong} is for generate(); a further argument here is a variable of the chat template")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the request as JSON data, without a token that is not forced."""
-        data = super().to_json()
-        if self.forced_bos_token_id is None:
-            del data["forced_bos_token_id"]
-        return data
 
     def beside(self) -> dict[str, Any]:
         """Return also what is not scored, as it once was: a chat's last line break, white space that ends a source."""

@@ -87,6 +87,7 @@ def test_what_is_no_list_of_questions(llm, ask, message):
         (lambda llm: llm.loss(["x", "y"], ids=["a"]), "loss: 2 examples but 1 id; give one id an example"),
         (lambda llm: llm.perplexity(["x", "y"], ids=["a", "a"]), "ids must be unique, and 'a' stands 2 times"),
         (lambda llm: llm.loss("x", window=-8), r"loss\(\): window cannot be negative \(-8\)"),
+        (lambda llm: llm.loss("x", sources="y", tgt_lang=5), r"loss\(\): tgt_lang must be text, not 5"),
         (lambda llm: llm.loss("x", stride="8"), "stride must be an integer, not '8'"),
         (
             lambda llm: llm.embed("x", pooling="mean", normalize="no"),

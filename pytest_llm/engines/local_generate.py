@@ -11,6 +11,7 @@ from pytest_llm.engines.batching import grouped, in_batches
 from pytest_llm.engines.choosing import Draft, Rules, evidence, generation_config, refusing_options
 from pytest_llm.engines.decoding import decode
 from pytest_llm.engines.kvcache import prefix_cache
+from pytest_llm.engines.languages import spoken
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.prompts import check_length, check_token_options, decoder_start, pad, prompt_ids
 from pytest_llm.engines.rows import Row, forward_inputs
@@ -36,10 +37,13 @@ def generate(engine: LocalEngine, group: list[tuple[int, Generate]]) -> Iterator
     Raises:
         InvalidInputError: a prompt and its ``max_new_tokens`` exceed the context; options transformers refuses.
     """
-    jobs = [
-        _Job(index, request, prompt_ids(engine, request.prompt, request.template, request.add_special_tokens, index))
-        for index, request in group
-    ]
+    jobs = []
+    for index, request in group:
+        with spoken(engine, request, index) as options:
+            ids = prompt_ids(engine, request.prompt, request.template, request.add_special_tokens, index)
+        if options:
+            request = dataclasses.replace(request, tgt_lang=None, options={**request.options, **options})
+        jobs.append(_Job(index, request, ids))
     for job in jobs:
         if engine.family == "decoder":
             check_length(engine, len(job.prompt), job.index, new=job.request.max_new_tokens)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.engines.languages import spoken
 from pytest_llm.engines.prompts import (
     answer_start,
     check_length,
@@ -45,7 +46,8 @@ def loss(engine: LocalEngine, group: list[tuple[int, Loss]]) -> Iterator[tuple[i
                 f"request {index}: window and stride are for decoders: this {engine.family} model reads a text whole"
             )
         make = {"decoder": _windows, "encoder-decoder": _target, "masked": _masked}[engine.family]
-        made = make(engine, index, request)
+        with spoken(engine, request, index):
+            made = make(engine, index, request)
         if not any(row.targets for row in made):
             hint = ": leave it out; score('', [text]) has it follow the BOS token" if engine.family == "decoder" else ""
             raise InvalidInputError(
@@ -158,7 +160,8 @@ def score(engine: LocalEngine, group: list[tuple[int, Score]]) -> Iterator[tuple
     rows: list[Row] = []
     counts: dict[int, int] = {}
     for index, request in group:
-        source, pairs = _encode_pairs(engine, index, request)
+        with spoken(engine, request, index) as options:
+            source, pairs = _encode_pairs(engine, index, request, options)
         counts[index] = len(pairs)
         for context, tokens in pairs:
             check_length(engine, len(context) + len(tokens) - 1, index)
@@ -195,7 +198,7 @@ def score(engine: LocalEngine, group: list[tuple[int, Score]]) -> Iterator[tuple
 
 
 def _encode_pairs(
-    engine: LocalEngine, index: int, request: Score
+    engine: LocalEngine, index: int, request: Score, options: dict[str, int]
 ) -> tuple[list[int] | None, list[tuple[list[int], list[int]]]]:
     """Return the encoder's source (or ``None``), and context and continuation ids of every continuation."""
     tokenizer = engine.tokenizer
@@ -207,8 +210,9 @@ def _encode_pairs(
     if engine.family == "encoder-decoder":
         source = encode(tokenizer, prompt, special=not chat)
         check_length(engine, len(source), index, source=True)
-        check_token_options(engine, {"forced_bos_token_id": request.forced_bos_token_id}, index)
-        context, split = answer_start(engine, request.forced_bos_token_id), 0
+        forced = options.get("forced_bos_token_id", request.forced_bos_token_id)
+        check_token_options(engine, {"forced_bos_token_id": forced}, index)
+        context, split = answer_start(engine, forced, options.get("decoder_start_token_id")), 0
     elif request.forced_bos_token_id is not None:
         raise InvalidInputError(f"request {index}: forced_bos_token_id is for encoder-decoders")
     else:

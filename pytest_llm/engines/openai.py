@@ -146,6 +146,8 @@ class OpenAIEngine:
 
     def _call(self, request: Request) -> Callable[[], Answer]:
         """Return what asks ``request``, which is checked before anything is asked."""
+        if getattr(request, "src_lang", None) or getattr(request, "tgt_lang", None):
+            raise InvalidInputError(f"{self}: a service takes no src_lang= or tgt_lang=: name languages in the prompt")
         if isinstance(request, Generate):
             return functools.partial(self._generate, request, self._arguments(request))
         if isinstance(request, (Loss, Logprobs)):
