@@ -89,9 +89,9 @@ def judged(
         notes.append(f"if you know why it improved, make it the baseline, to hold this level: {command}")
     if status == "inconclusive" and not cannot_fail:
         notes += _undecided(new, found, terms, room(new, old))
+    notes += worst_groups(new, old, terms.groups) if status in ("fail", "inconclusive") else []
     if status in ("fail", "inconclusive") and found.effective < found.units / 2:
         notes.append(_outweighed(found, terms))
-    notes += worst_groups(new, old, terms.groups) if status in ("fail", "inconclusive") else []
     if not inferred and found.status != "inconclusive":
         notes.append("a plain comparison, which carries no interval: one figure cannot tell a drop from chance")
     notes += _flips(found) if status != "pass" else []
