@@ -1,38 +1,14 @@
-"""What the arguments of a question may be."""
+"""What the methods of a model take: one input or many, prompts and conversations, the vocabulary of ``generate``."""
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import math
-import numbers
-import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.files import SURROGATE
-
-if TYPE_CHECKING:
-    from pytest_llm.requests import Extract, Generate, Prompt, Request, Tag
-
-#: Further fields of transformers' GenerationConfig that decide output, passed through as they are.
-EXTRA_OPTIONS = frozenset(
-    {
-        "bad_words_ids",
-        "begin_suppress_tokens",
-        "decoder_start_token_id",
-        "encoder_no_repeat_ngram_size",
-        "encoder_repetition_penalty",
-        "epsilon_cutoff",
-        "eta_cutoff",
-        "forced_bos_token_id",
-        "forced_eos_token_id",
-        "sequence_bias",
-        "suppress_tokens",
-        "typical_p",
-    }
-)
+from pytest_llm.request_rules import EXTRA_OPTIONS
+from pytest_llm.requests import Generate, Prompt, generate_arguments
 
 #: Arguments that only a chat has.
 CHAT_ONLY = frozenset({"tools", "tool_choice", "response_format"})
@@ -164,156 +140,34 @@ def with_continuations(prompt: Any, continuations: Any) -> list[tuple[Any, tuple
     return [(one, tuple(listed(texts, "continuation"))) for one, texts in zip(prompts, lists, strict=True)]
 
 
-def check(request: Request) -> None:
-    """Check every field of a request, and that they go together.
+def generate_request(prompt: Prompt, arguments: Mapping[str, Any]) -> Generate:
+    """Make a `Generate` from keyword arguments, in the vocabulary of ``model.generate``; of a chat, also OpenAI's.
+
+    ``temperature``, ``top_k``, ``top_p`` or ``min_p`` alone do not switch sampling on: ``do_sample`` does.
 
     Raises:
-        InvalidInputError: one is of another type, out of range, or does not go with another.
+        InvalidInputError: an unknown argument, or one out of range.
     """
-    _check_fields(request)
-    if request.kind in _RANGES:
-        _RANGES[request.kind](request)
-
-
-def _check_fields(request: Request) -> None:
-    """Check that every field holds what its annotation says, and make its numbers plain ones (NumPy's, and integers
-    where floats are declared), its dicts and messages the request's own.
-
-    Raises:
-        InvalidInputError: one does not, or it holds what no request can (no JSON, half a surrogate pair).
-    """
-    for field in dataclasses.fields(request):
-        name, value = field.name, getattr(request, field.name)
-        if value is None and str(field.type).endswith(" | None"):
-            continue
-        if field.type in ("int", "int | None"):
-            integer = _is_number(value) and hasattr(value, "__index__")
-            need(request, integer, f"{name} must be an integer, not {value!r}")
-            value = operator.index(value)
-            need(request, value >= 0, f"{name} cannot be negative ({value})")
-            object.__setattr__(request, name, value)
-        elif field.type == "float":
-            finite = _is_number(value) and math.isfinite(value)
-            need(request, finite, f"{name} must be a finite number, not {value!r}")
-            value = float(value)
-            object.__setattr__(request, name, value)
-        elif field.type == "bool":
-            need(request, isinstance(value, bool), f"{name} must be True or False, not {value!r}")
-        elif field.type == "tuple[str, ...]":
-            texts = isinstance(value, tuple) and all(isinstance(one, str) for one in value)
-            need(request, texts, f"{name} must be text, or a list of texts, not {value!r}")
-        elif field.type in ("dict[str, Any]", "dict[str, Any] | None"):
-            need(request, isinstance(value, dict), f"{name} must be a dict, not {value!r}")
-        _check_json(request, name, value)
-        if value and (isinstance(value, dict) or field.type == "Prompt" and not isinstance(value, str)):
-            # The caller's own, who may change it afterwards.
-            object.__setattr__(request, name, copy.deepcopy(value))
-
-
-def _is_number(value: Any) -> bool:
-    """Whether ``value`` is a number, NumPy's too; those are asked last, as a test makes a dozen and ABCs are slow."""
-    return type(value) in (int, float) or (isinstance(value, numbers.Real) and not isinstance(value, bool))
-
-
-def need(request: Request, ok: bool, what: str) -> None:
-    """Refuse ``request`` unless ``ok``.
-
-    Raises:
-        InvalidInputError: ``what`` is wrong.
-    """
-    if not ok:
-        raise InvalidInputError(f"{request.call}(): {what}")
-
-
-def _check_json(request: Request, name: str, value: Any) -> None:
-    if isinstance(value, str):
-        half = SURROGATE.search(value)
-        need(
-            request,
-            half is None,
-            f"{name} holds {half and half[0]!r}, half of a surrogate pair, which is no text: decode the bytes it came "
-            'from as UTF-8, with errors="replace" if they are damaged',
-        )
-    elif isinstance(value, dict):
-        for key, one in value.items():
-            need(request, isinstance(key, str), f"{name} has the key {key!r}: the keys of a dict are text here")
-            _check_json(request, name, one)
-    elif isinstance(value, (list, tuple)):
-        for one in value:
-            _check_json(request, name, one)
-    else:
-        finite = value is None or isinstance(value, int) or isinstance(value, float) and math.isfinite(value)
-        need(request, finite, f"{name} holds {value!r}, which is no text, finite number, list or dict of them")
-
-
-def _check_generate(r: Generate) -> None:
-    """Check the ranges of a request's arguments, and that they go together.
-
-    Raises:
-        InvalidInputError: one is out of range, or two do not go together.
-    """
-    need(r, r.max_new_tokens > 0, "max_new_tokens must be at least 1")
-    need(r, r.min_new_tokens <= r.max_new_tokens, "min_new_tokens is larger than max_new_tokens")
-    need(r, r.temperature > 0, "temperature must be above 0; for greedy decoding leave do_sample=False")
-    need(r, 0 < r.top_p <= 1, f"top_p must lie in (0, 1], not {r.top_p}")
-    need(r, 0 <= r.min_p <= 1, f"min_p must lie in [0, 1], not {r.min_p}")
-    need(r, r.repetition_penalty > 0, "repetition_penalty must be above 0")
-    need(r, r.num_beams >= 1 and r.num_return_sequences >= 1, "num_beams and num_return_sequences start at 1")
-    need(r, all(r.stop), "stop strings must be non-empty text")
-    if r.tool_choice is not None:
-        choice = isinstance(r.tool_choice, (str, dict))
-        need(r, choice, f"tool_choice must be text, or a dict that names a tool, not {r.tool_choice!r}")
-        need(r, bool(r.template.get("tools")), "tool_choice chooses of the tools: give them as tools=[...]")
-    early = isinstance(r.early_stopping, bool) or r.early_stopping == "never"
-    need(r, early, f"early_stopping must be True, False or 'never', not {r.early_stopping!r}")
-    if r.num_beams > 1:
-        need(r, not r.do_sample, "beam sampling is not supported: use num_beams=1 to sample, or do_sample=False")
-        need(
-            r,
-            r.num_return_sequences <= r.num_beams,
-            f"num_return_sequences={r.num_return_sequences} needs at least as many num_beams ({r.num_beams})",
-        )
-    elif not r.do_sample:
-        need(
-            r,
-            r.num_return_sequences == 1,
-            f"greedy decoding has one answer: num_return_sequences={r.num_return_sequences} needs "
-            "do_sample=True or num_beams",
-        )
-
-
-def _check_extract(r: Extract) -> None:
-    """Check the texts and the ranges of a question about a text.
-
-    Raises:
-        InvalidInputError: a text is empty, or a number out of range.
-    """
-    need(r, bool(r.question.strip()), "a question is empty")
-    need(r, bool(r.context.strip()), "a context is empty, so there is nothing to answer from")
-    need(r, r.max_answer_len >= 1, "max_answer_len must be at least 1")
-    need(r, r.doc_stride >= 1, "doc_stride must be at least 1")
-    need(
-        r,
-        r.doc_stride < r.max_seq_len,
-        f"doc_stride={r.doc_stride}, the tokens that two windows share, must be smaller than max_seq_len="
-        f"{r.max_seq_len}, the tokens of a window",
-    )
-
-
-def _check_tag(r: Tag) -> None:
-    """Check how tokens are to be joined.
-
-    Raises:
-        InvalidInputError: in no way there is, or tokens of several windows that are not joined.
-    """
-    known = ("none", "simple", "first", "average", "max")
-    way = f"aggregation_strategy is one of {', '.join(known)}, not {r.aggregation_strategy!r}"
-    need(r, r.aggregation_strategy in known, way)
-    need(r, not r.stride or r.aggregation_strategy != "none", "stride needs an aggregation_strategy other than 'none'")
-
-
-_RANGES: dict[str, Callable[[Any], None]] = {
-    "generate": _check_generate,
-    "extract": _check_extract,
-    "tag": _check_tag,
-}
+    call, chat_only = ("generate", CHAT_ONLY) if isinstance(prompt, str) else ("chat", frozenset[str]())
+    arguments = arguments if chat_only else with_tools(arguments)
+    known = generate_arguments() - chat_only
+    values: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if name in EXTRA_OPTIONS:
+            options[name] = value
+        elif name in known:
+            values[name] = value
+        else:
+            close = difflib.get_close_matches(name, sorted((known | CHAT_ONLY) - chat_only), n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            if name in chat_only:
+                hint = ", which is for a conversation: ask with llm.chat(...)"
+            elif name == "eos_token_id":  # forced_eos_token_id, which is near, does something else
+                hint = ": the model's own ends an answer; stop= names texts that end it too"
+            elif name in ("max_length", "min_length"):
+                hint = f": {name[:3]}_new_tokens= counts the tokens of the answer, without those of the prompt"
+            raise InvalidInputError(f"{call}() does not know the argument {name!r}{hint}")
+    stop = values.get("stop")
+    values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop or ()) if isinstance(stop, list | None) else stop
+    return Generate(prompt=prompt, options=options, **values)

@@ -143,19 +143,28 @@ def shown_path(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
-def safe_name(name: str, limit: int = 120) -> str:
+def safe_name(name: str, limit: int = 120, *, folded: bool = False) -> str:
     """Return a file name for ``name`` that no two names share and that stays inside its folder.
 
     A name that had to be changed, or that is over-long, carries a hash of the original. Case counts:
-    on a case-insensitive disk ``test_A`` and ``test_a`` would share a file, so upper case is hashed too.
+    on a case-insensitive disk ``test_A`` and ``test_a`` would share a file, so upper case is hashed too. With
+    ``folded`` so is what macOS takes for another name: NFD for NFC, a final sigma for a sigma.
     """
     plain = _UNSAFE.sub("_", name)
     plain = plain.strip(".") or "_"
-    if plain == name == name.lower() and len(name.encode()) <= limit:
+    if plain == name == (_folded(name) if folded else name.lower()) and len(name.encode()) <= limit:
         return name
     tag = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:10]
     cut = plain.encode()[: limit - 11].decode("utf-8", "ignore")
     return f"{cut}~{tag}"
+
+
+def _folded(name: str) -> str:
+    if name.isascii():
+        return name.lower()
+    import unicodedata
+
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def _umask() -> int:

@@ -52,7 +52,7 @@ def start(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     config.stash[_SETTINGS] = options.resolve(config)
-    # One time for all of a run's workers: what one of them refreshes is fresh for the others.
+    # What one of a run's workers refreshes is fresh for all.
     config.stash[STARTED] = getattr(config, "workerinput", {}).get("llm_started", time.time())
     config.stash[_OUTER] = _at
 
@@ -251,8 +251,7 @@ def may_use(item: pytest.Item) -> bool:
 
 def _lost(config: pytest.Config) -> bool:
     """Whether a file that could not be collected may have tests that use this plugin."""
-    files = config.stash.get(_UNCOLLECTED, None)
-    if files:
+    if files := config.stash.get(_UNCOLLECTED, None):
         from pytest_llm import selection
 
         return selection.used_before(settings(config), files)
@@ -264,8 +263,9 @@ def _select(session: pytest.Session) -> None:
     from pytest_llm.location import plain_nodeid
 
     config, start = session.config, session.config.invocation_params.dir
-    named = config.args_source is config.ArgsSource.ARGS
-    if named and not all((start / argument).is_dir() for argument in config.args):
+    if config.args_source is config.ArgsSource.ARGS and not all(
+        (start / argument).is_dir() for argument in config.args
+    ):
         config.stash[RECORD].filtered = True
     config.stash[RECORD].collected.update((plain_nodeid(item), str(item.path)) for item in session.items)
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llm.reports.text import visible
+
 if TYPE_CHECKING:
     import pytest
 
@@ -38,8 +40,18 @@ class Location(NamedTuple):
     def command(self, start: Path | None, flags: str) -> str:
         """Return the command, for a shell in the folder ``start``, that runs this test alone with ``flags``."""
         argument = self.argument(start)
+        if visible(argument) != argument:
+            return f"pytest $'{''.join(map(_in_ansi_c, argument))}' {flags}"
         quoted = shlex.quote(argument) if any(c in argument for c in '"$`\\!') else f'"{argument}"'
         return f"pytest {quoted} {flags}"
+
+
+def _in_ansi_c(c: str) -> str:
+    """Return a character as it stands within ``$'...'`` of bash and zsh."""
+    if visible(c) == c:
+        return f"\\{c}" if c in "\\'" else c
+    code = ord(c)
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def qualname_of(nodeid: str) -> str:

@@ -12,6 +12,7 @@ from pytest_llm.argument_rules import (
     Texts,
     as_prompt,
     beside,
+    generate_request,
     is_one_prompt,
     listed,
     to_continue,
@@ -30,7 +31,6 @@ from pytest_llm.requests import (
     Loss,
     Prompt,
     Tokenize,
-    generate_request,
 )
 from pytest_llm.requests import Score as ScoreRequest
 from pytest_llm.results import (
@@ -84,7 +84,9 @@ class LanguageModel(Heads):
                 ``do_sample``, ``temperature``, ``top_k``, ``top_p``, ``min_p``, ``repetition_penalty``,
                 ``no_repeat_ngram_size``, ``num_beams``, ``length_penalty``, ``early_stopping``,
                 ``num_return_sequences``, ``stop``, ``seed`` (0: to ask the same again gives the same, also of sampled
-                answers), ... The default is greedy decoding.
+                answers), ... The default is greedy decoding. ``src_lang`` and ``tgt_lang`` are the languages of
+                mBART, NLLB and M2M-100, by the names their tokenizers have for them (``"fr_XX"``, ``"fra_Latn"``,
+                ``"fr"``); by default the tokenizer's own.
 
         Returns:
             A `Generation` a prompt; a list of them a prompt when ``num_return_sequences`` is above 1.
@@ -128,6 +130,8 @@ class LanguageModel(Heads):
         window: int = 0,
         stride: int = 0,
         ids: Iterable[Any] | None = None,
+        src_lang: str | None = None,
+        tgt_lang: str | None = None,
     ) -> Score:
         """Return the NLL of texts in nats a token, token-weighted over all of them.
 
@@ -142,15 +146,17 @@ class LanguageModel(Heads):
             window: tokens the model sees at once; 0 is its context length.
             stride: tokens the window moves; 0 is half of it.
             ids: unique names of the examples, for baselines and reports; by default their position.
+            src_lang: the language of ``sources``, as for `generate`.
+            tgt_lang: that of ``texts``.
 
         Returns:
             A `Score` "loss"; ``per_example`` has each text's own mean, ``weights`` its number of scored tokens.
         """
         items, given = beside("loss", "source", texts, sources)
         names = read_ids("loss", len(items), ids)
+        arguments: dict[str, Any] = {"window": window, "stride": stride, "src_lang": src_lang, "tgt_lang": tgt_lang}
         losses = self._ask(
-            [Loss(text=t, source=s, window=window, stride=stride) for t, s in zip(items, given, strict=True)],
-            TokenLoss.from_json,
+            [Loss(text=t, source=s, **arguments) for t, s in zip(items, given, strict=True)], TokenLoss.from_json
         )
         return loss_of(losses, names)
 
@@ -171,18 +177,27 @@ class LanguageModel(Heads):
     @overload
     def score(self, prompt: Prompts, continuations: Sequence[Sequence[str]], **template: Any) -> list[Scores]: ...
     def score(
-        self, prompt: Any, continuations: Sequence[Any], *, forced_bos_token_id: int | None = None, **template: Any
+        self,
+        prompt: Any,
+        continuations: Sequence[Any],
+        *,
+        forced_bos_token_id: int | None = None,
+        src_lang: str | None = None,
+        tgt_lang: str | None = None,
+        **template: Any,
     ) -> Any:
         """Return the logprob of each continuation after ``prompt`` (text, or chat messages); ``pick()`` is the best.
 
-        A list of prompts takes a list of continuations for each, and gives a list of results.
+        A list of prompts takes a list of continuations for each, and gives a list of results. ``template`` are further
+        variables of the chat template.
 
-        Spaces that end a text count as the continuation's, as in lm-evaluation-harness; after chat messages a
+        Spaces that end a decoder's text count as the continuation's, as in lm-evaluation-harness; after chat messages a
         continuation begins where an answer would, behind all that the template writes; an encoder-decoder's behind
-        ``forced_bos_token_id`` (mBART-50: the language), by default the model's or its tokenizer's own.
+        its ``tgt_lang`` (see `generate`) or ``forced_bos_token_id``, by default the model's or its tokenizer's own.
         """
         asked = with_continuations(prompt, continuations)
-        requests = [ScoreRequest(as_prompt(one), texts, template, forced_bos_token_id) for one, texts in asked]
+        given = (template, forced_bos_token_id, src_lang, tgt_lang)
+        requests = [ScoreRequest(as_prompt(one), texts, *given) for one, texts in asked]
 
         def result(answer: Answer, origin: Origin) -> Scores:
             found = zip(origin.request["continuations"], answer["scores"], strict=True)

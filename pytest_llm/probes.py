@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import record
-from pytest_llm.argument_rules import as_prompt, listed
+from pytest_llm.argument_rules import as_prompt, generate_request, listed
 from pytest_llm.errors import InvalidInputError, StoreMissError, measured
 from pytest_llm.golden.ties import parting
 from pytest_llm.reports.text import shorten
-from pytest_llm.requests import Generate, Prompt, generate_request
+from pytest_llm.requests import Generate, Prompt
 from pytest_llm.results import Generation, Origin
 from pytest_llm.verdicts import Verdict
 

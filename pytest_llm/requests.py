@@ -8,13 +8,13 @@ decoder-start tokens, suppressed tokens) come from the model, and so belong to i
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pytest_llm.argument_rules import CHAT_ONLY, EXTRA_OPTIONS, check, with_tools
-from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import digest_of, key_orders
+from pytest_llm.request_rules import EXTRA_OPTIONS, check, check_languages, check_template, need
+
+#: Fields that are in a request's JSON only where they are given: requests were kept before there were such.
+_LATER = ("forced_bos_token_id", "src_lang", "tgt_lang", "tool_choice", "response_format")
 
 Prompt = str | tuple[dict[str, Any], ...]
 
@@ -24,8 +24,6 @@ class Request:
     """Base of all requests. ``kind`` names the question."""
 
     kind: ClassVar[str] = ""
-    #: Fields that are no part of the JSON where they are ``None``: requests were kept before there were these.
-    _later: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check(self)
@@ -35,7 +33,7 @@ class Request:
         data: dict[str, Any] = {"kind": self.kind}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value is not None or field.name not in self._later:
+            if value is not None or field.name not in _LATER:
                 data[field.name] = list(value) if isinstance(value, tuple) else value
         return data
 
@@ -80,11 +78,11 @@ class Generate(Request):
 
     ``stop`` strings end the answer and are not part of it. ``seed`` decides sampling, independently of
     batch neighbours. ``num_return_sequences`` answers come back for one request. Tools are a variable of ``template``;
-    ``tool_choice`` and ``response_format`` are for services.
+    ``tool_choice`` and ``response_format`` are for services. ``src_lang`` and ``tgt_lang`` are the languages of a
+    translation model (`engines.languages`).
     """
 
     kind: ClassVar[str] = "generate"
-    _later: ClassVar[tuple[str, ...]] = ("tool_choice", "response_format")
     prompt: Prompt
     max_new_tokens: int = 64
     min_new_tokens: int = 0
@@ -106,6 +104,8 @@ class Generate(Request):
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     tool_choice: str | dict[str, Any] | None = None
     response_format: dict[str, Any] | None = None
+    src_lang: str | None = None
+    tgt_lang: str | None = None
 
     @property
     def call(self) -> str:
@@ -145,6 +145,8 @@ class Loss(Request):
     source: str | None = None
     window: int = 0
     stride: int = 0
+    src_lang: str | None = None
+    tgt_lang: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,15 +163,25 @@ class Score(Request):
     """Logprob of each continuation after ``prompt``; an encoder-decoder's begins with ``forced_bos_token_id``."""
 
     kind: ClassVar[str] = "score"
-    _later: ClassVar[tuple[str, ...]] = ("forced_bos_token_id",)
     prompt: Prompt
     continuations: tuple[str, ...]
     template: dict[str, Any] = dataclasses.field(default_factory=dict)
     forced_bos_token_id: int | None = None
+    src_lang: str | None = None
+    tgt_lang: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_template(self)
+        check_languages(self, ["forced_bos_token_id"] if self.forced_bos_token_id is not None else ())
+        wrong = ", ".join(sorted(set(self.template) & (generate_arguments() - {"template"}))) if self.template else ""
+        need(self, not wrong, f"{wrong} is for generate(); a further argument here is a variable of the chat template")
 
     def beside(self) -> dict[str, Any]:
-        """Return also that the last line break of a chat is not scored, as it once was."""
-        return super().beside() | ({} if isinstance(self.prompt, str) else {"boundary": "as rendered"})
+        """Return also what is not scored, as it once was: a chat's last line break, white space that ends a source."""
+        if not isinstance(self.prompt, str):
+            return {**super().beside(), "boundary": "as rendered"}
+        return {"boundary": "by family"} if self.prompt[-1:].isspace() else {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,34 +264,6 @@ class Tokenize(Request):
     add_special_tokens: bool = True
 
 
-def generate_request(prompt: Prompt, arguments: Mapping[str, Any]) -> Generate:
-    """Make a `Generate` from keyword arguments, in the vocabulary of ``model.generate``; of a chat, also OpenAI's.
-
-    ``temperature``, ``top_k``, ``top_p`` or ``min_p`` alone do not switch sampling on: ``do_sample`` does.
-
-    Raises:
-        InvalidInputError: an unknown argument, or one out of range.
-    """
-    call, chat_only = ("generate", CHAT_ONLY) if isinstance(prompt, str) else ("chat", frozenset[str]())
-    arguments = arguments if chat_only else with_tools(arguments)
-    known = {f.name for f in dataclasses.fields(Generate)} - {"prompt", "options"} - chat_only
-    values: dict[str, Any] = {}
-    options: dict[str, Any] = {}
-    for name, value in arguments.items():
-        if name in known:
-            values[name] = value
-        elif name in EXTRA_OPTIONS:
-            options[name] = value
-        else:
-            close = difflib.get_close_matches(name, sorted((known | EXTRA_OPTIONS | CHAT_ONLY) - chat_only), n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            if name in chat_only:
-                hint = ", which is for a conversation: ask with llm.chat(...)"
-            elif name == "eos_token_id":  # forced_eos_token_id, which is near, does something else
-                hint = ": the model's own ends an answer; stop= names texts that end it too"
-            elif name in ("max_length", "min_length"):
-                hint = f": {name[:3]}_new_tokens= counts the tokens of the answer, without those of the prompt"
-            raise InvalidInputError(f"{call}() does not know the argument {name!r}{hint}")
-    stop = values.get("stop")
-    values["stop"] = (stop,) if isinstance(stop, str) else tuple(stop or ()) if isinstance(stop, list | None) else stop
-    return Generate(prompt=prompt, options=options, **values)
+def generate_arguments() -> set[str]:
+    """Return the names of the arguments of ``generate()``."""
+    return {f.name for f in dataclasses.fields(Generate)} - {"prompt", "options"} | EXTRA_OPTIONS

@@ -45,11 +45,12 @@ def joint_origin(values: Iterable[Any]) -> tuple[str, dict[str, Any]]:
 
 
 class Generation(str):
-    """A generated text. A ``str`` (prompt and special tokens excluded) that remembers its tokens.
+    r"""A generated text. A ``str`` (prompt and special tokens excluded) that remembers its tokens.
 
     Attributes:
         token_ids: the generated ids, with the end token when there was one. Length T.
-        tokens: the text of each id, its leading space included. Length T.
+        tokens: the text of each id, its leading space included; bytes that are part of a character stand as ``\xe7``.
+            Length T.
         logprobs: natural log of each chosen token's probability under the model's raw distribution (before
             temperature, penalties and truncation). Length T.
         runner_ups: id of the most probable *other* token at each step. Length T.

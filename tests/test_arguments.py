@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from pandas import DataFrame
 
+from pytest_llm.argument_rules import generate_request
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden.activations import LayerStatesCheck
 from pytest_llm.golden.distribution import Distribution
 from pytest_llm.model import LanguageModel
-from pytest_llm.requests import generate_request
 from pytest_llm.weights.spec import ModelSpec
 
 
@@ -136,13 +136,17 @@ def test_what_is_no_list_of_questions(llm, ask, message):
         (lambda llm: llm.loss(["x", "y"], ids=["a"]), "loss: 2 examples but 1 id; give one id an example"),
         (lambda llm: llm.perplexity(["x", "y"], ids=["a", "a"]), "ids must be unique, and 'a' stands 2 times"),
         (lambda llm: llm.loss("x", window=-8), r"loss\(\): window cannot be negative \(-8\)"),
+        (lambda llm: llm.loss("x", sources="y", tgt_lang=5), r"loss\(\): tgt_lang must be text, not 5"),
         (lambda llm: llm.loss("x", stride="8"), "stride must be an integer, not '8'"),
         (
             lambda llm: llm.embed("x", pooling="mean", normalize="no"),
             r"embed\(\): normalize must be True or False, not 'no'",
         ),
         (lambda llm: llm.tokenize("x", add_special_tokens="no"), "add_special_tokens must be True or False, not 'no'"),
-        (lambda llm: llm.score("x", ["y"], name=object()), r"template holds <object .*>, which is no text"),
+        (lambda llm: llm.score([MESSAGE], ["y"], name=object()), r"template holds <object .*>, which is no text"),
+        (lambda llm: llm.score("x", ["y"], forced_bos_token=5), r"score\(\): a .* no.* read forced_bos_token$"),
+        (lambda llm: llm.generate("x", template={"a": 1, "b": 2}), r"generate\(\): a .* nothing would read a, b$"),
+        (lambda llm: llm.score([MESSAGE], ["y"], seed=1), r"score\(\): seed is for generate\(\); a further argument"),
     ],
 )
 def test_a_wrong_argument_is_named(llm, ask, message):

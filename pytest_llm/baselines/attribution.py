@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 from pytest_llm.baselines.entry import LOSSES, Entry, nats
 from pytest_llm.evidence import Example
@@ -12,6 +12,8 @@ from pytest_llm.stats.bootstrap import contributions
 
 #: Examples or documents shown, tokens shown, and tokens shown around each.
 SHOWN, TOKENS, BEFORE, AFTER = 3, 8, 6, 3
+#: Of more groups, each of which is a document rather than a language or a topic, none is named.
+GROUPS = 50
 
 
 def evidence(
@@ -42,6 +44,37 @@ def evidence(
         )
         for i, label in labels.items()
     ), ()
+
+
+def worst_groups(new: Score, old: Score, groups: Sequence[Hashable] | None) -> list[str]:
+    """Return which of a few ``groups`` lost most, as a note; none where nothing is known of them.
+
+    A group's value is the metric's of its examples alone.
+    """
+    names = list(dict.fromkeys(groups or ()))
+    if not 1 < len(names) <= GROUPS or not (new.per_example and old.per_example):
+        return []
+    sign = 1 if new.higher_is_better else -1
+    values = [
+        [_value(side, [i for i, one in enumerate(groups or ()) if one == name]) for side in (old, new)]
+        for name in names
+    ]
+    lost = [(sign * (now - before), name, before, now) for name, (before, now) in zip(names, values, strict=True)]
+    lost = sorted((one for one in lost if one[0] < 0), key=lambda one: one[0])[:SHOWN]
+    shown = ", ".join(f"{name} {_short(before)} -> {_short(now)}" for _, name, before, now in lost)
+    return [f"groups that lost most, of {len(names)}: {shown}"] if lost else []
+
+
+def _value(side: Score, places: Sequence[int]) -> float:
+    if side.aggregate and side.statistics:
+        import numpy as np
+
+        return float(side.aggregate(np.asarray([side.statistics[i] for i in places]).sum(axis=0, keepdims=True))[0])
+    weights = [side.weights[i] if side.weights else 1.0 for i in places]
+    logs = side.name == "perplexity"
+    values = [math.log(side.per_example[i]) if logs else side.per_example[i] for i in places]
+    mean = math.fsum(w * x for w, x in zip(weights, values, strict=True)) / (math.fsum(weights) or math.nan)
+    return math.exp(mean) if logs else mean
 
 
 def _by_cost(new: Score, old: Score, places: Sequence[int]) -> tuple[list[int], list[float]]:

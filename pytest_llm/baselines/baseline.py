@@ -73,8 +73,9 @@ class Baseline:
             max_broken: how many examples may break, whatever the mean does: go from right to wrong, or get worse by
                 more than ``broken_by`` where values are graded.
             broken_by: see ``max_broken``.
-            length_band: bounds of the answers' mean length, as a ratio to the baseline's (in tokens, or in words of
-                plain text); ``None`` for none. Degenerate answers can keep their score while they shrink or run on.
+            length_band: bounds of the answers' mean length, as a ratio to the baseline's (in tokens, or of
+                plain text in words, and in characters of scripts without spaces); ``None`` for none. Degenerate
+                answers can keep their score while they shrink or run on.
             length_level: what a length outside its band does.
             method: the comparison; by default what the score's evidence allows.
 
@@ -171,7 +172,7 @@ class Baseline:
             groups=terms.groups, method=terms.method, resolution=RESOLUTION,
         )  # fmt: skip
         verdict = judgement.judged(metric, score, new, old, before, found, terms, self._command("all"))
-        verdict = _placed(judgement.with_length(verdict, now, before, terms), place)
+        verdict = _placed(judgement.with_length(verdict, score, before, terms), place)
         moved = changes.of_environment(now, before)
         if moved:  # said of a pass too: it is one against another environment's figures
             verdict = dataclasses.replace(verdict, figures={**verdict.figures, "environment": moved})

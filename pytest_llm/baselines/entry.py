@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_llm.baselines import questions
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.metrics.inputs import spaced, words_and_characters
 from pytest_llm.metrics.score import Score
 from pytest_llm.results import Generation
 
@@ -19,6 +20,9 @@ ANSWER, ANSWERS, CHARACTERS, TOKENS = 300, 200, 20_000, 4_000
 
 #: Scores whose texts are the test's own, and no answers.
 LOSSES = ("loss", "perplexity")
+
+#: The unit of lengths where an answer is in a script without spaces between words.
+_UNSPACED = "words and characters"
 
 #: Significant digits kept. A float32 has seven: more would record noise, and every update would touch every line.
 DIGITS = 7
@@ -38,7 +42,7 @@ class Entry:
         predictions: the answers to the first examples, cut to `ANSWER` characters.
         token_nll: the NLL in nats of every token of the first documents, a row a document, rounded to two decimals.
         raters: who gave the values, where people did.
-        length, length_unit: mean length of the answers, in "tokens" or "words"; "" when there are no answers.
+        length, length_unit: mean length of the answers, in a unit of `answer_length`; "" when there are no answers.
     """
 
     value: float
@@ -80,7 +84,7 @@ class Entry:
             predictions=_kept_answers(score),
             token_nll=_kept_tokens(score),
             raters=score.raters,
-            length=_tidy(length),
+            length=length,
             length_unit=unit,
             model=dict(score.origin.get("model", {})),
             environment=dict(score.origin.get("environment", {})),
@@ -168,14 +172,21 @@ class Entry:
         return cls(**{"unit": "", **data, **sequences, **tables})
 
 
-def answer_length(score: Score) -> tuple[float, str]:
-    """Return the mean length of a score's answers and its unit: tokens of generations, else words."""
+def answer_length(score: Score, unit: str = "") -> tuple[float, str]:
+    """Return the mean length of a score's answers and its unit: "tokens" of generations, else "words".
+
+    Where an answer is in a script without spaces each of its letters counts: "words and characters". To compare with
+    words, or with these, give the ``unit``.
+    """
     if not score.predictions or score.name in LOSSES:
         return 0.0, ""
     tokens = [len(text.token_ids) for text in score.predictions if isinstance(text, Generation)]
     if len(tokens) == score.n and all(tokens):
-        return sum(tokens) / score.n, "tokens"
-    return sum(len(str(text).split()) for text in score.predictions) / score.n, "words"
+        return _tidy(sum(tokens) / score.n), "tokens"
+    texts = list(map(str, score.predictions))
+    if unit == _UNSPACED or (unit != "words" and not all(map(spaced, texts))):
+        return _tidy(sum(map(words_and_characters, texts)) / score.n), _UNSPACED
+    return _tidy(sum(len(text.split()) for text in texts) / score.n), "words"
 
 
 def nats(logprobs: Iterable[float]) -> list[float]:

@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_llm.baselines.attribution import evidence
-from pytest_llm.baselines.entry import Entry
+from pytest_llm.baselines.attribution import evidence, worst_groups
+from pytest_llm.baselines.entry import Entry, answer_length
 from pytest_llm.baselines.terms import Terms, reach, room
 from pytest_llm.evidence import Evidence
 from pytest_llm.metrics.score import Score
@@ -88,6 +88,7 @@ def judged(
         notes.append(f"if you know why it improved, make it the baseline, to hold this level: {command}")
     if status == "inconclusive" and not cannot_fail:
         notes += _undecided(new, found, terms, room(new, old))
+    notes += worst_groups(new, old, terms.groups) if status in ("fail", "inconclusive") else []
     if status in ("fail", "inconclusive") and found.effective < found.units / 2:
         notes.append(_outweighed(found, terms))
     if not inferred and found.status != "inconclusive":
@@ -106,16 +107,17 @@ def judged(
     )  # fmt: skip
 
 
-def with_length(verdict: Verdict, now: Entry, before: Entry, terms: Terms) -> Verdict:
-    """Return ``verdict`` with the length of the answers beside it, and what that does."""
-    if terms.length_band is None or not before.length or now.length_unit != before.length_unit:
+def with_length(verdict: Verdict, score: Score, before: Entry, terms: Terms) -> Verdict:
+    """Return ``verdict`` with the length of the answers of ``score`` beside it, and what that does."""
+    length, unit = answer_length(score, before.length_unit)
+    if terms.length_band is None or not before.length or unit != before.length_unit:
         return verdict
-    ratio, (low, high) = now.length / before.length, terms.length_band
+    ratio, (low, high) = length / before.length, terms.length_band
     figures = {**verdict.figures, "length ratio": float(f"{ratio:.3g}")}
     if low <= ratio <= high:
         return dataclasses.replace(verdict, figures=figures)
     said = (
-        f"answers are {ratio:.2f} times as long as the baseline's ({now.length:.1f} {now.length_unit} a piece, were "
+        f"answers are {ratio:.2f} times as long as the baseline's ({length:.1f} {unit} a piece, were "
         f"{before.length:.1f}; the band is {low:g} to {high:g})"
     )
     changes: dict[str, Any] = {"figures": figures, "notes": (*verdict.notes, said)}

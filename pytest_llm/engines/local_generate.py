@@ -11,6 +11,7 @@ from pytest_llm.engines.batching import grouped, in_batches, out_of_memory
 from pytest_llm.engines.choosing import Draft, Rules, evidence, generation_config, refusing_options
 from pytest_llm.engines.decoding import decode
 from pytest_llm.engines.kvcache import prefix_cache
+from pytest_llm.engines.languages import spoken
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.neighbours import alike, may_share
 from pytest_llm.engines.prompts import check_length, check_token_options, decoder_start, pad, prompt_ids
@@ -46,10 +47,13 @@ def generate(engine: LocalEngine, group: list[tuple[int, Generate]]) -> Iterator
                 f"request {index}: {asked[0]} is for a service, which holds its model to it; one in this process "
                 "writes what it likes: leave it out, and check the answer, as assert_json does"
             )
-    jobs = [
-        _Job(index, request, prompt_ids(engine, request.prompt, request.template, request.add_special_tokens, index))
-        for index, request in group
-    ]
+    jobs = []
+    for index, request in group:
+        with spoken(engine, request, index) as options:
+            ids = prompt_ids(engine, request.prompt, request.template, request.add_special_tokens, index)
+        if options:
+            request = dataclasses.replace(request, tgt_lang=None, options={**request.options, **options})
+        jobs.append(_Job(index, request, ids))
     for job in jobs:
         if engine.family == "decoder":
             check_length(engine, len(job.prompt), job.index, new=job.request.max_new_tokens)
@@ -163,7 +167,7 @@ def _answer(engine: LocalEngine, sequences: list[Draft]) -> Answer:
             Generation(
                 tokenizer.decode(s.token_ids, skip_special_tokens=True) if text is None else text,
                 token_ids=s.token_ids,
-                tokens=[engine.token_texts[token] for token in s.token_ids],
+                tokens=[engine.token_texts.legible(token) for token in s.token_ids],
                 logprobs=s.logprobs,
                 runner_ups=s.runner_ups,
                 margins=s.margins,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.engines.languages import spoken
 from pytest_llm.engines.prompts import (
     answer_start,
     check_length,
@@ -45,7 +46,8 @@ def loss(engine: LocalEngine, group: list[tuple[int, Loss]]) -> Iterator[tuple[i
                 f"request {index}: window and stride are for decoders: this {engine.family} model reads a text whole"
             )
         make = {"decoder": _windows, "encoder-decoder": _target, "masked": _masked}[engine.family]
-        made = make(engine, index, request)
+        with spoken(engine, request, index):
+            made = make(engine, index, request)
         if not any(row.targets for row in made):
             hint = ": leave it out; score('', [text]) has it follow the BOS token" if engine.family == "decoder" else ""
             raise InvalidInputError(
@@ -57,7 +59,7 @@ def loss(engine: LocalEngine, group: list[tuple[int, Loss]]) -> Iterator[tuple[i
         ids = [token for row, _ in parts for _, token in row.targets]
         return {
             "token_ids": ids,
-            "tokens": [engine.token_texts[token] for token in ids],
+            "tokens": [engine.token_texts.legible(token) for token in ids],
             "token_logprobs": [one.logprob for _, scored in parts for one in scored],
         }
 
@@ -147,17 +149,19 @@ def logprobs(engine: LocalEngine, group: list[tuple[int, Logprobs]]) -> Iterator
 def score(engine: LocalEngine, group: list[tuple[int, Score]]) -> Iterator[tuple[int, Answer]]:
     """Answer `Score` requests.
 
-    The boundary is lm-evaluation-harness's (``TemplateLM._encode_pair``): spaces that end the prompt move
+    A decoder's boundary is lm-evaluation-harness's (``TemplateLM._encode_pair``): spaces that end the prompt move
     to the continuation, prompt + continuation are encoded whole, and what follows the prompt's own tokens
     is the continuation. After a rendered chat, where an answer starts, no space moves, but where it is part of
-    the continuation's first token. An encoder-decoder's continuation follows the tokens that every answer begins with.
+    the continuation's first token. An encoder-decoder's continuation follows the tokens that every answer begins with,
+    and its source stays whole.
     A continuation's row that another row begins with is not computed again, so one pass serves all continuations of
     one token.
     """
     rows: list[Row] = []
     counts: dict[int, int] = {}
     for index, request in group:
-        source, pairs = _encode_pairs(engine, index, request)
+        with spoken(engine, request, index) as options:
+            source, pairs = _encode_pairs(engine, index, request, options)
         counts[index] = len(pairs)
         for context, tokens in pairs:
             check_length(engine, len(context) + len(tokens) - 1, index)
@@ -194,7 +198,7 @@ def score(engine: LocalEngine, group: list[tuple[int, Score]]) -> Iterator[tuple
 
 
 def _encode_pairs(
-    engine: LocalEngine, index: int, request: Score
+    engine: LocalEngine, index: int, request: Score, options: dict[str, int]
 ) -> tuple[list[int] | None, list[tuple[list[int], list[int]]]]:
     """Return the encoder's source (or ``None``), and context and continuation ids of every continuation."""
     tokenizer = engine.tokenizer
@@ -202,18 +206,17 @@ def _encode_pairs(
         raise InvalidInputError(f"request {index}: no continuations to score")
     prompt = render(engine, request.prompt, request.template, index)
     chat = not isinstance(request.prompt, str)
-    text = prompt if chat and engine.family == "encoder-decoder" else prompt.rstrip()
-    spaces = prompt[len(text) :]
     source: list[int] | None = None
     if engine.family == "encoder-decoder":
-        source = encode(tokenizer, text, special=not chat)
+        source = encode(tokenizer, prompt, special=not chat)
         check_length(engine, len(source), index, source=True)
-        check_token_options(engine, {"forced_bos_token_id": request.forced_bos_token_id}, index)
-        context, split = answer_start(engine, request.forced_bos_token_id), 0
+        forced = options.get("forced_bos_token_id", request.forced_bos_token_id)
+        check_token_options(engine, {"forced_bos_token_id": forced}, index)
+        context, split = answer_start(engine, forced, options.get("decoder_start_token_id")), 0
     elif request.forced_bos_token_id is not None:
         raise InvalidInputError(f"request {index}: forced_bos_token_id is for encoder-decoders")
     else:
-        bare = encode(tokenizer, text, special=False)
+        bare = encode(tokenizer, prompt.rstrip(), special=False)
         start = [] if chat else leading_special_ids(tokenizer)
         context, split = start + bare, len(bare)
         if not context:
@@ -221,7 +224,7 @@ def _encode_pairs(
     rendered = encode(tokenizer, prompt, special=False) if chat and source is None else []
     pairs = []
     for continuation in request.continuations:
-        before = spaces if source is not None else prompt
+        before = "" if source is not None else prompt
         whole = encode(tokenizer, before + continuation, special=False, target=source is not None)
         apart = bool(rendered) and whole[: len(rendered)] == rendered
         given, tokens = (rendered, whole[len(rendered) :]) if apart else (context, whole[split:])

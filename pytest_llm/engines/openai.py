@@ -141,6 +141,8 @@ class OpenAIEngine:
 
     def _call(self, request: Request) -> Callable[[], Answer]:
         """Return what asks ``request``, which is checked before anything is asked."""
+        if getattr(request, "src_lang", None) or getattr(request, "tgt_lang", None):
+            raise InvalidInputError(f"{self}: a service takes no src_lang= or tgt_lang=: name languages in the prompt")
         if isinstance(request, Generate):
             return functools.partial(self._generate, request, arguments_of(request, str(self)))
         if isinstance(request, (Loss, Logprobs)):
@@ -148,7 +150,7 @@ class OpenAIEngine:
                 raise InvalidInputError(f"{self}: loss() of a service takes no sources=, window= or stride=")
             return functools.partial(self._read, request)
         if isinstance(request, Score):
-            if not isinstance(request.prompt, str) or request.template:
+            if not isinstance(request.prompt, str):
                 raise InvalidInputError(f"{self}: score() needs a prompt as text: a service scores no chat messages")
             if request.forced_bos_token_id is not None:
                 raise InvalidInputError(f"{self}: score() of a service takes no forced_bos_token_id=")

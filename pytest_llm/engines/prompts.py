@@ -128,7 +128,7 @@ def decoder_start(engine: LocalEngine, given: int | None = None) -> int:
     named = [getattr(source, "decoder_start_token_id", None) for source in own]
     trained = None
     if not any(isinstance(start, int) for start in named):
-        trained = _trained_start(engine, encode(engine.tokenizer, "a", special=True, target=True))
+        trained = trained_start(engine, encode(engine.tokenizer, "a", special=True, target=True))
     for start in (*named, trained, *(getattr(source, "bos_token_id", None) for source in own)):
         if isinstance(start, int):
             return start
@@ -140,11 +140,12 @@ def decoder_start(engine: LocalEngine, given: int | None = None) -> int:
 def decoder_ids(engine: LocalEngine, text: str) -> tuple[int, list[int]]:
     """Return what an encoder-decoder is trained with for the answer ``text``: its start, and its tokens as labels."""
     labels = encode(engine.tokenizer, text, special=True, target=True)
-    start = _trained_start(engine, labels)
+    start = trained_start(engine, labels)
     return decoder_start(engine) if start is None else start, labels
 
 
-def _trained_start(engine: LocalEngine, labels: list[int]) -> int | None:
+def trained_start(engine: LocalEngine, labels: list[int]) -> int | None:
+    """Return the token that the model was trained to start from where it answers ``labels``, if that is known."""
     import torch
 
     try:
@@ -154,20 +155,20 @@ def _trained_start(engine: LocalEngine, labels: list[int]) -> int | None:
     return int(ids[0, 0])
 
 
-def answer_start(engine: LocalEngine, forced_bos: int | None = None) -> list[int]:
+def answer_start(engine: LocalEngine, forced_bos: int | None = None, start: int | None = None) -> list[int]:
     """Return the ids that every answer of an encoder-decoder begins with, before its text.
 
-    After its start that is the token that generation is forced to (``forced_bos``, or the model's own), or what its
+    After its ``start`` that is the token that generation is forced to (``forced_bos``, or the model's own), or what its
     tokenizer puts in front of every target: the language of mBART-50 and NLLB, the BOS of BART.
     """
-    start = decoder_start(engine)
+    start = decoder_start(engine, start)
     forced = engine.model.generation_config.forced_bos_token_id if forced_bos is None else forced_bos
     first = leading_special_ids(engine.tokenizer, target=True) if forced is None else [forced]
     return first if forced is None and first[:1] == [start] else [start, *first]
 
 
 def check_token_options(engine: LocalEngine, options: Mapping[str, Any], index: int) -> None:
-    """Check that every token id in ``options`` (of `requests.EXTRA_OPTIONS`) is one of the model's.
+    """Check that every token id in ``options`` (of `request_rules.EXTRA_OPTIONS`) is one of the model's.
 
     Raises:
         InvalidInputError: one is not, or an option is for encoder-decoders; the message names it.

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from pytest_llm.reports.text import visible
+from pytest_llm.reports.text import UNSPACED, visible
 
 #: Rows of a diff, lines compared, and characters of a line: a runaway answer must not make a report unreadable, or
 #: the comparison (quadratic in the lines that differ) slow.
@@ -16,7 +16,10 @@ MAX_ROWS, MAX_LINES, MAX_WIDTH = 40, 200, 160
 #: Of a text compared word by word: characters compared, and words and spaces kept beside a change.
 MAX_TEXT, KEPT = 2_000, 10
 
-_WORDS = re.compile(r"\s+|\w+|[^\w\s]")
+#: What stands for a combining mark, of which ``re`` has no class: it belongs to the character before it.
+_MARK = "\ue000"
+#: White space, a character of a script without spaces between words, a word of another one, or any other character.
+_WORDS = re.compile(rf"\s+|[{UNSPACED}]{_MARK}*|(?:(?![{UNSPACED}])[\w{_MARK}])+|[^\w\s]{_MARK}*")
 
 
 def line_diff(old: str, new: str) -> tuple[str, ...]:
@@ -31,7 +34,7 @@ def line_diff(old: str, new: str) -> tuple[str, ...]:
     end = _common(a[start:][::-1], b[start:][::-1])
     parting = _parting(a[start] if start < len(a) else "", b[start] if start < len(b) else "")
     rows = [f"@@ first difference: line {start + 1}, column {parting + 1} @@"]
-    rows += [f"  {_crop(a[start - 1], 0)[0]}"] if start else []
+    rows += [f"  {_crop(a[start - 1])}"] if start else []
     mid_a, mid_b = a[start : len(a) - end], b[start : len(b) - end]
     hidden = max(len(mid_a), len(mid_b)) - MAX_LINES
     rows += _changes(mid_a[:MAX_LINES], mid_b[:MAX_LINES])
@@ -46,7 +49,7 @@ def word_diff(old: str, new: str) -> str:
 
     Long runs of equal words are cut to their ends.
     """
-    a, b = _WORDS.findall(old[:MAX_TEXT]), _WORDS.findall(new[:MAX_TEXT])
+    a, b = _words(old[:MAX_TEXT]), _words(new[:MAX_TEXT])
     shown = ""
     for tag, i, i2, j, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if tag == "equal":
@@ -58,6 +61,12 @@ def word_diff(old: str, new: str) -> str:
             shown += f"[-{visible(''.join(a[i:i2]))}-]" if i < i2 else ""
             shown += f"{{+{visible(''.join(b[j:j2]))}+}}" if j < j2 else ""
     return shown
+
+
+def _words(text: str) -> list[str]:
+    """Return the parts of ``text`` that change as one: together they are the text."""
+    shape = text if text.isascii() else "".join(_MARK if unicodedata.category(c)[0] == "M" else c for c in text)
+    return [text[found.start() : found.end()] for found in _WORDS.finditer(shape)]
 
 
 def _common(a: list[str], b: list[str]) -> int:
@@ -72,37 +81,34 @@ def _changes(a: list[str], b: list[str]) -> Iterator[str]:
     for tag, i, i2, j, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if tag == "equal":
             shown = a[i:i2] if i2 - i <= 3 else [a[i], f"… ({i2 - i - 2} equal lines)", a[i2 - 1]]
-            yield from (f"  {_crop(line, 0)[0]}" for line in shown)
+            yield from (f"  {_crop(line)}" for line in shown)
             continue
         pairs = min(i2 - i, j2 - j)
         for k in range(pairs):
             yield from _pair(a[i + k], b[j + k])
-        yield from (f"- {_crop(line, 0)[0]}" for line in a[i + pairs : i2])
-        yield from (f"+ {_crop(line, 0)[0]}" for line in b[j + pairs : j2])
+        yield from (f"- {_crop(line)}" for line in a[i + pairs : i2])
+        yield from (f"+ {_crop(line)}" for line in b[j + pairs : j2])
 
 
 def _pair(x: str, y: str) -> Iterator[str]:
-    at = _parting(x, y)
-    (x, x_lead), (y, y_lead) = _crop(x, at), _crop(y, at)
-    words_x, words_y = _WORDS.findall(x), _WORDS.findall(y)
+    start = max(0, min(_parting(x, y) - MAX_WIDTH // 3, max(len(x), len(y)) - MAX_WIDTH))
+    x, y, lead = _crop(x, start), _crop(y, start), 2 if start else 0
+    words_x, words_y = _words(x), _words(y)
     marks_x, marks_y = "", ""
     for tag, i, i2, j, j2 in difflib.SequenceMatcher(None, words_x, words_y, autojunk=False).get_opcodes():
         mark = " " if tag == "equal" else "^"
         marks_x += _under("".join(words_x[i:i2]), mark)
         marks_y += _under("".join(words_y[j:j2]), mark)
-    for sign, text, lead, marks in (("-", x, x_lead, marks_x), ("+", y, y_lead, marks_y)):
+    for sign, text, marks in (("-", x, marks_x), ("+", y, marks_y)):
         yield f"{sign} {text}"
         if "^" in marks[lead:]:
             yield f"? {marks.rstrip()}"
 
 
-def _crop(line: str, at: int) -> tuple[str, int]:
-    """Return the part of ``line`` around column ``at`` as it is shown, and the width of the leading ellipsis."""
-    if len(line) <= MAX_WIDTH:
-        return visible(line), 0
-    start = max(0, min(at - MAX_WIDTH // 3, len(line) - MAX_WIDTH))
+def _crop(line: str, start: int = 0) -> str:
+    """Return the part of ``line`` from column ``start`` as it is shown."""
     shown = visible(line[start : start + MAX_WIDTH])
-    return ("… " if start else "") + shown + ("…" if start + MAX_WIDTH < len(line) else ""), 2 if start else 0
+    return ("… " if start else "") + shown + ("…" if start + MAX_WIDTH < len(line) else "")
 
 
 def _under(text: str, mark: str) -> str:
@@ -110,5 +116,5 @@ def _under(text: str, mark: str) -> str:
     return "".join(
         "\t" if c == "\t" and mark == " " else mark * (2 if unicodedata.east_asian_width(c) in "WF" else 1)
         for c in text
-        if not unicodedata.combining(c)
+        if unicodedata.category(c) not in ("Mn", "Me")
     )

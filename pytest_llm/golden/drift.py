@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Array
-from pytest_llm.reports.text import counted
 from pytest_llm.results import Generation
 from pytest_llm.verdicts import ENDED
 
@@ -102,28 +101,11 @@ def compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
         return Drift("identical", "matches", notes=tuple(notes))
     if rules.similarity is not None:
         _rate(found, rules)
-    what = {"classify": "label", "extract": "answer"}.get(new.request.get("kind", ""))
-    if what is not None:
-        labels = list(_labels(golden.value, new.value))
-        moved = [f"{old} → {now}" for old, now in labels if old != now]
-        words = ", ".join(dict.fromkeys(moved)) or "their scores moved"
-        notes.append(f"{len(moved)} of {counted(len(labels), what)} changed: {words}")
+    from pytest_llm.golden.labels import said_otherwise
+
+    notes += said_otherwise(new.request.get("kind", ""), golden.value, new.value)
     drift = _summary(found, golden, new)
     return drift._replace(notes=(*drift.notes, *notes))
-
-
-def _labels(old: Any, new: Any) -> Iterator[tuple[str, str]]:
-    """Yield the label that a classifier gave in the golden and gives now, for each text; or the words of an answer."""
-    if isinstance(old, list) and isinstance(new, list):
-        for one, other in zip(old, new, strict=False):
-            yield from _labels(one, other)
-    elif isinstance(old, dict) and isinstance(new, dict):
-        if old and new and all(map(_is_number, (*old.values(), *new.values()))):
-            yield max(old, key=old.__getitem__), max(new, key=new.__getitem__)
-        elif "text" in old and "text" in new:
-            yield repr(old["text"]), repr(new["text"])
-        else:
-            yield from _labels([old[key] for key in old if key in new], [new[key] for key in old if key in new])
 
 
 def _ends(old: Any, new: Any) -> Iterator[str]:

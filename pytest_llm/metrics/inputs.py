@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.metrics.score import Score
 from pytest_llm.metrics.spelling import option, text, told
-from pytest_llm.reports.text import counted, shorten
+from pytest_llm.reports.text import UNSPACED, counted, shorten
 from pytest_llm.results import joint_origin
 
 __tracebackhide__ = measured
@@ -28,10 +28,7 @@ Kind = Literal["text", "labels", "anything"]
 #: Between several references of an example, where they are shown.
 _OR = " | "
 
-#: Letters of scripts that put no space between words: Thai, Lao, Tibetan, Burmese, Khmer, kana, Chinese characters.
-_UNSPACED = re.compile(
-    "[\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
-)
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +85,11 @@ def spaced(text: str) -> bool:
         return True
     words = sum(bool(_UNSPACED.search(word)) for word in text.split())
     return words > 1 and letters <= 4 * words
+
+
+def words_and_characters(text: str) -> int:
+    """Return how many words ``text`` has, where each letter of a script without spaces between words is one."""
+    return len(_UNSPACED.sub(" x ", text).split())
 
 
 def configured(name: str, options: Mapping[str, Any]) -> str:

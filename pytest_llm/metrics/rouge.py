@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_llm.environment import version
 from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.files import digest_of
 from pytest_llm.metrics.inputs import References, Texts, read
 from pytest_llm.metrics.score import Score
 
@@ -35,6 +36,7 @@ def rouge(
         use_stemmer: strip suffixes with the Porter stemmer (English).
         split_summaries: split sentences for ``rougeLsum``.
         tokenizer: an object with ``tokenize(text) -> list of str``. The default keeps ``a-z`` and ``0-9`` only.
+            A baseline holds its name and a digest of what it makes of the references.
 
     Raises:
         InvalidInputError: unusable input (see `pytest_llm.metrics.inputs.read`), an unknown kind, or a reference
@@ -47,6 +49,7 @@ def rouge(
     from rouge_score.tokenizers import DefaultTokenizer
 
     default = tokenizer is None
+    name = type(tokenizer).__name__
     tokenizer = DefaultTokenizer(use_stemmer) if default else tokenizer
 
     def read_by_tokenizer(text: str) -> bool:
@@ -57,13 +60,14 @@ def rouge(
         kind,
         read_by_tokenizer,
         "cannot be read by "
-        + (
-            "ROUGE, whose tokenizer keeps a-z and 0-9 only"
-            if default
-            else f"{type(tokenizer).__name__}: no token is in it"
-        )
+        + ("ROUGE, whose tokenizer keeps a-z and 0-9 only" if default else f"{name}: no token is in it")
         + "; give tokenizer=, an object with tokenize(text), or use chrf",
     )
+    if default:
+        name = DefaultTokenizer.__name__
+    else:  # its options, dictionaries and version show in what it makes of the references, if anywhere
+        tokens = [[list(map(str, tokenizer.tokenize(text))) for text in some] for some in examples.references]
+        name = f"{type(tokenizer).__module__}.{type(tokenizer).__qualname__}|tokens:{digest_of(tokens)[:12]}"
     scorer = RougeScorer([kind], split_summaries=split_summaries, tokenizer=tokenizer)
     try:
         found = [
@@ -79,7 +83,7 @@ def rouge(
         name=kind,
         per_example=found,
         signature=f"{kind}|stem:{_yes(use_stemmer)}|split:{_yes(split_summaries)}"
-        f"|tok:{type(tokenizer).__name__}|rouge-score:{version('rouge-score')}",
+        f"|tok:{name}|rouge-score:{version('rouge-score')}",
     )
 
 

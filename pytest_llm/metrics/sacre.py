@@ -21,6 +21,9 @@ __tracebackhide__ = measured
 #: Tokenizers of BLEU that find no words where no spaces are.
 _BY_SPACES = ("13a", "intl", "none")
 
+#: Of so many references one may be without spaces: from there on a language of the corpus is not measured.
+_FEW = 20
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -48,8 +51,8 @@ def bleu(
 
     Raises:
         InvalidInputError: input nothing can be measured with (see `read`), or options sacrebleu refuses; references
-            most of which are in a script without spaces between words, by a tokenizer that needs them; or all too
-            short to hold an n-gram of the highest order, so that BLEU is 0 whatever was said (answers of a word).
+            one in twenty of which is in a script without spaces between words, by a tokenizer that needs them; or all
+            too short to hold an n-gram of the highest order, so that BLEU is 0 whatever was said (answers of a word).
     """
     options = {
         "tokenize": tokenize, "lowercase": lowercase, "smooth_method": smooth_method, "smooth_value": smooth_value,
@@ -81,12 +84,14 @@ def _check_ngrams(examples: Examples, metric: Any, order: int) -> None:
 
 
 def _check_spaced(name: str, examples: Examples, prepare: Callable[[str], str], remedy: str) -> None:
-    texts = [text for some in examples.references for text in some]
-    without = [text for text in texts if not spaced(prepare(text))]
-    if 2 * len(without) > len(texts):
+    texts = [(id, text) for id, some in zip(examples.ids, examples.references, strict=True) for text in some]
+    without = [f"[{id}] {shorten(text, 40)!r}" for id, text in texts if not spaced(prepare(text))]
+    if without and _FEW * len(without) >= len(texts):
+        named = ", ".join(without[:3]) + ", ..." * (len(without) > 3)
         raise InvalidInputError(
-            f"{name}: {len(without)} of {counted(len(texts), 'reference')} are in a script without spaces between "
-            f"words ({shorten(without[0], 40)!r}), and each would count as a word or two; give {remedy}, or use chrf"
+            f"{name}: {len(without)} of {counted(len(texts), 'reference')} ({named}) are in a script without spaces "
+            f"between words, and each would count as a word or two; give {remedy}, or use chrf; of several languages, "
+            "score each by itself"
         )
 
 
@@ -154,8 +159,9 @@ def ter(
     ``sacrebleu.TER``.
 
     Raises:
-        InvalidInputError: input nothing can be measured with (see `read`), or references most of which are in a script
-            without spaces between words, and were not split (Chinese and Japanese: ``normalized``, ``asian_support``).
+        InvalidInputError: input nothing can be measured with (see `read`), or references one in twenty of which is in a
+            script without spaces between words, and was not split (Chinese and Japanese: ``normalized``,
+            ``asian_support``).
     """
     options = {
         "normalized": normalized, "no_punct": no_punct, "asian_support": asian_support,

@@ -21,6 +21,11 @@ _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]"
     "|(?<![#*0-9\u00a9\u00ae\u203c-\u3299\U0001f000-\U0001faff])[\ufe0e\ufe0f]"
 )
+#: Scripts that put no space between words, for a class of a regular expression: Thai, Lao, Tibetan, Burmese, Khmer,
+#: kana, Chinese characters.
+UNSPACED = (
+    "\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
 #: Figures that are held against one another.
 _COMPARED = ("value", "at_least", "at_most", "baseline")
 
@@ -127,6 +132,8 @@ def _example(example: Example, against_expected: bool) -> list[str]:
     if example.expected:
         lines.append(f"      expected: {visible(shorten(example.expected))}")
     lines.append(f"      actual:   {visible(shorten(example.actual))}")
+    if not (example.actual.isascii() or example.expected.isascii()) and _same_in_nfc(example.expected, example.actual):
+        lines.append("      these differ in their Unicode form only: NFC and NFD are two spellings of one text")
     if example.before and example.before != example.actual:
         from pytest_llm.golden.diff import word_diff
 
@@ -137,3 +144,9 @@ def _example(example: Example, against_expected: bool) -> list[str]:
 
         lines.append(f"      differs:  {shorten(word_diff(example.expected, example.actual))}")
     return lines
+
+
+def _same_in_nfc(a: str, b: str) -> bool:
+    from unicodedata import normalize
+
+    return a != b and normalize("NFC", a) == normalize("NFC", b)

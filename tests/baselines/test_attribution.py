@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pytest_llm.baselines import entry
+from pytest_llm.baselines.attribution import _short
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.errors import GoldenError
 from pytest_llm.golden.diff import word_diff
@@ -206,6 +207,32 @@ def test_a_damaged_field_is_named(project, field, value, message):
 )
 def test_word_diff(old, new, shown):
     assert word_diff(old, new) == shown
+
+
+@pytest.mark.parametrize("metric", [chrf, ter])
+def test_the_groups_that_lost_most_are_named(project, metric):
+    groups, broken = ["de", "hi", "zh", "fr"] * 5, {"hi": "dog", "zh": "a cat or two"}
+    now = [t.replace("the lazy dog", broken.get(g, "the lazy dog")) for t, g in zip(REFERENCES, groups, strict=True)]
+    project.create(metric.__name__, metric(REFERENCES, REFERENCES))
+    verdict = project.run().check(metric.__name__, metric(now, REFERENCES), margin=0.01, groups=groups)
+    assert verdict.status == "inconclusive"
+    best, zh, hi = (
+        _short(metric(now[start::4], REFERENCES[start::4])) for start in (0, groups.index("zh"), groups.index("hi"))
+    )
+    assert f"groups that lost most, of 4: zh {best} -> {zh}, hi {best} -> {hi}" in verdict.notes
+
+
+def test_the_groups_of_a_mean_are_named_and_many_are_not(project):
+    def quality(broken):
+        return Score(
+            1 - 0.05 * broken, name="quality", n=200, per_example=[0.0] * (10 * broken) + [1.0] * (200 - 10 * broken)
+        )
+
+    project.create("quality", quality(0), higher_is_better=True)
+    few, many = ([i // size for i in range(200)] for size in (10, 2))
+    said = fail(project, "quality", quality(12), groups=few)
+    assert "note: groups that lost most, of 20: 0 1.0 -> 0.0, 1 1.0 -> 0.0, 2 1.0 -> 0.0" in said
+    assert "groups that lost" not in fail(project, "quality", quality(12), groups=many)
 
 
 def test_length_band_counts_the_tokens_of_a_metric_on_generations(project):

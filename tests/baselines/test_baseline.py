@@ -1,5 +1,6 @@
 import json
 import math
+import re
 
 import numpy as np
 import pandas
@@ -293,6 +294,25 @@ def test_max_broken_guards_single_examples(project):
     project.create("plain", 0.5, higher_is_better=True)
     with pytest.raises(InvalidInputError, match="needs per-example values"):
         project.run().check("plain", 0.5, higher_is_better=True, margin=0.2, max_broken=0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["今天天气很好，我们去公园玩，然后回家吃饭。", "วันนี้อากาศดีมากเราไปเดินเล่นที่สวนสาธารณะ", "今日は天気がとても良い"],
+)
+def test_length_band_of_a_script_without_spaces(project, text):
+    def score(text):
+        return accuracy(RIGHT, predictions=[text] * 40, references=["x"] * 40)
+
+    project.create("accuracy", score(text))
+    for other in (text[: len(text) // 3], "It is a fine day"):
+        with pytest.raises(AssertionError, match=r"answers are 0\.\d+ times .* words and characters a piece"):
+            project.run().check("accuracy", score(other), margin=0.1, length_level="fail")
+    # A baseline of an older version counted words.
+    entry = project.file.read_text().replace('"words and characters"', '"words"')
+    project.file.write_text(re.sub(r'"length": [\d.]+', '"length": 1', entry))
+    same = project.run().check("accuracy", score(text), margin=0.1, length_level="fail")
+    assert (same.outcome, same.figures["length ratio"]) == ("pass", 1.0)
 
 
 def test_length_band(project):

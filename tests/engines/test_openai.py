@@ -402,6 +402,7 @@ def test_special_tokens_and_halves_of_characters_in_an_echo(engine, service):
         (Generate("x", add_special_tokens=False), "no add_special_tokens"),
         (Loss("x", source="y"), r"loss\(\) of a service takes no sources=, window= or stride="),
         (Loss("x", window=8), "takes no sources="),
+        (Generate("x", tgt_lang="fr_XX"), "a service takes no src_lang= or tgt_lang=: name languages in the prompt"),
         (Score(CHAT, ("a",)), "a service scores no chat messages"),
         (Score("x", ("a",), {}, 5), r"score\(\) of a service takes no forced_bos_token_id="),
         (Embed("x", pooling="cls"), "pools as the service does"),

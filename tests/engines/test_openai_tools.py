@@ -6,10 +6,9 @@ import json
 
 import pytest
 
-from pytest_llm.argument_rules import as_prompt
+from pytest_llm.argument_rules import as_prompt, generate_request
 from pytest_llm.engines.openai import OpenAIEngine
 from pytest_llm.errors import InvalidInputError, ServiceError
-from pytest_llm.requests import generate_request
 from tests.engines.conftest import answers, first
 
 CHAT = ({"role": "user", "content": "What is the weather in Rome?"},)

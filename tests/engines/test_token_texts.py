@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -39,7 +41,9 @@ def test_sentencepiece_tells_a_word_from_its_end(make, others):
     shown = {token: named[token] for token in ("ke", "▁ke", "▁▁", ".", "</s>")}
     assert shown == {"ke": "ke", "▁ke": " ke", "▁▁": "  ", ".": ".", "</s>": "</s>"}
     if make is llama:
-        assert [named[f"<0x{byte:02X}>"] for byte in (0x41, 0x0A, 0xE5, 0xAD)] == ["A", "\n", "\ufffd", "\ufffd"]
+        some = [tokenizer.get_vocab()[f"<0x{byte:02X}>"] for byte in (0x41, 0x0A, 0xE5, 0xAD)]
+        assert [texts[token] for token in some] == ["A", "\n", "\ufffd", "\ufffd"]
+        assert [texts.legible(token) for token in some] == ["A", "\n", "\\xe5", "\\xad"]
 
 
 def test_words_are_shown_with_the_space_before_them(bert, t5):
@@ -63,3 +67,18 @@ def test_byte_level_tokens_are_what_they_decode_to(smol):
     for position in answer["positions"]:
         assert position["token"] == decode([position["token_id"]])
         assert [text for _, text, _ in position["top"]] == [decode([token]) for token, _, _ in position["top"]]
+
+
+def test_a_part_of_a_character_is_shown_as_its_bytes(smol):
+    text = "Paris is 巴黎 नमस्ते 👩‍👩‍👧, café \ufffd."
+    ids = smol.tokenizer(text)["input_ids"]
+    shown = [smol.token_texts.legible(token) for token in ids]
+    assert "\\x" in "".join(shown)
+    raw = [part.encode() for part in re.split(r"\\x([0-9a-f]{2})", "".join(shown))]
+    assert b"".join(bytes.fromhex(part.decode()) if i % 2 else part for i, part in enumerate(raw)).decode() == text
+    (loss,) = answers(smol, [Loss(text)])
+    assert loss["tokens"] == shown[1:]
+    everything = range(len(smol.tokenizer))
+    assert not any(
+        "\ufffd" in smol.token_texts.legible(token).replace(smol.tokenizer.decode(ids[-2]), "") for token in everything
+    )

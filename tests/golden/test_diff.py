@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llm.golden.diff import MAX_ROWS, line_diff
+from pytest_llm.golden.diff import MAX_ROWS, _words, line_diff, word_diff
 
 
 def rows(*lines):
@@ -40,6 +40,34 @@ def test_what_does_not_show_is_escaped_and_the_marks_still_fit():
     )
     assert line_diff("a\r", "a")[1:] == rows("- a\\r", "?  ^^", "+ a")
     assert line_diff("\t日本 x", "\t日本 y")[2] == "? \t     ^"
+
+
+def test_one_changed_character_of_a_script_without_spaces_is_underlined():
+    assert line_diff("最后我们坐地铁回家。", "最后我们坐公交回家。")[1:] == rows(
+        "- 最后我们坐地铁回家。", "?           ^^^^", "+ 最后我们坐公交回家。", "?           ^^^^"
+    )
+    assert line_diff("ไปที่บ้าน", "ไปที่ร้าน")[2] == "?    ^"
+    assert word_diff("今日はiPhoneを買う", "今日はiPadを買う") == "今日は[-iPhone-]{+iPad+}を買う"
+
+
+def test_a_mark_belongs_to_its_letter():
+    assert word_diff("मैं किताब लाया", "मैं कलम लाया") == "मैं [-किताब-]{+कलम+} लाया"
+    assert word_diff("le cafe\u0301 noir", "le the\u0301 noir") == "le [-cafe\u0301-]{+the\u0301+} noir"
+
+
+@given(st.text(max_size=30))
+def test_the_words_of_a_text_are_all_of_it(text):
+    assert "".join(_words(text)) == text
+
+
+def test_long_lines_that_end_differently_are_cut_at_one_column():
+    start = " ".join(f"w{i}" for i in range(60))
+    shown = line_diff(f"{start} end", f"{start} and more")
+    assert shown[1].removesuffix("end") == shown[3].removesuffix("and more").replace("+", "-")
+    assert (shown[2], shown[4]) == (
+        "?" + " " * (len(shown[1]) - 4) + "^^^",
+        "?" + " " * (len(shown[1]) - 4) + "^^^^^^^^",
+    )
 
 
 def test_a_long_line_is_cut_around_its_difference():

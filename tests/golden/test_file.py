@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+import unicodedata
 
 import numpy as np
 import pytest
@@ -358,6 +359,34 @@ def test_two_goldens_never_share_a_file_and_none_leaves_its_folder(
 def test_names_that_would_run_together_do_not(tmp_path, one, two):
     paths = [golden_path(Location("", tmp_path / "test_m.py", test), name).name.lower() for test, name in (one, two)]
     assert paths[0] != paths[1]
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("t[\ud55c\uad6d]", "t[\u1112\u1161\u11ab\u1100\u116e\u11a8]"),
+        ("t[5\u00b5m]", "t[5\u03bcm]"),
+        ("t[\u03c2]", "t[\u03c3]"),
+    ],
+)
+def test_names_that_macos_takes_for_one_do_not_share_a_file(tmp_path, one, two):
+    def name(test):
+        return golden_path(Location("", tmp_path / "test_m.py", test), "1").name
+
+    def on_macos(name):
+        return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+    assert on_macos(name(one)) != on_macos(name(two))
+    assert {one, two} & {name(one)[:-8], name(two)[:-8]}  # one of them is as it stands
+
+
+def test_a_golden_of_before_such_names_were_told_apart_is_found(project):
+    path = project.path("stra\u00dfe")
+    before = path.with_name(re.sub("~[0-9a-f]{10}", "", path.name))
+    assert before.name == f"{project.location().qualname}--stra\u00dfe.json"
+    before.parent.mkdir(parents=True)
+    before.touch()
+    assert project.path("stra\u00dfe") == before
 
 
 def test_modules_of_one_stem_do_not_share_a_folder(tmp_path):

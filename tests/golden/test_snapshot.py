@@ -1,5 +1,7 @@
 """The life of a golden: missing, created, passing, drifting, waiting, accepted, updated."""
 
+import os
+import shutil
 import subprocess
 import sys
 
@@ -45,6 +47,19 @@ def test_the_command_survives_a_shell(project):
     assert snapshot != "x"
     command = snapshot.verdict.notes[-1].removeprefix("create it: pytest ").removesuffix(" --llm-update=new")
     shown = subprocess.run(["sh", "-c", f"printf %s {command}"], capture_output=True, text=True, check=True).stdout
+    assert shown == location.nodeid
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="$'...' is bash's and zsh's")
+def test_the_command_survives_a_report_and_a_shell_with_what_does_not_show(project):
+    location = project.location("test_a[می\u200cخواهم it's\n\\ 中 \x85\U000e0100]")
+    snapshot = Snapshot(location, project.settings())
+    assert snapshot != "x"
+    (line,) = (line for line in render(snapshot.verdict).splitlines() if "create it: pytest" in line)
+    command = line.partition("pytest ")[2].removesuffix(" --llm-update=new")
+    shown = subprocess.run(
+        ["bash", "-c", f"printf %s {command}"], capture_output=True, check=True, env={**os.environ, "LC_ALL": "C.UTF-8"}
+    ).stdout.decode()
     assert shown == location.nodeid
 
 

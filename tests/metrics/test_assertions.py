@@ -126,6 +126,13 @@ def test_each_assertion_returns_its_score(check, recorded):
     assert [verdict.outcome for verdict in recorded] == ["pass"]
 
 
+def test_texts_that_look_alike_are_said_to_differ_in_their_form():
+    with pytest.raises(AssertionError, match="    these differ in their Unicode form only: NFC and NFD are two spell"):
+        assertions.assert_exact_match(["cafe\u0301"], ["caf\u00e9"], at_least=1)
+    with pytest.raises(AssertionError, match="actual:   the\n  note"):
+        assertions.assert_exact_match(["the"], ["th\u00e9"], at_least=1)
+
+
 def test_a_loss_shows_the_texts_that_cost_most():
     loss = Score(
         3.0, name="loss", n=3, higher_is_better=False, unit="nats/token", per_example=[2.0, 4.0, 3.0],

@@ -133,9 +133,12 @@ def test_bleu_where_no_reference_has_an_ngram_of_the_highest_order(texts, option
 @pytest.mark.parametrize("metric", [bleu, sentence_bleu, ter])
 def test_a_language_without_spaces(metric):
     mixed = [*JAPANESE, "pip install torch and restart"]
-    with pytest.raises(InvalidInputError, match=r"40 of 41 references are in a script without spaces .*, or use chrf"):
+    with pytest.raises(InvalidInputError, match=r"40 of 41 references \(\[0\] '.*', \.\.\.\) are in a .*chrf"):
         metric(mixed, mixed)
-    assert metric(["a cat sat on a mat"] * 2 + JAPANESE[:1], ["a cat sat on a mat"] * 2 + JAPANESE[:1]).n == 3
+    one = ["a cat sat on a mat"] * 20 + JAPANESE[:1]
+    assert metric(one, one).n == 21
+    with pytest.raises(InvalidInputError, match=r"1 of 20 references \(\[20\] '.*'\) .* score each by itself"):
+        metric(one[1:], one[1:], ids=range(1, 21))
     split = [" ".join(text) for text in JAPANESE]
     assert metric(split, split).n == 40
 

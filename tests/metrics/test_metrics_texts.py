@@ -61,6 +61,24 @@ def test_rouge_does_not_call_another_script_wrong():
         rouge(["北京"], [" "], tokenizer=Spaces())
 
 
+def test_rouge_by_a_tokenizer_that_changed_is_another_measure():
+    class Characters:
+        def __init__(self, stopwords=""):
+            self.stopwords = stopwords
+
+        def tokenize(self, text):
+            return [one for one in text if one not in self.stopwords]
+
+    def signature(references, **options):
+        return rouge(["北京"] * 2, references, **options).signature
+
+    texts = [["我喜欢吃苹果", "我很喜欢苹果"], "今天天气很好"]
+    first = signature(texts, tokenizer=Characters())
+    assert re.search(r"\|tok:.*test_metrics_texts\.\S+\.Characters\|tokens:[0-9a-f]{12}\|rouge-score:", first)
+    assert signature(texts, tokenizer=Characters("天的")) != first == signature(texts, tokenizer=Characters("的"))
+    assert "|tok:DefaultTokenizer|rouge-score:" in signature(["a", "b"])  # as baselines have it
+
+
 def test_rouge_kinds():
     with pytest.raises(InvalidInputError, match="kind 'rougeX' is none of rouge1"):
         rouge(["a"], ["a"], kind="rougeX")

@@ -67,7 +67,10 @@ function changed(a, b) {
   return marks;
 }
 
-const words = (text) => text.match(/\s+|[\p{L}\p{N}\p{M}_]+|[^\s\p{L}\p{N}\p{M}_]/gu) || [];
+// Characters of scripts without spaces between words, each of which is a word (`UNSPACED` in reports/text.py).
+const UNSPACED = String.raw`[\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\u{20000}-\u{3ffff}]`;
+const WORDS = new RegExp(String.raw`\s+|${UNSPACED}\p{M}*|(?:(?!${UNSPACED})[\p{L}\p{N}\p{M}_])+|[^\s\p{L}\p{N}\p{M}_]\p{M}*`, "gu");
+const words = (text) => text.match(WORDS) || [];
 
 function wordSide(parts, marks, tag) {
   const box = make("div", {class: "text"});
