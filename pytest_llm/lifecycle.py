@@ -34,7 +34,7 @@ _FIXTURES = frozenset({"llm", "llm_loader", "llm_snapshot", "llm_baseline"})
 #: Records of the sessions under way in this process, innermost last (pytester runs sessions inside sessions). They
 #: are kept here since pytester forgets what a session inside imported, which may well be `record`.
 records: list[RunRecord] = []
-#: The test under way, of the innermost session. Where a session is not attended to, nothing says that its test ended.
+#: The test under way, of the innermost session. Where that is not attended to, nothing says that its test ended.
 _at: pytest.Item | None = None
 #: How many sessions are under way in this process.
 _sessions = 0
@@ -263,9 +263,8 @@ def _select(session: pytest.Session) -> None:
     from pytest_llm.location import plain_nodeid
 
     config, start = session.config, session.config.invocation_params.dir
-    if config.args_source is config.ArgsSource.ARGS and not all(
-        (start / argument).is_dir() for argument in config.args
-    ):
+    named = config.args_source is config.ArgsSource.ARGS
+    if named and not all((start / argument).is_dir() for argument in config.args):
         config.stash[RECORD].filtered = True
     config.stash[RECORD].collected.update((plain_nodeid(item), str(item.path)) for item in session.items)
 
