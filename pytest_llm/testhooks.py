@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_llm.verdicts import Verdict
 
 #: pytest cuts an assertion's explanation to eight lines or 640 characters; the last line says where the rest is.
-_EXPLANATION = 7, 500
+_EXPLANATION = 7, 540
 _PACKAGE = Path(__file__).parent
 
 

@@ -61,4 +61,4 @@ def test_entities_that_are_lost_are_named(suite):
     result = suite.runpytest("--llm-update=none")
     result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines(["E*entity F1 0*is below 0.9*", "E*(missed ANIMAL 4-*"])
-    result.stdout.fnmatch_lines(["E*golden '1': 3 items became 0"])
+    result.stdout.fnmatch_lines(["E*golden '1': with another model, 3 items became 0"])

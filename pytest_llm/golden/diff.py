@@ -91,7 +91,7 @@ def _changes(a: list[str], b: list[str]) -> Iterator[str]:
 
 
 def _pair(x: str, y: str) -> Iterator[str]:
-    start = max(0, min(_parting(x, y) - MAX_WIDTH // 3, max(len(x), len(y)) - MAX_WIDTH))
+    start = max(0, _parting(x, y) - MAX_WIDTH // 3) if max(len(x), len(y)) > MAX_WIDTH else 0
     x, y, lead = _crop(x, start), _crop(y, start), 2 if start else 0
     words_x, words_y = _words(x), _words(y)
     marks_x, marks_y = "", ""

@@ -103,9 +103,9 @@ def compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
         _rate(found, rules)
     from pytest_llm.golden.labels import said_otherwise
 
-    notes += said_otherwise(new.request.get("kind", ""), golden.value, new.value)
+    said = said_otherwise(new.request.get("kind", ""), golden.value, new.value)
     drift = _summary(found, golden, new)
-    return drift._replace(notes=(*drift.notes, *notes))
+    return drift._replace(notes=(*said, *drift.notes, *notes))
 
 
 def _ends(old: Any, new: Any) -> Iterator[str]:

@@ -69,8 +69,8 @@ function changed(a, b) {
 
 // Characters of scripts without spaces between words, each of which is a word (`UNSPACED` in reports/text.py).
 const UNSPACED = String.raw`[\u0e00-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\u{20000}-\u{3ffff}]`;
-const WORDS = new RegExp(String.raw`\s+|${UNSPACED}\p{M}*|(?:(?!${UNSPACED})[\p{L}\p{N}\p{M}_])+|[^\s\p{L}\p{N}\p{M}_]\p{M}*`, "gu");
-const words = (text) => text.match(WORDS) || [];
+const PIECES = new RegExp(String.raw`\s+|${UNSPACED}\p{M}*|(?:(?!${UNSPACED})[\p{L}\p{N}\p{M}_])+|[^\s\p{L}\p{N}\p{M}_]\p{M}*`, "gu");
+const words = (text) => text.match(PIECES) || [];
 
 function wordSide(parts, marks, tag) {
   const box = make("div", {class: "text"});
