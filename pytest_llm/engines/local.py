@@ -231,6 +231,11 @@ class LocalEngine:
                     f"{families.why_not(kind, self.config)}: "
                     f"this {self.family} model answers {', '.join(sorted(_ABLE[self.family]))}"
                 )
+            if self.config.model_type == "xlnet" and kind in ("loss", "logprobs", "score"):
+                raise InvalidInputError(
+                    f"{self.spec.source!r}: an XLNet reads a text both ways, and would see what it is to predict: it "
+                    "has no likelihood of a text here"
+                )
             if kind != "tokenize":
                 prompts.check_tokens(self, group)
             for index, answer in self._answer_kind(kind, group):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, XLNetConfig, XLNetLMHeadModel
 
 from pytest_llm.engines import head as head_module
 from pytest_llm.engines.products import multiplying
@@ -155,13 +155,14 @@ def test_an_answer_in_a_chat_is_scored_without_the_templates_last_line_break(smo
 
 
 def test_one_pass_serves_all_continuations_of_one_token(gpt2):
-    answers(gpt2, [Loss("the red")])  # the first question ever finds out about the output layer
+    question = Score("the red cat sees the", tuple(" " + a for a in ("cat", "dog", "fox", "owl")))
+    answers(gpt2, [question])  # the first question ever finds out about the output layer
     shapes = []
     hook = gpt2.model.register_forward_pre_hook(
         lambda module, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
     try:
-        (answer,) = answers(gpt2, [Score("the red cat sees the", tuple(" " + a for a in ("cat", "dog", "fox", "owl")))])
+        (answer,) = answers(gpt2, [question])
     finally:
         hook.remove()
     assert [s["tokens"] for s in answer["scores"]] == [1, 1, 1, 1]
@@ -320,3 +321,12 @@ def test_an_encoder_decoder_needs_a_source(t5):
 def test_a_masked_model_ignores_no_argument_of_loss(bert, question, message):
     with pytest.raises(InvalidInputError, match=message):
         answers(bert, [question])
+
+
+@pytest.mark.parametrize("question", [Loss("the red cat"), Logprobs("the red cat"), Score("the red", (" cat",))])
+def test_a_model_that_reads_both_ways_has_no_likelihood(tiny_gpt2, tmp_path, question):
+    AutoTokenizer.from_pretrained(tiny_gpt2).save_pretrained(tmp_path)
+    config = XLNetConfig(vocab_size=400, d_model=32, n_layer=1, n_head=2, d_inner=64)
+    XLNetLMHeadModel(config).save_pretrained(tmp_path)
+    with pytest.raises(InvalidInputError, match="an XLNet reads a text both ways"):
+        answers(engine_for(tmp_path), [question])
