@@ -9,20 +9,41 @@ from pytest_llm.engines import ropes
 
 Family = Literal["decoder", "encoder-decoder", "masked", "classifier", "tagger", "extractive", "encoder"]
 
-
-#: Families that answer by a fine-tuned head: the auto class, and where transformers lists its architectures.
-_HEADS: dict[Family, tuple[str, str]] = {
-    "classifier": ("AutoModelForSequenceClassification", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES"),
-    "tagger": ("AutoModelForTokenClassification", "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES"),
-    "extractive": ("AutoModelForQuestionAnswering", "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES"),
+#: The auto class that loads each family.
+AUTO_CLASSES: dict[Family, str] = {
+    "decoder": "AutoModelForCausalLM",
+    "encoder-decoder": "AutoModelForSeq2SeqLM",
+    "masked": "AutoModelForMaskedLM",
+    "classifier": "AutoModelForSequenceClassification",
+    "tagger": "AutoModelForTokenClassification",
+    "extractive": "AutoModelForQuestionAnswering",
+    "encoder": "AutoModel",
 }
+#: Families that answer by a fine-tuned head, and where transformers lists the architectures that have it.
+_HEADS: dict[Family, str] = {
+    "classifier": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+    "tagger": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
+    "extractive": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
+}
+#: What each family can answer.
+_ABLE: dict[Family, frozenset[str]] = {
+    "decoder": frozenset({"generate", "loss", "logprobs", "score", "embed", "activations", "tokenize"}),
+    "encoder-decoder": frozenset({"generate", "loss", "score", "embed", "activations", "tokenize"}),
+    "classifier": frozenset({"classify", "embed", "activations", "tokenize"}),
+    "tagger": frozenset({"tag", "embed", "activations", "tokenize"}),
+    "extractive": frozenset({"extract", "embed", "activations", "tokenize"}),
+    "masked": frozenset({"loss", "fill_mask", "embed", "activations", "tokenize"}),
+    "encoder": frozenset({"embed", "activations", "tokenize"}),
+}
+#: What an XLNet has no answer to: it reads a text both ways, and would see what it is to predict.
+_LIKELIHOODS = frozenset({"loss", "logprobs", "score"})
 
 
 def architectures(family: Family) -> dict[str, str]:
     """Return the architecture that each type of model has with the head of ``family``."""
     from transformers.models.auto import modeling_auto as auto
 
-    names: dict[str, str] = getattr(auto, _HEADS[family][1])
+    names: dict[str, str] = getattr(auto, _HEADS[family])
     return names
 
 
@@ -37,8 +58,8 @@ def family_of(config: Any) -> Family:
         return "encoder"
     # A model with code of its own names its class for each head that there is.
     own = {auto_class: str(name).rpartition(".")[2] for auto_class, name in remote.items()}
-    for family, (auto_class, _) in _HEADS.items():
-        if architecture and architecture in (own.get(auto_class), *architectures(family).values()):
+    for family in _HEADS:
+        if architecture and architecture in (own.get(AUTO_CLASSES[family]), *architectures(family).values()):
             return family
     if config.is_encoder_decoder:
         return "encoder-decoder"
@@ -53,11 +74,19 @@ def family_of(config: Any) -> Family:
     return "encoder"
 
 
+def able(config: Any) -> frozenset[str]:
+    """Return the kinds of questions that a configuration's model can answer."""
+    known = _ABLE[family_of(config)]
+    return known - _LIKELIHOODS if config.model_type == "xlnet" else known
+
+
 def why_not(kind: str, config: Any) -> str:
     """Return what else there is to say, in parentheses, where a model cannot answer a question of this kind."""
     from transformers.models.auto import modeling_auto as auto
 
     architecture = next(iter(getattr(config, "architectures", None) or ()), "")
+    if kind in _LIKELIHOODS and config.model_type == "xlnet":
+        return " (an XLNet reads a text both ways, and would see what it is to predict)"
     if kind == "logprobs":
         return " (logprobs() and check_distribution() are for decoders)"
     if kind == "extract" and f"{architecture}Simple" in auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES.values():

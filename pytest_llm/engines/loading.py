@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_llm.engines import ropes
 from pytest_llm.engines.adapters import head, held_by, with_adapter
-from pytest_llm.engines.families import architectures, family_of
+from pytest_llm.engines.families import AUTO_CLASSES, architectures, family_of
 from pytest_llm.environment import resolve_device
 from pytest_llm.errors import LLMError, ModelNotFoundError
 from pytest_llm.reports.text import one_line, visible
@@ -38,16 +38,6 @@ TOKEN_RULES = (
     "begin_suppress_tokens",
     "bad_words_ids",
 )
-
-_AUTO_CLASSES = {
-    "decoder": "AutoModelForCausalLM",
-    "encoder-decoder": "AutoModelForSeq2SeqLM",
-    "masked": "AutoModelForMaskedLM",
-    "classifier": "AutoModelForSequenceClassification",
-    "tagger": "AutoModelForTokenClassification",
-    "extractive": "AutoModelForQuestionAnswering",
-    "encoder": "AutoModel",
-}
 
 
 @contextlib.contextmanager
@@ -172,7 +162,7 @@ def load_model(folder: Path, spec: ModelSpec, adapter: Path | None, config: Any)
     import transformers
 
     family = family_of(config)
-    name = _AUTO_CLASSES[family]
+    name = AUTO_CLASSES[family]
     if family == "encoder" and config.is_encoder_decoder:
         name = "AutoModelForTextEncoding"
     with _explained("weights", spec):

@@ -22,17 +22,6 @@ if TYPE_CHECKING:
 #: Tokens that fill a CPU: more are no faster (SmolLM2: 2,048 to 8,192 lose 1 % to 12 %), and take more memory.
 CPU_TOKENS = 2048
 
-#: What each family of models can answer.
-_ABLE = {
-    "decoder": {"generate", "loss", "logprobs", "score", "embed", "activations", "tokenize"},
-    "encoder-decoder": {"generate", "loss", "score", "embed", "activations", "tokenize"},
-    "classifier": {"classify", "embed", "activations", "tokenize"},
-    "tagger": {"tag", "embed", "activations", "tokenize"},
-    "extractive": {"extract", "embed", "activations", "tokenize"},
-    "masked": {"loss", "fill_mask", "embed", "activations", "tokenize"},
-    "encoder": {"embed", "activations", "tokenize"},
-}
-
 
 class LocalEngine:
     """Answers requests with a model in this process.
@@ -225,16 +214,12 @@ class LocalEngine:
         for index, request in enumerate(requests):
             kinds[request.kind].append((index, request))
         for kind, group in kinds.items():
-            if kind not in _ABLE[self.family]:
+            able = families.able(self.config)
+            if kind not in able:
                 raise InvalidInputError(
                     f"{self.spec.source!r} ({self.describe()['architecture']}) cannot answer {kind!r}"
                     f"{families.why_not(kind, self.config)}: "
-                    f"this {self.family} model answers {', '.join(sorted(_ABLE[self.family]))}"
-                )
-            if self.config.model_type == "xlnet" and kind in ("loss", "logprobs", "score"):
-                raise InvalidInputError(
-                    f"{self.spec.source!r}: an XLNet reads a text both ways, and would see what it is to predict: it "
-                    "has no likelihood of a text here"
+                    f"this {self.family} model answers {', '.join(sorted(able))}"
                 )
             if kind != "tokenize":
                 prompts.check_tokens(self, group)

@@ -42,6 +42,7 @@ def tag(engine: LocalEngine, group: list[tuple[int, Tag]]) -> Iterator[tuple[int
     requests = dict(group)
     windows = {index: _windows(engine, request, index) for index, request in group}
     found: dict[int, dict[int, Any]] = {index: {} for index in windows}
+    pipeline = _pipeline(engine)
     for batch, rows in in_batches(
         [window for some in windows.values() for window in some],
         lambda batch: logits(engine, [window.inputs for window in batch]),
@@ -55,7 +56,7 @@ def tag(engine: LocalEngine, group: list[tuple[int, Tag]]) -> Iterator[tuple[int
             found[index][window.number] = row[: window.length].cpu()
             if len(found[index]) == len(windows[index]):
                 outputs = [output for _, output in sorted(found.pop(index).items())]
-                yield index, {"spans": _spans(engine, requests[index], windows[index], outputs)}
+                yield index, {"spans": _spans(pipeline, requests[index], windows[index], outputs)}
 
 
 def _windows(engine: LocalEngine, request: Tag, index: int) -> list[_Window]:
@@ -97,9 +98,15 @@ def _windows(engine: LocalEngine, request: Tag, index: int) -> list[_Window]:
     return windows
 
 
-def _spans(engine: LocalEngine, request: Tag, windows: list[_Window], outputs: list[Any]) -> list[dict[str, Any]]:
-    import torch
+def _pipeline(engine: LocalEngine) -> Any:
     from transformers import TokenClassificationPipeline
+
+    with quiet():
+        return TokenClassificationPipeline(model=engine.model, tokenizer=engine.tokenizer, device=engine.model.device)
+
+
+def _spans(pipeline: Any, request: Tag, windows: list[_Window], outputs: list[Any]) -> list[dict[str, Any]]:
+    import torch
     from transformers.pipelines.token_classification import AggregationStrategy
 
     for row in outputs:
@@ -116,9 +123,6 @@ def _spans(engine: LocalEngine, request: Tag, windows: list[_Window], outputs: l
         for window, row in zip(windows, outputs, strict=True)
     ]
     with quiet():
-        pipeline = TokenClassificationPipeline(
-            model=engine.model, tokenizer=engine.tokenizer, device=engine.model.device
-        )
         entities = pipeline.postprocess(chunks, AggregationStrategy(request.aggregation_strategy))
     return list(filter(None, (_span(request.text, entity) for entity in entities)))
 
