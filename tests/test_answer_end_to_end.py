@@ -6,11 +6,10 @@ import json
 import shutil
 
 import pytest
-from safetensors.torch import load_file, save_file
 
-from tests.conftest import COMMAND
+from tests.conftest import COMMAND, goldens
 from tests.test_startup import imported
-from tests.tiny_models import QUESTIONS
+from tests.tiny_models import QUESTIONS, retrain
 
 COLOUR, WHO = QUESTIONS
 
@@ -56,16 +55,6 @@ def suite(pytester, cache_dir, tiny_extractive):
     shutil.copytree(tiny_extractive, pytester.path / "model")
     pytester.runpytest("--llm-update=new").assert_outcomes(passed=4)
     return pytester
-
-
-def retrain(folder, change):
-    weights = load_file(folder / "model.safetensors")
-    change(weights)
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-
-
-def goldens(folder):
-    return {path.name.partition("--")[0]: json.loads(path.read_text()) for path in folder.rglob("__llm_sn*/**/*.json")}
 
 
 def test_a_golden_has_the_answer_its_place_and_the_question(suite):

@@ -6,9 +6,9 @@ import json
 import shutil
 
 import pytest
-from safetensors.torch import load_file, save_file
 
-from tests.tiny_models import FEELS
+from tests.conftest import goldens
+from tests.tiny_models import FEELS, retrain
 
 SUITE = f"""
     from pytest_llm import assert_accuracy
@@ -42,16 +42,6 @@ def suite(pytester, cache_dir, tiny_classifier):
     shutil.copytree(tiny_classifier, pytester.path / "model")
     pytester.runpytest("--llm-update=new").assert_outcomes(passed=5)
     return pytester
-
-
-def retrain(folder, change):
-    weights = load_file(folder / "model.safetensors")
-    change(weights)
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-
-
-def goldens(folder):
-    return {path.name.partition("--")[0]: json.loads(path.read_text()) for path in folder.rglob("__llm_sn*/**/*.json")}
 
 
 def test_a_golden_has_the_scores_and_the_question(suite):

@@ -27,7 +27,7 @@ from pytest_llm.labels import Classification
 from pytest_llm.requests import Activations, Classify, Embed, Generate
 from pytest_llm.results import Origin
 from tests.engines.conftest import answers, engine_for
-from tests.tiny_models import FEELS
+from tests.tiny_models import FEELS, retrain
 
 TEXTS = ["the red cat likes the dog.", "the owl", "the blue owl sees the hen. the black hen wants the white fox."]
 
@@ -190,8 +190,6 @@ def test_damaged_weights_and_labels_are_no_answer(changed):
     folder = changed(id2label={"0": "good", "1": "good"})
     with pytest.raises(InvalidInputError, match=r"two labels of the model have one name: \['good', 'good'\]"):
         classified(engine_for(folder), [Classify(TEXTS[0])])
-    weights = load_file(folder / "model.safetensors")
-    weights["classifier.bias"][0] = float("nan")
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    retrain(folder, lambda weights: weights["classifier.bias"][0].fill_(float("nan")))
     with pytest.raises(LLMError, match="the model's output is not a number"):
         answers(engine_for(folder), [Classify(TEXTS[0])])

@@ -9,7 +9,6 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     AlbertForQuestionAnswering,
@@ -36,7 +35,7 @@ from transformers import (
 from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError
 from pytest_llm.requests import Activations, Classify, Embed, Extract, Generate
 from tests.engines.conftest import answers, engine_for
-from tests.tiny_models import QUESTIONS, UNSEEN, passage
+from tests.tiny_models import QUESTIONS, UNSEEN, passage, retrain
 
 COLOUR, WHO = QUESTIONS
 CONTEXT = "the cow hears the dog. the green owl sees the hen. the fox knows the cat."
@@ -97,9 +96,7 @@ def changed(tiny_extractive, tmp_path):
 
 
 def retrained(folder, change):
-    weights = load_file(folder / "model.safetensors")
-    change(weights)
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    retrain(folder, change)
     return engine_for(folder)
 
 

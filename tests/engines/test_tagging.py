@@ -8,7 +8,6 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import (
     AutoTokenizer,
     BertForTokenClassification,
@@ -27,7 +26,7 @@ from pytest_llm.requests import Activations, Classify, Embed, Tag
 from pytest_llm.results import Origin
 from pytest_llm.spans import spans
 from tests.engines.conftest import answers, engine_for
-from tests.tiny_models import parts, sentences
+from tests.tiny_models import parts, retrain, sentences
 
 TEXTS = [
     "the red cat likes the dog.",
@@ -156,9 +155,7 @@ def test_a_slow_tokenizer_does_not_know_where_its_tokens_stand(tiny_tagger):
 
 def test_damaged_weights_are_no_answer(tiny_tagger, tmp_path):
     folder = shutil.copytree(tiny_tagger, tmp_path / "changed")
-    weights = load_file(folder / "model.safetensors")
-    weights["classifier.bias"][0] = float("nan")
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    retrain(folder, lambda weights: weights["classifier.bias"][0].fill_(float("nan")))
     with pytest.raises(LLMError, match="the model's output is not a number"):
         answers(engine_for(folder), [Tag(TEXTS[0])])
 
