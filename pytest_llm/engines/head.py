@@ -17,11 +17,13 @@ class Head:
     A hook on the output layer hands it only the wanted positions, so that the model's own code does all
     that comes after it (soft capping, scaling). Where nothing comes after it, the layer is applied chunk by chunk.
     Which of these holds is found out on the first input, by comparing logits with the plain forward pass, and by what
-    becomes of large ones.
+    becomes of large ones. Until then, an input so short that all its logits are one chunk has them all computed:
+    leaving some out would not pay for finding out; but not where answers are to be ``exact``, whatever came first.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, exact: bool = False) -> None:
         self._model = model
+        self._exact = exact
         self._layer = model.get_output_embeddings()
         self._way: Literal["", "layer", "selected", "all"] = ""
 
@@ -31,7 +33,7 @@ class Head:
         ``inputs`` are the model's; ``rows`` and ``columns`` are index tensors on its device. To be consumed
         under ``torch.no_grad``. With ``apart`` no chunk spans two rows, where the model allows that (`layerwise`).
         """
-        way = self._way or self._find_way(inputs)
+        way = self._known_way(inputs)
         if way == "layer":
             hidden, _ = self._run(inputs, rows, columns, feed=1)
             counts = rows.unique_consecutive(return_counts=True)[1].tolist() if apart else [len(hidden)]
@@ -54,7 +56,7 @@ class Head:
         """
         from pytest_llm.engines.products import plain_product
 
-        if (self._way or self._find_way(inputs)) != "layer":
+        if self._known_way(inputs) != "layer":
             return None
         product = plain_product(self._layer)
         if product is None or self._layer.weight.dtype.itemsize < 4:
@@ -82,6 +84,11 @@ class Head:
         finally:
             handle.remove()
         return (seen[0] if len(seen) == 1 else None), logits
+
+    def _known_way(self, inputs: Mapping[str, Any]) -> Literal["layer", "selected", "all"]:
+        if not self._way and not self._exact and inputs.get("decoder_input_ids", inputs["input_ids"]).numel() <= CHUNK:
+            return "all"
+        return self._way or self._find_way(inputs)
 
     def _find_way(self, inputs: Mapping[str, Any]) -> Literal["layer", "selected", "all"]:
         import torch

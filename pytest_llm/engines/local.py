@@ -97,7 +97,7 @@ class LocalEngine:
         """The model's output layer."""
         from pytest_llm.engines.head import Head
 
-        return Head(self.model)
+        return Head(self.model, exact=self.exact)
 
     @functools.cached_property
     def family(self) -> families.Family:

@@ -262,7 +262,7 @@ def test_every_kind_of_output_layer_gives_the_models_logits(model_class, way, si
         torch.manual_seed(0)
         model = model_class(GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2, n_positions=32)).eval()
         model.transformer.wte.weight.data.normal_(std=size)
-        ids = torch.randint(0, 50, (3, 20))
+        ids = torch.randint(0, 50, (5, 30))
     head = head_module.Head(model)
     rows, columns = torch.tensor([0, 2, 1, 1]), torch.tensor([19, 0, 7, 3])
     with torch.no_grad():
@@ -270,6 +270,21 @@ def test_every_kind_of_output_layer_gives_the_models_logits(model_class, way, si
         expected = model(ids).logits[rows, columns]
     assert head._way == way
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("exact", "passes"), [(False, [1, 1]), (True, [4, 1])])
+def test_a_first_input_whose_logits_are_few_pays_for_no_probe_but_where_bits_must_not_hang_on_the_order(exact, passes):
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=16, n_layer=1, n_head=2, n_positions=32)).eval()
+    head, counts, seen = head_module.Head(model, exact=exact), [], []
+    model.register_forward_hook(lambda *_: seen.append(1))
+    ids, rows, columns = torch.tensor([[1, 2, 3], [4, 5, 6]]), torch.tensor([0, 1]), torch.tensor([2, 0])
+    with torch.no_grad():
+        for _ in range(2):
+            seen.clear()
+            found = torch.cat(list(head.logits({"input_ids": ids}, rows, columns)))
+            counts.append(len(seen))
+        torch.testing.assert_close(found, model(ids).logits[rows, columns])
+    assert counts == passes
 
 
 def test_a_model_that_names_no_output_layer_is_scored_by_its_own_logits(tiny_gpt2, gpt2):
