@@ -88,7 +88,10 @@ def assert_rouge(
 
 
 def assert_exact_match(predictions: Texts, references: References, *, at_least: float, **options: Any) -> Score:
-    """Assert the fraction of exact matches (0-1) after SQuAD normalisation; see `pytest_llm.metrics.exact_match`."""
+    """Assert the fraction of exact matches (0-1) after SQuAD normalisation, by which ``-5`` equals ``5``.
+
+    ``normalize=False`` compares the texts as they are; see `pytest_llm.metrics.exact_match`.
+    """
     return assert_metric("exact_match", predictions, references, at_least=at_least, **options)
 
 

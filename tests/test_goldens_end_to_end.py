@@ -52,6 +52,27 @@ def test_a_missing_golden_fails_and_says_how_to_make_it(suite):
     assert goldens(suite) == []
 
 
+@pytest.mark.parametrize("options", [[], ["--llm-update=new"]], ids=["none", "new"])
+def test_an_answer_that_must_differ_from_a_golden_is_refused(pytester, cache_dir, options):
+    pytester.makepyfile("""
+        import unittest
+        import numpy as np
+
+        def test_it(llm_snapshot):
+            assert "the wrong answer" != llm_snapshot
+
+        def test_array(llm_snapshot):
+            assert np.zeros(2) != llm_snapshot
+
+        def test_method(llm_snapshot):
+            unittest.TestCase().assertNotEqual("the wrong answer", llm_snapshot(name="bad"))
+    """)
+    result = pytester.runpytest(*options)
+    result.assert_outcomes(errors=3)
+    result.stdout.fnmatch_lines(["E*InvalidInputError: a golden is compared with ==; != would pass where*"])
+    assert goldens(pytester) == []
+
+
 def test_new_creates_then_a_plain_run_passes_and_touches_nothing(suite):
     suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
     assert goldens(suite) == [

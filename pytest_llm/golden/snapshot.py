@@ -83,6 +83,20 @@ class Snapshot:
             self._equal.add(id(other))
         return self._keep(record.note(verdict)).ok
 
+    def __ne__(self, other: object) -> bool:
+        """Refuse ``value != snapshot``, which would hold where there is no golden, and of what is then written as one.
+
+        Raises:
+            InvalidInputError: always, but of two snapshots, and while pytest explains a failed ``==`` of a list.
+        """
+        run = record.current()
+        if isinstance(other, Snapshot) or (run is not None and run.explaining):
+            return not self == other
+        raise InvalidInputError(
+            "a golden is compared with ==; != would pass where there is none yet. "
+            'An answer that must not come again stands in the test: assert answer != "..."'
+        )
+
     def check(
         self,
         value: Any,

@@ -66,7 +66,10 @@ def _oddities(metric: Metric, limit: float, upward: bool) -> tuple[str, ...]:
     if fault:
         raise InvalidInputError(fault)
     if metric.unit == "points" and 0 < limit < 1:
-        return (f"{metric.label} is in points, where 100 is one hundred percent: did you mean {limit * 100:g}?",)
+        points = f"{metric.label} is in points, where 100 is one hundred percent: did you mean {limit * 100:g}?"
+        if upward:  # next to every value passes
+            raise InvalidInputError(points)
+        return (points,)
     if upward and limit == metric.lowest:
         return (f"every value passes this bound: {metric.label} is never below {metric.lowest:g}",)
     return ()

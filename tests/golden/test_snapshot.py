@@ -26,7 +26,7 @@ def state(path):
 
 def test_a_missing_golden_fails_with_the_command_that_creates_it(project, run):
     snapshot = project.snapshot()
-    assert answer("the cat\nsat") != snapshot
+    assert (answer("the cat\nsat") == snapshot) is False
     assert render(snapshot.verdict) == (
         "golden '1': there is none yet\n"
         "  + the cat\n"
@@ -44,7 +44,7 @@ def test_a_missing_golden_fails_with_the_command_that_creates_it(project, run):
 def test_the_command_survives_a_shell(project):
     location = project.location('test_a[$(rm -rf ~)-`x`-it\'s "q"]')
     snapshot = Snapshot(location, project.settings())
-    assert snapshot != "x"
+    assert (snapshot == "x") is False
     command = snapshot.verdict.notes[-1].removeprefix("create it: pytest ").removesuffix(" --llm-update=new")
     shown = subprocess.run(["sh", "-c", f"printf %s {command}"], capture_output=True, text=True, check=True).stdout
     assert shown == location.nodeid
@@ -54,7 +54,7 @@ def test_the_command_survives_a_shell(project):
 def test_the_command_survives_a_report_and_a_shell_with_what_does_not_show(project):
     location = project.location("test_a[می\u200cخواهم it's\n\\ 中 \x85\U000e0100]")
     snapshot = Snapshot(location, project.settings())
-    assert snapshot != "x"
+    assert (snapshot == "x") is False
     (line,) = (line for line in render(snapshot.verdict).splitlines() if "create it: pytest" in line)
     command = line.partition("pytest ")[2].removesuffix(" --llm-update=new")
     shown = subprocess.run(
@@ -67,7 +67,7 @@ def test_new_creates_what_is_missing_and_nothing_else(project, run):
     assert answer("the cat") == project.snapshot("new")
     before = state(project.path())
     assert answer("the cat") == project.snapshot("new")
-    assert answer("the dog") != project.snapshot("new")
+    assert (answer("the dog") == project.snapshot("new")) is False
     assert state(project.path()) == before
     assert [verdict.status for verdict in run.verdicts] == ["created", "identical", "drifted"]
 
@@ -87,7 +87,7 @@ def test_all_writes_what_differs_and_leaves_what_does_not(project, run):
 
 def test_all_writes_an_answer_to_another_question_even_if_it_is_the_same(project):
     path = project.commit(answer("yes", prompt="Is it?"))
-    assert answer("yes", prompt="Is it so?") != project.snapshot()
+    assert (answer("yes", prompt="Is it so?") == project.snapshot()) is False
     assert answer("yes", prompt="Is it so?") == project.snapshot("all")
     assert read(path).request["prompt"] == "Is it so?"
 
@@ -116,7 +116,7 @@ def test_a_drift_leaves_the_golden_alone_and_shows_its_evidence(project):
 def test_hostile_text_cannot_write_to_the_terminal(project):
     project.commit("safe")
     snapshot = project.snapshot()
-    assert snapshot != "\x1b]0;pwned\x07\u202e"
+    assert (snapshot == "\x1b]0;pwned\x07\u202e") is False
     assert not {"\x1b", "\x07", "\u202e"} & set(render(snapshot.verdict))
     named = Verdict("metric", "x", "pass", "pass", "x", figures={"a\x1b[2J": 1})
     assert render(named) == "x\n  a\\x1b[2J 1"
@@ -145,7 +145,7 @@ def test_a_check_may_set_its_own_levels_and_bounds(project):
     assert project.snapshot().check("the cat.", levels={"format-only": "warn"}).outcome == "warn"
     golden, new = parted(golden_margin=0.2, new_margin=0.2)
     assert golden == project.snapshot("all")
-    assert new != project.snapshot()
+    assert (new == project.snapshot()) is False
     assert new == project.snapshot(logprob_margin=0.3)
     assert project.snapshot().check(new, logprob_margin=0.3).status == "near-tie"
     with pytest.raises(AssertionError, match="near-tie"):
@@ -159,7 +159,7 @@ def test_a_similar_text_passes_only_where_the_check_says_so(project):
     other = "The quick brown fox jumped over the lazy dog."
     verdict = project.snapshot().check(other, similarity=0.8)
     assert (verdict.status, verdict.outcome) == ("close", "pass")
-    assert other != project.snapshot()
+    assert (other == project.snapshot()) is False
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_unnamed_uses_are_counted_and_named_ones_are_not(project):
     again = project.snapshot()
     assert again == "a"
     assert again(name="extra") == "b"
-    assert again != "x"
+    assert (again == "x") is False
 
 
 def test_one_name_for_two_checks_is_an_error(project):
@@ -228,7 +228,8 @@ def test_either_side_of_the_comparison(project):
         name = f"v{i}"
         assert (value == snapshot(name=name)) is True
         assert (project.snapshot()(name=name) == value) is True
-        assert (value != project.snapshot()(name=name)) is False
+        with pytest.raises(InvalidInputError, match="compared with =="):
+            assert value != project.snapshot()(name=name)
 
 
 # --- what can never be a golden ---

@@ -211,6 +211,8 @@ BOUNDS = [
     (lambda: assert_metric(bleu, ["a"], ["a"], at_most=30), "BLEU: higher is better"),
     (lambda: assert_metric(bleu(PREDICTIONS, REFERENCES), at_most=30), "BLEU: higher is better"),
     (lambda: assert_bleu(["a"], ["a"], at_least=120), "BLEU: no value can be 120, it is between 0 and 100 points"),
+    (lambda: assert_bleu(["a"], ["a"], at_least=0.28), "BLEU is in points, where 100 is one hundred percent: did you "),
+    (lambda: assert_chrf(["a"], ["a"], at_least=0.99), "did you mean 99?"),
     (lambda: assert_bleu(["a"], ["a"], at_least=-1), "BLEU: no value can be -1"),
     (lambda: assert_accuracy([1], [1], at_least=28.0), "accuracy: no value can be 28, it is between 0 and 1; did you "),
     (lambda: assert_rouge(["a"], ["a"], at_least=28.0), "did you mean 0.28?"),
@@ -245,8 +247,8 @@ def test_what_makes_no_sense(check, message, recorded):
     ("check", "note"),
     [
         (
-            lambda: assert_bleu(PREDICTIONS, REFERENCES, at_least=0.28),
-            "where 100 is one hundred percent: did you mean 28?",
+            lambda: assert_ter(PREDICTIONS, PREDICTIONS, at_most=0.5),
+            "where 100 is one hundred percent: did you mean 50?",
         ),
         (
             lambda: assert_bleu(PREDICTIONS, REFERENCES, at_least=0),
