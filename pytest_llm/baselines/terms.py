@@ -140,11 +140,16 @@ def labels(groups: Any) -> tuple[Hashable, ...] | None:
         return None
     if isinstance(groups, (str, bytes, set, frozenset, Mapping)) or not isinstance(groups, Iterable):
         raise InvalidInputError(f"groups holds a label an example, in their order: it cannot be {groups!r:.80}")
-    found = tuple(groups)
+    found = tuple(label.tolist() if hasattr(label, "tolist") else label for label in groups)
     for label in found:
-        if not isinstance(label, Hashable) or (label is not None and missing(label)):
+        if label is not None and (not isinstance(label, Hashable) or missing(label) or _is_itself_only(label)):
             raise InvalidInputError(f"a label of groups is text or a number, not {label!r:.80}")
     return found
+
+
+def _is_itself_only(label: Hashable) -> bool:
+    """Whether ``label`` is equal to no other object, so that each would be a group of its own."""
+    return type(label).__hash__ is object.__hash__
 
 
 def _range(metric: Metric | None) -> tuple[float, float]:

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas
 import pytest
+import torch
 
 from pytest_llm.errors import GoldenError, InvalidInputError
 from pytest_llm.files import digest_of
@@ -148,6 +149,15 @@ def test_the_examples_that_are_said_to_show_a_drop_do_so(project, groups, said):
     assert found.status == "inconclusive"
     assert found.notes[1] == f"about {said} would show a drop of twice the margin as reliably"
     assert power_of_mcnemar(66, 0.1, 0.0, margin=0.05) >= 0.8, "where all flips are for the worse"
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor, lambda x: list(torch.tensor(x)), pandas.Series])
+def test_groups_are_told_by_what_their_labels_hold(project, kind):
+    labels = [i // 10 for i in range(600)]
+    project.create("accuracy", accuracy([1] * 600))
+    found = project.run().check("accuracy", accuracy([0] * 10 + [1] * 590), margin=0.04, groups=kind(labels))
+    assert found.status == "inconclusive"
+    assert found.figures["method"] == "exact McNemar, Tango bounds, 600 examples in 60 groups taken for 60"
 
 
 def test_what_outweighs_the_rest_is_said_of_what_is_no_pass(project):
@@ -458,6 +468,8 @@ def test_environment_is_noted_before_the_model(project):
         (accuracy(RIGHT), {"groups": [["a"]] * 40}, "a label of groups is text or a number"),
         (accuracy(RIGHT), {"groups": [math.nan] * 40}, "a label of groups is text or a number"),
         (accuracy(RIGHT), {"groups": [pandas.NA] * 40}, "a label of groups is text or a number, not <NA>"),
+        (accuracy(RIGHT), {"groups": [object() for _ in RIGHT]}, "text or a number, not <object object at"),
+        (accuracy(RIGHT), {"groups": torch.eye(40)}, "a label of groups is text or a number, not \\[1.0, 0.0"),
         (accuracy(RIGHT), {"groups": 3}, "in their order"),
         (accuracy(RIGHT), {"margin": "0.1"}, "margin must be a finite number"),
         (accuracy(RIGHT), {"alpha": "0.05"}, "alpha must lie"),
