@@ -480,7 +480,9 @@ def test_environment_is_noted_before_the_model(project):
         (accuracy(RIGHT), {"length_band": 0.9}, "length_band is"),
         (accuracy(RIGHT), {"method": "percentiles"}, "method must be one of 'auto', 't', 'percentile', 'bca'"),
         (60.0, {}, "accuracy: no value can be 60, it is between 0 and 1; did you mean 0.6?"),
+        (60.0, {"higher_is_better": False}, "higher_is_better=False contradicts the metric of that name"),
         (Score(1e308, name="mine", n=1), {}, r"a figure beyond 1e\+100, which cannot be kept"),
+        (Score(0.5, name="mine", n=1, unit=None), {}, "it cannot be kept: unit must be text"),
     ],
 )
 @pytest.mark.parametrize("update", ["none", "new", "all"])
@@ -516,6 +518,22 @@ def test_another_metric_or_tokenizer_cannot_pass(project):
     project.create("loss", loss([10, 20]))
     with pytest.raises(InvalidInputError, match="31 tokens here and 30 in the baseline: the tokenizer changed"):
         project.run().check("loss", loss([10, 21]), margin=1)
+
+
+def test_a_score_of_numpy_values_can_be_read_again(project):
+    def score(values, **fields):
+        n = np.int64(len(values))
+        return Score(np.mean(values), name="cost", n=n, per_example=np.array(values), ids=np.arange(n), **fields)
+
+    for direction in (np.bool_(False), 0, False):
+        project.run(update="all").check("cost", score([3.0] * 40, higher_is_better=direction), margin=0.1)
+        assert project.run().check("cost", score([3.0] * 40, higher_is_better=False), margin=0.1).status == "pass"
+        assert project.run(update="new").check("x", 1.0, margin=0.1, higher_is_better=direction).ok
+        with pytest.raises(AssertionError, match="is worse than its baseline"):
+            project.run().check("x", 2.0, margin=0.1, higher_is_better=False)
+    with pytest.raises(InvalidInputError, match="higher_is_better is True or False, not 'lower'"):
+        project.run(update="new").check("y", 1.0, margin=0.1, higher_is_better="lower")
+    assert list(json.loads(project.file.read_text())["tests"]["test_bleu"]) == ["cost", "x"]
 
 
 def test_plain_numbers_are_compared_by_the_margin(project):
