@@ -1,6 +1,7 @@
 import json
 import math
 import re
+from fractions import Fraction
 
 import numpy as np
 import pandas
@@ -298,12 +299,24 @@ def test_max_broken_guards_single_examples(project):
     assert "note: quality 0.8" in str(caught.value)
     with pytest.raises(InvalidInputError, match="needs broken_by=AMOUNT"):
         project.run().check("quality", graded(now), margin=0.1, max_broken=1)
+
+
+@pytest.mark.parametrize("kind", [Fraction, np.float32])
+def test_terms_are_numbers_of_any_kind(project, kind):
     project.create("accuracy", accuracy(RIGHT))
-    with pytest.raises(AssertionError, match=r"accuracy: 1 example broke \(0 may\): 5"):
-        project.run().check("accuracy", accuracy([1] * 5 + [0] + [1] * 34), margin=0.2, max_broken=0)
-    project.create("plain", 0.5, higher_is_better=True)
-    with pytest.raises(InvalidInputError, match="needs per-example values"):
-        project.run().check("plain", 0.5, higher_is_better=True, margin=0.2, max_broken=0)
+    terms = {"margin": kind(1) / 20, "alpha": kind(1) / 20, "max_broken": 9, "broken_by": kind(1) / 2}
+    with pytest.raises(AssertionError, match=r"is worse than its baseline 1\.00 by 0\.20 \(margin 0\.05"):
+        project.run().check("accuracy", accuracy([0] * 8 + [1] * 32), **terms)
+
+
+def test_an_example_that_got_worse_by_no_more_than_broken_by_is_not_broken(project):
+    def score(values):
+        return Score(float(np.mean(values)), name="f1", n=40, per_example=values)
+
+    project.create("f1", score([0.4] * 40))
+    assert 0.1 - 0.4 < -0.3
+    now = score([0.1] * 3 + [0.4] * 37)
+    assert project.run().check("f1", now, margin=0.2, max_broken=2, broken_by=0.3).status == "pass"
 
 
 @pytest.mark.parametrize(

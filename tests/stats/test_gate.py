@@ -89,6 +89,12 @@ def test_accuracy_names_what_flipped():
     assert found.method == "exact McNemar, Tango bounds"
 
 
+def test_an_alpha_next_to_nothing_is_one():
+    found = gate(accuracy([0] * 5 + [1] * 35), accuracy([1] * 40), margin=0.01, alpha=1e-20)
+    assert found.status == "inconclusive"
+    assert gate(accuracy([0] * 100), accuracy([1] * 100), margin=0.01, alpha=1e-20).status == "fail"
+
+
 def test_errors_counted_as_right_or_wrong_turn_round():
     base = accuracy([0] * 30 + [1] * 10, higher_is_better=False)
     new = accuracy([1] * 8 + [0] * 22 + [1] * 10, higher_is_better=False)
