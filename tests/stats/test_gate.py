@@ -32,6 +32,16 @@ def test_identical_passes_whatever_the_margin(make):
     assert found.reason == "no example differs"
 
 
+def test_equal_statistics_that_do_not_explain_the_value_are_no_equal_scores():
+    def score(right):
+        rows = [[1.0, 1.0]] * 40
+        value = right / 40
+        return Score(value, name="x", n=40, per_example=[1] * right + [0] * (40 - right), statistics=rows,
+                     aggregate=lambda sums: sums[:, 0] / 40)  # fmt: skip
+
+    assert gate(score(20), score(40), margin=0.05).status == "fail"
+
+
 def test_rounding_below_the_resolution_is_no_difference():
     base = np.linspace(1, 3, 20)
     assert gate(mean_score(base - 1e-8), mean_score(base), margin=0.0).status == "fail"
