@@ -615,6 +615,50 @@ def test_rankings_and_vectors_are_known_by_their_question_and_references(pyteste
     )
 
 
+def test_a_score_that_a_function_returns_has_its_options_ids_and_question(pytester, cache_dir, tiny_gpt2):
+    file = pytester.makepyfile(
+        test_cut="""
+        from pytest_llm.metrics import accuracy, custom
+
+        OTHER = False
+        IDS = [f"q{i}" for i in range(40)]
+        RIGHT = ["yes"] * 40
+
+        def cut(answers, labels, limit=3):
+            return accuracy([text[:limit] for text in answers], labels)
+
+        def test_options(llm_baseline):
+            llm_baseline.check("accuracy", custom(cut, RIGHT, RIGHT, limit=30 if OTHER else 3), margin=0.1)
+
+        def test_examples(llm_baseline):
+            ids = [f"z{id}" for id in IDS] if OTHER else IDS
+            llm_baseline.check("accuracy", custom(cut, RIGHT, RIGHT, ids=ids), margin=0.1)
+
+        def test_question(llm, llm_baseline):
+            texts = llm.generate(["the dog" if OTHER else "the cat"] * 40, max_new_tokens=2)
+            score = custom(lambda texts: accuracy([len(text) > 0 for text in texts], [True] * 40), texts)
+            llm_baseline.check("any", score, margin=0.1)
+
+        def test_order(llm_baseline):
+            answers, ids = ["no"] * 10 + ["yes"] * 30, IDS
+            if OTHER:
+                answers, ids = answers[::-1], ids[::-1]
+            score = custom(cut, answers, RIGHT, ids=ids)
+            assert score.ids == tuple(ids)
+            assert llm_baseline.check("accuracy", score, margin=0.0).status in ("created", "pass")
+    """
+    )
+    model = f"--llm-model={tiny_gpt2}"
+    pytester.runpytest(model, "--llm-update=new").assert_outcomes(passed=4)
+    pytester.runpytest(model).assert_outcomes(passed=4)
+    file.write_text(file.read_text().replace("OTHER = False", "OTHER = True"))
+    result = pytester.runpytest(model)
+    result.assert_outcomes(passed=1, failed=3)
+    result.stdout.fnmatch_lines(["E*configured differently (accuracy|cut|limit:3 ->*"])
+    result.stdout.fnmatch_lines(["E*the examples changed (40 added, 40 removed, 0 kept)"])
+    result.stdout.fnmatch_lines(["E*the prompts or generation settings changed"])
+
+
 def test_a_row_names_the_test_whole_but_for_folders_that_it_can_be_told_without(pytester, cache_dir):
     body = """
         import pytest

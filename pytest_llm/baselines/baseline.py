@@ -133,15 +133,20 @@ class Baseline:
             return value
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise InvalidInputError(f"a figure to compare is a number or a Score, not {value!r}")
-        if higher_is_better is None:
-            from pytest_llm.metrics.registry import find
+        from pytest_llm.metrics.registry import find
 
-            known = find(metric)
+        known = find(metric)
+        if higher_is_better is None:
             if known is None:
                 raise InvalidInputError(
                     "say higher_is_better=True or False: this is no metric whose direction is known"
                 )
             return Score(float(value), name=metric, n=1, higher_is_better=known.higher_is_better, unit=known.unit)
+        if known is not None and known.higher_is_better != higher_is_better:
+            raise InvalidInputError(
+                f"higher_is_better={higher_is_better} contradicts the metric of that name: leave it out, or give "
+                "another figure another name"
+            )
         return Score(float(value), name=metric, n=1, higher_is_better=higher_is_better)
 
     def _verdict(self, metric: str, score: Score, terms: Terms) -> Verdict:

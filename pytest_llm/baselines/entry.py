@@ -94,11 +94,15 @@ class Entry:
         """Refuse what could not be read again.
 
         Raises:
-            InvalidInputError: a figure is too large to be computed with.
+            InvalidInputError: a figure is too large to be computed with, or a field is none that a file can hold.
         """
         figures = (self.value, *self.per_example, *self.weights, *itertools.chain(*self.statistics))
         if not all(map(_is_number, figures)):
             raise InvalidInputError(f"it holds a figure beyond {LARGEST:g}, which cannot be kept")
+        try:
+            Entry.from_json(self.to_json())
+        except ValueError as error:
+            raise InvalidInputError(f"it cannot be kept: {error}") from None
 
     def score(self, name: str, aggregate: Callable[[Any], Any] | None) -> Score:
         """Rebuild a score; ``aggregate`` is the metric's, which a file cannot hold."""

@@ -34,6 +34,12 @@ class Terms:
     length_level: Level
     strict: bool
 
+    def __post_init__(self) -> None:
+        """Take numbers of any kind (numpy's, a fraction) as floats."""
+        for name in ("margin", "alpha", "power", "broken_by"):
+            if is_number(getattr(self, name)):
+                object.__setattr__(self, name, float(getattr(self, name)))
+
     def check(self, score: Score) -> None:
         """Refuse terms that make no sense, of themselves or for ``score``, also when a baseline is only being written.
 
@@ -94,13 +100,13 @@ class Terms:
         limit = max(map(self._limit, (score, base)))
         sign = 1 if score.higher_is_better else -1
         pairs = zip(score.ids, score.per_example, base.per_example, strict=True)
-        return [id for id, x, y in pairs if sign * (x - y) < -limit]
+        return [id for id, x, y in pairs if beyond(sign * (x - y), limit)]
 
     def _breakable(self, score: Score, base: Score) -> int:
         """Return how many examples of ``base`` are not yet so bad that they could not break."""
         low, high = _values(score, base)
         limit = max(map(self._limit, (score, base)))
-        return sum((x - low if base.higher_is_better else high - x) > limit for x in base.per_example)
+        return sum(beyond(low - x if base.higher_is_better else x - high, limit) for x in base.per_example)
 
     def _limit(self, score: Score) -> float:
         """Return by how much an example of ``score`` must get worse to be broken."""
@@ -140,11 +146,16 @@ def labels(groups: Any) -> tuple[Hashable, ...] | None:
         return None
     if isinstance(groups, (str, bytes, set, frozenset, Mapping)) or not isinstance(groups, Iterable):
         raise InvalidInputError(f"groups holds a label an example, in their order: it cannot be {groups!r:.80}")
-    found = tuple(groups)
+    found = tuple(label.tolist() if hasattr(label, "tolist") else label for label in groups)
     for label in found:
-        if not isinstance(label, Hashable) or (label is not None and missing(label)):
+        if label is not None and (not isinstance(label, Hashable) or missing(label) or _is_itself_only(label)):
             raise InvalidInputError(f"a label of groups is text or a number, not {label!r:.80}")
     return found
+
+
+def _is_itself_only(label: Hashable) -> bool:
+    """Whether ``label`` is equal to no other object, so that each would be a group of its own."""
+    return type(label).__hash__ is object.__hash__
 
 
 def _range(metric: Metric | None) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError, LLMError, measured
-from pytest_llm.metrics.inputs import configured, listed, mean, read, read_outputs
+from pytest_llm.metrics.inputs import Examples, configured, listed, mean, read, read_outputs
 from pytest_llm.metrics.score import Score
 from pytest_llm.reports.text import counted
 
@@ -22,7 +22,7 @@ def custom(
     references: Any = None,
     *,
     ids: Iterable[Any] | None = None,
-    higher_is_better: bool = True,
+    higher_is_better: bool | None = None,
     **options: Any,
 ) -> Score:
     """Return the `Score` of ``function(predictions[, references], **options)``.
@@ -31,11 +31,12 @@ def custom(
     ranking, a vector), or as arrays. It returns one number an example, of which the mean is the value; or one number,
     which says nothing of its examples; or a `Score`. Its name and options, those that a `functools.partial` sets among
     them, are the signature by which a baseline knows the metric: numbers, texts, containers and arrays by what they
-    hold, answers of a model by what was asked, any other object by its class. Its code is no part of that.
+    hold, answers of a model by what was asked, any other object by its class. Its code is no part of that. Without
+    ``higher_is_better`` the direction is that of the `Score` it returned, or else higher.
 
     Raises:
         InvalidInputError: the function raised something else than `LLMError` (it is the cause), or returned what is
-            none of these.
+            none of these, or a `Score` that contradicts ``ids`` or ``higher_is_better``.
     """
     name, settings = _configuration(function)
     if isinstance(predictions, str):
@@ -53,10 +54,11 @@ def custom(
         raise
     except Exception as error:  # the judge's own code; an AssertionError in it is not a regression
         raise InvalidInputError(f"{name} could not be computed: {type(error).__name__}: {error}") from error
-    if isinstance(answer, Score):
-        return answer
     signature = configured(name, {**settings, **options})
-    about: dict[str, Any] = {"name": name, "higher_is_better": higher_is_better, "signature": signature}
+    if isinstance(answer, Score):
+        return _own(name, answer, signature or name, examples, ids is not None, higher_is_better)
+    direction = True if higher_is_better is None else higher_is_better
+    about: dict[str, Any] = {"name": name, "higher_is_better": direction, "signature": signature}
     if getattr(answer, "ndim", None) == 0:  # an array or a tensor of one number
         answer = answer.item()
     if isinstance(answer, numbers.Real):
@@ -70,6 +72,28 @@ def custom(
     each = [_number(name, id, x) for id, x in zip(examples.ids, found, strict=True)]
     value = mean(each) if all(map(math.isfinite, each)) else math.nan
     return examples.score(value, per_example=each, **about)
+
+
+def _own(
+    name: str, score: Score, signature: str, examples: Examples, named: bool, higher_is_better: bool | None
+) -> Score:
+    """Return the function's own ``score`` of these examples, with its ``signature``, and the ids where it has none."""
+    if higher_is_better not in (None, score.higher_is_better):
+        better, bound = ("higher", "at_most") if score.higher_is_better else ("lower", "at_least")
+        raise InvalidInputError(
+            f"{score.name}: {better} is better, says the Score that {name} returned, and higher_is_better="
+            f"{higher_is_better} (or {bound}=) contradicts it"
+        )
+    about: dict[str, Any] = {"signature": f"{score.signature or score.name}|{signature}"}
+    if named and score.ids != examples.ids:
+        if score.n != len(examples.ids) or score.ids != tuple(map(str, range(score.n))):
+            raise InvalidInputError(
+                f"{name}: ids= names other examples than the Score that it returned, of {counted(score.n, 'example')}"
+            )
+        about["ids"] = examples.ids
+    if not score.request:
+        about |= {"request": examples.request, "origin": examples.origin}
+    return Score(float(score), **{**vars(score), **about})
 
 
 def _configuration(function: Callable[..., Any]) -> tuple[str, dict[str, Any]]:

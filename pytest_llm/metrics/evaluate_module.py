@@ -181,4 +181,4 @@ def _figure(what: str, value: Any, n: int) -> tuple[float, list[float]]:
 
 
 def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, str) else value
+    return str.__str__(value) if isinstance(value, str) else value

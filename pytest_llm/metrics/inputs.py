@@ -153,7 +153,7 @@ def read_outputs(metric: str, predictions: Any, ids: Iterable[Any] | None = None
     request, origin = joint_origin(predictions)
     if not request:  # vectors have one origin
         request, origin = joint_origin([given])
-    plain = tuple(str(p) if isinstance(p, str) else p for p in predictions)
+    plain = tuple(str.__str__(p) if isinstance(p, str) else p for p in predictions)  # str() of an enum is its name
     return Examples(plain, (), read_ids(metric, len(plain), ids), request, origin, tuple(predictions))
 
 

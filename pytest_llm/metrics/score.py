@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ class Score(float):
         statistics: per-example sufficient statistics of a corpus metric (rows of equal length), from
             which the metric of any resample can be computed without reading the text again.
         aggregate: maps summed statistics, an array of shape [R, K], to the R values of the metric.
-        ids: example ids, in order; by default "0", "1", ...
+        ids: example ids, as text, in order; by default "0", "1", ...
         predictions, references: the texts, for showing the worst examples. One string an example.
         gold: the references as JSON data, a list of them an example, where their text does not tell all; else empty.
         faults: why each example does not pass, "" where it does, to be shown; empty where the metric does not say.
@@ -68,7 +69,7 @@ class Score(float):
         per_example: Sequence[float] = (),
         weights: Sequence[float] = (),
         statistics: Sequence[Sequence[float]] = (),
-        ids: Sequence[str] = (),
+        ids: Sequence[Any] = (),
         predictions: Sequence[str] = (),
         references: Sequence[str] = (),
         gold: Sequence[Any] = (),
@@ -85,15 +86,17 @@ class Score(float):
         """Make a score of ``value``.
 
         Raises:
-            InvalidInputError: a sequence is given that has not ``n`` entries.
+            InvalidInputError: a sequence is given that has not ``n`` entries, or a direction that is not true or false.
         """
+        if higher_is_better not in (True, False):
+            raise InvalidInputError(f"Score {name!r}: higher_is_better is True or False, not {higher_is_better!r}")
         self = super().__new__(cls, value)
-        self.name, self.n, self.unit = name, n, unit
-        self.higher_is_better = higher_is_better
+        self.name, self.n, self.unit = name, operator.index(n), unit
+        self.higher_is_better = bool(higher_is_better)
         self.per_example = tuple(float(x) for x in per_example)
         self.weights = tuple(float(x) for x in weights)
         self.statistics = tuple(tuple(float(x) for x in row) for row in statistics)
-        self.ids = tuple(ids) or tuple(str(i) for i in range(n))
+        self.ids = tuple(map(str, ids)) or tuple(map(str, range(n)))
         self.predictions, self.references = tuple(predictions), tuple(references)
         self.gold, self.faults = tuple(gold), tuple(faults)
         self.tokens = tuple(map(tuple, tokens))

@@ -64,7 +64,7 @@ def contains(
         expected = [expected] * len(predictions)
     examples = read("contains", predictions, expected, ids)
     examples.check_references("contains", bool, "would be found in any text; say what is expected")
-    fold = str.casefold if ignore_case else str
+    fold = str.casefold if ignore_case else str.__str__
     return examples.score(
         name="contains",
         per_example=[

@@ -72,7 +72,7 @@ def tango(worse: float, better: float, n: float, alpha: float) -> tuple[float, f
     Inverts the score test with the restricted maximum likelihood estimate (Tango 1998, Statistics in Medicine
     17:891, equations 24-26). Unlike Wald's interval it stays inside [-1, 1], and has width when nothing flips.
     """
-    z = NormalDist().inv_cdf(1 - alpha)
+    z = -NormalDist().inv_cdf(alpha)
 
     def score(delta: float) -> float:
         """Return the test statistic of H0: difference = ``delta``, which falls as ``delta`` rises."""

@@ -53,7 +53,7 @@ def contributions(new: Any, base: Any, value: Callable[[Any], Any]) -> Any:
 def bca_constants(replicates: Any, estimate: float, leave_one_out: Any) -> tuple[float, float]:
     """Return bias correction z0 and acceleration a (Efron 1987): ``replicates`` [R], ``leave_one_out`` [n] estimates.
 
-    z0 is infinite when the estimate lies outside all replicates; the bounds are then the extreme replicates.
+    z0 is infinite when the estimate lies outside all replicates.
     """
     import numpy as np
     from scipy.special import ndtri
@@ -85,17 +85,23 @@ def abc_level(errors: float, a: float) -> float:
     return w - a
 
 
-def bounds(replicates: Any, z: float, z0: float = 0.0, a: float = 0.0) -> tuple[float, float]:
+def bounds(
+    replicates: Any, z: float, z0: float = 0.0, a: float = 0.0, estimate: float = math.nan
+) -> tuple[float, float]:
     """Return the bounds of ``replicates`` at ``-z`` and ``+z``: percentile, or BCa with `bca_constants`.
 
-    Each is one-sided at level ``1 - Phi(z)``.
+    Each is one-sided at level ``1 - Phi(z)``, and ``estimate`` lies between them. Past BCa's pole, where one example
+    holds most of the weight, and where z0 is infinite, a bound is the extreme replicate.
     """
     import numpy as np
     from scipy.special import ndtr
 
-    levels = [ndtr(z0 + (z0 + side) / (1 - a * (z0 + side))) if math.isfinite(z0) else z0 > 0 for side in (-z, z)]
-    low, high = np.quantile(replicates, levels)
-    return float(low), float(high)
+    def level(side: float) -> float:
+        room = 1 - a * (z0 + side)
+        return float(ndtr(z0 + (z0 + side) / room)) if math.isfinite(z0) and room > 0 else float(side > 0)
+
+    low, high = np.quantile(replicates, (level(-z), level(z)))
+    return float(np.fmin(low, estimate)), float(np.fmax(high, estimate))
 
 
 def z_of_zero(replicates: Any, z0: float = 0.0, a: float = 0.0) -> float:
@@ -113,7 +119,7 @@ def z_of_zero(replicates: Any, z0: float = 0.0, a: float = 0.0) -> float:
         middle, high = np.quantile(replicates, (0.5, 0.99))
         z = max(z, float(ndtri(0.99) * middle / min(middle - high, middle / 100)))
     shifted = z - z0
-    if (z0 == 0 and a == 0) or not math.isfinite(z0):
+    if (z0 == 0 and a == 0) or not math.isfinite(shifted):
         return z
     room = 1 + a * shifted  # at 0 or below it no bound reaches 0, at whatever level
     return shifted / room - z0 if room > 0 else math.copysign(math.inf, shifted)

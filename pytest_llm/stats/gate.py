@@ -121,7 +121,7 @@ def gate(
         facts["newly_failing"] = tuple(id for id, c in zip(new.ids, change, strict=True) if c < 0)
         facts["newly_passing"] = tuple(id for id, c in zip(new.ids, change, strict=True) if c > 0)
         facts["flip_rate"] = sum(map(abs, change)) / new.n
-    if kind != "plain" and _identical(new, base, resolution):
+    if kind != "plain" and _identical(new, base, kind, resolution):
         bounds = {"low": facts["delta"], "high": facts["delta"], "p": 1.0, "se": 0.0}
         return GateResult("pass", method="every example", reason="no example differs", **bounds, **facts)
     if kind == "plain":
@@ -257,8 +257,8 @@ def _explains(score: Score, kind: str) -> bool:
     return math.isclose(mean, goal, rel_tol=_ROUNDING, abs_tol=_ROUNDING * scale)
 
 
-def _identical(new: Score, base: Score, resolution: float) -> bool:
-    if new.statistics and base.statistics:
+def _identical(new: Score, base: Score, kind: str, resolution: float) -> bool:
+    if kind == "corpus":
         return new.statistics == base.statistics
     # Near 0 rounding does not shrink with the value, as log-probabilities are differences of logits. So a floor: that
     # of a typical example, and of a value of 1 (a nat, a share) at most, lest large examples hide what the others do.

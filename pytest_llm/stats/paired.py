@@ -166,7 +166,7 @@ def compare_corpus(
         raise InvalidInputError("the metric is not a number on some resamples of the examples: it cannot be gated")
     z0, a = bootstrap.bca_constants(replicates, estimate, left_out) if method == "bca" else (0.0, 0.0)
     size = len(rows) if method == "auto" else clusters  # where t has the few clusters that count
-    low, high = bootstrap.bounds(replicates, bootstrap.expanded_z(design.alpha, size), z0, a)
+    low, high = bootstrap.bounds(replicates, bootstrap.expanded_z(design.alpha, size), z0, a, estimate)
     p = bootstrap.expanded_p(bootstrap.z_of_zero(replicates, z0, a), size)
     jackknife = math.sqrt((1 - 1 / len(rows)) * float(np.sum((left_out - estimate) ** 2)))
     spread = max(float(replicates.std()) * math.sqrt(clusters / (clusters - 1)), jackknife)

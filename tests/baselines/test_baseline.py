@@ -1,10 +1,12 @@
 import json
 import math
 import re
+from fractions import Fraction
 
 import numpy as np
 import pandas
 import pytest
+import torch
 
 from pytest_llm.errors import GoldenError, InvalidInputError
 from pytest_llm.files import digest_of
@@ -150,6 +152,15 @@ def test_the_examples_that_are_said_to_show_a_drop_do_so(project, groups, said):
     assert power_of_mcnemar(66, 0.1, 0.0, margin=0.05) >= 0.8, "where all flips are for the worse"
 
 
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor, lambda x: list(torch.tensor(x)), pandas.Series])
+def test_groups_are_told_by_what_their_labels_hold(project, kind):
+    labels = [i // 10 for i in range(600)]
+    project.create("accuracy", accuracy([1] * 600))
+    found = project.run().check("accuracy", accuracy([0] * 10 + [1] * 590), margin=0.04, groups=kind(labels))
+    assert found.status == "inconclusive"
+    assert found.figures["method"] == "exact McNemar, Tango bounds, 600 examples in 60 groups taken for 60"
+
+
 def test_what_outweighs_the_rest_is_said_of_what_is_no_pass(project):
     groups = [0] * 200 + [1 + i // 10 for i in range(200)]
     project.create("quality", graded([0.5] * 400))
@@ -288,12 +299,24 @@ def test_max_broken_guards_single_examples(project):
     assert "note: quality 0.8" in str(caught.value)
     with pytest.raises(InvalidInputError, match="needs broken_by=AMOUNT"):
         project.run().check("quality", graded(now), margin=0.1, max_broken=1)
+
+
+@pytest.mark.parametrize("kind", [Fraction, np.float32])
+def test_terms_are_numbers_of_any_kind(project, kind):
     project.create("accuracy", accuracy(RIGHT))
-    with pytest.raises(AssertionError, match=r"accuracy: 1 example broke \(0 may\): 5"):
-        project.run().check("accuracy", accuracy([1] * 5 + [0] + [1] * 34), margin=0.2, max_broken=0)
-    project.create("plain", 0.5, higher_is_better=True)
-    with pytest.raises(InvalidInputError, match="needs per-example values"):
-        project.run().check("plain", 0.5, higher_is_better=True, margin=0.2, max_broken=0)
+    terms = {"margin": kind(1) / 20, "alpha": kind(1) / 20, "max_broken": 9, "broken_by": kind(1) / 2}
+    with pytest.raises(AssertionError, match=r"is worse than its baseline 1\.00 by 0\.20 \(margin 0\.05"):
+        project.run().check("accuracy", accuracy([0] * 8 + [1] * 32), **terms)
+
+
+def test_an_example_that_got_worse_by_no_more_than_broken_by_is_not_broken(project):
+    def score(values):
+        return Score(float(np.mean(values)), name="f1", n=40, per_example=values)
+
+    project.create("f1", score([0.4] * 40))
+    assert 0.1 - 0.4 < -0.3
+    now = score([0.1] * 3 + [0.4] * 37)
+    assert project.run().check("f1", now, margin=0.2, max_broken=2, broken_by=0.3).status == "pass"
 
 
 @pytest.mark.parametrize(
@@ -458,6 +481,8 @@ def test_environment_is_noted_before_the_model(project):
         (accuracy(RIGHT), {"groups": [["a"]] * 40}, "a label of groups is text or a number"),
         (accuracy(RIGHT), {"groups": [math.nan] * 40}, "a label of groups is text or a number"),
         (accuracy(RIGHT), {"groups": [pandas.NA] * 40}, "a label of groups is text or a number, not <NA>"),
+        (accuracy(RIGHT), {"groups": [object() for _ in RIGHT]}, "text or a number, not <object object at"),
+        (accuracy(RIGHT), {"groups": torch.eye(40)}, "a label of groups is text or a number, not \\[1.0, 0.0"),
         (accuracy(RIGHT), {"groups": 3}, "in their order"),
         (accuracy(RIGHT), {"margin": "0.1"}, "margin must be a finite number"),
         (accuracy(RIGHT), {"alpha": "0.05"}, "alpha must lie"),
@@ -468,7 +493,9 @@ def test_environment_is_noted_before_the_model(project):
         (accuracy(RIGHT), {"length_band": 0.9}, "length_band is"),
         (accuracy(RIGHT), {"method": "percentiles"}, "method must be one of 'auto', 't', 'percentile', 'bca'"),
         (60.0, {}, "accuracy: no value can be 60, it is between 0 and 1; did you mean 0.6?"),
+        (60.0, {"higher_is_better": False}, "higher_is_better=False contradicts the metric of that name"),
         (Score(1e308, name="mine", n=1), {}, r"a figure beyond 1e\+100, which cannot be kept"),
+        (Score(0.5, name="mine", n=1, unit=None), {}, "it cannot be kept: unit must be text"),
     ],
 )
 @pytest.mark.parametrize("update", ["none", "new", "all"])
@@ -504,6 +531,22 @@ def test_another_metric_or_tokenizer_cannot_pass(project):
     project.create("loss", loss([10, 20]))
     with pytest.raises(InvalidInputError, match="31 tokens here and 30 in the baseline: the tokenizer changed"):
         project.run().check("loss", loss([10, 21]), margin=1)
+
+
+def test_a_score_of_numpy_values_can_be_read_again(project):
+    def score(values, **fields):
+        n = np.int64(len(values))
+        return Score(np.mean(values), name="cost", n=n, per_example=np.array(values), ids=np.arange(n), **fields)
+
+    for direction in (np.bool_(False), 0, False):
+        project.run(update="all").check("cost", score([3.0] * 40, higher_is_better=direction), margin=0.1)
+        assert project.run().check("cost", score([3.0] * 40, higher_is_better=False), margin=0.1).status == "pass"
+        assert project.run(update="new").check("x", 1.0, margin=0.1, higher_is_better=direction).ok
+        with pytest.raises(AssertionError, match="is worse than its baseline"):
+            project.run().check("x", 2.0, margin=0.1, higher_is_better=False)
+    with pytest.raises(InvalidInputError, match="higher_is_better is True or False, not 'lower'"):
+        project.run(update="new").check("y", 1.0, margin=0.1, higher_is_better="lower")
+    assert list(json.loads(project.file.read_text())["tests"]["test_bleu"]) == ["cost", "x"]
 
 
 def test_plain_numbers_are_compared_by_the_margin(project):

@@ -25,7 +25,7 @@ from pytest_llm.assertions import (
     assert_ter,
 )
 from pytest_llm.errors import InvalidInputError, LLMError
-from pytest_llm.metrics import Score, bleu
+from pytest_llm.metrics import Score, bleu, custom
 from pytest_llm.metrics.uncertainty import standard_error
 from pytest_llm.reports.text import number
 
@@ -349,8 +349,25 @@ def test_a_function_of_the_users():
         assert_metric(length_ratio, ["a"], ["b"], at_least=1, factor=math.nan)
     with pytest.raises(InvalidInputError, match="it returned 1 value for 2 predictions"):
         assert_metric(lambda p: [1.0], ["a", "b"], at_least=1)
-    with pytest.raises(InvalidInputError, match="BLEU: higher is better"):
+    with pytest.raises(InvalidInputError, match=r"bleu: higher is better, says .* \(or at_most=\) contradicts it"):
         assert_metric(lambda p, r: bleu(p, r), PREDICTIONS, REFERENCES, at_most=50)
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "message"),
+    [
+        ({}, {"higher_is_better": True}, "errors: lower is better, says the Score that errors returned"),
+        ({"ids": ["y", "x"]}, {"ids": ["x", "y"]}, "ids= names other examples than the Score that it returned, of 2"),
+        ({"n": 1}, {"ids": ["x", "y"]}, "ids= names other examples than the Score that it returned, of 1 example"),
+    ],
+)
+def test_a_function_returns_no_score_of_another_direction_or_other_examples(own, given, message):
+    def errors(texts):
+        return Score(0.5, name="errors", higher_is_better=False, **{"n": 2, **own})
+
+    assert not custom(errors, ["a", "b"]).higher_is_better
+    with pytest.raises(InvalidInputError, match=message):
+        custom(errors, ["a", "b"], **given)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What every metric refuses, and what it takes from the answers of a model."""
 
+import enum
+
 import pytest
 from pandas import DataFrame
 
@@ -103,3 +105,13 @@ def test_pairs_of_answers_are_the_same_question_whatever_a_model_said():
 def test_any_iterable_is_read_once():
     assert exact_match(iter(["x", "b"]), (r for r in ["x", "c"])) == 0.5
     assert contains((text for text in ["ab", "ac"]), "a") == 1.0
+
+
+class Label(str, enum.Enum):  # noqa: UP042 - whose str() is "Label.YES"
+    YES = "yes that it is"
+
+
+@pytest.mark.parametrize("metric", [accuracy, contains, *TEXT_METRICS], ids=lambda metric: metric.__name__)
+def test_a_member_of_a_text_enum_is_its_text(metric):
+    best = metric(["yes that it is"] * 4, ["yes that it is"] * 4)
+    assert metric([Label.YES] * 4, ["yes that it is"] * 4) == metric([Label.YES] * 4, [Label.YES] * 4) == best

@@ -97,6 +97,17 @@ def test_p_where_no_resample_reaches_zero_goes_on_as_the_resamples_do(rng):
     assert bootstrap.z_of_zero(replicates - 12, 0.1, -0.1) == np.inf, "BCa bounds reach 0 at no level"
 
 
+@pytest.mark.parametrize("z0", [-np.inf, -1.0, 0.0, 1.0, np.inf])
+@pytest.mark.parametrize("a", [-0.6, 0.0, 0.6])
+def test_bca_past_its_pole_is_the_extreme_replicate(rng, z0, a):
+    replicates = rng.normal(size=1000)
+    low, high = bootstrap.bounds(replicates, 4.0, z0, a, 0.5)
+    assert min(replicates) <= low <= 0.5 <= high <= max(replicates)
+    if a and z0:  # with 4 errors to each side one of them is past the pole
+        assert low == min(replicates) or high == max(replicates)
+    assert not np.isnan([bootstrap.z_of_zero(replicates + shift, z0, a) for shift in (-9, 0, 9)]).any()
+
+
 @pytest.mark.parametrize("metric", [bleu, chrf, ter])
 def test_what_a_sentence_moves_the_metric_by_is_that_of_the_texts_with_it_changed(rng, metric):
     references, before, after = _systems(rng, 8, 0.3)

@@ -32,6 +32,16 @@ def test_identical_passes_whatever_the_margin(make):
     assert found.reason == "no example differs"
 
 
+def test_equal_statistics_that_do_not_explain_the_value_are_no_equal_scores():
+    def score(right):
+        rows = [[1.0, 1.0]] * 40
+        value = right / 40
+        return Score(value, name="x", n=40, per_example=[1] * right + [0] * (40 - right), statistics=rows,
+                     aggregate=lambda sums: sums[:, 0] / 40)  # fmt: skip
+
+    assert gate(score(20), score(40), margin=0.05).status == "fail"
+
+
 def test_rounding_below_the_resolution_is_no_difference():
     base = np.linspace(1, 3, 20)
     assert gate(mean_score(base - 1e-8), mean_score(base), margin=0.0).status == "fail"
@@ -87,6 +97,12 @@ def test_accuracy_names_what_flipped():
     assert found.p == pytest.approx(10 / 2**9)  # P(Bin(9, 1/2) >= 8)
     assert found.worst[:8] == tuple(range(8))
     assert found.method == "exact McNemar, Tango bounds"
+
+
+def test_an_alpha_next_to_nothing_is_one():
+    found = gate(accuracy([0] * 5 + [1] * 35), accuracy([1] * 40), margin=0.01, alpha=1e-20)
+    assert found.status == "inconclusive"
+    assert gate(accuracy([0] * 100), accuracy([1] * 100), margin=0.01, alpha=1e-20).status == "fail"
 
 
 def test_errors_counted_as_right_or_wrong_turn_round():
@@ -279,6 +295,20 @@ def test_bootstrap_of_a_weighted_mean_agrees_with_its_formula(rng, method):
     assert plain.status == resampled.status == "fail"
     assert (resampled.low, resampled.high) == pytest.approx((plain.low, plain.high), abs=0.002)
     assert resampled.worst[:5] == plain.worst[:5]
+
+
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+@pytest.mark.parametrize(("tokens", "n"), [(5_000, 10), (20_000, 30)])
+def test_bounds_hold_the_difference_where_one_document_has_most_of_the_tokens(rng, method, tokens, n):
+    def worse():
+        base = rng.normal(2.5, 0.4, n)
+        weights = [tokens, *[20] * (n - 1)]
+        new, base = loss(base + rng.normal(0.1, 0.3, n), weights), loss(base, weights)
+        return gate(new, base, margin=0.05, method=method, resamples=500)
+
+    found = [worse() for _ in range(60)]
+    assert all(one.low <= one.delta <= one.high for one in found)  # of BCa's 1 in 8 did
+    assert not any(one.status == "pass" and one.delta > 0.05 for one in found)
 
 
 def test_perplexity_is_compared_by_its_ratio(rng):
