@@ -52,6 +52,7 @@ def test_a_complete_run_lists_what_it_did_not_use(suite, cache_dir, arguments):
         ["test_m.py::test_a"],
         ["--deselect", "test_m.py::test_c"],
         ["-o", "python_functions=test_a"],
+        ["-o", "collect_imported_tests=false"],
         ["--override-ini=python_functions=test_a"],
         ["-p", "no:unittest"],
     ],
