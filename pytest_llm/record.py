@@ -148,6 +148,11 @@ class RunRecord:
         """The tests that failed as they were expected to."""
         return {nodeid for nodeid, test in self.tests.items() if test.outcome == "xfailed"}
 
+    @property
+    def broken(self) -> bool:
+        """Whether a subtest of the test that runs now failed: what would have come after that in it did not run."""
+        return self.nodeid in self.tests and self.tests[self.nodeid].outcome in ("failed", "unmeasured")
+
     def of_test(self) -> RunRecord:
         """Return what is known of the test that runs now, as a record of its own."""
         own = self.nodeid

@@ -488,6 +488,30 @@ def test_a_drift_that_is_explained_is_not_shown_twice(suite):
     assert shown.count("golden 'list': [1]: drifted from 2.5 to 3.5") == 1
 
 
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
+def test_a_subtest_that_failed_lets_no_later_check_take_its_golden(pytester, cache_dir, monkeypatch):
+    pytester.makepyfile("""
+        import os
+
+        def test_a(subtests, llm_snapshot):
+            for case in "one", "two":
+                with subtests.test(case):
+                    if case == os.environ.get("BREAK"): raise RuntimeError
+                    assert case.upper() == llm_snapshot(name=case)
+                    assert case == llm_snapshot
+    """)
+    pytester.runpytest("--llm-update=new").stdout.fnmatch_lines(["goldens   4 created"])
+    before = {path: path.read_text() for path in pytester.path.rglob("*.json")}
+    monkeypatch.setenv("BREAK", "one")
+    for update in ("none", "all"):
+        result = pytester.runpytest(f"--llm-update={update}")
+        result.stdout.fnmatch_lines(
+            ["E*InvalidInputError: which golden this is, is not known: a subtest of *failed*", "goldens   1 identical"]
+        )
+        assert {path: path.read_text() for path in before} == before
+    assert not list(cache_dir.glob("pending/*"))
+
+
 def test_a_change_of_type_is_told_apart(pytester, cache_dir):
     module = pytester.makepyfile('def test_it(llm_snapshot): assert "1" == llm_snapshot')
     pytester.runpytest("--llm-update=new")
