@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -239,8 +240,10 @@ class Asker:
         try:
             yield
         finally:
-            with contextlib.suppress(LLMError):  # a model that cannot even be described: its own error says so
-                self._use().load_seconds = self._loader.load_seconds(self, engine)
+            # Ctrl-C may have ended an import of torch, which describing a model begins again: that can end the process.
+            if not isinstance(sys.exc_info()[1], KeyboardInterrupt):
+                with contextlib.suppress(LLMError):  # a model that cannot even be described: its own error says so
+                    self._use().load_seconds = self._loader.load_seconds(self, engine)
 
     def _ahead(self, missing: Mapping[str, Request], repeat: int) -> list[tuple[str, int]]:
         """Return digests and repeats to compute along with ``repeat``: those that the running test will come to.

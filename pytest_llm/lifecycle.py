@@ -58,12 +58,10 @@ def start(config: pytest.Config) -> None:
 
 
 def stop(config: pytest.Config) -> None:
-    """Free the models and end the record."""
+    """End the record and free the models."""
     global _at, _sessions
     if _at is None or _at.config is config:
         _at = config.stash.get(_OUTER, None)
-    if LOADER in config.stash:
-        config.stash[LOADER].close()
     if RECORD in config.stash:
         from pytest_llm import record
 
@@ -73,6 +71,8 @@ def stop(config: pytest.Config) -> None:
     _sessions = max(0, _sessions - 1)  # also where another plugin ended the session before it began here
     if not _sessions:
         imports.find_elsewhere()
+    if LOADER in config.stash:  # last, as it may fail: a record that did not end would take the verdicts of others
+        config.stash[LOADER].close()
 
 
 def attend(config: pytest.Config) -> None:

@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Free the models and end the record."""
+    """End the record and free the models."""
     lifecycle.stop(config)
 
 

@@ -88,8 +88,9 @@ class RunRecord:
     """What one process (a pytest-xdist worker, or the whole run) saw.
 
     ``goldens`` maps a golden's path to the node id of the test that used it. ``passed`` holds the node ids of tests
-    that passed, ``collected`` the modules of those that were selected, by node id; ``filtered`` says that others were
-    not, or that it was ``stopped`` (by what, empty where nothing did), or files or tests were named or left out.
+    that passed, whole: those that ran ``partly`` skipped a subtest. ``collected`` holds the modules of those that were
+    selected, by node id; ``filtered`` says that others were not, or that it was ``stopped`` (by what, empty where
+    nothing did), or files or tests were named or left out.
     ``asked`` holds what models were asked, ``tests`` how each test came out, ``users`` those of them that would use
     this plugin. ``collection_errors`` are what files raised that could not be collected, by node id. ``obsolete`` are
     goldens that a complete run did not use, ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test
@@ -104,6 +105,7 @@ class RunRecord:
     models: dict[str, ModelUse] = dataclasses.field(default_factory=dict)
     goldens: dict[str, str] = dataclasses.field(default_factory=dict)
     passed: set[str] = dataclasses.field(default_factory=set)
+    partly: set[str] = dataclasses.field(default_factory=set)
     collected: dict[str, str] = dataclasses.field(default_factory=dict)
     filtered: bool = False
     stopped: str = ""
@@ -145,6 +147,11 @@ class RunRecord:
     def expected(self) -> set[str]:
         """The tests that failed as they were expected to."""
         return {nodeid for nodeid, test in self.tests.items() if test.outcome == "xfailed"}
+
+    @property
+    def broken(self) -> bool:
+        """Whether a subtest of the test that runs now failed: what would have come after that in it did not run."""
+        return self.nodeid in self.tests and self.tests[self.nodeid].outcome in ("failed", "unmeasured")
 
     def of_test(self) -> RunRecord:
         """Return what is known of the test that runs now, as a record of its own."""

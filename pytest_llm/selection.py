@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: A plugin that is switched off may have made tests, save those that are named here.
 _ARGUMENTS = (
     r"--ignore|(-p)?no:(?!(cacheprovider|capture|logging|randomly|terminal|warnings|xdist)$)"
-    r"|(-o|--override-ini=)?(addopts|norecursedirs|python_\w+|testpaths)="
+    r"|(-o|--override-ini=)?(addopts|collect_imported_tests|norecursedirs|python_\w+|testpaths)="
 )
 #: Arguments, and variables of the environment, with which the suite has another ini file, other conftests or plugins.
 _OTHERS = r"-[cop]|--(config-file|override-ini|noconftest|confcutdir|disable-plugin-autoload)"

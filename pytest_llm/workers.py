@@ -9,6 +9,8 @@ import pytest
 
 from pytest_llm import lifecycle
 from pytest_llm.record import TestResult
+from pytest_llm.reports.progress import tell
+from pytest_llm.reports.text import visible
 
 if TYPE_CHECKING:
     from pytest_llm.record import RunRecord
@@ -34,6 +36,9 @@ def gather(run: RunRecord, config: pytest.Config) -> None:
         crashed = config.stash.get(_CRASHED, None) or {}
         run.tests.update(crashed)
         run.users.update(crashed)
+        if lifecycle.settings(config).update != "none":
+            for nodeid in crashed:
+                tell(config, visible(f"crashed   {nodeid}: what it wrote before its worker crashed is in no list here"))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -509,6 +509,30 @@ def test_a_drift_that_is_explained_is_not_shown_twice(suite):
     assert shown.count("golden 'list': [1]: drifted from 2.5 to 3.5") == 1
 
 
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
+def test_a_subtest_that_failed_lets_no_later_check_take_its_golden(pytester, cache_dir, monkeypatch):
+    pytester.makepyfile("""
+        import os
+
+        def test_a(subtests, llm_snapshot):
+            for case in "one", "two":
+                with subtests.test(case):
+                    if case == os.environ.get("BREAK"): raise RuntimeError
+                    assert case.upper() == llm_snapshot(name=case)
+                    assert case == llm_snapshot
+    """)
+    pytester.runpytest("--llm-update=new").stdout.fnmatch_lines(["goldens   4 created"])
+    before = {path: path.read_text() for path in pytester.path.rglob("*.json")}
+    monkeypatch.setenv("BREAK", "one")
+    for update in ("none", "all"):
+        result = pytester.runpytest(f"--llm-update={update}")
+        result.stdout.fnmatch_lines(
+            ["E*InvalidInputError: which golden this is, is not known: a subtest of *failed*", "goldens   1 identical"]
+        )
+        assert {path: path.read_text() for path in before} == before
+    assert not list(cache_dir.glob("pending/*"))
+
+
 def test_a_change_of_type_is_told_apart(pytester, cache_dir):
     module = pytester.makepyfile('def test_it(llm_snapshot): assert "1" == llm_snapshot')
     pytester.runpytest("--llm-update=new")
@@ -870,9 +894,12 @@ def asked(pytester, cache_dir):
 
 
 def move(result):
-    """Do what a note says of a test that was renamed."""
-    (command,) = {found[1] for line in result.stdout.lines if (found := re.search("keep that golden: (.*)", line))}
-    subprocess.run(command, shell=True, check=True)
+    """Do what notes say of tests that were renamed; return the commands."""
+    found = [match[1] for line in result.stdout.lines if (match := re.search("keep that golden: (.*)", line))]
+    commands = list(dict.fromkeys(found))
+    for command in commands:
+        subprocess.run(command, shell=True, check=True)
+    return commands
 
 
 @pytest.mark.parametrize("update", ["none", "new"])
@@ -920,7 +947,30 @@ def test_the_goldens_of_a_module_that_was_renamed_are_moved_at_once(asked):
             "next      2 new goldens or baselines have the question of a test that is gone, 0 with another answer: *",
         ]
     )
-    move(result)
+    assert len(move(result)) == 1
+    asked.runpytest().assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("renamed", ["cap", "river"])
+def test_a_module_and_one_of_its_tests_are_renamed_together(asked, renamed):
+    edit(asked, f"test_{renamed}", "test_renamed")
+    (asked.path / "test_life.py").rename(asked.path / "test_living.py")
+    assert len(move(asked.runpytest())) == 2
+    moved = asked.runpytest()
+    moved.assert_outcomes(passed=2)
+    assert "obsolete" not in moved.stdout.str()
+
+
+def test_the_goldens_of_a_module_that_was_moved_to_another_folder_are_moved_at_once(asked):
+    edit(asked, "the river", "the capital")  # the same question twice, and still each has its own
+    asked.runpytest("--llm-update=all").assert_outcomes(passed=2)
+    (asked.path / "test_life.py").rename(asked.mkdir("unit") / "test_life.py")
+    assert "is gone" not in asked.runpytest("unit/test_life.py").stdout.str()  # it knows nothing of other folders
+    result = asked.runpytest()
+    result.assert_outcomes(failed=2)
+    assert move(result) == [
+        "mkdir -p unit/__llm_snapshots__ && git mv __llm_snapshots__/test_life unit/__llm_snapshots__/test_life"
+    ]
     asked.runpytest().assert_outcomes(passed=2)
 
 
@@ -934,3 +984,20 @@ def test_the_golden_of_a_test_that_is_there_belongs_to_no_other(asked):
         result = asked.runpytest(*chosen)
         result.stdout.fnmatch_lines(["*golden '1': there is none yet"])
         result.stdout.no_fnmatch_line("*is gone*")
+
+
+def test_a_golden_that_was_moved_for_parameters_with_two_dashes_belongs_to_no_other(asked):
+    question = (
+        '\n\n@__import__("pytest").mark.parametrize("a", ["Nile"], ids=["a--b"])\ndef test_old(a, llm_snapshot):\n'
+    )
+    question += '    assert ask("the longest river", a) == llm_snapshot\n'
+    module = asked.path / "test_life.py"
+    module.write_text(module.read_text() + question)
+    asked.runpytest("--llm-update=new").assert_outcomes(passed=3)
+    folder = asked.path / "__llm_snapshots__/test_life"
+    (folder / "test_old[a--b]--1.json").rename(folder / "test_new[a--b]--1.json")
+    edit(asked, "test_old", "test_new")
+    module.write_text(module.read_text() + question.replace("a--b", "c").replace("test_old", "test_other"))
+    result = asked.runpytest()
+    result.assert_outcomes(passed=3, failed=1)
+    result.stdout.no_fnmatch_line("*is gone*")

@@ -195,6 +195,26 @@ def test_a_file_written_beside_the_weights_during_a_run_changes_nothing(pytester
     pytester.runpytest("--llm-model=model").assert_outcomes(passed=1)
 
 
+def test_ctrl_c_while_torch_is_being_imported_ends_the_run_as_anywhere(pytester, cache_dir, tiny_gpt2):
+    pytester.makeconftest("""
+        import os, signal, sys
+
+        class CtrlC:
+            @staticmethod
+            def find_spec(name, path=None, target=None):
+                if name == "torch._meta_registrations":
+                    sys.meta_path.remove(CtrlC)
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        sys.meta_path.insert(0, CtrlC)
+    """)
+    pytester.makepyfile("def test_a(llm): llm.generate('the red', max_new_tokens=2)")
+    result = run(pytester, f"--llm-model={tiny_gpt2}")
+    assert result.ret == 2
+    result.stdout.fnmatch_lines(["!*KeyboardInterrupt*!", "*no tests ran in*"])
+    assert result.stderr.str() == ""
+
+
 def test_where_an_answer_fails_the_others_and_the_loading_are_counted_as_they_were(pytester, cache_dir, tiny_gpt2):
     folder = Path(shutil.copytree(tiny_gpt2, pytester.path / "model"))
     pytester.makeini("[pytest]\nllm_model = model\nllm_batch_size = 1\n")

@@ -124,6 +124,21 @@ def test_what_finds_our_modules_is_gone_after_the_last_session():
     subprocess.run([sys.executable, "-c", code, __file__], check=True)
 
 
+def test_a_session_inside_that_breaks_at_its_end_takes_no_verdict_of_the_outer_one(pytester):
+    pytester.makeconftest("pytest_plugins = ['pytester']")
+    pytester.makepyfile("""
+        def test_inner(pytester):
+            pytester.makepyfile("def test_p(llm_loader): llm_loader.close = None")
+            pytester.runpytest_inprocess()
+
+        def test_outer(llm_snapshot):
+            assert "a" == llm_snapshot
+    """)
+    result = pytester.runpytest_subprocess("--llm-update=new", "-rA")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*TypeError: 'NoneType' object is not callable*", "goldens   1 created"])
+
+
 def test_it_starts_where_python_has_no_sysconf_as_on_windows(pytester):
     pytester.makepyfile("""
         def test_a(llm_loader):

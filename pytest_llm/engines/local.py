@@ -193,17 +193,17 @@ class LocalEngine:
     def close(self) -> None:
         """Let go of weights and tokenizer; a later request loads them again."""
         loaded = "model" in vars(self)
+        on_gpu = loaded and self.model.device.type == "cuda"
         if loaded and not self.exact:
             threads.give_back()
         for name in ("model", "head", "tokenizer", "token_texts", "context_length", "source_length"):
             vars(self).pop(name, None)
         if loaded:
             memory.give_back()
-        if self.spec.device != "cpu":
+        if on_gpu:
             import torch
 
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            torch.cuda.empty_cache()
 
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """Yield ``(index, answer)`` as batches finish; see `pytest_llm.engines.protocol.Engine`.

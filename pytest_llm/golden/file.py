@@ -87,6 +87,11 @@ def golden_path(location: Location, name: str) -> Path:
     return once if once != path and once.exists() and once.name in os.listdir(folder) else path  # noqa: PTH208
 
 
+def owner(stem: str) -> str:
+    """Return the qualified name of a test as the stem of a golden's file has it."""
+    return stem.rpartition("--")[0] or stem  # without a name, where it was too long
+
+
 def encode(golden: Golden, path: Path) -> tuple[str, bytes | None]:
     """Return the JSON text of ``golden`` as written at ``path``, and the bytes of its ``.npy``, if it needs one."""
     data: dict[str, Any] = {

@@ -32,7 +32,7 @@ def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -
     checked = {(verdict.nodeid, verdict.name) for verdict in run.verdicts if verdict.kind == "baseline"}
     if int(session.exitstatus) in (0, 1) and not run.filtered:
         folder_of = {module: Path(module).parent for module in set(run.collected.values())}
-        folders = {*folder_of.values(), *_left_alone(session)}
+        folders = {*folder_of.values(), *left_alone(session)}
         folders = {folder for folder in folders if not _shared(folder, settings.root)}
         collected = {nodeid: module for nodeid, module in run.collected.items() if folder_of[module] in folders}
         chosen = selection.chooses(session.config)
@@ -60,7 +60,7 @@ def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -
         obsolete.unlist(settings.cache_dir, settings.root, run.collected, checked)
 
 
-def _left_alone(session: pytest.Session) -> Iterator[Path]:
+def left_alone(session: pytest.Session) -> Iterator[Path]:
     """Yield the folders the run went through that hold goldens or baselines: no module need be left beside them."""
     skipped = [*session.config.getini("norecursedirs"), "__llm_*", "__pycache__"]
     for argument in session.config.args:

@@ -13,7 +13,7 @@ from pytest_llm import variants
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import placed
 from pytest_llm.golden import FOLDER, jsontext
-from pytest_llm.golden.file import module_folder
+from pytest_llm.golden.file import module_folder, owner
 from pytest_llm.golden.listing import STALE, read_list, source_of, write_list
 from pytest_llm.golden.pending import digest
 from pytest_llm.location import comparable, may_be_doctest, qualname_of, undecided
@@ -172,9 +172,9 @@ def _in_folder(
         if golden.exists():
             nodeid = _nodeid(golden)
             # One that was moved for a test of another name has the old one in it, and is the new one's.
-            if nodeid is not None and not any(map(unknown, {_test(nodeid), stem.partition("--")[0]})):
+            if nodeid is not None and not any(map(unknown, {_test(nodeid), owner(stem)})):
                 yield Obsolete(file, nodeid, reason, digest(file))
-        elif sure and not unknown(stem.partition("--")[0]):
+        elif sure and not unknown(owner(stem)):
             yield Obsolete(file, "", "it belongs to no golden", digest(file))
 
 

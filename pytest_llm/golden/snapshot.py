@@ -32,7 +32,8 @@ class Snapshot:
     """The goldens of one test.
 
     Unnamed uses are called "1", "2", ... in order; ``snapshot(name="x")`` names one, so that adding a check above it
-    does not rename it. ``verdict`` is the last failing verdict, for whoever explains a failed ``assert``.
+    does not rename it. Name those of subtests: after one that failed, nobody knows which an unnamed one is.
+    ``verdict`` is the last failing verdict, for whoever explains a failed ``assert``.
     """
 
     __hash__ = None  # type: ignore[assignment]
@@ -66,7 +67,8 @@ class Snapshot:
 
         Raises:
             GoldenError: the golden cannot be read, or the value can never be one (a NaN).
-            InvalidInputError: the value is nothing a golden can hold, or the name was used before in this test.
+            InvalidInputError: the value is nothing a golden can hold, the name was used before in this test, or a
+                subtest failed and there is none.
         """
         if isinstance(other, Snapshot):
             return self is other
@@ -203,6 +205,12 @@ class Snapshot:
     def _claim(self) -> str:
         name = self.name
         if name is None:
+            run = record.current()
+            if run is not None and run.broken:
+                raise InvalidInputError(
+                    f"which golden this is, is not known: a subtest of {self.location.nodeid} failed, and checks that "
+                    "it did not come to would count. Name the goldens of subtests, as llm_snapshot(name='x')"
+                )
             self._unnamed += 1
             name = str(self._unnamed)
         if name in self._names:

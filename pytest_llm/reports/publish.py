@@ -31,8 +31,11 @@ def note_phase(run: record.RunRecord, item: pytest.Item, report: pytest.TestRepo
         file, line = item.location[0].replace("\\", "/"), (item.location[1] or 0) + 1
         test = run.tests[run.nodeid] = record.TestResult(record.INTERRUPTED, 0.0, file, line)
         run.passed.discard(run.nodeid)
+        run.partly.discard(run.nodeid)
     subtest, outcome = hasattr(report, "context"), _outcome(report)
     test.seconds += 0.0 if subtest else report.duration
+    if subtest and outcome == "skipped":  # what it would have used is not known, however the test comes out
+        run.partly.add(run.nodeid)
     if outcome in ("passed", "skipped") if subtest else outcome == "passed" and report.when != "call":
         return
     if _WEIGHTS[outcome] > _WEIGHTS[test.outcome]:
@@ -41,7 +44,7 @@ def note_phase(run: record.RunRecord, item: pytest.Item, report: pytest.TestRepo
         if crash is not None:
             test.message = shorten(crash.message, MESSAGE)
             test.line = crash.lineno if Path(crash.path) == item.path else test.line
-    if test.outcome in ("passed", "xpassed"):
+    if test.outcome in ("passed", "xpassed") and run.nodeid not in run.partly:
         run.passed.add(run.nodeid)
     else:
         run.passed.discard(run.nodeid)

@@ -52,6 +52,7 @@ def test_a_complete_run_lists_what_it_did_not_use(suite, cache_dir, arguments):
         ["test_m.py::test_a"],
         ["--deselect", "test_m.py::test_c"],
         ["-o", "python_functions=test_a"],
+        ["-o", "collect_imported_tests=false"],
         ["--override-ini=python_functions=test_a"],
         ["-p", "no:unittest"],
     ],
@@ -323,6 +324,36 @@ def test_b(llm_snapshot, subtests):
 """)
     suite.runpytest()
     assert obsolete(suite, cache_dir) == []
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["one-process", "xdist"])
+def test_a_subtest_that_was_skipped_keeps_its_golden_and_baseline(suite, cache_dir, monkeypatch, workers):
+    with (suite.path / "test_m.py").open("a") as module:
+        module.write("""
+import os, unittest
+def test_c(llm_snapshot, subtests):
+    with subtests.test("gpu"):
+        if "NO_GPU" in os.environ: pytest.skip("no gpu")
+        assert "c" == llm_snapshot(name="gpu")
+    with subtests.test("cpu"): pass
+class TestU(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def _fixtures(self, llm_snapshot, llm_baseline): self.snapshot, self.baseline = llm_snapshot, llm_baseline
+    def test_d(self):
+        with self.subTest("gpu"):
+            if "NO_GPU" in os.environ: self.skipTest("no gpu")
+            self.assertEqual("d", self.snapshot(name="gpu"))
+            self.baseline.check("score", 0.5, margin=0.1, higher_is_better=True)
+""")
+    suite.runpytest("--llm-update=new", *workers).assert_outcomes(passed=3)
+    assert obsolete(suite, cache_dir) == ["test_b--1.json"]
+    monkeypatch.setenv("NO_GPU", "1")
+    result = suite.runpytest(*workers)
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["goldens   1 identical"])
+    assert obsolete(suite, cache_dir) == ["test_b--1.json"]
+    assert read_baselines(cache_dir, suite.path) == []
 
 
 def test_a_run_outside_the_root_says_nothing_about_a_module_of_the_same_name_in_it(suite, cache_dir):

@@ -224,9 +224,10 @@ def test_what_a_worker_saw_before_it_crashed_is_in_the_reports(pytester, cache_d
     pytester.makepyfile(test_crash=CRASH)
     pytester.runpytest("--llm-update=new")
     monkeypatch.setenv("BREAK", "crash")
-    result = pytester.runpytest_subprocess("-n1", "--llm-record=run.json", "--llm-markdown=run.md")
+    result = pytester.runpytest_subprocess("-n1", "--llm-record=run.json", "--llm-markdown=run.md", "--llm-update=new")
     result.assert_outcomes(passed=4, failed=2)
-    result.stdout.fnmatch_lines(["goldens   4 identical, 1 drifted"])
+    told = "crashed   test_crash.py::test_p[[]3[]]: what it wrote before its worker crashed is in no list here"
+    result.stdout.fnmatch_lines([told, "goldens   4 identical, 1 drifted"])
     found = {test["nodeid"]: test for test in json.loads((pytester.path / "run.json").read_text("utf-8"))["tests"]}
     outcomes = {nodeid[-2]: test["outcome"] for nodeid, test in found.items()}
     assert outcomes == {"0": "passed", "1": "passed", "2": "failed", "3": "error", "4": "passed", "5": "passed"}
