@@ -94,7 +94,8 @@ class RunRecord:
     ``asked`` holds what models were asked, ``tests`` how each test came out, ``users`` those of them that would use
     this plugin. ``collection_errors`` are what files raised that could not be collected, by node id. ``obsolete`` are
     goldens that a complete run did not use, ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test
-    that runs now, ``before`` the number of verdicts before it, ``details`` what its failing assertion had no room for;
+    that runs now, ``before`` the number of verdicts before it, ``failures`` the number of its subtests that failed,
+    ``details`` what its failing assertion had no room for;
     the verdicts from ``told`` on are in no report yet, and pytest is ``explaining`` a failed assertion. ``repeat``
     counts the runs of that test's body from 0, of which ``ahead`` more come if all goes well; ``sampled`` says that
     chance decided an answer to it. ``watch`` takes what its checks measure while it is being calibrated;
@@ -117,6 +118,7 @@ class RunRecord:
     obsolete_baselines: int = 0
     nodeid: str = ""
     before: int = 0
+    failures: int = 0
     repeat: int = 0
     ahead: int = 0
     sampled: bool = False
@@ -150,8 +152,8 @@ class RunRecord:
 
     @property
     def broken(self) -> bool:
-        """Whether a subtest of the test that runs now failed: what would have come after that in it did not run."""
-        return self.nodeid in self.tests and self.tests[self.nodeid].outcome in ("failed", "unmeasured")
+        """Whether a subtest of the test that runs now failed by something else than a check: some may not have run."""
+        return self.failures > sum(not verdict.ok for verdict in self.verdicts[self.before :])
 
     def of_test(self) -> RunRecord:
         """Return what is known of the test that runs now, as a record of its own."""

@@ -510,7 +510,7 @@ def test_a_drift_that_is_explained_is_not_shown_twice(suite):
 
 
 @pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
-def test_a_subtest_that_failed_lets_no_later_check_take_its_golden(pytester, cache_dir, monkeypatch):
+def test_a_subtest_that_broke_lets_no_later_check_take_its_golden(pytester, cache_dir, monkeypatch):
     pytester.makepyfile("""
         import os
 
@@ -527,10 +527,23 @@ def test_a_subtest_that_failed_lets_no_later_check_take_its_golden(pytester, cac
     for update in ("none", "all"):
         result = pytester.runpytest(f"--llm-update={update}")
         result.stdout.fnmatch_lines(
-            ["E*InvalidInputError: which golden this is, is not known: a subtest of *failed*", "goldens   1 identical"]
+            ["E*InvalidInputError: which golden this is, is not known: a subtest of *broke*", "goldens   1 identical"]
         )
         assert {path: path.read_text() for path in before} == before
     assert not list(cache_dir.glob("pending/*"))
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
+def test_a_subtest_that_drifted_keeps_no_later_one_from_its_golden(pytester, cache_dir):
+    module = pytester.makepyfile("""
+        def test_a(subtests, llm_snapshot):
+            for case in "one", "two", "three":
+                with subtests.test(case):
+                    assert case == llm_snapshot
+    """)
+    pytester.runpytest("--llm-update=new")
+    module.write_text(module.read_text().replace('"one", "two"', '"won", "too"'))
+    pytester.runpytest().stdout.fnmatch_lines(["goldens   1 identical, 2 drifted*"])
 
 
 def test_a_change_of_type_is_told_apart(pytester, cache_dir):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import numbers
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal
@@ -155,10 +156,9 @@ class Baseline:
         check_score(new, "the score")
         now.check()
         test, update = self._location.qualname, self._settings.update
-        place = variants.choose(
-            self._path, now.environment, self._settings, lambda path: file.read(path, test, metric) is not None
-        )
-        before = file.read(place.path, test, metric)
+        read = functools.partial(file.read, test=test, metric=metric, replacing=update == "all")
+        place = variants.choose(self._path, now.environment, self._settings, lambda path: read(path) is not None)
+        before = read(place.path)
         changed = before is None or canonical_json(now.to_json()) != canonical_json(before.to_json())
         if changed and (update == "all" or (update == "new" and before is None)):
             file.write(place.target, test, metric, now, self._settings.cache_dir / "locks")

@@ -26,10 +26,10 @@ def of_question(score: Score, now: Entry, before: Entry) -> list[str]:
     if mine != theirs:
         added, removed = len(mine - theirs), len(theirs - mine)
         found.append(f"the examples changed ({added} added, {removed} removed, {len(mine & theirs)} kept)")
-    elif before.references not in (questions.held_to(score, order), questions.texts(score, order)):
+    elif before.references != questions.held_to(score, order):
         found.append("the reference texts changed")
     width = {len(e.statistics[0]) for e in (now, before) if e.statistics}
-    if (before.signature and now.signature != before.signature) or len(width) > 1:
+    if now.signature != before.signature or len(width) > 1:
         found.append(f"the metric is another, or configured differently ({before.signature} -> {now.signature})")
     return found
 

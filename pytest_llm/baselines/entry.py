@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_llm.baselines import questions
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.files import digest_of
 from pytest_llm.metrics.inputs import spaced, words_and_characters
 from pytest_llm.metrics.score import Score
 from pytest_llm.results import Generation
@@ -37,7 +38,7 @@ class Entry:
 
     Attributes:
         ids: example ids, empty for the default "0", "1", ...
-        signature: how the metric was configured, or its name alone; "" in a file of an older version.
+        signature: how the metric was configured, or its name alone.
         request, references: digests of the questions and of the references in the order of the ids, "" when unknown.
         predictions: the answers to the first examples, cut to `ANSWER` characters.
         token_nll: the NLL in nats of every token of the first documents, a row a document, rounded to two decimals.
@@ -120,12 +121,16 @@ class Entry:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the entry as JSON data, without what is empty."""
+        """Return the entry as JSON data, without what is empty, and its digest.
+
+        Two branches that each changed an entry conflict in the digest, whatever lines they touched: merged, their
+        values and examples would be of no model.
+        """
         data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         data = {name: _lists(value) for name, value in data.items() if value not in ((), "", {})}
         if not self.length_unit:
             del data["length"]
-        return data
+        return {**data, "digest": digest_of(data)[:16]}
 
     @classmethod
     def from_json(cls, data: Any) -> Entry:
@@ -135,6 +140,8 @@ class Entry:
             ValueError: it does not hold together, saying how.
         """
         _need(isinstance(data, dict), "not an object")
+        data = dict(data)
+        digest = data.pop("digest", None)
         fields = {field.name for field in dataclasses.fields(cls)}
         unknown, missing = sorted(set(data) - fields), sorted({"value", "higher_is_better", "n"} - set(data))
         _need(not unknown, f"unknown field {', '.join(unknown)}")
@@ -169,6 +176,7 @@ class Entry:
             all(isinstance(row, list) and len(row) == len(table[0]) and all(map(_is_number, row)) for row in table),
             "statistics must hold rows of finite numbers, equally long",
         )
+        _need(digest in (None, digest_of(data)[:16]), "its parts are not of one run: it was merged, or edited by hand")
         sequences = {
             name: tuple(data.get(name, ())) for name in ("ids", "per_example", "weights", "predictions", "raters")
         }

@@ -30,8 +30,8 @@ def path_for(location: Location) -> Path:
     return location.file.parent / FOLDER / f"{safe_name(location.file.stem)}.json"
 
 
-def read(path: Path, test: str, metric: str) -> Entry | None:
-    """Return the entry of ``test`` and ``metric``; ``None`` when there is none.
+def read(path: Path, test: str, metric: str, *, replacing: bool = False) -> Entry | None:
+    """Return the entry of ``test`` and ``metric``; ``None`` when there is none, or one to be replaced is damaged.
 
     Raises:
         GoldenError: the file is corrupt, holds merge-conflict markers, or was written by a newer version.
@@ -43,7 +43,12 @@ def read(path: Path, test: str, metric: str) -> Entry | None:
     try:
         return Entry.from_json(data)
     except ValueError as error:
-        raise GoldenError(f"{path}:{_line_of(text, test, metric)}: {metric} of {test}: {error}; {_ADVICE}") from None
+        if replacing:
+            return None
+        raise GoldenError(
+            f"{path}:{_line_of(text, test, metric)}: {metric} of {test}: {error}; restore it from version control, or "
+            "measure again with --llm-update=all"
+        ) from None
 
 
 def write(path: Path, test: str, metric: str, entry: Entry, locks: Path) -> None:

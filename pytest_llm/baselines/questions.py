@@ -8,9 +8,6 @@ from typing import Any
 from pytest_llm.files import digest_of
 from pytest_llm.metrics.score import Score
 
-#: Before a digest of more than the texts of references; files of older versions have one of the texts.
-_MARK = "structure:"
-
 
 def asked(score: Score, order: Sequence[str]) -> str:
     """Return the digest of the requests behind ``score``, its examples in the ``order`` of these ids; "" for none."""
@@ -29,12 +26,8 @@ def asked(score: Score, order: Sequence[str]) -> str:
 
 def held_to(score: Score, order: Sequence[str]) -> str:
     """Return the digest of the references, in ``order``; "" for none."""
-    return _MARK + digest_of(_moved(score.gold, score, order)) if score.gold else texts(score, order)
-
-
-def texts(score: Score, order: Sequence[str]) -> str:
-    """Return the digest of the references as older versions made it: of the texts that are shown."""
-    return digest_of([str(text) for text in _moved(score.references, score, order)]) if score.references else ""
+    references = score.gold or [str(text) for text in score.references]
+    return digest_of(_moved(references, score, order)) if references else ""
 
 
 def _moved(rows: Sequence[Any], score: Score, order: Sequence[str]) -> list[Any]:

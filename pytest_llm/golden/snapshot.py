@@ -32,7 +32,7 @@ class Snapshot:
     """The goldens of one test.
 
     Unnamed uses are called "1", "2", ... in order; ``snapshot(name="x")`` names one, so that adding a check above it
-    does not rename it. Name those of subtests: after one that failed, nobody knows which an unnamed one is.
+    does not rename it. Name those of subtests: after one that broke, nobody knows which an unnamed one is.
     ``verdict`` is the last failing verdict, for whoever explains a failed ``assert``.
     """
 
@@ -68,7 +68,7 @@ class Snapshot:
         Raises:
             GoldenError: the golden cannot be read, or the value can never be one (a NaN).
             InvalidInputError: the value is nothing a golden can hold, the name was used before in this test, or a
-                subtest failed and there is none.
+                subtest broke and there is none.
         """
         if isinstance(other, Snapshot):
             return self is other
@@ -208,7 +208,7 @@ class Snapshot:
             run = record.current()
             if run is not None and run.broken:
                 raise InvalidInputError(
-                    f"which golden this is, is not known: a subtest of {self.location.nodeid} failed, and checks that "
+                    f"which golden this is, is not known: a subtest of {self.location.nodeid} broke, and checks that "
                     "it did not come to would count. Name the goldens of subtests, as llm_snapshot(name='x')"
                 )
             self._unnamed += 1

@@ -32,10 +32,12 @@ def note_phase(run: record.RunRecord, item: pytest.Item, report: pytest.TestRepo
         test = run.tests[run.nodeid] = record.TestResult(record.INTERRUPTED, 0.0, file, line)
         run.passed.discard(run.nodeid)
         run.partly.discard(run.nodeid)
+        run.failures = 0
     subtest, outcome = hasattr(report, "context"), _outcome(report)
     test.seconds += 0.0 if subtest else report.duration
     if subtest and outcome == "skipped":  # what it would have used is not known, however the test comes out
         run.partly.add(run.nodeid)
+    run.failures += subtest and outcome in ("failed", "unmeasured")
     if outcome in ("passed", "skipped") if subtest else outcome == "passed" and report.when != "call":
         return
     if _WEIGHTS[outcome] > _WEIGHTS[test.outcome]:

@@ -1,6 +1,5 @@
 import json
 import math
-import re
 from fractions import Fraction
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 import torch
 
 from pytest_llm.errors import GoldenError, InvalidInputError
-from pytest_llm.files import digest_of
 from pytest_llm.metrics import bleu, exact_match, ter
 from pytest_llm.metrics.score import Score
 from pytest_llm.results import Generation
@@ -331,9 +329,8 @@ def test_length_band_of_a_script_without_spaces(project, text):
     for other in (text[: len(text) // 3], "It is a fine day"):
         with pytest.raises(AssertionError, match=r"answers are 0\.\d+ times .* words and characters a piece"):
             project.run().check("accuracy", score(other), margin=0.1, length_level="fail")
-    # A baseline of an older version counted words.
-    entry = project.file.read_text().replace('"words and characters"', '"words"')
-    project.file.write_text(re.sub(r'"length": [\d.]+', '"length": 1', entry))
+    # Made of answers in words, as the rest of the suite's may be.
+    project.edit("accuracy", length_unit="words", length=1)
     same = project.run().check("accuracy", score(text), margin=0.1, length_level="fail")
     assert (same.outcome, same.figures["length ratio"]) == ("pass", 1.0)
 
@@ -434,10 +431,6 @@ def test_several_references_are_not_one_that_looks_like_them(project):
     project.create("cut", exact_match(["b"] * 40, cut, normalize=False))
     with pytest.raises(AssertionError, match="the reference texts changed"):
         project.run().check("cut", exact_match(["b"] * 40, [["a", "| b"]] * 40, normalize=False), margin=1 - 1e-9)
-    data = json.loads(project.file.read_text())
-    data["tests"]["test_bleu"]["em"]["references"] = digest_of(table)  # a file of an older version
-    project.file.write_text(json.dumps(data))
-    assert project.run().check("em", exact_match(["Paris"] * 40, either), margin=0.1).status == "pass"
 
 
 def test_environment_is_noted_before_the_model(project):
@@ -521,10 +514,9 @@ def test_another_metric_or_tokenizer_cannot_pass(project):
         )
 
     project.create("perplexity", 12.0)
-    text = project.file.read_text()
     with pytest.raises(InvalidInputError, match=r"no value can be 0\.5, it is never below 1; is this the loss"):
         project.run().check("perplexity", 0.5, margin=1)
-    project.file.write_text(text.replace('"value": 12', '"value": 0.5'))
+    project.edit("perplexity", value=0.5)
     with pytest.raises(InvalidInputError, match=r"in the baseline, perplexity: no value can be 0\.5"):
         project.run().check("perplexity", 1.5, margin=1)
 
@@ -636,6 +628,20 @@ def test_a_metric_is_checked_once_a_test(project):
     baseline.check("accuracy", accuracy(RIGHT), margin=0.1)
     with pytest.raises(InvalidInputError, match="checked twice in this test"):
         baseline.check("accuracy", accuracy(RIGHT), margin=0.1)
+
+
+def test_a_baseline_that_was_merged_or_edited_is_refused_and_measured_again_on_request(project):
+    project.create("accuracy", accuracy(RIGHT))
+    project.create("quality", graded([0.5, 0.7]))
+    digest = json.loads(project.file.read_text())["tests"]["test_bleu"]["accuracy"]["digest"]
+    project.edit("accuracy", value=0.5, digest=digest)
+    for update in ("none", "new"):
+        with pytest.raises(GoldenError, match=r"merged, or edited by hand; .*measure again with --llm-update=all"):
+            project.run(update=update).check("accuracy", accuracy(RIGHT), margin=0.1)
+    assert project.run().check("quality", graded([0.5, 0.7]), margin=0.1).status == "pass"
+    assert project.run(update="all").check("accuracy", accuracy(RIGHT), margin=0.1).status == "created"
+    assert project.run().check("accuracy", accuracy(RIGHT), margin=0.1).status == "pass"
+    assert project.run().check("quality", graded([0.5, 0.7]), margin=0.1).status == "pass"
 
 
 def test_tests_and_metrics_live_side_by_side(project):
