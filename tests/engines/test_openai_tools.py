@@ -187,7 +187,7 @@ def test_goldens_and_assertions_of_calls_and_of_structured_outputs(pytester, ser
     written = {"content": "\n".join(golden["output"]["lines"])}
     plain = 200, {"choices": [{"index": 0, "message": written, "finish_reason": "stop"}]}
     service.before = lambda path, body: plain
-    result = run("--llm-cache=refresh", "-k=call")
+    result = run("--llm-cache=refresh", "-k=test_call")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*drifted: the same words, as a tool call and as plain text"])
     service.before = lambda path, body: body.update(messages=[{"role": "user", "content": "Hello"}])
