@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import difflib
 import math
 import numbers
 import operator
@@ -126,8 +127,10 @@ def check_template(r: Generate | Score) -> None:
         InvalidInputError: they come with plain text, where most are arguments of something else, or misspelt.
     """
     if isinstance(r.prompt, str) and r.template:
-        names = ", ".join(r.template)
-        need(r, False, f"a prompt of plain text goes through no chat template, so nothing would read {names}")
+        names, own = ", ".join(r.template), ("src_lang", "tgt_lang", "forced_bos_token_id") if r.kind == "score" else ()
+        close = next((one for name in r.template for one in difflib.get_close_matches(name, own, n=1)), None)
+        hint = f"; did you mean {close!r}?" if close else ""
+        need(r, False, f"a prompt of plain text goes through no chat template, so nothing would read {names}{hint}")
 
 
 def check_languages(r: Generate | Score, tokens: Iterable[str]) -> None:

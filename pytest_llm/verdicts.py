@@ -31,8 +31,8 @@ NOT_KEPT = "this answer is not kept for pytest-llm review"
 #: How the note begins on a golden or baseline that the test may have had under another name, and with the same answer.
 RENAMED = "a test that is gone asked this very question"
 SAME = f"{RENAMED}, and against it this answer is identical"
-#: How the note begins that says how an answer ended whose golden stopped by itself.
-ENDED = "it did not end by itself, as the golden did"
+#: How the note begins that says how an answer ended whose golden was whole: it stopped by itself, or called tools.
+ENDED = "it did not end as the golden did"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -120,7 +120,7 @@ def test_another_model_says_what_it_can_answer_instead(suite, tiny_bert):
     result.assert_outcomes(errors=1, deselected=3)
     result.stdout.fnmatch_lines(
         [
-            "*cannot answer 'extract' (answer() is for models with a question-answering head): this masked model answers "
+            "*cannot answer 'answer' (answer() is for models with a question-answering head): this masked model answers "
             "activations, embed, fill_mask, loss, tokenize"
         ]
     )

@@ -144,7 +144,11 @@ def test_what_is_no_list_of_questions(llm, ask, message):
         ),
         (lambda llm: llm.tokenize("x", add_special_tokens="no"), "add_special_tokens must be True or False, not 'no'"),
         (lambda llm: llm.score([MESSAGE], ["y"], name=object()), r"template holds <object .*>, which is no text"),
-        (lambda llm: llm.score("x", ["y"], forced_bos_token=5), r"score\(\): a .* no.* read forced_bos_token$"),
+        (lambda llm: llm.score("x", ["y"], forced_bos_token=5), r"score\(\): a .* no.* read forced_bos_token; did"),
+        (
+            lambda llm: llm.score("x", [" y"], target_lang="fr"),
+            r"nothing would read target_lang; did you mean 'tgt_lang'",
+        ),
         (lambda llm: llm.generate("x", template={"a": 1, "b": 2}), r"generate\(\): a .* nothing would read a, b$"),
         (lambda llm: llm.score([MESSAGE], ["y"], seed=1), r"score\(\): seed is for generate\(\); a further argument"),
     ],

@@ -794,7 +794,7 @@ def test_an_upgrade_of_this_package_is_named_before_the_model_is_blamed(pytester
             assert llm.generate("the red", max_new_tokens=3) == llm_snapshot
 
         def test_gate(llm, llm_baseline):
-            llm_baseline.check("loss", llm.loss(["the red cat", "a dog"]), margin=0.01)
+            llm_baseline.check("loss", llm.loss([f"the red {one}" for one in "cat dog fox hen owl".split()]), margin=0.01)
     """)
     model = f"--llm-model={tiny_gpt2}"
     pytester.runpytest(model, "--llm-update=new").assert_outcomes(passed=2)
@@ -821,7 +821,7 @@ def test_an_upgrade_of_this_package_is_named_before_the_model_is_blamed(pytester
         entry["value"] -= 1
         baseline.write_text(json.dumps(data))
         result = pytester.runpytest(model)
-        result.assert_outcomes(passed=1, failed=1)  # two texts are too few for the gate to tell
+        result.assert_outcomes(failed=2)
         said = " ".join(result.stdout.str().split())
         assert said.count(f"pytest_llm's own computation changed ({moved})") == (2 if then else 0)
         assert (f"in another environment (engine 1 → {ENGINE_VERSION}), drifted" in said) == bool(then)

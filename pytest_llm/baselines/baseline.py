@@ -19,7 +19,7 @@ from pytest_llm.files import canonical_json
 from pytest_llm.location import Location
 from pytest_llm.metrics.score import Score
 from pytest_llm.settings import Settings
-from pytest_llm.stats.gate import gate
+from pytest_llm.stats.gate import GateResult, gate
 from pytest_llm.stats.paired import Method
 from pytest_llm.stats.pairs import aligned, check_score
 from pytest_llm.verdicts import Verdict
@@ -162,7 +162,8 @@ class Baseline:
         changed = before is None or canonical_json(now.to_json()) != canonical_json(before.to_json())
         if changed and (update == "all" or (update == "new" and before is None)):
             file.write(place.target, test, metric, now, self._settings.cache_dir / "locks")
-            verdict = judgement.written(metric, now, before, terms, terms.cannot_fail(new, new))
+            cannot_fail = terms.cannot_fail(new, new) or terms.too_few(new, new, _gate(new, new, terms))
+            verdict = judgement.written(metric, now, before, terms, cannot_fail)
             return _placed(verdict if before is not None else self._renames(verdict, now), place)
         if before is None:
             return self._renames(judgement.missing(metric, now, self._command("new"), place.note), now)
@@ -172,10 +173,7 @@ class Baseline:
             return _placed(judgement.stale(metric, now, before, stale, terms, self._command("all")), place)
         changes.check_comparable(score.name, now, before)
         old = aligned(before.score(score.name, score.aggregate), new.ids)
-        found = gate(
-            new, old, margin=terms.margin, alpha=terms.alpha, power=terms.power,
-            groups=terms.groups, method=terms.method, resolution=RESOLUTION,
-        )  # fmt: skip
+        found = _gate(new, old, terms)
         verdict = judgement.judged(metric, score, new, old, before, found, terms, self._command("all"))
         verdict = _placed(judgement.with_length(verdict, score, before, terms), place)
         moved = changes.of_environment(now, before)
@@ -201,6 +199,13 @@ class Baseline:
     def _command(self, update: str, variant: variants.Names = ()) -> str:
         flags = variants.flags(variant or self._settings.variant, self._settings)
         return self._location.command(self._settings.start, f"--llm-update={update}{flags}")
+
+
+def _gate(new: Score, old: Score, terms: Terms) -> GateResult:
+    return gate(
+        new, old, margin=terms.margin, alpha=terms.alpha, power=terms.power,
+        groups=terms.groups, method=terms.method, resolution=RESOLUTION,
+    )  # fmt: skip
 
 
 def _placed(verdict: Verdict, place: variants.Choice) -> Verdict:

@@ -78,12 +78,15 @@ def judged(
     cannot_fail = "" if found.improved else terms.cannot_fail(new, old)
     if cannot_fail and sign * found.delta < 0:
         status, found = "inconclusive", dataclasses.replace(found, reason=cannot_fail)
-    outcome: Outcome = "fail" if status == "fail" else "warn" if cannot_fail else "pass"
+    too_few = "" if status == "inconclusive" else terms.too_few(new, old, found)  # which is said below
+    outcome: Outcome = "fail" if status == "fail" else "warn" if cannot_fail or too_few else "pass"
     if status == "inconclusive":
         outcome = "fail" if terms.strict else "warn"
     headline, notes = _headline(metric, new, old, found, terms, status), []
     if cannot_fail and found.reason != cannot_fail:
         notes.append(cannot_fail)
+    elif too_few:
+        notes.append(too_few)
     if status == "improved":
         notes.append(f"if you know why it improved, make it the baseline, to hold this level: {command}")
     if status == "inconclusive" and not cannot_fail:

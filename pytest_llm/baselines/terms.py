@@ -13,7 +13,8 @@ from pytest_llm.metrics.inputs import missing
 from pytest_llm.metrics.registry import Metric, of
 from pytest_llm.metrics.score import Score
 from pytest_llm.reports.text import counted
-from pytest_llm.stats.gate import beyond, check_terms, is_number
+from pytest_llm.stats import power
+from pytest_llm.stats.gate import GateResult, beyond, check_terms, is_number
 from pytest_llm.stats.paired import Method
 
 Level = Literal["warn", "fail"]
@@ -90,6 +91,21 @@ class Terms:
             f"{said}, and only {counted(left, 'example')} can still break ({self.max_broken} may), so this check "
             "cannot fail; with a smaller margin or max_broken it can"
         )
+
+    def too_few(self, score: Score, base: Score, found: GateResult) -> str:
+        """Return why examples as few as those of ``found`` fail by no drop, even if all fall; ``""`` if they can.
+
+        One example, or none with values, is compared plainly. Strict gates fail on what cannot be told.
+        """
+        units = found.n if self.groups is None else len({*self.groups})
+        least = power.fewest(self.alpha)
+        shared = self.groups is not None and self.method == "auto" and not math.isnan(found.flip_rate)
+        if self.strict or shared or math.isnan(found.p) or found.n < 2 or units >= least:
+            return ""  # shared: groups of right or wrong answers are taken for as many examples as tell as much
+        if self.max_broken is not None and self._breakable(score, base) > self.max_broken:
+            return ""
+        what = counted(units, "example" if self.groups is None else "group")
+        return f"no drop can be told from {what}, so this check cannot fail; with {least} or more it can"
 
     def broken(self, score: Score, base: Score) -> list[str]:
         """Return the ids of the examples of ``score`` that broke, compared with ``base``, which has them in its order.

@@ -91,7 +91,13 @@ def why_not(kind: str, config: Any) -> str:
         return " (logprobs() and check_distribution() are for decoders)"
     if kind == "extract" and f"{architecture}Simple" in auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES.values():
         return f" (answer() does not search with beams, as this one's head does: it is for {architecture}Simple)"
-    return " (answer() is for models with a question-answering head)" if kind == "extract" else ""
+    head = {"classify": "sequence-classification", "tag": "token-classification", "extract": "question-answering"}
+    return f" ({method(kind)}() is for models with a {head[kind]} head)" if kind in head else ""
+
+
+def method(kind: str) -> str:
+    """Return the name of the method that asks questions of a kind."""
+    return "answer" if kind == "extract" else kind
 
 
 def vocabulary(config: Any) -> int:

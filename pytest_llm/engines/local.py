@@ -217,9 +217,9 @@ class LocalEngine:
             able = families.able(self.config)
             if kind not in able:
                 raise InvalidInputError(
-                    f"{self.spec.source!r} ({self.describe()['architecture']}) cannot answer {kind!r}"
+                    f"{self.spec.source!r} ({self.describe()['architecture']}) cannot answer {group[0][1].call!r}"
                     f"{families.why_not(kind, self.config)}: "
-                    f"this {self.family} model answers {', '.join(sorted(able))}"
+                    f"this {self.family} model answers {', '.join(sorted(map(families.method, able)))}"
                 )
             if kind != "tokenize":
                 prompts.check_tokens(self, group)

@@ -12,7 +12,7 @@ from pytest_llm.engines.local_classify import logits
 from pytest_llm.engines.prompts import check_length, encode, pad, require_text
 from pytest_llm.engines.rows import Row, checked, evaluate
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.weights.listing import lowers_case, own_length
+from pytest_llm.weights.listing import default_prompt, lowers_case, own_length
 
 if TYPE_CHECKING:
     from pytest_llm.engines.local import LocalEngine
@@ -63,16 +63,18 @@ def fill_mask(engine: LocalEngine, group: list[tuple[int, FillMask]]) -> Iterato
 def embed(engine: LocalEngine, group: list[tuple[int, Embed]]) -> Iterator[tuple[int, Answer]]:
     """Answer `Embed` requests from the last hidden layer (an encoder-decoder's encoder).
 
-    ``mean`` averages all tokens but padding, special tokens included, as sentence-transformers does. That also cuts a
-    text silently at the model's ``max_seq_length``: here a longer one is an error.
+    ``mean`` averages all tokens but padding, special tokens included, and a default prompt is read before every text,
+    as sentence-transformers' ``encode()`` does. That also cuts a text silently at the model's ``max_seq_length``: here
+    a longer one is an error.
     """
-    longest, lower = own_length(engine.folder), lowers_case(engine.folder)
+    longest, lower, prompt = own_length(engine.folder), lowers_case(engine.folder), default_prompt(engine.folder)
     items: list[tuple[int, Embed, list[int]]] = []
     for index, request in group:
         require_text(request.text, index)
         if request.pooling not in ("mean", "cls", "last"):
             raise InvalidInputError(f"request {index}: pooling is mean, cls or last, not {request.pooling!r}")
-        ids = encode(engine.tokenizer, request.text.lower() if lower else request.text, special=True)
+        text = prompt + request.text
+        ids = encode(engine.tokenizer, text.lower() if lower else text, special=True)
         if longest is not None and len(ids) > longest:
             raise InvalidInputError(
                 f"request {index}: {len(ids)} tokens, but this sentence encoder embeds {longest} (max_seq_length in "

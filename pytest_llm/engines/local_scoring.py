@@ -97,7 +97,7 @@ def _windows(engine: LocalEngine, index: int, request: Loss) -> list[Row]:
 
 def _target(engine: LocalEngine, index: int, request: Loss) -> list[Row]:
     if request.source is None:
-        raise InvalidInputError(f"request {index}: an encoder-decoder's loss needs the source of its text (source=)")
+        raise InvalidInputError(f"request {index}: an encoder-decoder's loss needs the source of its text (sources=)")
     source = encode(engine.tokenizer, request.source, special=True)
     start, target = decoder_ids(engine, request.text)
     check_length(engine, len(source), index, source=True)

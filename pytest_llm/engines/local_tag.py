@@ -94,7 +94,7 @@ def _windows(engine: LocalEngine, request: Tag, index: int) -> list[_Window]:
     count = len(encoded["input_ids"])
     windows = [_Window(index, i, {name: column[i] for name, column in encoded.items()}) for i in range(count)]
     for window in windows:
-        check_length(engine, window.length, index)
+        check_length(engine, window.length, index, hint="give stride=, to read it in windows, or shorten it")
     return windows
 
 

@@ -160,7 +160,7 @@ class OpenAIEngine:
                 raise InvalidInputError(f"{self}: embed() of a service pools as the service does, not by pooling=")
             return functools.partial(self._embed, request)
         raise InvalidInputError(
-            f"{self} cannot answer {request.kind!r}: a service answers embed, generate, logprobs, loss, score"
+            f"{self} cannot answer {request.call!r}: a service answers embed, generate, logprobs, loss, score"
         )
 
     def _generate(self, request: Generate, arguments: dict[str, Any]) -> Answer:

@@ -191,7 +191,9 @@ def _flat(tokens: Any) -> list[Any]:
     return [one for part in tokens for one in _flat(part)] if isinstance(tokens, (list, tuple)) else [tokens]
 
 
-def check_length(engine: LocalEngine, tokens: int, index: int, *, new: int = 0, source: bool = False) -> None:
+def check_length(
+    engine: LocalEngine, tokens: int, index: int, *, new: int = 0, source: bool = False, hint: str = "shorten the text"
+) -> None:
     """Check that ``tokens`` of input and ``new`` ones after it fit the model's context; a ``source``, its encoder's.
 
     Raises:
@@ -207,7 +209,7 @@ def check_length(engine: LocalEngine, tokens: int, index: int, *, new: int = 0, 
     if tokens + new <= limit:
         return
     asked = f"{tokens} token{'s' * (tokens != 1)}" + (f" and max_new_tokens={new} make {tokens + new}" if new else "")
-    what = "lower max_new_tokens" if new >= limit else f"shorten the text{' or lower max_new_tokens' if new else ''}"
+    what = "lower max_new_tokens" if new >= limit else f"{hint}{' or lower max_new_tokens' if new else ''}"
     whose = "model" if engine.family != "encoder-decoder" else "model's encoder" if source else "model's decoder"
     raise InvalidInputError(f"request {index}: {asked}, but the {whose}'s context is {limit} tokens: {what}")
 

@@ -109,10 +109,10 @@ def compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
 
 
 def _ends(old: Any, new: Any) -> Iterator[str]:
-    """Say where an answer ended that stopped by itself in the golden, as ``finish_reason stop → length``."""
+    """Say how an answer ended that was whole in the golden, as ``finish_reason stop → length``."""
     if isinstance(old, Generation) and isinstance(new, Generation):
-        if old.finish_reason == "stop" and new.finish_reason not in ("stop", ""):
-            yield f"finish_reason stop → {new.finish_reason}"
+        if old.finish_reason in ("stop", "tool_calls") and new.finish_reason not in (old.finish_reason, ""):
+            yield f"finish_reason {old.finish_reason} → {new.finish_reason}"
     elif isinstance(old, list) and isinstance(new, list):
         for one, other in zip(old, new, strict=False):
             yield from _ends(one, other)
@@ -185,6 +185,8 @@ def _walk(old: Any, new: Any, where: str, rules: Rules, found: list[_Difference]
     if isinstance(old, str) and isinstance(new, str):
         if old != new:
             found.append(_text(old, new, where, rules))
+        elif {getattr(one, "finish_reason", "") for one in (old, new)} == {"stop", "tool_calls"}:
+            found.append(_Difference(where, "drifted", "drifted: the same words, as a tool call and as plain text", {}))
     elif isinstance(old, Array) and isinstance(new, Array):
         found += _arrays(old, new, where, rules)
     elif isinstance(old, list) and isinstance(new, list):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError, measured
@@ -58,14 +59,16 @@ def _texts(what: str, rows: Any) -> list[set[tuple[int, int, str]]]:
 
 
 def _entity(what: str, i: int, one: Any) -> tuple[int, int, str]:
-    if isinstance(one, str):
-        one = getattr(one, "start", None), getattr(one, "end", None), getattr(one, "label", None)
-    start, end, label = one if isinstance(one, (tuple, list)) and len(one) == 3 else (None, None, None)
-    if not isinstance(start, int) or not isinstance(end, int) or not isinstance(label, str) or not 0 <= start < end:
-        raise InvalidInputError(
-            f"entity_f1: {what} of text {i}: an entity is (start, end, label), its place in characters, not {one!r}"
-        )
-    return start, end, label
+    given = tuple(getattr(one, name, None) for name in ("start", "end", "label")) if isinstance(one, str) else one
+    if isinstance(given, (tuple, list)) and len(given) == 3:
+        start, end, label = given
+        places = all(isinstance(place, Integral) and not isinstance(place, bool) for place in (start, end))
+        if places and isinstance(label, str) and 0 <= start < end:
+            return int(start), int(end), label
+    why = ": a word, or a tag as 'B-PER', has no place" if isinstance(one, str) else ""
+    raise InvalidInputError(
+        f"entity_f1: {what} of text {i}: an entity is (start, end, label), its place in characters, not {one!r}{why}"
+    )
 
 
 def _f1(right: float, found: float, real: float) -> float:

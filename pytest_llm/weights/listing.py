@@ -134,6 +134,7 @@ def own_pooling(folder: Path) -> str:
             config = read_json(folder / module["path"] / "config.json")
             ways = [name for name, value in config.items() if name.startswith("pooling_mode_") and value is True]
             own = _POOLING.get(ways[0] if len(ways) == 1 else str(config.get("pooling_mode")), "")
+            own = "" if config.get("include_prompt") is False and default_prompt(folder) else own
         if kind not in ("Transformer", "Pooling", "Normalize", "Dropout") or not own:
             raise InvalidInputError(
                 f"{folder.name}: its embeddings are made with {kind!r} in a way that embed() cannot: "
@@ -159,6 +160,19 @@ def lowers_case(folder: Path) -> bool:
         ModelNotFoundError: what the folder says of it cannot be read.
     """
     return _reading(folder).get("do_lower_case") is True
+
+
+def default_prompt(folder: Path) -> str:
+    """Return what a sentence-transformers model reads before every text; ``""`` is nothing, as of any other.
+
+    Raises:
+        ModelNotFoundError: what the folder says of it cannot be read.
+    """
+    file = folder / "config_sentence_transformers.json"
+    said = read_json(file) if _modules(folder) and file.is_file() else {}
+    name, prompts = said.get("default_prompt_name"), said.get("prompts")
+    prompt = prompts.get(name) if name is not None and isinstance(prompts, dict) else None
+    return prompt if isinstance(prompt, str) else ""
 
 
 def adapter_files(folder: Path) -> list[str]:

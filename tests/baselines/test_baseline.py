@@ -224,6 +224,27 @@ def test_a_margin_that_leaves_no_room_is_said(project):
         project.run().check("accuracy", accuracy([0] * 40), margin=0.3, max_broken=11)
 
 
+def test_a_gate_on_too_few_examples_to_fail_is_said(project):
+    cannot = "no drop can be told from 4 examples, so this check cannot fail; with 5 or more it can"
+    created = project.create("accuracy", accuracy([1] * 4))
+    assert (created.status, created.outcome, created.notes) == ("created", "warn", (cannot,))
+    same = project.run().check("accuracy", accuracy([1] * 4), margin=0.05)
+    assert (same.status, same.outcome, same.notes) == ("pass", "warn", (cannot,))
+    broken = project.run().check("accuracy", accuracy([0] * 4), margin=0.05)
+    assert (broken.status, broken.outcome) == ("inconclusive", "warn")
+    for terms, settings in (({"max_broken": 1}, {}), ({"alpha": 0.1}, {}), ({}, {"strict_gates": True})):
+        can = project.run(**settings).check("accuracy", accuracy([1] * 4), margin=0.05, **terms)
+        assert (can.outcome, can.notes) == ("pass", ())
+    grouped = project.create("bleu", bleu(["a b c d"] * 6, ["a b c d"] * 6), groups=["x", "y"] * 3)
+    assert grouped.notes == ("no drop can be told from 2 groups, so this check cannot fail; with 5 or more it can",)
+
+
+@pytest.mark.parametrize("score", [accuracy([1]), accuracy([1] * 5), Score(0.9, name="accuracy", n=3)])
+def test_one_example_five_and_a_figure_without_any_can_fail(project, score):
+    assert project.create("accuracy", score).outcome == "pass"
+    assert not any("cannot fail" in note for note in project.run().check("accuracy", score, margin=0.05).notes)
+
+
 def test_graded_examples_that_cannot_break_do_not_keep_a_check_from_failing(project):
     values = [0.3] * 20 + [0.9] * 3 + [0.0] * 17
 

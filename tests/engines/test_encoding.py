@@ -79,6 +79,16 @@ def test_a_sentence_encoder_that_lowers_case_does(tiny_gpt2, tmp_path):
         assert (capitals["vector"] == pytest.approx(small["vector"], abs=1e-5)) is lower
 
 
+def test_the_default_prompt_of_a_sentence_encoder_is_read_before_every_text(bert, tiny_bert, tmp_path):
+    folder = shutil.copytree(tiny_bert, tmp_path / "encoder")
+    (folder / "modules.json").write_text('[{"path": "", "type": "sentence_transformers.models.Transformer"}]')
+    for name, whole in (("query", "the red cat sees the owl"), ("document", "sees the owl"), (None, "sees the owl")):
+        said = {"default_prompt_name": name, "prompts": {"query": "the red cat ", "document": None}}
+        (folder / "config_sentence_transformers.json").write_text(json.dumps(said))
+        (found,), (expected,) = answers(engine_for(folder), [Embed("sees the owl")]), answers(bert, [Embed(whole)])
+        assert found["vector"] == pytest.approx(expected["vector"], abs=1e-5)
+
+
 def test_decoders_and_encoder_decoders_embed_too(gpt2, t5):
     texts = ["the red cat", "the blue owl sees the"]
     for answer, text in zip(answers(gpt2, [Embed(text, "last") for text in texts]), texts, strict=True):

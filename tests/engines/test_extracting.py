@@ -282,7 +282,7 @@ def test_exact_answers_are_the_same_beside_any_other(tiny_extractive):
         (Extract(COLOUR, "\u200b\u200d"), "the tokenizer finds nothing to read in the context"),
         (
             Generate("the"),
-            "cannot answer 'generate': this extractive model answers activations, embed, extract, tokeni",
+            "cannot answer 'generate': this extractive model answers activations, answer, embed, tokenize",
         ),
     ],
 )
@@ -300,7 +300,7 @@ def test_a_model_without_such_a_head_refuses(bert, tiny_classifier):
     for engine, kind in ((bert, "masked"), (engine_for(tiny_classifier), "classifier")):
         with pytest.raises(
             InvalidInputError,
-            match=rf"cannot answer 'extract' \(answer\(\) is for models with a question-answering head\): this {kind} ",
+            match=rf"cannot answer 'answer' \(answer\(\) is for models with a question-answering head\): this {kind} ",
         ):
             answers(engine, [Extract(COLOUR, CONTEXT)])
     with pytest.raises(InvalidInputError, match="cannot answer 'classify'"):

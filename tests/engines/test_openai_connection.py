@@ -417,7 +417,7 @@ def test_how_an_answer_ended_is_in_its_golden_and_compared(suite, service, pytes
     service.before = lambda path, body: said("Par", finish_reason="length")
     result = suite(test, "--llm-cache=refresh")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*it did not end by itself, as the golden did: finish_reason stop → length"])
+    result.stdout.fnmatch_lines(["*it did not end as the golden did: finish_reason stop → length"])
 
 
 def test_an_answer_that_reads_as_its_golden_and_ended_otherwise_is_a_warning(suite, service, pytester):
@@ -426,7 +426,7 @@ def test_an_answer_that_reads_as_its_golden_and_ended_otherwise_is_a_warning(sui
     service.before = lambda path, body: said("Paris.", finish_reason="content_filter")
     result = suite(test, "--llm-cache=refresh", "--llm-markdown=r.md")
     result.assert_outcomes(passed=1)
-    note = "it did not end by itself, as the golden did: finish_reason stop → content_filter"
+    note = "it did not end as the golden did: finish_reason stop → content_filter"
     result.stdout.fnmatch_lines([f"*identical   test_*::test_k (1): {note}", "next      1 candidate waits for you: *"])
     assert note in (pytester.path / "r.md").read_text()
     suite(test, "--llm-update=all").assert_outcomes(passed=1)

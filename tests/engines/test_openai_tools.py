@@ -184,6 +184,12 @@ def test_goldens_and_assertions_of_calls_and_of_structured_outputs(pytester, ser
     assert golden["request"]["tool_choice"] == "required"
     run().stdout.fnmatch_lines(["*2 answers: 2 from the store*", "goldens   2 identical"])
     run("--llm-cache=refresh").stdout.fnmatch_lines(["goldens   2 identical"])  # ids, which change, are left out
+    written = {"content": "\n".join(golden["output"]["lines"])}
+    plain = 200, {"choices": [{"index": 0, "message": written, "finish_reason": "stop"}]}
+    service.before = lambda path, body: plain
+    result = run("--llm-cache=refresh", "-k=test_call")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*drifted: the same words, as a tool call and as plain text"])
     service.before = lambda path, body: body.update(messages=[{"role": "user", "content": "Hello"}])
     result = run("--llm-cache=refresh")
     result.assert_outcomes(failed=2)

@@ -308,13 +308,26 @@ def test_an_answer_that_no_longer_ends_by_itself_is_noted():
     def ended(text, reason):
         return [Generation(text, finish_reason=reason)]
 
-    note = "it did not end by itself, as the golden did: finish_reason stop → content_filter"
+    note = "it did not end as the golden did: finish_reason stop → content_filter"
     found = drift(ended("a", "stop"), ended("a", "content_filter"))
     assert (found.status, found.notes) == ("identical", (note,))
     found = drift({"x": ended("a b", "stop")}, {"x": ended("a", "content_filter")})
     assert (found.status, found.notes[-1]) == ("drifted", note)
     for old, new in (("", "length"), ("stop", ""), ("length", "stop"), ("length", "length")):
         assert drift(ended("a", old), ended("a", new)).notes == ()
+    note = "it did not end as the golden did: finish_reason tool_calls → length"
+    found = drift(ended("a", "tool_calls"), ended("a", "length"))
+    assert (found.status, found.notes) == ("identical", (note,))
+
+
+@pytest.mark.parametrize("reasons", [("tool_calls", "stop"), ("stop", "tool_calls")])
+def test_the_same_words_as_a_tool_call_and_as_plain_text_have_drifted(reasons):
+    found = drift(*([Generation('{"tool_calls":[]}', finish_reason=reason)] for reason in reasons), similarity=0.5)
+    assert (found.status, found.headline) == (
+        "drifted",
+        "[0]: drifted: the same words, as a tool call and as plain text",
+    )
+    assert found.notes == (f"it did not end as the golden did: finish_reason {reasons[0]} → {reasons[1]}",)
 
 
 def test_an_integer_beyond_all_floats_is_compared_with_one(project):

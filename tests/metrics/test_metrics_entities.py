@@ -46,6 +46,10 @@ def test_nothing_to_find_and_nothing_found_is_right():
     assert score.ids == ("a", "b")
 
 
+def test_places_may_be_numpys():
+    assert entity_f1([[(np.int64(3), np.int32(6), "MISC")], []], REAL).predictions == ("MISC 3-6", "none")
+
+
 @pytest.mark.parametrize(
     ("found", "real", "message"),
     [
@@ -56,8 +60,10 @@ def test_nothing_to_find_and_nothing_found_is_right():
         (
             [["Anna"], []],
             REAL,
-            r"predictions of text 0: an entity is \(start, end, label\), .*, not \(None, None, None\)",
+            r"predictions of text 0: an entity is \(start, .*, not 'Anna': a word, or a tag as 'B-PER',",
         ),
+        (FOUND, [["O", "B-MISC"], []], r"references of text 0: .*, its place in characters, not 'O': .* has no place"),
+        (FOUND, [[(False, True, "PER")], []], r"an entity is .*, not \(False, True, 'PER'\)$"),
         (FOUND, [[(0, 2)], []], r"references of text 0: an entity is \(start, end, label\)"),
         (FOUND, [[(2, 2, "PER")], []], "an entity is"),
         (FOUND, [[("PER", 0, 2)], []], "an entity is"),

@@ -149,6 +149,12 @@ def test_a_sentence_encoder_says_how_it_pools(tiny, pooling, own):
     (tiny / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     if own:
         assert own_pooling(tiny) == own
+        prompts = '{"default_prompt_name": "query", "prompts": {"query": "q: "}}'
+        (tiny / "config_sentence_transformers.json").write_text(prompts)
+        assert own_pooling(tiny) == own
+        (tiny / "1_Pooling" / "config.json").write_text(json.dumps({**pooling, "include_prompt": False}))
+        with pytest.raises(InvalidInputError, match="'Pooling' in a way that embed"):  # a prompt is no part of the mean
+            own_pooling(tiny)
     else:
         with pytest.raises(InvalidInputError, match="'Pooling' in a way that embed"):
             own_pooling(tiny)
