@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,8 +32,9 @@ def fingerprint(
 
     Those are the weight files transformers loads, the configurations, the tokenizer, the chat template, and a model's
     own code, wherever it lies; of a GGUF only the file itself, which holds all of them. File digests are remembered in
-    ``cache_dir`` by path, size, modification and change time and inode, so unchanged weights are hashed once. ``clock``
-    gives seconds since the epoch. ``seen`` gets the stamp of all that was looked at, for `check_unchanged`.
+    ``cache_dir`` by path, size, modification and change time and inode, so unchanged weights are hashed once, but for
+    those in a read-only image (`_in_image`). ``clock`` gives seconds since the epoch. ``seen`` gets the stamp of all
+    that was looked at, for `check_unchanged`.
 
     Raises:
         ModelNotFoundError: a file cannot be read, or an index names a missing shard.
@@ -105,6 +107,7 @@ def _digests(
             digests[name] = _sha256(folder / name)
             # Changed lately, or while it was read: the stamp does not vouch for these bytes.
             settled = clock() - max(stamp[1], stamp[2]) / 1e9 > RACY_SECONDS and _stamp(folder / name) == stamp
+            settled = settled and not _in_image(folder / name, stamp)
         except OSError as error:
             raise ModelNotFoundError(f"{folder / name} cannot be read: {error.strerror or error}.") from error
         if settled:
@@ -125,6 +128,17 @@ def _stamp(path: Path) -> list[int]:
     """
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+
+def _in_image(path: Path, stamp: list[int]) -> bool:
+    """Whether a file lies in a read-only image that keeps no change time (squashfs, SIF).
+
+    Such an image shows the modification time, in whole seconds, as both; its inodes number places. So the files of the
+    next image, mounted where this one was, can have the same stamps.
+    """
+    if sys.platform == "win32" or stamp[1] != stamp[2] or stamp[2] % 10**9:
+        return False
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
 def _sha256(path: Path) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import multiprocessing
 import os
+import shutil
+import subprocess
 import time
 
 import pytest
@@ -218,6 +221,31 @@ def test_a_file_written_just_now_is_hashed_again(tiny, cache, hashed):
     hashed.clear()
     fingerprint(weights_of(tiny), cache, clock=lambda: now + 3)
     assert hashed == []
+
+
+#: A squashfs of one file, config.json, which holds ``{"v": 1}``: `mksquashfs FOLDER IMAGE -nopad -no-xattrs -all-root`.
+IMAGE = base64.b85decode(
+    "XmfFM0ssI200000000620RR910RRyIzybjP1ONa4AOHXW00000?*IS*00000=Kufz00000|NsC0|NsC0XaE2J00000kN^Mx00000!2kdN00000"
+    "*#H0l00000dm?rsIv_E9CIEQaV`5ms$N&N#gHs_41mFN-MuxX=c_yehh*kn(W*`Ot#;gS!9RPURV_<*)Mkvk1z{QZ9pO==Iu9sDup9cUM_XKPZ"
+    "fM5Us0000000;m80RR910IvW50000001g0n+GAjV00k%w009sHA;|y$0000000e*l0002t000000000"
+)
+
+
+def test_an_image_mounted_where_another_was(tmp_path, cache):
+    """A squashfs keeps no change time: two images can have the same stamps."""
+    digests = []
+    for image in (IMAGE, IMAGE, IMAGE.replace(b'{"v": 1}', b'{"v": 2}')):
+        (tmp_path / "image").write_bytes(image.ljust(4096, b"\0"))
+        (tmp_path / "mounted").mkdir(exist_ok=True)
+        mounting = ["mount", "-t", "squashfs", "-o", "loop,ro", "image", "mounted"]
+        if not shutil.which("mount") or subprocess.run(mounting, cwd=tmp_path, capture_output=True).returncode:
+            pytest.skip("needs the right to mount a squashfs")
+        try:
+            digests.append(fingerprint(weights_of(tmp_path / "mounted"), cache))
+        finally:
+            subprocess.run(["umount", "mounted"], cwd=tmp_path, check=True)
+
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_a_file_that_grows_while_it_is_read_is_not_remembered(tiny, cache, monkeypatch):
