@@ -69,12 +69,22 @@ def leads_out(path: Path, *folders: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(lock: Path, timeout: float = 600.0) -> Iterator[None]:
-    """Hold ``lock`` (a path of its own, kept out of the user's tree) against other processes."""
+def locked(lock: Path, timeout: float = 600.0, *, folder: Path | None = None) -> Iterator[None]:
+    """Hold ``lock`` (a path of its own, kept out of the user's tree) against other processes.
+
+    With ``folder``, those whose locks lie in another cache wait, too, where a system and its disk lock folders.
+    """
     from filelock import FileLock
 
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(str(lock), timeout=timeout):
+    with FileLock(str(lock), timeout=timeout), contextlib.ExitStack() as held:
+        with contextlib.suppress(ImportError, OSError):  # Windows; NFS
+            import fcntl
+
+            if folder is not None:
+                descriptor = os.open(folder, os.O_RDONLY)
+                held.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
 
 
