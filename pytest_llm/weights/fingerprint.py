@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,20 +43,20 @@ def fingerprint(
         return ""
     seen = {} if seen is None else seen
     if weights.gguf:
-        model = {"gguf": _digests(weights.folder, [weights.gguf], cache_dir, clock, seen)[weights.gguf]}
+        model = {"gguf": file_digests(weights.folder, [weights.gguf], cache_dir, clock, seen)[weights.gguf]}
     else:
         seen[weights.folder] = _stamp(weights.folder)  # changes with a file that comes
         names = {*weight_files(weights.folder), *side_files(weights.folder)}
-        model = _digests(weights.folder, sorted(names), cache_dir, clock, seen)
+        model = file_digests(weights.folder, sorted(names), cache_dir, clock, seen)
     parts = {"model": model}
     if weights.adapter is not None:
         seen[weights.adapter] = _stamp(weights.adapter)
-        parts["adapter"] = _digests(weights.adapter, adapter_files(weights.adapter), cache_dir, clock, seen)
+        parts["adapter"] = file_digests(weights.adapter, adapter_files(weights.adapter), cache_dir, clock, seen)
     elsewhere = [folder for folder in weights.code if folder not in (weights.folder, weights.adapter)]
     for number, folder in enumerate(elsewhere):
         seen[folder] = _stamp(folder)
         files = sorted(file.name for file in folder.glob("*.py"))
-        parts[f"code {number}"] = _digests(folder, files, cache_dir, clock, seen)
+        parts[f"code {number}"] = file_digests(folder, files, cache_dir, clock, seen)
     return digest_of(parts)
 
 
@@ -89,10 +89,19 @@ def _as_seen(seen: Stamps) -> bool:
         return False
 
 
-def _digests(
-    folder: Path, names: list[str], cache_dir: Path, clock: Callable[[], float], seen: Stamps
+def file_digests(
+    folder: Path,
+    names: Iterable[str],
+    cache_dir: Path,
+    clock: Callable[[], float] = time.time,
+    seen: Stamps | None = None,
 ) -> dict[str, str]:
-    """Return the sha256 of each file by name, from the folder's memo where the file has not changed."""
+    """Return the sha256 of each file by name, from the folder's memo where the file has not changed.
+
+    Raises:
+        ModelNotFoundError: a file cannot be read.
+    """
+    seen = {} if seen is None else seen
     key = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]
     memo_file = cache_dir / "digests" / f"{key}.json"
     memo = _read_memo(memo_file)
@@ -104,7 +113,7 @@ def _digests(
             if known and known[:-1] == stamp:
                 digests[name] = str(known[-1])
                 continue
-            digests[name] = _sha256(folder / name)
+            digests[name] = sha256_of(folder / name)
             # Changed lately, or while it was read: the stamp does not vouch for these bytes.
             settled = clock() - max(stamp[1], stamp[2]) / 1e9 > RACY_SECONDS and _stamp(folder / name) == stamp
             settled = settled and not _in_image(folder / name, stamp)
@@ -141,7 +150,8 @@ def _in_image(path: Path, stamp: list[int]) -> bool:
     return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the sha256 (hex) of a file, read in pieces."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(1 << 20))
     with path.open("rb", buffering=0) as stream:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError
 from pytest_llm.weights import cast, convert
+from pytest_llm.weights import fingerprint as fingerprints
 from pytest_llm.weights.convert import prepare
 from pytest_llm.weights.fingerprint import fingerprint
 from pytest_llm.weights.resolve import resolve
@@ -300,7 +301,14 @@ def test_permissions_follow_the_umask(tiny, cache, umask):
 
 def test_incomplete_folders_are_made_again(tiny, cache):
     folder = converted(tiny, cache, "float64")
+
+    def leave_a_hole():
+        with (folder / "model.safetensors").open("rb+") as stream:
+            stream.seek(-1000, os.SEEK_END)
+            stream.write(b"\0" * 1000)
+
     for spoil in (
+        leave_a_hole,
         lambda: os.truncate(folder / "model.safetensors", 1000),
         lambda: (folder / "tokenizer.json").unlink(),
         lambda: (folder / ".complete.json").unlink(),
@@ -308,6 +316,18 @@ def test_incomplete_folders_are_made_again(tiny, cache):
         spoil()
         assert converted(tiny, cache, "float64") == folder
         assert torch.equal(logits(folder, "float64"), logits(tiny, "float64"))
+
+
+def test_a_converted_folder_is_read_once_to_see_that_it_is_whole(tiny, cache, monkeypatch):
+    folder = converted(tiny, cache, "float64")
+    monkeypatch.setattr(fingerprints, "RACY_SECONDS", -60.0)  # as if the files had been written long ago
+    read, original = [], fingerprints.sha256_of
+    monkeypatch.setattr(fingerprints, "sha256_of", lambda path: read.append(path.parent) or original(path))
+    converted(tiny, cache, "float64")
+    assert folder in read
+    read.clear()
+    converted(tiny, cache, "float64")
+    assert read == []
 
 
 def _convert_and_die(folder, cache):

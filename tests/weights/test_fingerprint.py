@@ -35,8 +35,8 @@ def weights_of(folder, **kwargs):
 def hashed(monkeypatch):
     """The names of the files whose bytes were read, as they are read."""
     names = []
-    original = module._sha256
-    monkeypatch.setattr(module, "_sha256", lambda path: names.append(path.name) or original(path))
+    original = module.sha256_of
+    monkeypatch.setattr(module, "sha256_of", lambda path: names.append(path.name) or original(path))
     return names
 
 
@@ -249,7 +249,7 @@ def test_an_image_mounted_where_another_was(tmp_path, cache):
 
 
 def test_a_file_that_grows_while_it_is_read_is_not_remembered(tiny, cache, monkeypatch):
-    original = module._sha256
+    original = module.sha256_of
 
     def read_while_it_is_written(path):
         digest = original(path)
@@ -257,7 +257,7 @@ def test_a_file_that_grows_while_it_is_read_is_not_remembered(tiny, cache, monke
             path.write_text(path.read_text() + "!")
         return digest
 
-    monkeypatch.setattr(module, "_sha256", read_while_it_is_written)
+    monkeypatch.setattr(module, "sha256_of", read_while_it_is_written)
     fingerprint(weights_of(tiny), cache, clock=later)
     [memo] = (cache / "digests").iterdir()
 
