@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -292,6 +293,28 @@ def test_doctor_checks_the_configured_model_with_its_adapter(pytester, cache_dir
     base = capsys.readouterr().out
     assert re.search(r"^model +one$", base, re.M)
     assert re.findall("sha256 .*", base) != re.findall("sha256 .*", adapted)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda model: os.truncate(model / "model.safetensors", 5000), "model.safetensors is damaged"),
+        (lambda model: (model / "tokenizer.json").unlink(), "cannot load the tokenizer of 'one': "),
+    ],
+    ids=["truncated", "no tokenizer"],
+)
+def test_doctor_says_what_no_run_can_use(pytester, cache_dir, tiny_gpt2, capsys, monkeypatch, spoil, said):
+    shutil.copytree(tiny_gpt2, pytester.path / "one")
+    (pytester.path / "file").touch()
+    with monkeypatch.context() as context:
+        context.setenv("PYTEST_LLM_CACHE_DIR", str(pytester.path / "file"))
+        assert main(["doctor", "--model=one"]) == 1
+    out = capsys.readouterr().out
+    assert f"{pytester.path}/file  NO FOLDER: {pytester.path}/file is a file: choose another" in out
+    assert "NOT USABLE" not in out
+    spoil(pytester.path / "one")
+    assert main(["doctor", "--model=one"]) == 1
+    assert re.search(f"NOT USABLE: .*{said}", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(

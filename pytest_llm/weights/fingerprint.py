@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pytest_llm.errors import ModelNotFoundError
 from pytest_llm.files import digest_of, write_atomic
-from pytest_llm.weights.listing import adapter_files, side_files, weight_files
+from pytest_llm.weights.listing import adapter_files, refuse_pointer, side_files, weight_files
 from pytest_llm.weights.spec import Weights
 
 #: A file changed within this many seconds may change again without its time stamp showing it (git's "racy" rule).
@@ -99,7 +99,7 @@ def file_digests(
     """Return the sha256 of each file by name, from the folder's memo where the file has not changed.
 
     Raises:
-        ModelNotFoundError: a file cannot be read.
+        ModelNotFoundError: a file cannot be read, or is a pointer of git-lfs.
     """
     seen = {} if seen is None else seen
     key = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]
@@ -113,6 +113,7 @@ def file_digests(
             if known and known[:-1] == stamp:
                 digests[name] = str(known[-1])
                 continue
+            refuse_pointer(folder / name)
             digests[name] = sha256_of(folder / name)
             # Changed lately, or while it was read: the stamp does not vouch for these bytes.
             settled = clock() - max(stamp[1], stamp[2]) / 1e9 > RACY_SECONDS and _stamp(folder / name) == stamp

@@ -19,7 +19,8 @@ from pytest_llm.errors import InvalidInputError, ModelNotFoundError
 from pytest_llm.weights import fingerprint as module
 from pytest_llm.weights.fingerprint import fingerprint
 from pytest_llm.weights.listing import own_pooling
-from pytest_llm.weights.spec import Weights
+from pytest_llm.weights.resolve import resolve
+from pytest_llm.weights.spec import ModelSpec, Weights
 
 
 def later():
@@ -311,3 +312,12 @@ def test_a_file_that_cannot_be_read_is_named(tiny, cache):
         fingerprint(weights_of(tiny, gguf="gone.gguf"), cache)
 
     assert str(error.value) == f"{tiny}/gone.gguf cannot be read: No such file or directory."
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_what_git_lfs_did_not_fetch_is_no_file(tiny, cache, name):
+    (tiny / name).write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'2' * 64}\nsize 535112\n")
+    with pytest.raises(ModelNotFoundError) as error:
+        fingerprint(resolve(ModelSpec(str(tiny)), root=tiny), cache)
+
+    assert str(error.value) == f"{tiny}/{name} is a pointer of git-lfs, not the file itself: run 'git lfs pull' there."
