@@ -295,6 +295,19 @@ def test_doctor_checks_the_configured_model_with_its_adapter(pytester, cache_dir
     assert re.findall("sha256 .*", base) != re.findall("sha256 .*", adapted)
 
 
+def test_doctor_says_that_a_branch_is_the_one_cached(pytester, cache_dir, tiny_gpt2, capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(pytester.path))
+    commit, repository = "c0ffee" * 6 + "beef", pytester.path / "models--org--tiny"
+    shutil.copytree(tiny_gpt2, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    assert main(["doctor", "--model=org/tiny"]) == 0
+    assert f" {commit}, main as it was when cached: 'hf download' fetches a newer one\n" in capsys.readouterr().out
+    pytester.makeini(f"[pytest]\nllm_model = org/tiny\nllm_revision = {commit}\n")
+    assert main(["doctor"]) == 0
+    assert "when cached" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

@@ -77,6 +77,9 @@ def _model(settings: Settings, given: str | None) -> bool:
             _say("", f"at {visible(model.spec.base_url)}, which {found}")
         else:
             _say("", f"in {visible(str(model.weights.folder))} {model.weights.gguf}".rstrip())
+            if model.weights.revision and model.weights.revision != model.spec.revision:
+                branch = f"{model.spec.revision or 'main'} as it was when cached: 'hf download' fetches a newer one"
+                _say("", f"{model.weights.revision}, {visible(branch)}")
             _say("", f"sha256 {model.digest}")
             _check_files(model.weights, model.spec)
         _say("", f"{answers(loader, model.identity)} answers in the store")
