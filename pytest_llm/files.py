@@ -9,6 +9,7 @@ import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from typing import Any
 #: Half of a surrogate pair: what is left in a ``str`` of bytes or JSON cut in the middle of a character. No UTF-8.
 SURROGATE = re.compile("[\ud800-\udfff]")
 _UNSAFE = re.compile(r"[^\w\[\]=,.+-]")
+#: Seconds to wait for who holds a folder, and the folders that were held for longer, by none of us.
+PATIENCE = 10.0
+_TAKEN: set[Path] = set()
 
 
 def whole(text: str) -> str:
@@ -69,13 +73,34 @@ def leads_out(path: Path, *folders: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(lock: Path, timeout: float = 600.0) -> Iterator[None]:
-    """Hold ``lock`` (a path of its own, kept out of the user's tree) against other processes."""
+def locked(lock: Path, timeout: float = 600.0, *, folder: Path | None = None) -> Iterator[None]:
+    """Hold ``lock`` (a path of its own, kept out of the user's tree) against other processes.
+
+    With ``folder``, those whose locks lie in another cache wait, too, where a system and its disk lock folders.
+    """
     from filelock import FileLock
 
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(str(lock), timeout=timeout):
+    with FileLock(str(lock), timeout=timeout), contextlib.ExitStack() as held:
+        if folder is not None:
+            with contextlib.suppress(ImportError, OSError):  # Windows; NFS
+                _hold(folder, held)
         yield
+
+
+def _hold(folder: Path, held: contextlib.ExitStack) -> None:
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    held.callback(os.close, descriptor)
+    end = time.monotonic() + PATIENCE * (folder not in _TAKEN)
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:  # none of us: the run may have been started under this very lock
+                return _TAKEN.add(folder)
+            time.sleep(0.01)
 
 
 def canonical_json(value: Any) -> str:

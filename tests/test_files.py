@@ -1,9 +1,14 @@
 """Writing files: a target that is there may be a link, a device or a pipe."""
 
 import os
+import sys
 import threading
+import time
 from pathlib import Path
 
+import pytest
+
+from pytest_llm import files
 from pytest_llm.files import write_atomic
 
 
@@ -39,3 +44,19 @@ def test_a_pipe_is_written_to(tmp_path):
     reader.join(20)
     assert read == ["through it"]
     assert pipe.is_fifo()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are locked by flock")
+def test_a_folder_that_a_run_was_started_under_the_lock_of_is_waited_for_once(tmp_path, monkeypatch):
+    import fcntl
+
+    monkeypatch.setattr(files, "PATIENCE", 0.2)
+    held = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    waited = []
+    for _ in range(2):
+        start = time.monotonic()
+        with files.locked(tmp_path / "locks" / "x.lock", folder=tmp_path):
+            waited.append(time.monotonic() - start >= 0.2)
+    os.close(held)
+    assert waited == [True, False]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -352,6 +353,18 @@ def test_a_candidate_in_a_folder_that_is_a_link_waits_where_its_test_stands(suit
     suite.runpytest().assert_outcomes(passed=1, failed=1)
     assert suite.run(COMMAND, "review", "accept", "1").ret == 0
     suite.runpytest().assert_outcomes(passed=2)
+
+
+def test_candidates_of_another_checkout_are_mentioned(suite, tmp_path_factory, monkeypatch):
+    suite.runpytest("--llm-update=new")
+    edit(suite, "Paris", "Lyon")
+    suite.runpytest().assert_outcomes(passed=1, failed=1)
+    copy = shutil.copytree(suite.path, tmp_path_factory.mktemp("moved") / "copy")
+    monkeypatch.chdir(copy)
+    told = "1 waits for the same goldens in {}: review there, or run the tests here"
+    assert suite.run(COMMAND, "review", "list").outlines == ["no candidates wait here", told.format(suite.path)]
+    next(copy.rglob("test_a--1.json")).write_text("another golden")
+    assert suite.run(COMMAND, "review", "list").outlines == ["no candidates wait here"]
 
 
 def test_review_accepts_and_rejects_without_the_test(suite):

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -312,6 +313,41 @@ def test_doctor_checks_the_configured_model_with_its_adapter(pytester, cache_dir
     base = capsys.readouterr().out
     assert re.search(r"^model +one$", base, re.M)
     assert re.findall("sha256 .*", base) != re.findall("sha256 .*", adapted)
+
+
+def test_doctor_says_that_a_branch_is_the_one_cached(pytester, cache_dir, tiny_gpt2, capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(pytester.path))
+    commit, repository = "c0ffee" * 6 + "beef", pytester.path / "models--org--tiny"
+    shutil.copytree(tiny_gpt2, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    assert main(["doctor", "--model=org/tiny"]) == 0
+    assert f" {commit}, main as it was when cached: 'hf download' fetches a newer one\n" in capsys.readouterr().out
+    pytester.makeini(f"[pytest]\nllm_model = org/tiny\nllm_revision = {commit}\n")
+    assert main(["doctor"]) == 0
+    assert "when cached" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda model: os.truncate(model / "model.safetensors", 5000), "model.safetensors is damaged"),
+        (lambda model: (model / "tokenizer.json").unlink(), "cannot load the tokenizer of 'one': "),
+    ],
+    ids=["truncated", "no tokenizer"],
+)
+def test_doctor_says_what_no_run_can_use(pytester, cache_dir, tiny_gpt2, capsys, monkeypatch, spoil, said):
+    shutil.copytree(tiny_gpt2, pytester.path / "one")
+    (pytester.path / "file").touch()
+    with monkeypatch.context() as context:
+        context.setenv("PYTEST_LLM_CACHE_DIR", str(pytester.path / "file"))
+        assert main(["doctor", "--model=one"]) == 1
+    out = capsys.readouterr().out
+    assert f"{pytester.path}/file  NO FOLDER: {pytester.path}/file is a file: choose another" in out
+    assert "NOT USABLE" not in out
+    spoil(pytester.path / "one")
+    assert main(["doctor", "--model=one"]) == 1
+    assert re.search(f"NOT USABLE: .*{said}", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(

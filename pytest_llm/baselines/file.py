@@ -107,7 +107,8 @@ def _changing(path: Path, locks: Path) -> Iterator[None]:
     if out := leads_out(path, path.parent):
         raise GoldenError(f"{path}: the baseline could not be written: it is a link to {out}; put a file there")
     try:
-        with locked(locks / f"{path_tag(path.resolve())}.lock"):
+        real = path.resolve()  # of which the folder's folder stays when `remove` takes the last entry
+        with locked(locks / f"{path_tag(real)}.lock", folder=real.parent.parent):
             yield
     except OSError as error:
         raise GoldenError(f"{path}: the baseline could not be written: {error}") from error

@@ -25,7 +25,9 @@ def add_parser(commands: Any) -> None:
     clear = actions.add_parser("clear", help="remove answers and converted weights (both, unless one is named)")
     clear.add_argument("--answers", action="store_true", help="remove answers only")
     clear.add_argument("--weights", action="store_true", help="remove converted weights only")
-    clear.add_argument("--older-than", type=_days, metavar="DAYS", help="remove answers made more than DAYS ago only")
+    clear.add_argument(
+        "--older-than", type=_days, metavar="DAYS", help="only what was made more than DAYS ago; weights if named"
+    )
     clear.set_defaults(run=_clear)
 
 
@@ -56,11 +58,13 @@ def _around(row: dict[str, Any]) -> str:
 def _clear(arguments: argparse.Namespace) -> int:
     folder = project_settings().cache_dir
     both = not arguments.answers and not arguments.weights
+    before = None if arguments.older_than is None else time.time() - arguments.older_than * 86400
     store = OutputStore(folder)
     if (arguments.answers or both) and store.path.exists():
-        print(f"removed {_cleared(store, arguments.older_than)}")
-    if arguments.weights or (both and arguments.older_than is None):
-        converted = _folders(folder / "converted")
+        print(f"removed {_cleared(store, before)}")
+    if arguments.weights or (both and before is None):
+        # Nothing is written to a folder after it was made.
+        converted = [one for one in _folders(folder / "converted") if before is None or one.lstat().st_mtime <= before]
         freed = sum(_bytes(one) for one in converted if not one.is_symlink())
         for one in converted:
             one.unlink() if one.is_symlink() else shutil.rmtree(one)  # what a link leads to is not ours
@@ -68,12 +72,12 @@ def _clear(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _cleared(store: OutputStore, days: float | None) -> str:
+def _cleared(store: OutputStore, before: float | None) -> str:
     """Remove answers; where all are to go and the store cannot be used, the store."""
     try:
-        count = store.clear(before=None if days is None else time.time() - days * 86400)
+        count = store.clear(before=before)
     except LLMError as error:
-        if days is not None or isinstance(error.__cause__, sqlite3.Error) and "locked" in str(error.__cause__):
+        if before is not None or isinstance(error.__cause__, sqlite3.Error) and "locked" in str(error.__cause__):
             raise
         try:
             store.remove()

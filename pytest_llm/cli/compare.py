@@ -30,8 +30,8 @@ def add_parser(commands: Any) -> None:
         "compare",
         help="compare two runs: newly failing, newly passing, every figure in pairs",
         description="A run is an id or a part of it, a commit, 'latest', 'latest~1', or the path of a record. "
-        "Exit code: 0 no test newly fails, 1 some do, or new ones fail, 2 some could not be measured or collected, or "
-        "nothing could be compared.",
+        "Exit code: 0 no test newly fails, 1 some do, or new ones fail, 2 some could not be measured or collected, "
+        "RUN_B was stopped before some, or nothing could be compared.",
     )
     parser.add_argument("before", metavar="RUN_A")
     parser.add_argument("after", metavar="RUN_B")
@@ -62,6 +62,7 @@ def _show(found: Comparison) -> None:
     for letter, run in (("A", found.a), ("B", found.b)):
         console.print(f"{letter}  {_head(run)}")
     _section(console, "changed around the tests", [f"{what}: {was} {_arrow()} {now}" for what, was, now in found.moved])
+    end = f"; B was stopped ({found.stopped})" if found.stopped else ""
     new = [f"{nodeid}  {STATUSES[status]}" for nodeid, status in found.new.items()]
     for title, tests, style in (
         ("newly failing", found.newly_failing, "red"),
@@ -81,7 +82,7 @@ def _show(found: Comparison) -> None:
     only = f"; {len(new)} in B only: {in_words(Counter(found.new.values()))}" if new else ""
     console.print(
         f"\n{counted(found.both, 'test')} in both: {turned} (exact McNemar p {number(_p(found.p))}); "
-        f"{len(found.items) - len(changed)} of {len(found.items)} checks the same{lost}{only}"
+        f"{len(found.items) - len(changed)} of {len(found.items)} checks the same{lost}{only}{visible(end)}"
     )
 
 

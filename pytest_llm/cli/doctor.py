@@ -1,4 +1,4 @@
-"""``pytest-llm doctor``: versions, device, cache, and whether the configured model can be found."""
+"""``pytest-llm doctor``: versions, device, cache, and whether the configured model can be found and read."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from pytest_llm.errors import LLMError
 from pytest_llm.loader import ModelLoader
 from pytest_llm.reports.text import one_line, visible
 from pytest_llm.settings import Settings
+from pytest_llm.weights.listing import adapter_files, weight_files
+from pytest_llm.weights.spec import ModelSpec, Weights
+from pytest_llm.weights.tensors import read_header
 
 _DISTRIBUTIONS = (
     "pytest-llm-regression", "pytest", "pytest-xdist", "torch", "transformers", "evaluate", "numpy", "gguf",
@@ -48,9 +51,11 @@ def _say(label: str, text: str) -> None:
 
 def _cache(folder: Path) -> bool:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    writable = os.access(existing, os.W_OK)
-    _say("cache", f"{folder}" + ("" if writable else "  NOT WRITABLE: choose another with --llm-cache-dir"))
-    return writable
+    wrong = "" if existing.is_dir() else f"NO FOLDER: {existing} is a file"
+    if not wrong and not os.access(existing, os.W_OK):
+        wrong = "NOT WRITABLE"
+    _say("cache", f"{folder}" + (f"  {wrong}: choose another with --llm-cache-dir" if wrong else ""))
+    return not wrong
 
 
 def _model(settings: Settings, given: str | None) -> bool:
@@ -72,7 +77,11 @@ def _model(settings: Settings, given: str | None) -> bool:
             _say("", f"at {visible(model.spec.base_url)}, which {found}")
         else:
             _say("", f"in {visible(str(model.weights.folder))} {model.weights.gguf}".rstrip())
+            if model.weights.revision and model.weights.revision != model.spec.revision:
+                branch = f"{model.spec.revision or 'main'} as it was when cached: 'hf download' fetches a newer one"
+                _say("", f"{model.weights.revision}, {visible(branch)}")
             _say("", f"sha256 {model.digest}")
+            _check_files(model.weights, model.spec)
         _say("", f"{answers(loader, model.identity)} answers in the store")
     except LLMError as error:
         _say("model", f"{visible(name)}{adapter}: NOT USABLE: {one_line(error, 2_000)}")
@@ -80,6 +89,23 @@ def _model(settings: Settings, given: str | None) -> bool:
     finally:
         loader.close()
     return True
+
+
+def _check_files(weights: Weights, spec: ModelSpec) -> None:
+    """Check that weights are whole and that there is a tokenizer; of a GGUF, which holds both, nothing is known before.
+
+    Raises:
+        ModelNotFoundError: they are not, or there is none.
+    """
+    from pytest_llm.engines.loading import load_tokenizer
+
+    if not weights.gguf:
+        files = [weights.folder / name for name in weight_files(weights.folder)]
+        files += [weights.adapter / name for name in adapter_files(weights.adapter)] if weights.adapter else []
+        for path in files:
+            if path.suffix == ".safetensors":
+                read_header(path)
+        load_tokenizer(weights.folder, spec, weights.adapter)
 
 
 def answers(loader: ModelLoader, identity: dict[str, Any]) -> int:

@@ -117,9 +117,15 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _none(history: History, arguments: argparse.Namespace) -> str:
+    from pytest_llm.history import runfile
+
     branches = sorted({run.branch for run in history.runs()})
     if not branches:
-        return "there is no run yet: pytest leaves a record of every run that uses pytest_llm"
+        root, folders = project_settings().root, runfile.projects(history.path.parents[2]).items()
+        ours = [folder for folder, test in folders if (root / test.partition("::")[0]).is_file()]
+        moved = "".join(f"\npytest-llm import {folder}" for folder in ours)
+        hint = f"; these may be of this project, in another folder:{moved}" if moved else ""
+        return f"there is no run yet: pytest leaves a record of every run that uses pytest_llm{hint}"
     if arguments.branch is not None and arguments.branch not in branches:
         known = ", ".join(branch or "none" for branch in branches)
         return visible(f"there is no run of branch {arguments.branch!r}; there are runs of {shorten(known)}")

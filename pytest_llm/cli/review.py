@@ -40,7 +40,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from pytest_llm.golden.pending import list_pending, number
+    from pytest_llm.golden.pending import elsewhere, list_pending, number
 
     settings = project_settings()
     if arguments.web:
@@ -51,6 +51,9 @@ def _run(arguments: argparse.Namespace) -> int:
         number(settings.cache_dir, settings.root, candidates)
     if not candidates:
         print("no candidates wait here")
+        for folder, count in elsewhere(settings.cache_dir, settings.root).items():
+            some = "1 waits" if count == 1 else f"{count} wait"
+            print(f"{some} for the same goldens in {visible(str(folder))}: review there, or run the tests here")
         return 0
     if action == "list":
         for place, candidate in enumerate(candidates, 1):

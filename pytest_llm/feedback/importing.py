@@ -48,7 +48,7 @@ def import_reports(
     """
     found = list(read_reports(source, fields, clean))
     reports = [one for one in found if isinstance(one, Report)]
-    with locked(cache_dir / "locks" / f"feedback-{path_tag(into)}.lock"):
+    with locked(cache_dir / "locks" / f"feedback-{path_tag(into)}.lock", folder=into.parent):
         before = casefile.read(into) or {}
         _refuse_unredacting(reports, before, into)
         known = {report_of(key) for case in before.values() for key in case.reports}

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,6 +134,20 @@ def list_pending(cache_dir: Path, under: Path) -> list[Candidate]:
         places = one.path, Path(os.path.realpath(one.path))
         found += [one] if any(place.is_relative_to(home) for place in places for home in homes) else []
     return sorted(found, key=lambda one: one.path)
+
+
+def elsewhere(cache_dir: Path, under: Path) -> dict[Path, int]:
+    """Count the candidates for the same goldens as below ``under`` in other checkouts, by the folder of each."""
+    found: Counter[Path] = Counter()
+    for file in (cache_dir / "pending").glob("*/*.json"):
+        with contextlib.suppress(GoldenError):
+            one = _load(file)
+            for folder in one.path.parents[2:]:
+                here = under / one.path.relative_to(folder)
+                if one.base and here != one.path and digest(here) == one.base:
+                    found[folder] += 1
+                    break
+    return found
 
 
 def number(cache_dir: Path, under: Path, candidates: Sequence[Candidate]) -> list[tuple[Path, str]]:

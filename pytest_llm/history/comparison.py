@@ -13,7 +13,7 @@ from pytest_llm.evidence import EXAMPLES
 from pytest_llm.history.pairing import Paired, counted, paired
 from pytest_llm.history.rows import Run, better, of_record, value_of
 from pytest_llm.history.series import moved
-from pytest_llm.reports.overview import entries
+from pytest_llm.reports.overview import entries, stopped
 
 #: What counts as worse or better: two-sided p, corrected over the figures of the comparison.
 ALPHA = 0.05
@@ -65,8 +65,9 @@ class Item:
 class Comparison:
     """What `compare` found. Tests are node ids; ``p`` is of the tests that turned (exact McNemar, two-sided).
 
-    ``uncollected`` are what could be collected in A, or was not there, and cannot be in B: ``(node id, error)``. Tests
-    of A in there are ``unmeasured``. ``new`` are the tests that only B ran, with their status, the gravest first.
+    ``uncollected`` are what could be collected in A, or was not there, and cannot be in B: ``(node id, error)``;
+    ``stopped`` is what ended B before its tests did. Tests of A that B did not come to are ``unmeasured``. ``new`` are
+    the tests that only B ran, with their status, the gravest first.
     """
 
     a: Run
@@ -75,6 +76,7 @@ class Comparison:
     newly_failing: tuple[str, ...]
     unmeasured: tuple[str, ...]
     uncollected: tuple[tuple[str, str], ...]
+    stopped: str
     newly_passing: tuple[str, ...]
     skipped: tuple[str, ...]
     new: dict[str, str]
@@ -109,7 +111,8 @@ def compare(a: dict[str, Any], b: dict[str, Any]) -> Comparison:
     before, after = ({entry.nodeid: entry.status for entry in entries(data)} for data in (a, b))
     common = [nodeid for nodeid in before if nodeid in after]
     uncollected = tuple(_uncollected(a, b))
-    unknown = {id for id in before.keys() - after.keys() if any(_within(id, where) for where, _ in uncollected)}
+    end = stopped(b)
+    unknown = {id for id in before.keys() - after.keys() if end or any(_within(id, where) for where, _ in uncollected)}
     if not common and not unknown:
         why = "".join(f"; {where} could not be collected in {run_b.short}: {error}" for where, error in uncollected[:1])
         raise InvalidInputError(f"the runs {run_a.short} and {run_b.short} have no test in common{why}")
@@ -127,6 +130,7 @@ def compare(a: dict[str, Any], b: dict[str, Any]) -> Comparison:
         newly_failing=failing,
         unmeasured=tuple(sorted(unmeasured)),
         uncollected=uncollected,
+        stopped=end,
         newly_passing=passing,
         skipped=turned("skipped"),
         new={nodeid: status for nodeid, status in after.items() if nodeid not in before},

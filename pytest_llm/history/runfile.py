@@ -40,6 +40,8 @@ _FIELDS = frozenset({"id", "started", "git", "environment", "settings", "models"
 _SETTINGS = ("update", "cache", "offline", "logprob_margin", "alpha", "power", "correction", "strict_gates")
 _VERSIONS = ("pytest-llm-regression", "pytest", "torch", "transformers", "evaluate", "sacrebleu")
 _OURS = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{8}\.json")
+#: What `path_tag` makes of a project's root.
+_TAG = re.compile("[0-9a-f]{20}")
 
 
 def document(run: RunRecord, settings: Settings, *, started: float, exit_status: int) -> dict[str, Any]:
@@ -79,6 +81,17 @@ def document(run: RunRecord, settings: Settings, *, started: float, exit_status:
 def runs_folder(cache_dir: Path, root: Path) -> Path:
     """Return where the records of the project at ``root`` are."""
     return cache_dir / "runs" / path_tag(root)
+
+
+def projects(cache_dir: Path) -> dict[Path, str]:
+    """Return the folders of records in a cache, one a project, each with a test of its newest run (``no test``)."""
+    found = {}
+    for folder in sorted(one for one in (cache_dir / "runs").glob("*") if _TAG.fullmatch(one.name)):
+        newest = max((path for path in folder.glob("*.json") if _OURS.fullmatch(path.name)), default=folder)
+        found[folder] = "no test"
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            found[folder] = str(json.loads(newest.read_bytes())["tests"][0]["nodeid"])
+    return found
 
 
 def keep(data: dict[str, Any], settings: Settings) -> Path:

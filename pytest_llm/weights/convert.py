@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pytest_llm.environment import version
-from pytest_llm.errors import InvalidInputError, LLMError
+from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError
 from pytest_llm.files import locked
-from pytest_llm.weights.fingerprint import check_unchanged, fingerprint
+from pytest_llm.weights.fingerprint import check_unchanged, file_digests, fingerprint, remember, sha256_of
 from pytest_llm.weights.spec import ModelSpec, Weights
 from pytest_llm.weights.tensors import FLOATS
 
@@ -47,7 +47,7 @@ def prepare(weights: Weights, digest: str, spec: ModelSpec, cache_dir: Path) -> 
     base = dataclasses.replace(weights, adapter=None, code=())
     own = fingerprint(base, cache_dir)
     target = cache_dir / "converted" / _name(own, spec.dtype, bool(weights.gguf))
-    if _complete(target):
+    if _complete(target, cache_dir):
         return target
     make: Callable[[Path], None] | None
     if weights.gguf:
@@ -59,7 +59,7 @@ def prepare(weights: Weights, digest: str, spec: ModelSpec, cache_dir: Path) -> 
 
         make = plan_cast(weights.folder, spec.dtype)
     if make is not None:
-        _make_once(target, make, lambda: check_unchanged(base, own, cache_dir))
+        _make_once(target, cache_dir, make, lambda: check_unchanged(base, own, cache_dir))
     return weights.folder if make is None else target
 
 
@@ -74,14 +74,14 @@ def _name(digest: str, dtype: str, gguf: bool) -> str:
     return name + (f"-gguf{version('gguf')}" if gguf else "")
 
 
-def _make_once(target: Path, make: Callable[[Path], None], check: Callable[[], None]) -> None:
+def _make_once(target: Path, cache_dir: Path, make: Callable[[Path], None], check: Callable[[], None]) -> None:
     """Fill ``target`` by ``make`` unless another process does; ``check`` raises if the result must not be used."""
     try:
         # The lock lies beside what it guards, and so is shared by whoever shares that.
         with locked(target.with_name(f".{target.name}.lock"), _PATIENCE):
-            if _complete(target):
+            if _complete(target, cache_dir):
                 return
-            # We hold the lock: what lies here half-written is from a process that is gone.
+            # We hold the lock: what lies here half-written or damaged is from a process that is gone.
             for leftover in (target, *target.parent.glob(f".{target.name}.*.tmp")):
                 shutil.rmtree(leftover, ignore_errors=True)
             temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -89,9 +89,10 @@ def _make_once(target: Path, make: Callable[[Path], None], check: Callable[[], N
             try:
                 make(temporary)
                 check()  # a training run may have written while we read
-                _seal(temporary)
+                sealed = _seal(temporary)
                 temporary.replace(target)
                 _sync(target.parent)
+                remember(target, sealed, cache_dir)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:  # filelock.Timeout is one, too
@@ -101,28 +102,30 @@ def _make_once(target: Path, make: Callable[[Path], None], check: Callable[[], N
         ) from error
 
 
-def _seal(folder: Path) -> None:
-    """Put all of ``folder`` on disk, readable by whom the umask says, with a manifest of sizes written last."""
+def _seal(folder: Path) -> dict[str, str]:
+    """Put all of ``folder`` on disk, readable by whom the umask says; return its digests, a manifest written last."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     manifest = folder / _MANIFEST
-    manifest.write_text(json.dumps({path.relative_to(folder).as_posix(): path.stat().st_size for path in files}))
+    sealed = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+    manifest.write_text(json.dumps(sealed))
     for path in (*files, manifest):
         # safetensors writes 0600, which locks colleagues out of a shared cache; the manifest got what the umask gives.
         path.chmod(manifest.stat().st_mode)
         _sync(path)
     for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         _sync(path)
+    return sealed
 
 
-def _complete(folder: Path) -> bool:
-    """Whether ``folder`` holds every file it was sealed with, in full.
+def _complete(folder: Path, cache_dir: Path) -> bool:
+    """Whether ``folder`` holds every file it was sealed with, as it was then.
 
-    The rename is atomic, but a cache may also be restored in part, or pruned by a system's cleaner.
+    The rename is atomic, but a cache may also be restored in part or with holes, or pruned by a system's cleaner.
     """
     try:
-        sizes = json.loads((folder / _MANIFEST).read_text())
-        return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError):
+        sealed = json.loads((folder / _MANIFEST).read_text())
+        return bool(file_digests(folder, sealed, cache_dir) == sealed)
+    except (OSError, ValueError, TypeError, ModelNotFoundError):
         return False
 
 

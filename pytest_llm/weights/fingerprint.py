@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pytest_llm.errors import ModelNotFoundError
 from pytest_llm.files import digest_of, write_atomic
-from pytest_llm.weights.listing import adapter_files, side_files, weight_files
+from pytest_llm.weights.listing import adapter_files, refuse_pointer, side_files, weight_files
 from pytest_llm.weights.spec import Weights
 
 #: A file changed within this many seconds may change again without its time stamp showing it (git's "racy" rule).
@@ -31,8 +33,9 @@ def fingerprint(
 
     Those are the weight files transformers loads, the configurations, the tokenizer, the chat template, and a model's
     own code, wherever it lies; of a GGUF only the file itself, which holds all of them. File digests are remembered in
-    ``cache_dir`` by path, size, modification and change time and inode, so unchanged weights are hashed once. ``clock``
-    gives seconds since the epoch. ``seen`` gets the stamp of all that was looked at, for `check_unchanged`.
+    ``cache_dir`` by path, size, modification and change time and inode, so unchanged weights are hashed once, but for
+    those in a read-only image (`_in_image`). ``clock`` gives seconds since the epoch. ``seen`` gets the stamp of all
+    that was looked at, for `check_unchanged`.
 
     Raises:
         ModelNotFoundError: a file cannot be read, or an index names a missing shard.
@@ -41,20 +44,20 @@ def fingerprint(
         return ""
     seen = {} if seen is None else seen
     if weights.gguf:
-        model = {"gguf": _digests(weights.folder, [weights.gguf], cache_dir, clock, seen)[weights.gguf]}
+        model = {"gguf": file_digests(weights.folder, [weights.gguf], cache_dir, clock, seen)[weights.gguf]}
     else:
         seen[weights.folder] = _stamp(weights.folder)  # changes with a file that comes
         names = {*weight_files(weights.folder), *side_files(weights.folder)}
-        model = _digests(weights.folder, sorted(names), cache_dir, clock, seen)
+        model = file_digests(weights.folder, sorted(names), cache_dir, clock, seen)
     parts = {"model": model}
     if weights.adapter is not None:
         seen[weights.adapter] = _stamp(weights.adapter)
-        parts["adapter"] = _digests(weights.adapter, adapter_files(weights.adapter), cache_dir, clock, seen)
+        parts["adapter"] = file_digests(weights.adapter, adapter_files(weights.adapter), cache_dir, clock, seen)
     elsewhere = [folder for folder in weights.code if folder not in (weights.folder, weights.adapter)]
     for number, folder in enumerate(elsewhere):
         seen[folder] = _stamp(folder)
         files = sorted(file.name for file in folder.glob("*.py"))
-        parts[f"code {number}"] = _digests(folder, files, cache_dir, clock, seen)
+        parts[f"code {number}"] = file_digests(folder, files, cache_dir, clock, seen)
     return digest_of(parts)
 
 
@@ -87,13 +90,20 @@ def _as_seen(seen: Stamps) -> bool:
         return False
 
 
-def _digests(
-    folder: Path, names: list[str], cache_dir: Path, clock: Callable[[], float], seen: Stamps
+def file_digests(
+    folder: Path,
+    names: Iterable[str],
+    cache_dir: Path,
+    clock: Callable[[], float] = time.time,
+    seen: Stamps | None = None,
 ) -> dict[str, str]:
-    """Return the sha256 of each file by name, from the folder's memo where the file has not changed."""
-    key = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]
-    memo_file = cache_dir / "digests" / f"{key}.json"
-    memo = _read_memo(memo_file)
+    """Return the sha256 of each file by name, from the folder's memo where the file has not changed.
+
+    Raises:
+        ModelNotFoundError: a file cannot be read, or is a pointer of git-lfs.
+    """
+    seen = {} if seen is None else seen
+    memo = _read_memo(_memo_file(folder, cache_dir))
     digests, fresh = {}, dict(memo)
     for name in names:
         try:
@@ -102,19 +112,36 @@ def _digests(
             if known and known[:-1] == stamp:
                 digests[name] = str(known[-1])
                 continue
-            digests[name] = _sha256(folder / name)
+            refuse_pointer(folder / name)
+            digests[name] = sha256_of(folder / name)
             # Changed lately, or while it was read: the stamp does not vouch for these bytes.
             settled = clock() - max(stamp[1], stamp[2]) / 1e9 > RACY_SECONDS and _stamp(folder / name) == stamp
+            settled = settled and not _in_image(folder / name, stamp)
         except OSError as error:
             raise ModelNotFoundError(f"{folder / name} cannot be read: {error.strerror or error}.") from error
         if settled:
             fresh[name] = [*stamp, digests[name]]
     if fresh != memo:
-        # A memo saves time and nothing else: a read-only cache is no reason to fail. Of two processes that write at
-        # once the last wins, and what the other learnt is hashed again.
-        with suppress(OSError):
-            write_atomic(memo_file, json.dumps(fresh, sort_keys=True))
+        _write_memo(folder, cache_dir, fresh)
     return digests
+
+
+def remember(folder: Path, digests: Mapping[str, str], cache_dir: Path) -> None:
+    """Note the ``digests`` of files that this process has just written to ``folder``, where nobody else writes."""
+    with suppress(OSError):
+        _write_memo(folder, cache_dir, {name: [*_stamp(folder / name), digest] for name, digest in digests.items()})
+
+
+def _memo_file(folder: Path, cache_dir: Path) -> Path:
+    key = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]
+    return cache_dir / "digests" / f"{key}.json"
+
+
+def _write_memo(folder: Path, cache_dir: Path, memo: Mapping[str, Any]) -> None:
+    # A memo saves time and nothing else: a read-only cache is no reason to fail. Of two processes that write at once
+    # the last wins, and what the other learnt is hashed again.
+    with suppress(OSError):
+        write_atomic(_memo_file(folder, cache_dir), json.dumps(memo, sort_keys=True))
 
 
 def _stamp(path: Path) -> list[int]:
@@ -127,7 +154,19 @@ def _stamp(path: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
-def _sha256(path: Path) -> str:
+def _in_image(path: Path, stamp: list[int]) -> bool:
+    """Whether a file lies in a read-only image that keeps no change time (squashfs, SIF).
+
+    Such an image shows the modification time, in whole seconds, as both; its inodes number places. So the files of the
+    next image, mounted where this one was, can have the same stamps.
+    """
+    if sys.platform == "win32" or stamp[1] != stamp[2] or stamp[2] % 10**9:
+        return False
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 (hex) of a file, read in pieces."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(1 << 20))
     with path.open("rb", buffering=0) as stream:

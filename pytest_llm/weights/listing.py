@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,9 +25,22 @@ _POOLING = {
     **{"mean": "mean", "cls": "cls", "lasttoken": "last"},
 }
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
+
 #: Where a model names the classes that load it.
 CONFIGS = ("config.json", "tokenizer_config.json")
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuse what git-lfs leaves in a checkout in the place of a large file that it did not fetch.
+
+    Raises:
+        ModelNotFoundError: the file is such a pointer.
+    """
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        if stream.read(len(_POINTER)) == _POINTER:
+            raise ModelNotFoundError(f"{path} is a pointer of git-lfs, not the file itself: run 'git lfs pull' there.")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -38,6 +52,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
+        refuse_pointer(path)
         raise ModelNotFoundError(f"{path} cannot be read: {error}. Copy the model again.") from error
     if not isinstance(value, dict):
         raise ModelNotFoundError(f"{path} holds no JSON object. Copy the model again.")

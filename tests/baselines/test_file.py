@@ -2,6 +2,7 @@ import json
 import multiprocessing
 import re
 import subprocess
+import threading
 
 import pytest
 
@@ -260,3 +261,21 @@ def test_workers_do_not_lose_one_anothers_entries(tmp_path):
     assert {test: entry["x"]["value"] for test, entry in written.items()} == {
         f"test_{worker}_{i}": pytest.approx(worker + i / 10) for worker in range(3) for i in range(8)
     }
+
+
+def test_a_run_with_another_cache_loses_no_entry_either(tmp_path, monkeypatch):
+    """Each run has a lock of its own in its cache: the folder of the tests holds the other back."""
+    path, entry = tmp_path / file.FOLDER / "b.json", Entry.of(SCORE)
+    other = threading.Thread(target=lambda: file.write(path, "theirs", "f1", entry, tmp_path / "their-locks"))
+    original = file.write_atomic
+
+    def while_the_other_comes(*written):
+        monkeypatch.setattr(file, "write_atomic", original)
+        other.start()
+        other.join(0.5)
+        original(*written)
+
+    monkeypatch.setattr(file, "write_atomic", while_the_other_comes)
+    file.write(path, "ours", "f1", entry, tmp_path / "our-locks")
+    other.join()
+    assert sorted(test for test, _ in file.digests(path)) == ["ours", "theirs"]

@@ -1,6 +1,7 @@
 """Every code block of every page is run, and the checker that runs them finds what is wrong."""
 
 import pytest
+import yaml
 
 from tests.conftest import SMOLLM2
 from tests.docs.pages import ROOT, Page, PageError, blocks, environment, mismatch
@@ -47,6 +48,24 @@ def test_every_block_of_a_page(path, request, tmp_path, cache_dir):
 def test_what_is_not_run_is_listed():
     found = [(path.name, block.reason) for path in PAGES for block in blocks(path.read_text("utf-8")) if block.reason]
     assert found == NOT_RUN
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/ci.md", "docs/monitoring.md"])
+def test_workflows_keep_what_a_failing_run_computed_and_take_what_is_there(name):
+    """`actions/cache` saves after success only; an artifact is had by the name with which it was uploaded."""
+    flows = [yaml.safe_load(one.text) for one in blocks((ROOT / name).read_text("utf-8")) if "workflows" in one.title]
+    steps = [step for flow in flows for job in flow["jobs"].values() for step in job["steps"]]
+    uses = [
+        (step["uses"].partition("@")[0], step.get("with", {}), step.get("if", "")) for step in steps if "uses" in step
+    ]
+    assert [action for action, _, _ in uses if action.startswith("actions/cache")] == [
+        "actions/cache/restore", "actions/cache/save",
+    ]  # fmt: skip
+    assert all(when in ("always()", "${{ !cancelled() }}") for action, _, when in uses if action.endswith("/save"))
+    taken, left = (
+        {of["name"] for action, of, _ in uses if action == f"actions/{way}load-artifact"} for way in ("down", "up")
+    )
+    assert taken <= left
 
 
 @pytest.fixture

@@ -119,6 +119,20 @@ def test_a_file_that_cannot_be_collected_any_more_is_no_pass(project, command):
     assert "2 not collected, 1 pass (part)" in " ".join(command("history")[1].split())
 
 
+@pytest.mark.parametrize("stopped", [{"exit_status": 2}, {"exit_status": 1, "stopped": "stopping after 1 failures"}])
+def test_a_run_that_was_stopped_before_a_test_is_no_pass(project, command, stopped):
+    fails, lost = verdict(nodeid="t.py::fails", outcome="fail"), verdict(nodeid="t.py::failed", outcome="fail")
+    project(
+        record(0, verdict(), fails, lost, verdict(nodeid="t.py::last")),
+        {**record(1, verdict(), fails, filtered=True), **stopped},
+    )
+    code, out, _ = command("compare", "latest~1", "latest")
+    assert code == 2
+    assert "could not be measured any more: 1\n  t.py::last\n" in out
+    assert "not run in B, which was not of all tests: 1\n  t.py::failed\n" in out
+    assert "; B was stopped (" + stopped.get("stopped", "pytest's exit status 2") + ")\n" in out
+
+
 @pytest.mark.parametrize(("part", "title"), [(True, "not run in A, which was not of all tests"), (False, "new")])
 def test_a_new_test_that_fails_is_no_pass(project, command, part, title):
     lost = verdict(nodeid="t.py::lost", outcome="error")

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from pytest_llm.history import runfile
+from pytest_llm.settings import Settings
 from tests.history.conftest import golden, record, verdict
 from tests.reports.conftest import HOSTILE
 
@@ -79,6 +81,20 @@ def test_without_runs_it_says_when_there_will_be_some(project, command):
     assert command("history") == (
         0, "there is no run yet: pytest leaves a record of every run that uses pytest_llm\n", ""
     )  # fmt: skip
+
+
+def test_runs_of_the_project_where_it_was_before_are_offered(project, command, cache_dir, tmp_path):
+    project()
+    for name, test in (("before", "test_m.py::test_a"), ("another", "test_x.py::test_x")):
+        runfile.keep(record(0, verdict(nodeid=test)), Settings(cache_dir=cache_dir, root=tmp_path / name))
+    assert command("history")[1].count("pytest-llm import ") == 0
+    (tmp_path / "project" / "test_m.py").touch()
+    folder = runfile.runs_folder(cache_dir, tmp_path / "before")
+    assert command("history")[1] == (
+        "there is no run yet: pytest leaves a record of every run that uses pytest_llm; these may be of this project, "
+        f"in another folder:\npytest-llm import {folder}\n"
+    )
+    assert command("import", folder)[:2] == (0, "1 new runs, 0 that were there already\n")
 
 
 def test_hostile_names_are_shown_harmlessly(project, command):

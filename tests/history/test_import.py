@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 
+from pytest_llm.golden.listing import write_list
 from pytest_llm.history import importing, runfile
 from pytest_llm.history.database import History
 from pytest_llm.settings import Settings
@@ -48,6 +49,24 @@ def test_the_cache_folder_of_more_runs_than_it_keeps(project, command, tmp_path,
     code, out, err = command("import", packed[0])
     assert (code, out) == (2, "0 new runs, 0 that were there already, 1 bad\n")
     assert err.startswith(f"{packed[0]}: it cannot be read: ")
+
+
+def test_the_cache_folder_of_several_projects(project, command, tmp_path):
+    """Only one of them is this one; and what else a cache folder holds is no record."""
+    ci = tmp_path / "ci"
+    folders = [runfile.runs_folder(ci, tmp_path / name) for name in ("ours", "theirs")]
+    runfile.keep(record(1, verdict()), Settings(cache_dir=ci, root=tmp_path / "ours"))
+    write_list(ci, tmp_path / "ours", "goldens", [])
+    project()
+    assert command("import", ci) == (0, "1 new runs, 0 that were there already\n", "")
+    runfile.keep(record(2), Settings(cache_dir=ci, root=tmp_path / "theirs"))
+    listed = [f"{folder}, of {test}" for folder, test in zip(folders, ("test_m.py::test_a", "no test"), strict=True)]
+    assert command("import", ci) == (
+        2,
+        "0 new runs, 0 that were there already, 1 bad\n",
+        f"{ci}: it has the runs of 2 projects: import this one's alone: {'; '.join(sorted(listed))}\n",
+    )
+    assert command("import", folders[0], folders[1])[0] == 0
 
 
 def test_a_bad_one_is_named_and_stops_nothing(project, command, tmp_path):

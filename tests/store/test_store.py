@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import sqlite3
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,18 @@ def test_clearing_the_cache_cures_a_store_that_cannot_be_used(pytester, cache_di
     cleared.stdout.fnmatch_lines(["removed the output store, which could not be used: *"])
     assert not path.exists()
     assert OutputStore(cache_dir).get(IDENTITY, [ONE]) == {}
+
+
+def test_clearing_old_weights_keeps_the_new_ones(pytester, cache_dir, capsys):
+    (cache_dir / "converted").unlink()
+    for name, age in (("old", 31), ("new", 29)):
+        (cache_dir / "converted" / name).mkdir(parents=True)
+        (cache_dir / "converted" / name / "model.safetensors").write_bytes(b"1")
+        os.utime(cache_dir / "converted" / name, (time.time() - age * 86400,) * 2)
+    assert main(["cache", "clear", "--older-than=30"]) == 0
+    assert main(["cache", "clear", "--weights", "--older-than=30"]) == 0
+    assert capsys.readouterr().out == "removed 1 converted models, 1 B\n"
+    assert [path.name for path in (cache_dir / "converted").iterdir()] == ["new"]
 
 
 def test_clearing_the_cache_removes_a_link_and_not_what_it_leads_to(pytester, cache_dir, monkeypatch, tmp_path, capsys):

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError
 from pytest_llm.weights import cast, convert
+from pytest_llm.weights import fingerprint as fingerprints
 from pytest_llm.weights.convert import prepare
 from pytest_llm.weights.fingerprint import fingerprint
 from pytest_llm.weights.resolve import resolve
@@ -300,7 +301,14 @@ def test_permissions_follow_the_umask(tiny, cache, umask):
 
 def test_incomplete_folders_are_made_again(tiny, cache):
     folder = converted(tiny, cache, "float64")
+
+    def leave_a_hole():
+        with (folder / "model.safetensors").open("rb+") as stream:
+            stream.seek(-1000, os.SEEK_END)
+            stream.write(b"\0" * 1000)
+
     for spoil in (
+        leave_a_hole,
         lambda: os.truncate(folder / "model.safetensors", 1000),
         lambda: (folder / "tokenizer.json").unlink(),
         lambda: (folder / ".complete.json").unlink(),
@@ -308,6 +316,21 @@ def test_incomplete_folders_are_made_again(tiny, cache):
         spoil()
         assert converted(tiny, cache, "float64") == folder
         assert torch.equal(logits(folder, "float64"), logits(tiny, "float64"))
+
+
+def test_a_converted_folder_is_read_once_to_see_that_it_is_whole_where_it_came_from_elsewhere(tiny, cache, monkeypatch):
+    folder = converted(tiny, cache, "float64")
+    monkeypatch.setattr(fingerprints, "RACY_SECONDS", -60.0)  # as if the files had been written long ago
+    converted(tiny, cache, "float64")  # notes the source's own digest
+    read, original = [], fingerprints.sha256_of
+    monkeypatch.setattr(fingerprints, "sha256_of", lambda path: read.append(path.parent) or original(path))
+    shutil.copytree(folder, cache / "restored")
+    for expected in ([], [folder] * len(list(folder.iterdir()))):
+        converted(tiny, cache, "float64")
+        assert read == expected[:-1]  # but the manifest
+        read.clear()
+        shutil.rmtree(folder)
+        shutil.copytree(cache / "restored", folder)
 
 
 def _convert_and_die(folder, cache):
@@ -337,7 +360,7 @@ def _convert_and_count(folder, cache, start, results):
     def slowly(path):
         made.append(path)
         time.sleep(0.5)  # long enough for every other process to arrive at the lock
-        original(path)
+        return original(path)
 
     convert._seal = slowly
     start.wait()
@@ -369,7 +392,7 @@ def test_damaged_weights_are_named(tiny, cache):
             f"the weight file {path} is damaged or not in safetensors format: the header asks for {size} bytes, the "
             f"file has {size - 100}. Copy or download it again."
         )
-    for content in (b"", b"\x10", b"version https://git-lfs.github.com/spec/v1\n", b"\x02" + b"\0" * 7 + b"[]"):
+    for content in (b"", b"\x10", b"\x02" + b"\0" * 7 + b"[]"):
         path.write_bytes(content)
         with pytest.raises(ModelNotFoundError, match="is damaged or not in safetensors format"):
             converted(tiny, cache)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import multiprocessing
 import os
+import shutil
+import subprocess
 import time
 
 import pytest
@@ -16,7 +19,8 @@ from pytest_llm.errors import InvalidInputError, ModelNotFoundError
 from pytest_llm.weights import fingerprint as module
 from pytest_llm.weights.fingerprint import fingerprint
 from pytest_llm.weights.listing import own_pooling
-from pytest_llm.weights.spec import Weights
+from pytest_llm.weights.resolve import resolve
+from pytest_llm.weights.spec import ModelSpec, Weights
 
 
 def later():
@@ -32,8 +36,8 @@ def weights_of(folder, **kwargs):
 def hashed(monkeypatch):
     """The names of the files whose bytes were read, as they are read."""
     names = []
-    original = module._sha256
-    monkeypatch.setattr(module, "_sha256", lambda path: names.append(path.name) or original(path))
+    original = module.sha256_of
+    monkeypatch.setattr(module, "sha256_of", lambda path: names.append(path.name) or original(path))
     return names
 
 
@@ -226,8 +230,33 @@ def test_a_file_written_just_now_is_hashed_again(tiny, cache, hashed):
     assert hashed == []
 
 
+#: A squashfs of one file, config.json, which holds ``{"v": 1}``: `mksquashfs FOLDER IMAGE -nopad -no-xattrs -all-root`.
+IMAGE = base64.b85decode(
+    "XmfFM0ssI200000000620RR910RRyIzybjP1ONa4AOHXW00000?*IS*00000=Kufz00000|NsC0|NsC0XaE2J00000kN^Mx00000!2kdN00000"
+    "*#H0l00000dm?rsIv_E9CIEQaV`5ms$N&N#gHs_41mFN-MuxX=c_yehh*kn(W*`Ot#;gS!9RPURV_<*)Mkvk1z{QZ9pO==Iu9sDup9cUM_XKPZ"
+    "fM5Us0000000;m80RR910IvW50000001g0n+GAjV00k%w009sHA;|y$0000000e*l0002t000000000"
+)
+
+
+def test_an_image_mounted_where_another_was(tmp_path, cache):
+    """A squashfs keeps no change time: two images can have the same stamps."""
+    digests = []
+    for image in (IMAGE, IMAGE, IMAGE.replace(b'{"v": 1}', b'{"v": 2}')):
+        (tmp_path / "image").write_bytes(image.ljust(4096, b"\0"))
+        (tmp_path / "mounted").mkdir(exist_ok=True)
+        mounting = ["mount", "-t", "squashfs", "-o", "loop,ro", "image", "mounted"]
+        if not shutil.which("mount") or subprocess.run(mounting, cwd=tmp_path, capture_output=True).returncode:
+            pytest.skip("needs the right to mount a squashfs")
+        try:
+            digests.append(fingerprint(weights_of(tmp_path / "mounted"), cache))
+        finally:
+            subprocess.run(["umount", "mounted"], cwd=tmp_path, check=True)
+
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_a_file_that_grows_while_it_is_read_is_not_remembered(tiny, cache, monkeypatch):
-    original = module._sha256
+    original = module.sha256_of
 
     def read_while_it_is_written(path):
         digest = original(path)
@@ -235,7 +264,7 @@ def test_a_file_that_grows_while_it_is_read_is_not_remembered(tiny, cache, monke
             path.write_text(path.read_text() + "!")
         return digest
 
-    monkeypatch.setattr(module, "_sha256", read_while_it_is_written)
+    monkeypatch.setattr(module, "sha256_of", read_while_it_is_written)
     fingerprint(weights_of(tiny), cache, clock=later)
     [memo] = (cache / "digests").iterdir()
 
@@ -289,3 +318,12 @@ def test_a_file_that_cannot_be_read_is_named(tiny, cache):
         fingerprint(weights_of(tiny, gguf="gone.gguf"), cache)
 
     assert str(error.value) == f"{tiny}/gone.gguf cannot be read: No such file or directory."
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_what_git_lfs_did_not_fetch_is_no_file(tiny, cache, name):
+    (tiny / name).write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'2' * 64}\nsize 535112\n")
+    with pytest.raises(ModelNotFoundError) as error:
+        fingerprint(resolve(ModelSpec(str(tiny)), root=tiny), cache)
+
+    assert str(error.value) == f"{tiny}/{name} is a pointer of git-lfs, not the file itself: run 'git lfs pull' there."
