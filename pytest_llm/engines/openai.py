@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 IN_FLIGHT = 16
 #: Seconds without any answer until the terminal says so.
 PATIENCE = 30.0
-#: Seconds for one request, as ``--llm-timeout`` has them by default.
-TIMEOUT = 600.0
 
 
 class OpenAIEngine:
@@ -43,8 +41,8 @@ class OpenAIEngine:
         name: str,
         base_url: str,
         *,
+        timeout: float,
         batch_size: int = IN_FLIGHT,
-        timeout: float = TIMEOUT,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.connection = Connection(name, base_url, timeout)

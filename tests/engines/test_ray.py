@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 import ray
@@ -19,8 +20,8 @@ from pytest_llm.engines.replica import _public
 from pytest_llm.environment import version
 from pytest_llm.errors import InvalidInputError, LLMError, MissingExtraError, ModelNotFoundError, ServiceError
 from pytest_llm.loader import ModelLoader
+from pytest_llm.options import settings_from
 from pytest_llm.requests import Embed, FillMask, Generate, Loss
-from pytest_llm.settings import Settings
 from tests.conftest import MINILM
 from tests.engines.conftest import answers
 
@@ -48,7 +49,8 @@ def address():
 
 @pytest.fixture(scope="module")
 def settings(address, tiny_gpt2, shared_cache):
-    return Settings(ray=address, model=str(tiny_gpt2), device="cpu", cache_dir=shared_cache, root=tiny_gpt2)
+    flags = {"ray": address, "model": str(tiny_gpt2), "device": "cpu", "cache_dir": shared_cache}
+    return settings_from(flags, {}, {}, root=tiny_gpt2)
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +196,7 @@ def test_an_address_where_no_cluster_is(where, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     monkeypatch.setattr(ray, "is_initialized", lambda: False)  # as in a session of its own
-    cluster = Cluster(Settings(ray=where.format(port=port)))
+    cluster = Cluster(settings_from({"ray": where.format(port=port)}, {}, {}, root=Path()))
     for _ in range(2):
         with pytest.raises(ServiceError, match=r"no connection \(.*\): is the cluster up"):
             cluster.connect()
@@ -207,4 +209,4 @@ def test_an_address_where_no_cluster_is(where, monkeypatch):
 def test_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"pytest-llm-regression\[ray\]"):
-        Cluster(Settings(ray="local"))
+        Cluster(settings_from({"ray": "local"}, {}, {}, root=Path()))

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_llm.history import importing, runfile
 from pytest_llm.history.database import History
-from pytest_llm.settings import Settings
+from pytest_llm.options import settings_from
 from tests.history.conftest import as_file, golden, record, verdict
 
 
@@ -34,7 +34,7 @@ def test_files_folders_and_archives_once_each(project, command, tmp_path):
 
 def test_the_cache_folder_of_more_runs_than_it_keeps(project, command, tmp_path, monkeypatch):
     monkeypatch.setattr(runfile, "KEPT", 2)
-    kept = Settings(cache_dir=tmp_path / "ci", root=tmp_path)
+    kept = settings_from({}, {}, {}, root=tmp_path).replace(cache_dir=tmp_path / "ci")
     for i in range(5):
         runfile.keep(record(i), kept)
     packed = sorted((tmp_path / "ci").rglob("*.json.gz"))
