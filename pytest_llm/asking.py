@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_llm import environment, record
 from pytest_llm.engines.protocol import is_answer
-from pytest_llm.errors import LLMError, StoreMissError, measured
+from pytest_llm.errors import StoreMissError, measured
 from pytest_llm.files import digest_of
 from pytest_llm.requests import Request
 from pytest_llm.results import Origin
@@ -239,8 +239,7 @@ class Asker:
         try:
             yield
         finally:
-            with contextlib.suppress(LLMError):  # a model that cannot even be described: its own error says so
-                self._use().load_seconds = self._loader.load_seconds(self, engine)
+            self._use().load_seconds = self._loader.load_seconds(self, engine)
 
     def _ahead(self, missing: Mapping[str, Request], repeat: int) -> list[tuple[str, int]]:
         """Return digests and repeats to compute along with ``repeat``: those that the running test will come to.

@@ -36,6 +36,8 @@ class OpenAIEngine:
     take ``timeout`` seconds; after long silence ``tell`` is given a line that says so.
     """
 
+    load_seconds = 0.0
+
     def __init__(
         self,
         name: str,
@@ -55,10 +57,6 @@ class OpenAIEngine:
 
     def __str__(self) -> str:
         return str(self.connection)
-
-    def describe(self) -> dict[str, Any]:
-        """Return what is known of a model behind a service: nothing but its name."""
-        return {"architecture": str(self), "parameters": None, "context_length": None, "load_seconds": 0.0}
 
     def check(self) -> bool:
         """Ask the service for the model, and return whether it lists it: some answer to a name that they do not list.
