@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_llm.engines import buckets
@@ -63,6 +63,26 @@ def in_batches(
         most = len(batch) // 2
         pending.extendleft(reversed(batch))
         _free()
+
+
+def each_whole(
+    engine: LocalEngine,
+    items: Sequence[Item],
+    compute: Callable[[list[Item]], Iterable[Result]],
+    length: Callable[[Item], int],
+    *,
+    padded: bool = True,
+) -> Iterator[tuple[Item, Result]]:
+    """Yield every item of ``length`` tokens with its result, from passes whose shape follows what is in them."""
+    for batch, found in in_batches(
+        items,
+        compute,
+        size=engine.free_size if padded else 1,
+        length=length,
+        tokens=engine.tokens_per_pass(scoring=True),
+        alone=lambda item: engine.alone(length(item)),
+    ):
+        yield from zip(batch, found, strict=True)
 
 
 def grouped(

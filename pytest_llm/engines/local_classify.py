@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.engines.batching import in_batches
+from pytest_llm.engines.batching import each_whole
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.prompts import check_length, pad, require_text
 from pytest_llm.engines.rows import checked
@@ -34,17 +34,12 @@ def classify(engine: LocalEngine, group: list[tuple[int, Classify]]) -> Iterator
         check_length(engine, _length(items[-1]), index)
     config = engine.config
     names = {"labels": [config.id2label[i] for i in range(config.num_labels)], "function": _function(config)}
-    single = _pad_id(engine) is None
-    for batch, rows in in_batches(
-        items,
-        lambda batch: logits(engine, [encoded for _, encoded in batch]),
-        size=engine.free_size,
-        length=_length,
-        tokens=engine.tokens_per_pass(scoring=True),
-        alone=lambda item: single or engine.alone(_length(item)),
-    ):
-        for (index, _), row in zip(batch, rows, strict=True):
-            yield index, {**names, "logits": checked(row)}
+
+    def compute(batch: list[tuple[int, Encoded]]) -> Any:
+        return logits(engine, [encoded for _, encoded in batch])
+
+    for (index, _), row in each_whole(engine, items, compute, _length, padded=_pad_id(engine) is not None):
+        yield index, {**names, "logits": checked(row)}
 
 
 def logits(engine: LocalEngine, rows: list[Encoded]) -> Any:

@@ -51,7 +51,7 @@ def evaluate(engine: LocalEngine, rows: Sequence[Row], top_k: int = 0) -> Iterat
     if nothing:
         yield [(row, []) for row in nothing]
         rows = [row for row in rows if row.targets]
-    for members, prefix, size, bucket in grouped(engine, rows, start=_before_targets, length=_padded_length):
+    for members, prefix, size, bucket in grouped(engine, rows, start=_before_targets, length=padded_length):
         cache = prefix_cache(engine, prefix) if prefix else None
         if cache is None:
             prefix = []
@@ -62,7 +62,7 @@ def evaluate(engine: LocalEngine, rows: Sequence[Row], top_k: int = 0) -> Iterat
             return forward(engine, batch, prefix, cache, top_k, bucket)
 
         tokens = None if bucket else engine.tokens_per_pass(scoring=True)
-        for batch, scored in in_batches(members, compute, size=size, length=_padded_length, tokens=tokens):
+        for batch, scored in in_batches(members, compute, size=size, length=padded_length, tokens=tokens):
             yield list(zip(batch, scored, strict=True))
 
 
@@ -71,7 +71,8 @@ def _before_targets(row: Row) -> list[int]:
     return row.ids[: min(position for position, _ in row.targets) + 1]
 
 
-def _padded_length(row: Row) -> int:
+def padded_length(row: Row) -> int:
+    """Return how many tokens the longer of the model's inputs has."""
     return max(len(row.ids), len(row.source or ()))
 
 
