@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.batching import each_whole
+from pytest_llm.engines.head import widen
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.prompts import check_length, pad, require_text
 from pytest_llm.engines.rows import checked
@@ -44,8 +45,7 @@ def classify(engine: LocalEngine, group: list[tuple[int, Classify]]) -> Iterator
 
 def logits(engine: LocalEngine, rows: list[Encoded]) -> Any:
     """Return the outputs for encoded texts, [rows, labels], in float32 or wider."""
-    found = read(engine, rows).logits
-    return found if found.element_size() >= 4 else found.float()
+    return widen(read(engine, rows).logits)
 
 
 def read(engine: LocalEngine, rows: list[Encoded]) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.batching import each_whole
+from pytest_llm.engines.head import widen
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.local_classify import logits
 from pytest_llm.engines.prompts import check_length, encode, pad, require_text
@@ -106,8 +107,7 @@ def backbone(engine: LocalEngine) -> Any:
 def _hidden(engine: LocalEngine, rows: list[list[int]]) -> Any:
     """Return the last hidden states of an encoder (or decoder) for token ids, [rows, longest, width]."""
     ids, mask = pad(rows, engine.pad_id, engine.model.device)
-    hidden = backbone(engine)(input_ids=ids, attention_mask=mask).last_hidden_state
-    return hidden if hidden.element_size() >= 4 else hidden.float()
+    return widen(backbone(engine)(input_ids=ids, attention_mask=mask).last_hidden_state)
 
 
 def padding_leaks(engine: LocalEngine) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm.engines.batching import each_whole
+from pytest_llm.engines.head import widen
 from pytest_llm.engines.local_classify import Encoded, read
 from pytest_llm.engines.rows import checked
 from pytest_llm.errors import InvalidInputError
@@ -134,8 +135,7 @@ def _logits(engine: LocalEngine, batch: list[Window]) -> Any:
     import torch
 
     output = read(engine, [window.encoded for window in batch])
-    logits = torch.stack([output.start_logits, output.end_logits], dim=1).cpu()
-    return logits if logits.element_size() >= 4 else logits.float()
+    return widen(torch.stack([output.start_logits, output.end_logits], dim=1).cpu())
 
 
 def _best_span(logits: Any, window: Window, passage: Passage, longest: int) -> Found:
