@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_llm import environment, record
 from pytest_llm.engines.protocol import is_answer
-from pytest_llm.errors import LLMError, StoreMissError, measured
+from pytest_llm.errors import StoreMissError, measured
 from pytest_llm.files import digest_of
 from pytest_llm.requests import Request
 from pytest_llm.results import Origin
@@ -240,10 +239,7 @@ class Asker:
         try:
             yield
         finally:
-            # Ctrl-C may have ended an import of torch, which describing a model begins again: that can end the process.
-            if not isinstance(sys.exc_info()[1], KeyboardInterrupt):
-                with contextlib.suppress(LLMError):  # a model that cannot even be described: its own error says so
-                    self._use().load_seconds = self._loader.load_seconds(self, engine)
+            self._use().load_seconds = self._loader.load_seconds(self, engine)
 
     def _ahead(self, missing: Mapping[str, Request], repeat: int) -> list[tuple[str, int]]:
         """Return digests and repeats to compute along with ``repeat``: those that the running test will come to.

@@ -16,6 +16,8 @@ from typing import Any
 
 #: Half of a surrogate pair: what is left in a ``str`` of bytes or JSON cut in the middle of a character. No UTF-8.
 SURROGATE = re.compile("[\ud800-\udfff]")
+#: Bytes of the name of a file of ours.
+_LONGEST = 120
 _UNSAFE = re.compile(r"[^\w\[\]=,.+-]")
 #: Seconds to wait for who holds a folder, and the folders that were held for longer, by none of us.
 PATIENCE = 10.0
@@ -168,7 +170,7 @@ def shown_path(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
-def safe_name(name: str, limit: int = 120, *, folded: bool = False) -> str:
+def safe_name(name: str, *, folded: bool = False) -> str:
     """Return a file name for ``name`` that no two names share and that stays inside its folder.
 
     A name that had to be changed, or that is over-long, carries a hash of the original. Case counts:
@@ -177,10 +179,10 @@ def safe_name(name: str, limit: int = 120, *, folded: bool = False) -> str:
     """
     plain = _UNSAFE.sub("_", name)
     plain = plain.strip(".") or "_"
-    if plain == name == (_folded(name) if folded else name.lower()) and len(name.encode()) <= limit:
+    if plain == name == (_folded(name) if folded else name.lower()) and len(name.encode()) <= _LONGEST:
         return name
     tag = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:10]
-    cut = plain.encode()[: limit - 11].decode("utf-8", "ignore")
+    cut = plain.encode()[: _LONGEST - 11].decode("utf-8", "ignore")
     return f"{cut}~{tag}"
 
 

@@ -172,8 +172,8 @@ class ModelLoader:
 
     def load_seconds(self, model: Asker, engine: Engine) -> float:
         """Return what loading took, the conversion of a GGUF included; 0 while no weights are loaded."""
-        loading = float(engine.describe()["load_seconds"])
-        return loading + self._preparing.get((model.digest, model.spec), 0.0) if loading else 0.0
+        preparing = self._preparing.get((model.digest, model.spec), 0.0)
+        return engine.load_seconds + preparing if engine.load_seconds else 0.0
 
     def _load(self, model: Asker) -> tuple[Engine, int]:
         if model.spec.base_url is not None:

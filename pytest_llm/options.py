@@ -201,7 +201,7 @@ def settings_from(
         raise _usage("llm_batch_size must be at least 1")
     if values["calibrate"]:
         _check_calibration(values)
-    return Settings(**values, root=root, given=frozenset(given))
+    return Settings(**values, root=root, start=None, given=frozenset(given))
 
 
 def _check_calibration(values: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from pytest_llm import record
 from pytest_llm.argument_rules import as_prompt, generate_request, listed
 from pytest_llm.errors import InvalidInputError, StoreMissError, measured
 from pytest_llm.golden.ties import parting
-from pytest_llm.reports.text import shorten
+from pytest_llm.reports.text import counted, shorten
 from pytest_llm.requests import Generate, Prompt
 from pytest_llm.results import Generation, Origin
 from pytest_llm.verdicts import Verdict
@@ -167,7 +167,7 @@ def _verdict(name: str, how: str, found: Sequence[_Deviation], atol: float, n: i
     if texts:
         words = f"{f'{words}, but ' if tokens else ''}of {texts} answers there are no logprobs, only texts"
         words += "" if parted else ", which are equal"
-    words += f", and {parted} answer{'s' * (parted != 1)} parted ({ties} at a tie)" if parted else ""
+    words += f", and {counted(parted, 'answer')} parted ({ties} at a tie)" if parted else ""
     return Verdict(
         kind="threshold",
         name=name,

@@ -162,8 +162,6 @@ def repeat(item: pytest.Function, run: RunRecord, asked: Repeat) -> None:
         AssertionError: too few repeats succeeded; it has the traceback of the first that did not.
         Exception: whatever else a repeat raised, as it is: it says nothing about an answer.
     """
-    from pytest_llm.stats.passk import decide
-
     seen, before, run.sampled = (len(run.verdicts), len(run.details)), len(run.asked), False
     questions: set[str] = set()
     results: list[BaseException | None] = []
@@ -180,7 +178,7 @@ def repeat(item: pytest.Function, run: RunRecord, asked: Repeat) -> None:
             raise
         questions = questions or _questions(run, before)
         failures = sum(result is not None for result in results)
-        if asked.stop_early and decide(len(results) - failures, failures, asked.n, asked.min_success):
+        if asked.stop_early and (len(results) - failures >= asked.needed or failures > asked.n - asked.needed):
             break
     del run.verdicts[seen[0] :], run.details[seen[1] :]
     same = len(results) > 1 and bool(questions) and questions == _questions(run, before) and not run.sampled

@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 
 #: Statuses whose level may be set, with their defaults.
 DRIFT_LEVELS: Mapping[str, str] = {"near-tie": "pass", "format-only": "fail", "close": "pass", "drifted": "fail"}
-_HERE = Path()
 
 
 class Settings:
@@ -22,39 +21,39 @@ class Settings:
         TypeError: a value that is no setting.
     """
 
-    model: str | None = None
-    revision: str | None = None
-    base_url: str | None = None
-    timeout: float = 600.0
-    dtype: str = "float32"
-    device: str = "auto"
-    adapter: str | None = None
-    attn_implementation: str = "sdpa"
-    ray: str = ""
-    update: str = "none"
-    variant: tuple[str, ...] = ()
-    cache: str = "use"
-    offline: bool = False
-    prefetch: str = "auto"
-    batch_size: int = 64
-    exact: bool = False
-    memory_limit: int = 8 << 30
-    logprob_margin: float = 0.05
-    drift_levels: Mapping[str, str] = DRIFT_LEVELS
-    alpha: float = 0.05
-    power: float = 0.8
-    correction: str = "holm"
-    strict_gates: bool = False
-    calibrate: int = 0
-    report: str = ""
-    markdown: str = ""
-    record: str = ""
-    github: str = "auto"
-    trust_remote_code: bool = False
-    trust_pickle: bool = False
-    root: Path = Path()
-    start: Path | None = None
-    given: frozenset[str] = frozenset()
+    model: str | None
+    revision: str | None
+    base_url: str | None
+    timeout: float
+    dtype: str
+    device: str
+    adapter: str | None
+    attn_implementation: str
+    ray: str
+    update: str
+    variant: tuple[str, ...]
+    cache: str
+    offline: bool
+    prefetch: str
+    batch_size: int
+    exact: bool
+    memory_limit: int
+    logprob_margin: float
+    drift_levels: Mapping[str, str]
+    alpha: float
+    power: float
+    correction: str
+    strict_gates: bool
+    calibrate: int
+    report: str
+    markdown: str
+    record: str
+    github: str
+    trust_remote_code: bool
+    trust_pickle: bool
+    root: Path
+    start: Path | None
+    given: frozenset[str]
 
     def __init__(self, **values: Any) -> None:
         unknown = values.keys() - Settings.__annotations__.keys() - {"cache_dir"}
@@ -72,7 +71,7 @@ class Settings:
         Raises:
             InvalidInputError: none was given, and this user has no home folder, as in a container.
         """
-        folder: Path | None = self.__dict__.get("cache_dir", _HERE)
+        folder: Path | None = self.__dict__["cache_dir"]
         if folder is None:
             from pytest_llm.errors import InvalidInputError
 

@@ -45,7 +45,7 @@ def facts(model: str | None, device: str, dtype: str, attention: str) -> dict[st
     return {"device": device, "dtype": dtype, "attention": attention, **versions}
 
 
-def parse(text: str, here: Mapping[str, Any], where: str = "--llm-variant") -> Names:
+def parse(text: str, here: Mapping[str, Any]) -> Names:
     """Return the names in ``text`` (separated by commas, ``+`` or ``@``), in the order of a file name.
 
     Raises:
@@ -57,7 +57,7 @@ def parse(text: str, here: Mapping[str, Any], where: str = "--llm-variant") -> N
     wrong = [name for name in asked if _fact(name, here) is None]
     if wrong:
         raise pytest.UsageError(
-            f"{where}: this environment is not {', '.join(map(repr, wrong))}: a variant is made where its names "
+            f"--llm-variant: this environment is not {', '.join(map(repr, wrong))}: a variant is made where its names "
             f"hold. This one is {describe(here)}"
         )
     return _ordered(asked, here)

@@ -384,13 +384,11 @@ def test_the_interval_of_a_stopped_run_covers_the_rate(rate):
     """Early stopping picks when to look, and Wilson's interval of what was seen then is too narrow; ours is not."""
     import random
 
-    from pytest_llm.stats.passk import decide
-
     rng, covered, naive, runs = random.Random(7), 0, 0, 2000
     asked = Repeat(10, 8)
     for _ in range(runs):
         results = []
-        while len(results) < 10 and not decide(sum(results), len(results) - sum(results), 10, 8):
+        while sum(results) < 8 and len(results) - sum(results) <= 2:
             results.append(rng.random() < rate)
         low, high = judge(results, asked).figures["interval"]
         covered += low <= rate <= high

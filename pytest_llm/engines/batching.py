@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_llm.engines import buckets
+from pytest_llm.engines.kvcache import prefix_cache
 
 if TYPE_CHECKING:
     from pytest_llm.engines.local import LocalEngine
@@ -65,6 +66,26 @@ def in_batches(
         _free()
 
 
+def each_whole(
+    engine: LocalEngine,
+    items: Sequence[Item],
+    compute: Callable[[list[Item]], Iterable[Result]],
+    length: Callable[[Item], int],
+    *,
+    padded: bool = True,
+) -> Iterator[tuple[Item, Result]]:
+    """Yield every item of ``length`` tokens with its result, from passes whose shape follows what is in them."""
+    for batch, found in in_batches(
+        items,
+        compute,
+        size=engine.free_size if padded else 1,
+        length=length,
+        tokens=engine.tokens_per_pass(scoring=True),
+        alone=lambda item: engine.alone(length(item)),
+    ):
+        yield from zip(batch, found, strict=True)
+
+
 def grouped(
     engine: LocalEngine,
     items: Sequence[Item],
@@ -72,12 +93,12 @@ def grouped(
     start: Callable[[Item], list[int]],
     length: Callable[[Item], int],
     new: Callable[[Item], int] = lambda item: 0,
-) -> list[tuple[list[Item], list[int], int, int]]:
-    """Return groups ``(items, prefix, size, bucket)`` of what may share passes of up to ``size`` sequences.
+) -> Iterator[tuple[list[Item], list[int], Any, int, int]]:
+    """Yield groups ``(items, prefix, cache, size, bucket)`` of what may share passes of up to ``size`` sequences.
 
-    ``prefix`` are their first ids, if those are computed once; ``bucket`` is how many rows each pass is filled up to, 0
-    for passes of any shape. Of an item, ``start`` are the ids that may be computed apart, but for the last; ``length``
-    its tokens, and ``new`` those that come after them.
+    ``prefix`` are their first ids, if those are computed once, and ``cache`` holds what became of them; ``bucket`` is
+    how many rows each pass is filled up to, 0 for passes of any shape. Of an item, ``start`` are the ids that may be
+    computed apart, but for the last; ``length`` its tokens, and ``new`` those that come after them.
     """
     bucket = engine.bucket if items else 0
     together: list[Item] = []
@@ -85,14 +106,17 @@ def grouped(
     for item in items:
         tokens = buckets.padded_length(length(item)) if bucket else length(item)
         (alone if engine.alone(tokens + new(item)) else together).append(item)
-    groups: list[tuple[list[Item], list[int], int, int]]
     if bucket:
-        groups = [(members, [], bucket, bucket) for members in buckets.by_length(together, length)]
+        for members in buckets.by_length(together, length):
+            yield members, [], None, bucket, bucket
     elif engine.family == "decoder" and not engine.exact:
-        groups = [(members, prefix, engine.free_size, 0) for prefix, members in share_prefixes(together, start)]
+        size = engine.free_size  # as it is now: `neighbours` may learn otherwise in between
+        for prefix, members in share_prefixes(together, start):
+            cache = prefix_cache(engine, prefix) if prefix else None
+            yield members, prefix if cache is not None else [], cache, size, 0
     else:
-        groups = [(together, [], engine.free_size, 0)]
-    return [*groups, (alone, [], 1, 0)]
+        yield together, [], None, engine.free_size, 0
+    yield alone, [], None, 1, 0
 
 
 def share_prefixes(items: Sequence[Item], ids: Callable[[Item], list[int]]) -> list[tuple[list[int], list[Item]]]:

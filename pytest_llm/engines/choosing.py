@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.loading import TOKEN_RULES
 from pytest_llm.engines.prompts import decoder_start
+from pytest_llm.engines.rows import checked
 from pytest_llm.errors import InvalidInputError, LLMError
 from pytest_llm.files import canonical_json
 
@@ -182,9 +183,7 @@ def evidence(logits: Any, scores: Any, chosen: Any) -> tuple[list[float], list[i
     ``scores`` is overwritten.
     """
     chosen = chosen[:, None]
-    logprobs = (logits.gather(1, chosen)[:, 0] - logits.logsumexp(-1)).clamp(min=-NO_RIVAL).tolist()
-    if any(x != x for x in logprobs):
-        raise LLMError("the model's output is not a number (NaN): its weights are damaged, or its dtype overflows")
+    logprobs = checked((logits.gather(1, chosen)[:, 0] - logits.logsumexp(-1)).clamp(min=-NO_RIVAL))
     best = scores.gather(1, chosen)[:, 0]
     scores.scatter_(1, chosen, -float("inf"))
     runner_ups = argmax(scores)

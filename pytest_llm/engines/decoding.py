@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines import buckets
 from pytest_llm.engines.choosing import Draft, Rules, choose
+from pytest_llm.engines.head import widen
 from pytest_llm.engines.kvcache import cache_argument, expand_cache, make_roomy
 from pytest_llm.engines.prompts import pad
 
@@ -61,8 +62,7 @@ def decode(
             )
             outputs = model(**inputs, return_dict=True)
             state = model._update_model_kwargs_for_generation(outputs, state, not decoder_only)
-            logits = outputs.logits[:, -1]
-            logits = logits if logits.element_size() >= 4 else logits.float()
+            logits = widen(outputs.logits[:, -1])
             tokens = [engine.pad_id] * len(input_ids)
             if bucket:  # a sum over [1, V] is not rounded as one over [n, V] is
                 for place, sequence, rule in zip(places, running, rules, strict=True):

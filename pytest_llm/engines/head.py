@@ -39,14 +39,14 @@ class Head:
             counts = rows.unique_consecutive(return_counts=True)[1].tolist() if apart else [len(hidden)]
             for part in hidden.split(counts):
                 for chunk in part.split(CHUNK):
-                    yield _widen(self._layer(chunk))
+                    yield widen(self._layer(chunk))
             return
         if way == "selected":
             logits = self._run(inputs, rows, columns, feed=len(rows))[1][0]
         else:
             logits = self._model(**inputs).logits[rows, columns]
         for start in range(0, len(logits), CHUNK):
-            yield _widen(logits[start : start + CHUNK])
+            yield widen(logits[start : start + CHUNK])
 
     def parts(self, inputs: Mapping[str, Any], rows: Any, columns: Any) -> Iterator[Iterator[Any]] | None:
         """Yield, for each part of the positions in order, its logits [n, v] by parts of the vocabulary.
@@ -130,11 +130,12 @@ class Head:
             logits = self._model(**inputs).logits
         finally:
             handle.remove()
-        return torch.equal(_widen(logits), _widen(put[-1]))
+        return torch.equal(widen(logits), widen(put[-1]))
 
 
-def _widen(logits: Any) -> Any:
-    return logits if logits.element_size() >= 4 else logits.float()
+def widen(numbers: Any) -> Any:
+    """Return a tensor in float32 or wider."""
+    return numbers if numbers.element_size() >= 4 else numbers.float()
 
 
 def _same(a: Any, b: Any) -> bool:

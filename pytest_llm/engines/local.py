@@ -28,21 +28,13 @@ class LocalEngine:
 
     ``folder`` holds config, tokenizer and safetensors; ``adapter`` a PEFT folder put on the model, whose
     own tokenizer and chat template, if any, go before the model's. Each of configuration, tokenizer and weights is read
-    when something first needs it. ``on_progress`` is called with the number of answers just finished.
+    when something first needs it.
 
     With ``spec.exact``, and in float16 and bfloat16, where a neighbour in the batch can change an answer, decoders
     compute in `buckets` and all else runs alone. So does, always, what padding changes by more than rounding.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        spec: ModelSpec,
-        *,
-        adapter: Path | None = None,
-        batch_size: int = 64,
-        on_progress: Callable[[int], None] | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, spec: ModelSpec, *, adapter: Path | None = None, batch_size: int = 64) -> None:
         self.folder, self.spec, self.adapter = folder, spec, adapter
         self.batch_size = buckets.ROWS if self.exact else batch_size
         self.load_seconds = 0.0
@@ -55,7 +47,6 @@ class LocalEngine:
         self.harmless: dict[bool, int] = {}
         #: What of the chat template has been warned of; see `templates.warn`.
         self.told: set[str] = set()
-        self._on_progress = on_progress
 
     @functools.cached_property
     def config(self) -> Any:
@@ -179,17 +170,6 @@ class LocalEngine:
         sizes = {tensor.data_ptr(): tensor.nbytes for tensor in (*model.parameters(), *model.buffers())}
         return sum(sizes.values())
 
-    def describe(self) -> dict[str, Any]:
-        """Return architecture, parameters (``None`` until the weights are loaded), context length, load time."""
-        model = vars(self).get("model")
-        names = getattr(self.config, "architectures", None) or [self.config.model_type]
-        return {
-            "architecture": type(model).__name__ if model is not None else names[0],
-            "parameters": sum(p.numel() for p in model.parameters()) if model is not None else None,
-            "context_length": self.context_length,
-            "load_seconds": self.load_seconds,
-        }
-
     def close(self) -> None:
         """Let go of weights and tokenizer; a later request loads them again."""
         loaded = "model" in vars(self)
@@ -216,17 +196,15 @@ class LocalEngine:
         for kind, group in kinds.items():
             able = families.able(self.config)
             if kind not in able:
+                name = (getattr(self.config, "architectures", None) or [self.config.model_type])[0]
                 raise InvalidInputError(
-                    f"{self.spec.source!r} ({self.describe()['architecture']}) cannot answer {group[0][1].call!r}"
+                    f"{self.spec.source!r} ({name}) cannot answer {group[0][1].call!r}"
                     f"{families.why_not(kind, self.config)}: "
                     f"this {self.family} model answers {', '.join(sorted(map(families.method, able)))}"
                 )
             if kind != "tokenize":
                 prompts.check_tokens(self, group)
-            for index, answer in self._answer_kind(kind, group):
-                if self._on_progress is not None:
-                    self._on_progress(1)
-                yield index, answer
+            yield from self._answer_kind(kind, group)
 
     def _answer_kind(self, kind: str, group: list[tuple[int, Any]]) -> Iterator[tuple[int, Answer]]:
         if kind == "tokenize":

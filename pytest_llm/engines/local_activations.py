@@ -16,11 +16,11 @@ import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.engines.batching import in_batches
+from pytest_llm.engines.batching import each_whole
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.local_encoding import backbone
 from pytest_llm.engines.prompts import check_length, decoder_ids, encode, pad, require_text
-from pytest_llm.engines.rows import Row, forward_inputs
+from pytest_llm.engines.rows import Row, forward_inputs, padded_length
 from pytest_llm.errors import InvalidInputError, LLMError
 
 if TYPE_CHECKING:
@@ -48,16 +48,8 @@ def activations(engine: LocalEngine, group: list[tuple[int, Activations]]) -> It
             row.ids = encode(engine.tokenizer, request.text, special=True)
         check_length(engine, len(row.ids), index)
         rows.append(row)
-    for batch, answers in in_batches(
-        rows,
-        lambda batch: _answers(engine, batch),
-        size=engine.free_size,
-        length=lambda row: max(len(row.ids), len(row.source or ())),
-        tokens=engine.tokens_per_pass(scoring=True),
-        alone=lambda row: engine.alone(max(len(row.ids), len(row.source or ()))),
-    ):
-        for row, answer in zip(batch, answers, strict=True):
-            yield row.owner, answer
+    for row, answer in each_whole(engine, rows, lambda batch: _answers(engine, batch), padded_length):
+        yield row.owner, answer
 
 
 def _answers(engine: LocalEngine, batch: list[Row]) -> list[Answer]:

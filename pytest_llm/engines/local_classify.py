@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.engines.batching import in_batches
+from pytest_llm.engines.batching import each_whole
+from pytest_llm.engines.head import widen
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.prompts import check_length, pad, require_text
 from pytest_llm.engines.rows import checked
@@ -34,23 +35,17 @@ def classify(engine: LocalEngine, group: list[tuple[int, Classify]]) -> Iterator
         check_length(engine, _length(items[-1]), index)
     config = engine.config
     names = {"labels": [config.id2label[i] for i in range(config.num_labels)], "function": _function(config)}
-    single = _pad_id(engine) is None
-    for batch, rows in in_batches(
-        items,
-        lambda batch: logits(engine, [encoded for _, encoded in batch]),
-        size=engine.free_size,
-        length=_length,
-        tokens=engine.tokens_per_pass(scoring=True),
-        alone=lambda item: single or engine.alone(_length(item)),
-    ):
-        for (index, _), row in zip(batch, rows, strict=True):
-            yield index, {**names, "logits": checked(row)}
+
+    def compute(batch: list[tuple[int, Encoded]]) -> Any:
+        return logits(engine, [encoded for _, encoded in batch])
+
+    for (index, _), row in each_whole(engine, items, compute, _length, padded=_pad_id(engine) is not None):
+        yield index, {**names, "logits": checked(row)}
 
 
 def logits(engine: LocalEngine, rows: list[Encoded]) -> Any:
     """Return the outputs for encoded texts, [rows, labels], in float32 or wider."""
-    found = read(engine, rows).logits
-    return found if found.element_size() >= 4 else found.float()
+    return widen(read(engine, rows).logits)
 
 
 def read(engine: LocalEngine, rows: list[Encoded]) -> Any:

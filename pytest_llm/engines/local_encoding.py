@@ -6,7 +6,8 @@ import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.engines.batching import in_batches
+from pytest_llm.engines.batching import each_whole
+from pytest_llm.engines.head import widen
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.local_classify import logits
 from pytest_llm.engines.prompts import check_length, encode, pad, require_text
@@ -82,16 +83,9 @@ def embed(engine: LocalEngine, group: list[tuple[int, Embed]]) -> Iterator[tuple
             )
         check_length(engine, len(ids), index, source=engine.config.is_encoder_decoder)
         items.append((index, request, ids))
-    for batch, vectors in in_batches(
-        items,
-        lambda batch: _vectors(engine, batch),
-        size=engine.free_size,
-        length=lambda item: len(item[2]),
-        tokens=engine.tokens_per_pass(scoring=True),
-        alone=lambda item: engine.alone(len(item[2])),
-    ):
-        for (index, _, _), vector in zip(batch, vectors, strict=True):
-            yield index, {"vector": vector}
+    found = each_whole(engine, items, lambda batch: _vectors(engine, batch), lambda item: len(item[2]))
+    for (index, _, _), vector in found:
+        yield index, {"vector": vector}
 
 
 def _vectors(engine: LocalEngine, batch: list[tuple[int, Embed, list[int]]]) -> list[list[float]]:
@@ -115,8 +109,7 @@ def backbone(engine: LocalEngine) -> Any:
 def _hidden(engine: LocalEngine, rows: list[list[int]]) -> Any:
     """Return the last hidden states of an encoder (or decoder) for token ids, [rows, longest, width]."""
     ids, mask = pad(rows, engine.pad_id, engine.model.device)
-    hidden = backbone(engine)(input_ids=ids, attention_mask=mask).last_hidden_state
-    return hidden if hidden.element_size() >= 4 else hidden.float()
+    return widen(backbone(engine)(input_ids=ids, attention_mask=mask).last_hidden_state)
 
 
 def padding_leaks(engine: LocalEngine) -> bool:

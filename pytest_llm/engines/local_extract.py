@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_llm.engines.batching import in_batches
+from pytest_llm.engines.batching import each_whole
+from pytest_llm.engines.head import widen
 from pytest_llm.engines.local_classify import Encoded, read
 from pytest_llm.engines.rows import checked
 from pytest_llm.errors import InvalidInputError
@@ -62,20 +63,15 @@ def extract(engine: LocalEngine, group: list[tuple[int, Extract]]) -> Iterator[t
     windows = [one for index, passage in passages.items() for one in _windows(engine, requests[index], passage, index)]
     waiting = Counter(window.owner for window in windows)
     found: dict[int, dict[int, Found]] = {index: {} for index in requests}
-    for batch, rows in in_batches(
-        windows,
-        lambda batch: _logits(engine, batch),
-        size=engine.free_size,
-        length=lambda window: len(window.encoded["input_ids"]),
-        tokens=engine.tokens_per_pass(scoring=True),
-        alone=lambda window: engine.alone(len(window.encoded["input_ids"])),
-    ):
-        for window, logits in zip(batch, rows, strict=True):
-            owner = window.owner
-            passage, request, spans = passages[owner], requests[owner], found[owner]
-            spans[window.start] = _best_span(logits, window, passage, request.max_answer_len)
-            if len(spans) == waiting[owner]:
-                yield owner, {"spans": [_answer(request, passage, [spans[start] for start in sorted(spans)])]}
+    scored = each_whole(
+        engine, windows, lambda batch: _logits(engine, batch), lambda one: len(one.encoded["input_ids"])
+    )
+    for window, logits in scored:
+        owner = window.owner
+        passage, request, spans = passages[owner], requests[owner], found[owner]
+        spans[window.start] = _best_span(logits, window, passage, request.max_answer_len)
+        if len(spans) == waiting[owner]:
+            yield owner, {"spans": [_answer(request, passage, [spans[start] for start in sorted(spans)])]}
 
 
 def _passage(engine: LocalEngine, request: Extract, index: int) -> Passage:
@@ -139,8 +135,7 @@ def _logits(engine: LocalEngine, batch: list[Window]) -> Any:
     import torch
 
     output = read(engine, [window.encoded for window in batch])
-    logits = torch.stack([output.start_logits, output.end_logits], dim=1).cpu()
-    return logits if logits.element_size() >= 4 else logits.float()
+    return widen(torch.stack([output.start_logits, output.end_logits], dim=1).cpu())
 
 
 def _best_span(logits: Any, window: Window, passage: Passage, longest: int) -> Found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.engines.batching import grouped, in_batches, out_of_memory
 from pytest_llm.engines.choosing import Draft, Rules, evidence, generation_config, refusing_options
 from pytest_llm.engines.decoding import decode
-from pytest_llm.engines.kvcache import prefix_cache
 from pytest_llm.engines.languages import spoken
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.neighbours import alike, may_share
@@ -74,15 +74,8 @@ def _plain(engine: LocalEngine, jobs: list[_Job]) -> Iterator[tuple[int, Answer]
         length=lambda job: len(job.prompt),
         new=lambda job: job.request.max_new_tokens,
     )
-    for members, prefix, size, bucket in groups:
-        cache = prefix_cache(engine, prefix) if prefix else None
-        if cache is None:
-            prefix = []
-
-        def compute(
-            batch: list[_Job], prefix: list[int] = prefix, cache: Any = cache, bucket: int = bucket
-        ) -> list[list[Draft]]:
-            return _decoded(engine, batch, prefix, cache, bucket)
+    for members, prefix, cache, size, bucket in groups:
+        compute = functools.partial(_decoded, engine, prefix=prefix, cache=cache, bucket=bucket)
 
         def length(job: _Job, bucket: int = bucket) -> int:
             # In a bucket all wait for the last, and their prompts are of one length as it is.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_llm.engines.batching import in_batches
+from pytest_llm.engines.batching import each_whole
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.local_classify import Encoded, logits
 from pytest_llm.engines.prompts import check_length, require_text
@@ -43,20 +43,17 @@ def tag(engine: LocalEngine, group: list[tuple[int, Tag]]) -> Iterator[tuple[int
     windows = {index: _windows(engine, request, index) for index, request in group}
     found: dict[int, dict[int, Any]] = {index: {} for index in windows}
     pipeline = _pipeline(engine)
-    for batch, rows in in_batches(
-        [window for some in windows.values() for window in some],
-        lambda batch: logits(engine, [window.inputs for window in batch]),
-        size=engine.free_size,
-        length=lambda window: window.length,
-        tokens=engine.tokens_per_pass(scoring=True),
-        alone=lambda window: engine.alone(window.length),
-    ):
-        for window, row in zip(batch, rows, strict=True):
-            index = window.request
-            found[index][window.number] = row[: window.length].cpu()
-            if len(found[index]) == len(windows[index]):
-                outputs = [output for _, output in sorted(found.pop(index).items())]
-                yield index, {"spans": _spans(pipeline, requests[index], windows[index], outputs)}
+    every = [window for some in windows.values() for window in some]
+
+    def compute(batch: list[_Window]) -> Any:
+        return logits(engine, [window.inputs for window in batch])
+
+    for window, row in each_whole(engine, every, compute, lambda window: window.length):
+        index = window.request
+        found[index][window.number] = row[: window.length].cpu()
+        if len(found[index]) == len(windows[index]):
+            outputs = [output for _, output in sorted(found.pop(index).items())]
+            yield index, {"spans": _spans(pipeline, requests[index], windows[index], outputs)}
 
 
 def _windows(engine: LocalEngine, request: Tag, index: int) -> list[_Window]:

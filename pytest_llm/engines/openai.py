@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 IN_FLIGHT = 16
 #: Seconds without any answer until the terminal says so.
 PATIENCE = 30.0
-#: Seconds for one request, as ``--llm-timeout`` has them by default.
-TIMEOUT = 600.0
 
 
 class OpenAIEngine:
@@ -38,13 +36,15 @@ class OpenAIEngine:
     take ``timeout`` seconds; after long silence ``tell`` is given a line that says so.
     """
 
+    load_seconds = 0.0
+
     def __init__(
         self,
         name: str,
         base_url: str,
         *,
+        timeout: float,
         batch_size: int = IN_FLIGHT,
-        timeout: float = TIMEOUT,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.connection = Connection(name, base_url, timeout)
@@ -57,10 +57,6 @@ class OpenAIEngine:
 
     def __str__(self) -> str:
         return str(self.connection)
-
-    def describe(self) -> dict[str, Any]:
-        """Return what is known of a model behind a service: nothing but its name."""
-        return {"architecture": str(self), "parameters": None, "context_length": None, "load_seconds": 0.0}
 
     def check(self) -> bool:
         """Ask the service for the model, and return whether it lists it: some answer to a name that they do not list.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.engines import templates
 from pytest_llm.engines.families import vocabulary
 from pytest_llm.errors import InvalidInputError, LLMError
-from pytest_llm.reports.text import one_line, shorten
+from pytest_llm.reports.text import counted, one_line, shorten
 
 if TYPE_CHECKING:
     from pytest_llm.engines.local import LocalEngine
@@ -208,7 +208,7 @@ def check_length(
         limit = getattr(engine, name) or limit
     if tokens + new <= limit:
         return
-    asked = f"{tokens} token{'s' * (tokens != 1)}" + (f" and max_new_tokens={new} make {tokens + new}" if new else "")
+    asked = counted(tokens, "token") + (f" and max_new_tokens={new} make {tokens + new}" if new else "")
     what = "lower max_new_tokens" if new >= limit else f"{hint}{' or lower max_new_tokens' if new else ''}"
     whose = "model" if engine.family != "encoder-decoder" else "model's encoder" if source else "model's decoder"
     raise InvalidInputError(f"request {index}: {asked}, but the {whose}'s context is {limit} tokens: {what}")

@@ -47,6 +47,9 @@ def is_answer(answer: Answer, request: Request) -> bool:
 class Engine(Protocol):
     """Answers requests. Batching, sorting by length and memory are its own business."""
 
+    #: What loading the weights took; 0 while they are not loaded, and where that is not known.
+    load_seconds: float
+
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """Yield ``(index, answer)`` for every request, in any order, as soon as its batch is done.
 
@@ -56,6 +59,3 @@ class Engine(Protocol):
             InvalidInputError: a request this model cannot answer (too long, no mask token, no decoder, ...).
             ModelNotFoundError: the weights cannot be loaded.
         """
-
-    def describe(self) -> dict[str, Any]:
-        """Return what reports show: ``architecture``, ``parameters``, ``context_length``, ``load_seconds``."""

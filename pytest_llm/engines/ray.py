@@ -168,13 +168,8 @@ class RayEngine:
         self.cluster, self.ray = cluster, cluster.ray
         self.device = environment.resolve_device(model.spec.device)
         self._model = dataclasses.replace(model.spec, device=self.device), model.digest, model.identity
-        self._described: dict[str, Any] = {
-            "architecture": str(cluster), "parameters": None, "context_length": None, "load_seconds": 0.0,
-        }  # fmt: skip
-
-    def describe(self) -> dict[str, Any]:
-        """Return what the replica that answered last says of the model."""
-        return self._described
+        #: As the replica that answered last says.
+        self.load_seconds = 0.0
 
     def answer(self, requests: Sequence[Request]) -> Iterator[tuple[int, Answer]]:
         """Yield ``(index, answer)`` as parts are answered.
@@ -209,7 +204,7 @@ class RayEngine:
             for task in done:
                 replica, part = under_way.pop(task) if task in under_way else (starting.pop(task), [])
                 try:
-                    found, said = self.ray.get(task) or ([], {})
+                    found, load_seconds = self.ray.get(task) or ([], 0.0)
                 except self.ray.exceptions.RayActorError as error:
                     failure = failure or self._died(error, replica, part, deaths)
                     if part:
@@ -221,7 +216,7 @@ class RayEngine:
                     continue
                 idle.append(replica)
                 if part:
-                    self._described = said
+                    self.load_seconds = load_seconds
                     for (index, _), answer in zip(part, found, strict=True):
                         yield index, answer
         if failure is not None:

@@ -30,8 +30,8 @@ class Replica:
 
     def answer(
         self, model: tuple[ModelSpec, str, dict[str, Any]], requests: list[Request]
-    ) -> tuple[list[Answer], dict[str, Any]]:
-        """Return the answers in order, and what the engine says of the model.
+    ) -> tuple[list[Answer], float]:
+        """Return the answers in order, and what loading the model took in seconds.
 
         Raises:
             ModelNotFoundError: the weights here are missing, or others.
@@ -42,10 +42,10 @@ class Replica:
             here = self._model(*model)
             with self._loader.engine(here, len(requests)) as (engine, _):
                 answers = dict(engine.answer(requests))
-                said = {**engine.describe(), "load_seconds": self._loader.load_seconds(here, engine)}
+                load_seconds = self._loader.load_seconds(here, engine)
         except LLMError as error:
             raise type(error)(f"on {self.host}: {error}") from None
-        return [answers[index] for index in range(len(requests))], said
+        return [answers[index] for index in range(len(requests))], load_seconds
 
     def _model(self, spec: ModelSpec, digest: str, identity: dict[str, Any]) -> LanguageModel:
         if (spec, digest) not in self._models:

@@ -6,12 +6,13 @@ What ``loss``, ``logprobs``, ``score`` and ``fill_mask`` come down to, run in ba
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines import buckets, head
 from pytest_llm.engines.batching import grouped, in_batches
-from pytest_llm.engines.kvcache import cache_argument, expand_cache, prefix_cache
+from pytest_llm.engines.kvcache import cache_argument, expand_cache
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.prompts import pad
 from pytest_llm.errors import LLMError
@@ -51,18 +52,10 @@ def evaluate(engine: LocalEngine, rows: Sequence[Row], top_k: int = 0) -> Iterat
     if nothing:
         yield [(row, []) for row in nothing]
         rows = [row for row in rows if row.targets]
-    for members, prefix, size, bucket in grouped(engine, rows, start=_before_targets, length=_padded_length):
-        cache = prefix_cache(engine, prefix) if prefix else None
-        if cache is None:
-            prefix = []
-
-        def compute(
-            batch: list[Row], prefix: list[int] = prefix, cache: Any = cache, bucket: int = bucket
-        ) -> list[list[Scored]]:
-            return forward(engine, batch, prefix, cache, top_k, bucket)
-
+    for members, prefix, cache, size, bucket in grouped(engine, rows, start=_before_targets, length=padded_length):
+        compute = functools.partial(forward, engine, prefix=prefix, cache=cache, top_k=top_k, bucket=bucket)
         tokens = None if bucket else engine.tokens_per_pass(scoring=True)
-        for batch, scored in in_batches(members, compute, size=size, length=_padded_length, tokens=tokens):
+        for batch, scored in in_batches(members, compute, size=size, length=padded_length, tokens=tokens):
             yield list(zip(batch, scored, strict=True))
 
 
@@ -71,7 +64,8 @@ def _before_targets(row: Row) -> list[int]:
     return row.ids[: min(position for position, _ in row.targets) + 1]
 
 
-def _padded_length(row: Row) -> int:
+def padded_length(row: Row) -> int:
+    """Return how many tokens the longer of the model's inputs has."""
     return max(len(row.ids), len(row.source or ()))
 
 

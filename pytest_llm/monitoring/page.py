@@ -5,8 +5,6 @@ The template escapes every text, and a content security policy lets nothing run 
 
 from __future__ import annotations
 
-from importlib import resources
-
 from pytest_llm import environment
 from pytest_llm.monitoring import wording
 from pytest_llm.monitoring.checks import Check
@@ -19,8 +17,8 @@ def html(found: Comparison) -> str:
     """Return the page of a comparison."""
     from markupsafe import Markup
 
-    style = asset("report.css") + asset("scroll.css") + _template("monitor.css")
-    return template(_template("monitor.html.j2")).render(
+    style = asset("report.css") + asset("scroll.css") + asset("monitor.css")
+    return template(asset("monitor.html.j2")).render(
         found=found,
         floors=FLOORS,
         wording=wording,
@@ -45,7 +43,3 @@ def _scale(found: Comparison, check: Check) -> float:
         return max(0.0001, *(share for bar in check.bars for share in (bar.reference, bar.current)))
     most = max(_interval(one, side)[1] for one in found.checks if one.test == "rate" for side in (0, 1))
     return next((full for full in (0.05, 0.1, 0.2, 0.5) if most <= full), 1.0)
-
-
-def _template(name: str) -> str:
-    return resources.files("pytest_llm.monitoring").joinpath("templates").joinpath(name).read_text("utf-8")

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from pytest_llm.monitoring import wording
 from pytest_llm.monitoring.panel import Comparison
-from pytest_llm.reports.text import shorten, visible
+from pytest_llm.reports.text import counted, shorten, visible
 
 _STYLES = {"none": "", "small": "yellow", "drift": "bold red"}
 
@@ -45,7 +45,7 @@ def show(found: Comparison, console: Console) -> None:
     console.print()
     if len(shown) < len(found.checks):
         quiet = len(found.checks) - len(shown)
-        console.print(Text(f"and {quiet} check{'s' * (quiet != 1)} of single segments without drift"))
+        console.print(Text(f"and {counted(quiet, 'check')} of single segments without drift"))
     arrow = "->" if console.options.ascii_only else "→"
     for check in found.drifted:
         moved = [wording.moved(check, arrow=arrow)] if check.bars and check.test != "rate" else []

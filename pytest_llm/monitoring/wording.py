@@ -58,10 +58,10 @@ def share(value: float) -> str:
     return f"{value:.2%}" if 0 < value < 0.01 else f"{value:.1%}"
 
 
-def moved(check: Check, shown: int = 4, arrow: str = "→") -> str:
+def moved(check: Check, arrow: str = "→") -> str:
     """Return the parts of a check whose shares differ most, as ``en 98.0% → 61.0%``."""
-    most = sorted(check.bars, key=lambda bar: -abs(bar.current - bar.reference))[:shown]
+    most = sorted(check.bars, key=lambda bar: -abs(bar.current - bar.reference))[:4]
     # Bins of lengths are read in their order, and words by what they add to the divergence.
-    bars = [bar for bar in check.bars if bar in most] if check.test == "psi" else check.bars[:shown]
+    bars = [bar for bar in check.bars if bar in most] if check.test == "psi" else check.bars[:4]
     parts = (f"{visible(bar.label)[:40]} {share(bar.reference)} {arrow} {share(bar.current)}" for bar in bars)
     return ", ".join(parts)

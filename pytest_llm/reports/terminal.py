@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.options import OPTIONS
-from pytest_llm.reports.text import shorten, visible
+from pytest_llm.reports.text import counted, shorten, visible
 from pytest_llm.verdicts import DRIFT_STATUSES, ENDED, RENAMED, SAME, Verdict
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def write_ignored(reporter: pytest.TerminalReporter, environ: Mapping[str, str])
 def _model(use: ModelUse) -> str:
     from pytest_llm.weights.spec import SERVICE_DEVICE
 
-    answers = f"{use.asked} answer{'s' * (use.asked != 1)}: {use.from_store} from the store, {use.computed} computed"
+    answers = f"{counted(use.asked, 'answer')}: {use.from_store} from the store, {use.computed} computed"
     answers += f" ({use.ahead} ahead)" if use.ahead else ""
     loaded = f"; loaded in {use.load_seconds:.1f} s" if use.loaded else "; no weights loaded"
     if use.device == SERVICE_DEVICE:

@@ -1,9 +1,8 @@
-"""Repeated samples of one question: pass@k, pass^k, and when to stop."""
+"""Repeated samples of one question: pass@k and pass^k."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 from pytest_llm.errors import InvalidInputError
 
@@ -38,18 +37,6 @@ def needed(n: int, min_success: float | int) -> int:
     if isinstance(min_success, bool) or not 1 <= min_success <= n:
         raise InvalidInputError(f"min_success={min_success} is a count: it must lie between 1 and n={n}")
     return min_success
-
-
-def decide(successes: int, failures: int, n: int, min_success: float | int) -> Literal["pass", "fail"] | None:
-    """Return the verdict as soon as the repeats still to come cannot change it; ``None`` while they can.
-
-    Stopping here never alters the outcome of all ``n`` repeats. (It does bias the success *rate*: report
-    `pytest_llm.stats.binary.wilson` of a stopped run as a bound only.)
-    """
-    need = needed(n, min_success)
-    if successes >= need:
-        return "pass"
-    return "fail" if failures > n - need else None
 
 
 def _check(n: int, successes: int, k: int) -> None:

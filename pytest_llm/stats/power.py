@@ -19,20 +19,11 @@ def fewest(alpha: float) -> int:
     return math.ceil(-math.log2(alpha) - 1e-9)
 
 
-def power_of_mean(drop: float, se: float, df: float, *, margin: float = 0.0, alpha: float = 0.05) -> float:
-    """Return the chance that a gate fails on a true ``drop``, from the standard error of the difference."""
-    from scipy.special import stdtr
-
-    if se == 0:
-        return float(drop > margin)
-    return float(stdtr(df, (drop - _critical(se, df, margin, alpha)) / se))
-
-
 def detectable_mean(se: float, df: float, *, margin: float = 0.0, alpha: float = 0.05, power: float = 0.8) -> float:
     """Return the smallest true drop that fails a gate with probability ``power``: ``max(margin, t_a se) + t_b se``."""
     from scipy.special import stdtrit
 
-    return _critical(se, df, margin, alpha) + float(stdtrit(df, power)) * se
+    return max(margin, -float(stdtrit(df, alpha)) * se) + float(stdtrit(df, power)) * se
 
 
 def required_n(drop: float, sd: float, *, margin: float = 0.0, alpha: float = 0.05, power: float = 0.8) -> int:
@@ -119,12 +110,6 @@ def required_mcnemar(
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
-
-
-def _critical(se: float, df: float, margin: float, alpha: float) -> float:
-    from scipy.special import stdtrit
-
-    return max(margin, -float(stdtrit(df, alpha)) * se)
 
 
 @functools.lru_cache(maxsize=8)

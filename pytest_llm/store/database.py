@@ -145,20 +145,13 @@ class OutputStore(SqliteFile):
             for source, data, count, newest in rows
         ]
 
-    def clear(self, *, before: float | None = None, source: str | None = None) -> int:
-        """Remove answers made before a Unix time, or by one source, or all; return how many."""
-        where, values = ["1"], []
-        if before is not None:
-            where.append("created < ?")
-            values.append(before)
-        if source is not None:
-            where.append("identity IN (SELECT digest FROM identities WHERE source = ?)")
-            values.append(source)  # type: ignore[arg-type]
+    def clear(self, *, before: float | None = None) -> int:
+        """Remove answers made before a Unix time, or all; return how many."""
         with self.reading() as db:
             with self.writing():
-                count = db.execute(f"DELETE FROM answers WHERE {' AND '.join(where)}", values).rowcount
+                count = db.execute("DELETE FROM answers WHERE ?1 IS NULL OR created < ?1", (before,)).rowcount
                 db.execute("DELETE FROM identities WHERE digest NOT IN (SELECT identity FROM answers)")
-                if len(where) == 1:
+                if before is None:
                     for table in ("asked", "questions", "claims"):
                         db.execute(f"DELETE FROM {table}")
             db.execute("VACUUM")

@@ -38,7 +38,6 @@ def prepare(weights: Weights, digest: str, spec: ModelSpec, cache_dir: Path) -> 
     Raises:
         ModelNotFoundError: the weights are damaged, of an architecture transformers does not read, or no longer those
             of ``digest``.
-        MissingExtraError: a package that reads GGUF is not installed.
         InvalidInputError: an unknown dtype.
     """
     if spec.dtype not in FLOATS:

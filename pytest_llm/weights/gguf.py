@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import shutil
 import tempfile
@@ -11,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pytest_llm.errors import MissingExtraError, ModelNotFoundError
+from pytest_llm.engines.loading import quiet
+from pytest_llm.errors import ModelNotFoundError
 
 
 def dequantise(gguf: Path, dtype: str, out: Path) -> None:
@@ -19,20 +19,16 @@ def dequantise(gguf: Path, dtype: str, out: Path) -> None:
 
     Raises:
         ModelNotFoundError: transformers cannot read the file.
-        MissingExtraError: ``gguf`` or ``accelerate`` is not installed.
     """
-    for package in ("gguf", "accelerate"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(f"reading {gguf.name} needs the package {package!r}: pip install {package}")
     try:
-        with _alone(gguf) as folder, _quiet():
+        with _alone(gguf) as folder, quiet(), contextlib.redirect_stderr(io.StringIO()):  # the bar is tqdm's own
             model, tokenizer = _load(folder, gguf.name, dtype)
     except Exception as error:  # numpy, struct, transformers and torch each have their own for a damaged file
         raise ModelNotFoundError(
             f"the GGUF file {gguf} cannot be loaded ({type(error).__name__}: {error}). If it is damaged or cut off, "
             "copy or download it again; otherwise transformers may not know its architecture or quantisation."
         ) from error
-    with _quiet():
+    with quiet():
         model.save_pretrained(out)
         tokenizer.save_pretrained(out)
 
@@ -80,23 +76,3 @@ def _alone(gguf: Path) -> Iterator[Path]:
         except OSError:  # Windows without the privilege
             shutil.copyfile(gguf, link)
         yield Path(folder)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence transformers' progress bars and advice, and put them back as they were.
-
-    The bar of the GGUF reader is tqdm's own, which no setting of transformers reaches: it goes to a blind stderr.
-    """
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

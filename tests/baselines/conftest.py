@@ -8,7 +8,7 @@ import pytest
 from pytest_llm import record
 from pytest_llm.baselines.baseline import Baseline
 from pytest_llm.location import Location
-from pytest_llm.settings import Settings
+from pytest_llm.options import settings_from
 
 
 @dataclasses.dataclass
@@ -28,7 +28,8 @@ class Project:
         """A new run of ``test``: its fixture."""
         path = self.folder / "tests" / "test_quality.py"
         location = Location(nodeid=f"tests/test_quality.py::{test}", file=path, qualname=test)
-        return Baseline(location, Settings(cache_dir=self.folder / "cache", root=self.folder, **settings))
+        found = settings_from({}, {}, {}, root=self.folder).replace(cache_dir=self.folder / "cache", **settings)
+        return Baseline(location, found)
 
     def create(self, metric, value, test="test_bleu", **terms):
         return self.run(test, update="new").check(metric, value, margin=0.0, **terms)

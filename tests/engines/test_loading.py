@@ -51,20 +51,13 @@ def test_a_token_without_an_embedding_is_named(tiny_gpt2, tmp_path, request_):
 
 
 def test_everything_is_loaded_when_it_is_needed_and_let_go(tiny_gpt2):
-    done = []
-    engine = engine_for(tiny_gpt2, on_progress=done.append)
-    before = engine.describe()
-    assert before == {
-        "architecture": "GPT2LMHeadModel", "parameters": None, "context_length": 128, "load_seconds": 0.0,
-    }  # fmt: skip
+    engine = engine_for(tiny_gpt2)
+    assert engine.load_seconds == 0
     size = engine.nbytes
     answers(engine, [Generate(prompt, max_new_tokens=2) for prompt in PROMPTS])
-    after = engine.describe()
-    assert after["parameters"] == sum(p.numel() for p in engine.model.parameters())
-    assert after["load_seconds"] > 0
-    assert engine.nbytes >= 4 * after["parameters"]
+    assert engine.load_seconds > 0
+    assert engine.nbytes >= 4 * sum(p.numel() for p in engine.model.parameters())
     assert size == pytest.approx(engine.nbytes, rel=0.2)
-    assert done == [1, 1]
     assert not engine.model.training
     assert not any(p.requires_grad for p in engine.model.parameters())
     engine.close()

@@ -23,7 +23,7 @@ CHAT = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": 
 
 @pytest.fixture
 def engine(service):
-    engine = OpenAIEngine("smol", service.url)
+    engine = OpenAIEngine("smol", service.url, timeout=600)
     yield engine
     engine.close()
 
@@ -139,11 +139,11 @@ def test_several_are_under_way_at_once_but_no_more_than_allowed(service):
     service.before = lambda path, body: (200, {"choices": [{"index": 0, "text": "x", "finish_reason": "stop"}]})
     for size in (1, 3):
         service.most = 0
-        with_limit = OpenAIEngine("smol", service.url, batch_size=size)
+        with_limit = OpenAIEngine("smol", service.url, batch_size=size, timeout=600)
         answers(with_limit, [Generate(f"{size} {i}") for i in range(9)])
         with_limit.close()
         assert service.most == size
-    assert OpenAIEngine("smol", service.url, batch_size=64)._in_flight == module.IN_FLIGHT
+    assert OpenAIEngine("smol", service.url, batch_size=64, timeout=600)._in_flight == module.IN_FLIGHT
 
 
 def test_a_service_without_logprobs_answers_without_evidence(engine, service):
@@ -275,7 +275,7 @@ def test_a_stop_string_that_a_service_leaves_in_is_cut(engine, service):
 
 def test_what_was_answered_before_a_failure_is_kept(service):
     service.before = lambda path, body: error(400, "too long") if body["prompt"] == "bad" else None
-    engine = OpenAIEngine("smol", service.url, batch_size=1)
+    engine = OpenAIEngine("smol", service.url, batch_size=1, timeout=600)
     requests = [Generate(prompt, max_new_tokens=1) for prompt in ("one", "two", "bad", "three")]
     found = []
     with pytest.raises(
@@ -294,7 +294,7 @@ def test_an_interrupt_waits_for_nobody(service):
         return 200, {"choices": [{"index": 0, "text": "x", "finish_reason": "stop"}]}
 
     service.before = slow
-    running = OpenAIEngine("smol", service.url).answer([Generate(str(i)) for i in range(40)])
+    running = OpenAIEngine("smol", service.url, timeout=600).answer([Generate(str(i)) for i in range(40)])
     assert next(running)[0] == 0
     start = time.monotonic()
     running.close()  # as Ctrl-C does in the middle of a loop over the answers
@@ -349,7 +349,7 @@ def test_no_service_there(monkeypatch):
     monkeypatch.setattr(openai_connection, "RETRIES", 0)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        engine = OpenAIEngine("smol", f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
+        engine = OpenAIEngine("smol", f"http://127.0.0.1:{taken.getsockname()[1]}/v1", timeout=600)
         with pytest.raises(
             ServiceError, match=r"no connection \(.*refused.*\): is the service up, and is --llm-base-url"
         ):
@@ -357,12 +357,12 @@ def test_no_service_there(monkeypatch):
 
 
 def test_a_model_it_does_not_have(service):
-    engine = OpenAIEngine("other", service.url)
+    engine = OpenAIEngine("other", service.url, timeout=600)
     with pytest.raises(ModelNotFoundError, match="openai:other at .*: not found: .*does not exist.*; it offers smol"):
         answers(engine, [Generate("x")])
     with pytest.raises(ModelNotFoundError, match="it offers smol"):
         engine.check()
-    OpenAIEngine("smol", service.url).check()
+    OpenAIEngine("smol", service.url, timeout=600).check()
     engine.close()
 
 
@@ -424,7 +424,7 @@ def test_the_key_goes_to_the_service_and_nowhere_else(engine, service, monkeypat
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     answers(engine, [Generate("y", max_new_tokens=1)])
     assert service.headers[-1]["authorization"] == "Bearer sk-secret"
-    assert "secret" not in f"{engine} {engine.describe()}"
+    assert "secret" not in f"{engine}"
     choice = {"index": 0, "text": "x", "finish_reason": "stop", "logprobs": None}
     said = {"choices": [choice], "system_fingerprint": "fp sk-secret", "model": "served sk-secret"}
     service.before = lambda path, body: (200, said)
@@ -435,10 +435,10 @@ def test_the_key_goes_to_the_service_and_nowhere_else(engine, service, monkeypat
 def test_openai_itself_needs_a_key(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(ServiceError, match="no key: set OPENAI_API_KEY, or --llm-base-url"):
-        answers(OpenAIEngine("gpt", "https://api.openai.com/v1"), [Generate("x")])
+        answers(OpenAIEngine("gpt", "https://api.openai.com/v1", timeout=600), [Generate("x")])
 
 
 def test_the_extra_that_is_missing_is_named(service, monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'pytest-llm-regression\[openai\]'"):
-        answers(OpenAIEngine("smol", service.url), [Generate("x")])
+        answers(OpenAIEngine("smol", service.url, timeout=600), [Generate("x")])

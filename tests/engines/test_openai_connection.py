@@ -492,7 +492,7 @@ def test_a_proxy_that_is_down_is_named_and_how_to_go_without(engine, service, pr
     ):
         answers(engine, [Generate(CHAT)])
     proxied("NO_PROXY", "127.0.0.1")
-    answers(OpenAIEngine("m1", service.url), [Generate(CHAT)])
+    answers(OpenAIEngine("m1", service.url, timeout=600), [Generate(CHAT)])
 
 
 PAGE = b"<html><head><title>502 Bad\n Gateway</title></head><body>" + b"<p>x</p>" * 200
@@ -538,7 +538,7 @@ def test_logprobs_are_left_out_whatever_the_status_of_their_refusal(engine, serv
 
 def test_a_refusal_of_logprobs_is_learnt_and_said_once(service):
     told = []
-    engine = OpenAIEngine("m1", service.url, tell=told.append)
+    engine = OpenAIEngine("m1", service.url, tell=told.append, timeout=600)
     service.before = lambda path, body: error(400, "no logprobs here") if "logprobs" in body else said("Paris.")
     answers(engine, [Generate(CHAT, max_new_tokens=n) for n in range(1, 9)])
     answers(engine, [Generate(CHAT)])
@@ -553,7 +553,7 @@ def test_a_refusal_of_logprobs_is_learnt_and_said_once(service):
 @pytest.mark.parametrize("status", [400, 422, 500])
 def test_an_error_that_repeats_the_request_refuses_no_logprobs(service, quick, status):
     told = []
-    engine = OpenAIEngine("m1", service.url, tell=told.append)
+    engine = OpenAIEngine("m1", service.url, tell=told.append, timeout=600)
     service.before = lambda path, body: (
         error(status, f"max_tokens or max_completion_tokens is too large: {body}")
         if 999 in body.values()
@@ -716,7 +716,7 @@ def test_an_address_that_is_none_is_refused_and_no_password_is_shown(
 @pytest.mark.parametrize("path", ["", "/v1/chat/completions"])
 def test_an_address_without_its_v1_or_with_more_is_asked_about(service, path):
     service.before = lambda path, body: error(404, "Not Found")
-    engine = OpenAIEngine("m1", service.url.removesuffix("/v1") + path)
+    engine = OpenAIEngine("m1", service.url.removesuffix("/v1") + path, timeout=600)
     with pytest.raises(ModelNotFoundError, match="is --llm-base-url the address with the /v1, and nothing after it"):
         answers(engine, [Generate(CHAT)])
 

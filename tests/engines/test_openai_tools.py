@@ -20,7 +20,7 @@ NAMED = {"type": "function", "function": {"name": "get_time"}}
 
 @pytest.fixture
 def engine(service):
-    engine = OpenAIEngine("smol", service.url)
+    engine = OpenAIEngine("smol", service.url, timeout=600)
     yield engine
     engine.close()
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 import ray
@@ -19,8 +20,8 @@ from pytest_llm.engines.replica import _public
 from pytest_llm.environment import version
 from pytest_llm.errors import InvalidInputError, LLMError, MissingExtraError, ModelNotFoundError, ServiceError
 from pytest_llm.loader import ModelLoader
+from pytest_llm.options import settings_from
 from pytest_llm.requests import Embed, FillMask, Generate, Loss
-from pytest_llm.settings import Settings
 from tests.conftest import MINILM
 from tests.engines.conftest import answers
 
@@ -48,7 +49,8 @@ def address():
 
 @pytest.fixture(scope="module")
 def settings(address, tiny_gpt2, shared_cache):
-    return Settings(ray=address, model=str(tiny_gpt2), device="cpu", cache_dir=shared_cache, root=tiny_gpt2)
+    flags = {"ray": address, "model": str(tiny_gpt2), "device": "cpu", "cache_dir": shared_cache}
+    return settings_from(flags, {}, {}, root=tiny_gpt2)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ def test_machines_share_the_work_and_answer_as_this_process_does(cluster, loader
         losses = (those[len(TEXTS) + index]["token_logprobs"] for those in (found, expected))
         assert next(losses) == pytest.approx(next(losses), abs=1e-5), text
     assert found[-1]["vector"] == pytest.approx(expected[-1]["vector"], abs=1e-5)
-    assert engine.describe() == {**gpt2.describe(), "load_seconds": pytest.approx(5, abs=5)}
+    assert engine.load_seconds == pytest.approx(5, abs=5)
     assert [on(replica, lambda self: len(self._models)) for replica in cluster.replicas("cpu")] == [1, 1]
     assert len({on(replica, lambda self: os.getpid()) for replica in cluster.replicas("cpu")} - {os.getpid()}) == 2
 
@@ -194,7 +196,7 @@ def test_an_address_where_no_cluster_is(where, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     monkeypatch.setattr(ray, "is_initialized", lambda: False)  # as in a session of its own
-    cluster = Cluster(Settings(ray=where.format(port=port)))
+    cluster = Cluster(settings_from({"ray": where.format(port=port)}, {}, {}, root=Path()))
     for _ in range(2):
         with pytest.raises(ServiceError, match=r"no connection \(.*\): is the cluster up"):
             cluster.connect()
@@ -207,4 +209,4 @@ def test_an_address_where_no_cluster_is(where, monkeypatch):
 def test_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"pytest-llm-regression\[ray\]"):
-        Cluster(Settings(ray="local"))
+        Cluster(settings_from({"ray": "local"}, {}, {}, root=Path()))

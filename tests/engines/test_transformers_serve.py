@@ -43,7 +43,7 @@ def served(smollm2, tmp_path_factory):
             assert server.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < deadline, log.read_text()[-3000:]
             time.sleep(0.2)
-        engine = OpenAIEngine(str(smollm2), f"http://127.0.0.1:{port}/v1")
+        engine = OpenAIEngine(str(smollm2), f"http://127.0.0.1:{port}/v1", timeout=600)
         yield engine
         engine.close()
     finally:

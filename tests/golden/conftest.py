@@ -8,9 +8,9 @@ from pytest_llm.golden.file import golden_path
 from pytest_llm.golden.pending import list_pending
 from pytest_llm.golden.snapshot import Snapshot
 from pytest_llm.location import Location
+from pytest_llm.options import settings_from
 from pytest_llm.requests import Generate
 from pytest_llm.results import Generation, Origin
-from pytest_llm.settings import Settings
 
 
 class Project:
@@ -23,7 +23,7 @@ class Project:
         return Location(f"{module}::{qualname.replace('.', '::')}", self.root / module, qualname)
 
     def settings(self, **options):
-        return Settings(root=self.root, cache_dir=self.cache, **options)
+        return settings_from({}, {}, {}, root=self.root).replace(cache_dir=self.cache, **options)
 
     def snapshot(self, update="none", **options):
         """A new run of the test: a snapshot that has been used for nothing yet."""

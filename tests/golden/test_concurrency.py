@@ -11,7 +11,7 @@ from pytest_llm.golden.file import Golden, encode, read, write
 from pytest_llm.golden.pending import golden_lock
 from pytest_llm.golden.snapshot import Snapshot
 from pytest_llm.location import Location
-from pytest_llm.settings import Settings
+from pytest_llm.options import settings_from
 
 ROUNDS, WORKERS = 15, 3
 
@@ -19,7 +19,8 @@ ROUNDS, WORKERS = 15, 3
 def use(root, cache, seed, update):
     root = Path(root)
     location = Location("tests/test_x.py::test_a", root / "tests/test_x.py", "test_a")
-    return np.full(400, float(seed)), Snapshot(location, Settings(root=root, cache_dir=Path(cache), update=update))
+    settings = settings_from({}, {}, {}, root=root).replace(cache_dir=Path(cache), update=update)
+    return np.full(400, float(seed)), Snapshot(location, settings)
 
 
 def update_again_and_again(root, cache, seed, barrier, results):

@@ -269,10 +269,11 @@ import sys
 from pathlib import Path
 from pytest_llm.golden.snapshot import Snapshot
 from pytest_llm.location import Location
-from pytest_llm.settings import Settings
+from pytest_llm.options import settings_from
 root = Path({str(project.root)!r})
+settings = settings_from({{}}, {{}}, {{}}, root=root).replace(cache_dir=Path({str(project.cache)!r}))
 location = Location("tests/test_x.py::test_a", root / "tests/test_x.py", "test_a")
-assert "the cat" == Snapshot(location, Settings(root=root, cache_dir=Path({str(project.cache)!r})))
+assert "the cat" == Snapshot(location, settings)
 heavy = {{"numpy", "torch", "sacrebleu", "filelock", "unicodedata", "pytest_llm.golden.diff", "pytest_llm.golden.formatting"}}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """

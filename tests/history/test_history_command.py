@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pytest_llm.history import runfile
-from pytest_llm.settings import Settings
+from pytest_llm.options import settings_from
 from tests.history.conftest import golden, record, verdict
 from tests.reports.conftest import HOSTILE
 
@@ -86,7 +86,10 @@ def test_without_runs_it_says_when_there_will_be_some(project, command):
 def test_runs_of_the_project_where_it_was_before_are_offered(project, command, cache_dir, tmp_path):
     project()
     for name, test in (("before", "test_m.py::test_a"), ("another", "test_x.py::test_x")):
-        runfile.keep(record(0, verdict(nodeid=test)), Settings(cache_dir=cache_dir, root=tmp_path / name))
+        runfile.keep(
+            record(0, verdict(nodeid=test)),
+            settings_from({}, {}, {}, root=tmp_path / name).replace(cache_dir=cache_dir),
+        )
     assert command("history")[1].count("pytest-llm import ") == 0
     (tmp_path / "project" / "test_m.py").touch()
     folder = runfile.runs_folder(cache_dir, tmp_path / "before")

@@ -10,7 +10,7 @@ import pytest
 from pytest_llm.golden.listing import write_list
 from pytest_llm.history import importing, runfile
 from pytest_llm.history.database import History
-from pytest_llm.settings import Settings
+from pytest_llm.options import settings_from
 from tests.history.conftest import as_file, golden, record, verdict
 
 
@@ -35,7 +35,7 @@ def test_files_folders_and_archives_once_each(project, command, tmp_path):
 
 def test_the_cache_folder_of_more_runs_than_it_keeps(project, command, tmp_path, monkeypatch):
     monkeypatch.setattr(runfile, "KEPT", 2)
-    kept = Settings(cache_dir=tmp_path / "ci", root=tmp_path)
+    kept = settings_from({}, {}, {}, root=tmp_path).replace(cache_dir=tmp_path / "ci")
     for i in range(5):
         runfile.keep(record(i), kept)
     packed = sorted((tmp_path / "ci").rglob("*.json.gz"))
@@ -55,11 +55,11 @@ def test_the_cache_folder_of_several_projects(project, command, tmp_path):
     """Only one of them is this one; and what else a cache folder holds is no record."""
     ci = tmp_path / "ci"
     folders = [runfile.runs_folder(ci, tmp_path / name) for name in ("ours", "theirs")]
-    runfile.keep(record(1, verdict()), Settings(cache_dir=ci, root=tmp_path / "ours"))
+    runfile.keep(record(1, verdict()), settings_from({}, {}, {}, root=tmp_path / "ours").replace(cache_dir=ci))
     write_list(ci, tmp_path / "ours", "goldens", [])
     project()
     assert command("import", ci) == (0, "1 new runs, 0 that were there already\n", "")
-    runfile.keep(record(2), Settings(cache_dir=ci, root=tmp_path / "theirs"))
+    runfile.keep(record(2), settings_from({}, {}, {}, root=tmp_path / "theirs").replace(cache_dir=ci))
     listed = [f"{folder}, of {test}" for folder, test in zip(folders, ("test_m.py::test_a", "no test"), strict=True)]
     assert command("import", ci) == (
         2,

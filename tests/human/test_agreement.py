@@ -10,6 +10,7 @@ import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.human import agreement
 from pytest_llm.human.agreement import alpha_interval, cohen_kappa, krippendorff_alpha
 
 #: Krippendorff (2011), example C: four observers, twelve units, gaps.
@@ -27,11 +28,10 @@ def items_of(table):
     return [[int(x) for x in column if not np.isnan(x)] for column in np.asarray(table).T]
 
 
-@pytest.mark.parametrize(("level", "published"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)])
-def test_alpha_of_the_published_example(level, published):
-    alpha = krippendorff_alpha(items_of(TABLE), level)
-    assert round(alpha, 3) == published
-    assert alpha == pytest.approx(krippendorff.alpha(TABLE, level_of_measurement=level), abs=1e-12)
+def test_alpha_of_the_published_example():
+    alpha = krippendorff_alpha(items_of(TABLE))
+    assert round(alpha, 3) == 0.815
+    assert alpha == pytest.approx(krippendorff.alpha(TABLE, level_of_measurement="ordinal"), abs=1e-12)
 
 
 @hypothesis.settings(max_examples=60, deadline=None)
@@ -40,26 +40,26 @@ def test_alpha_of_the_published_example(level, published):
         lambda raters: st.lists(
             st.lists(st.sampled_from([1, 2, 3, 4, 5, None]), min_size=raters, max_size=raters), min_size=1, max_size=12
         )
-    ),
-    st.sampled_from(["nominal", "ordinal", "interval"]),
+    )
 )
-def test_alpha_of_any_ratings(rows, level):
+def test_alpha_of_any_ratings(rows):
     table = np.array([[np.nan if x is None else x for x in row] for row in rows], dtype=float).T
-    alpha = krippendorff_alpha([[x for x in row if x is not None] for row in rows], level)
+    alpha = krippendorff_alpha([[x for x in row if x is not None] for row in rows])
     paired = [x for row in rows if sum(v is not None for v in row) > 1 for x in row if x is not None]
     if len(set(paired)) < 2:
         assert math.isnan(alpha)
     else:
         # The reference counts values that stand alone in an item among the domain, where they weigh nothing.
-        assert alpha == pytest.approx(krippendorff.alpha(table, level_of_measurement=level), abs=1e-9)
+        assert alpha == pytest.approx(krippendorff.alpha(table, level_of_measurement="ordinal"), abs=1e-9)
 
 
-def test_the_interval_is_of_resampled_items():
+def test_the_interval_is_of_resampled_items(monkeypatch):
+    monkeypatch.setattr(agreement, "RESAMPLES", 200)
     items = [item for item in items_of(TABLE) if len(item) > 1]
     columns = np.array([item + [np.nan] * (4 - len(item)) for item in items])
     draws = np.random.default_rng(0).integers(0, len(items), size=(200, len(items)))
-    alphas = [krippendorff.alpha(columns[draw].T, level_of_measurement="interval") for draw in draws]
-    assert alpha_interval(items, "interval", resamples=200) == pytest.approx(np.quantile(alphas, [0.025, 0.975]))
+    alphas = [krippendorff.alpha(columns[draw].T, level_of_measurement="ordinal") for draw in draws]
+    assert alpha_interval(items) == pytest.approx(np.quantile(alphas, [0.025, 0.975]))
     assert alpha_interval(items[:7]) is None
     assert alpha_interval([[3, 3]] * 9) is None
 

@@ -65,9 +65,8 @@ def test_a_narrow_encoding_shows_escapes(candidate):
     assert "the dog \\u2192" in shown.stdout
 
 
-@pytest.mark.parametrize("module", ["pytest_llm", "pytest_llm.cli"])
-def test_the_command_is_that_of_an_interpreter_too(candidate, module):
-    listed = subprocess.run([sys.executable, "-m", module, "review", "list"], cwd=candidate, capture_output=True)
+def test_the_command_is_that_of_an_interpreter_too(candidate):
+    listed = subprocess.run([sys.executable, "-m", "pytest_llm", "review", "list"], cwd=candidate, capture_output=True)
     assert (listed.returncode, listed.stderr) == (1, b"")
     assert b"test_a.py::test_a" in listed.stdout
 

@@ -8,8 +8,6 @@ import os
 import shutil
 import signal
 import stat
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -497,23 +495,6 @@ def test_unknown_dtype(tiny, cache):
         converted(tiny, cache, "int4")
 
     assert str(error.value) == "unknown dtype 'int4': choose one of float64, float32, float16, bfloat16"
-
-
-def test_missing_extra(tmp_path):
-    program = (
-        "import sys; sys.modules['gguf'] = None\n"
-        "from pathlib import Path\n"
-        "from pytest_llm.weights.gguf import dequantise\n"
-        "try:\n"
-        "    dequantise(Path('a.gguf'), 'float32', Path('out'))\n"
-        "except Exception as error:\n"
-        "    print(type(error).__name__, error)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True
-    )
-
-    assert done.stdout == "MissingExtraError reading a.gguf needs the package 'gguf': pip install gguf\n"
 
 
 def test_smollm2_is_unpacked_as_transformers_does(smollm2):

@@ -1,7 +1,0 @@
-"""``python -m pytest_llm.cli``: the ``pytest-llm`` command, of this interpreter."""
-
-import sys
-
-from pytest_llm.cli import main
-
-sys.exit(main())
