@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,15 +119,12 @@ def strict_json(text: str) -> Any:
     return _STRICT.decode(text)
 
 
-def repeated_key(pairs: Sequence[tuple[str, Any]]) -> str:
-    """Return the first key of an object that stands in it twice."""
-    return next(key for i, (key, _) in enumerate(pairs) if any(key == other for other, _ in pairs[:i]))
-
-
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data = dict(pairs)
     if len(data) < len(pairs):
-        raise ValueError(f"the key {repeated_key(pairs)!r} stands twice in one object")
+        keys = [key for key, _ in pairs]
+        twice = next(key for i, key in enumerate(keys) if key in keys[:i])
+        raise ValueError(f"the key {twice!r} stands twice in one object")
     return data
 
 
@@ -170,16 +167,16 @@ def shown_path(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
-def safe_name(name: str, *, folded: bool = False) -> str:
+def safe_name(name: str) -> str:
     """Return a file name for ``name`` that no two names share and that stays inside its folder.
 
     A name that had to be changed, or that is over-long, carries a hash of the original. Case counts:
-    on a case-insensitive disk ``test_A`` and ``test_a`` would share a file, so upper case is hashed too. With
-    ``folded`` so is what macOS takes for another name: NFD for NFC, a final sigma for a sigma.
+    on a case-insensitive disk ``test_A`` and ``test_a`` would share a file, so upper case is hashed too. So is what
+    macOS takes for another name: NFD for NFC, a final sigma for a sigma.
     """
     plain = _UNSAFE.sub("_", name)
     plain = plain.strip(".") or "_"
-    if plain == name == (_folded(name) if folded else name.lower()) and len(name.encode()) <= _LONGEST:
+    if plain == name == _folded(name) and len(name.encode()) <= _LONGEST:
         return name
     tag = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:10]
     cut = plain.encode()[: _LONGEST - 11].decode("utf-8", "ignore")

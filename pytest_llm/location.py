@@ -117,14 +117,6 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text)
 
 
-def comparable(nodeid: str) -> str:
-    r"""Return the form in which a golden's node id is compared with a test's.
-
-    Early goldens hold ``test_city[Z/xfcrich]`` of the test that pytest calls ``test_city[Z\xfcrich]``.
-    """
-    return nodeid.replace("\\", "/")
-
-
 def plain_nodeid(item: pytest.Item) -> str:
     """Return the node id without the ``@group`` that pytest-xdist adds under ``--dist loadgroup``.
 

@@ -16,13 +16,10 @@ from pytest_llm.baselines import FOLDER
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import digest_of, leads_out, locked, path_tag, safe_name, write_atomic
-from pytest_llm.golden.jsontext import escape_hidden
+from pytest_llm.golden import jsontext
 from pytest_llm.location import Location
 
 SCHEMA = 1
-
-#: Numbers in a row of a table that is still written on one line.
-LONG_ROW = 40
 
 
 def path_for(location: Location) -> Path:
@@ -62,7 +59,7 @@ def write(path: Path, test: str, metric: str, entry: Entry, locks: Path) -> None
     with _changing(path, locks):
         _, tests = _load(path)
         tests.setdefault(test, {})[metric] = entry.to_json()
-        write_atomic(path, dumps({"schema": SCHEMA, "tests": tests}))
+        write_atomic(path, jsontext.dump({"schema": SCHEMA, "tests": tests}, wrap=10))
 
 
 def digests(path: Path) -> dict[tuple[str, str], str]:
@@ -86,7 +83,7 @@ def remove(path: Path, test: str, metric: str, digest: str, locks: Path) -> bool
         del tests[test][metric]
         tests = {name: metrics for name, metrics in tests.items() if metrics}
         if tests:
-            write_atomic(path, dumps({"schema": SCHEMA, "tests": tests}))
+            write_atomic(path, jsontext.dump({"schema": SCHEMA, "tests": tests}, wrap=10))
             return True
         path.unlink()
         with contextlib.suppress(OSError):  # not empty
@@ -94,12 +91,9 @@ def remove(path: Path, test: str, metric: str, digest: str, locks: Path) -> bool
         return True
 
 
-def dumps(value: Any) -> str:
-    """Return JSON laid out for review: sorted keys, ten numbers a line, a row of a table a line."""
-    return "".join(_dump(value, "")) + "\n"
-
-
-_ADVICE = "restore it from version control, or delete it and run with --llm-update=new"
+_ADVICE = (
+    "keep one side of a merge, restore it from version control or delete it; then measure again with --llm-update=all"
+)
 
 
 @contextlib.contextmanager
@@ -121,21 +115,10 @@ def _load(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
         return "", {}
     except (OSError, UnicodeDecodeError) as error:
         raise GoldenError(f"{path}: cannot be read ({error}); {_ADVICE}") from None
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith(("<<<<<<<", "=======", ">>>>>>>", "|||||||")):
-            raise GoldenError(
-                f"{path}:{number}: merge-conflict marker {line[:30]!r}; keep one side (or delete the file), "
-                "then run with --llm-update=all to measure again"
-            )
     try:
-        data = json.loads(text, object_pairs_hook=_unique)
-    except json.JSONDecodeError as error:
-        raise GoldenError(f"{path}:{error.lineno}: not valid JSON ({error.msg}); {_ADVICE}") from None
-    except (ValueError, RecursionError):
-        raise GoldenError(f"{path}:1: nested too deep, or a number of too many digits; {_ADVICE}") from None
-    except _RepeatedKeyError as error:
-        name = json.dumps(str(error), ensure_ascii=False)
-        raise GoldenError(f"{path}:{_line_of(text, str(error), last=True)}: {name} occurs twice; {_ADVICE}") from None
+        data = jsontext.load(text)
+    except jsontext.NotGoldenJSON as error:
+        raise GoldenError(f"{path}{f':{error.line}' if error.line else ''}: {error}; {_ADVICE}") from None
     schema = data.get("schema") if isinstance(data, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
         raise GoldenError(
@@ -148,60 +131,10 @@ def _load(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
     return text, tests
 
 
-class _RepeatedKeyError(Exception):
-    pass
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a key that occurs twice: a merge that kept both sides, of which JSON would drop one in silence."""
-    data: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in data:
-            raise _RepeatedKeyError(key)
-        data[key] = value
-    return data
-
-
-def _line_of(text: str, *keys: str, last: bool = False) -> int:
+def _line_of(text: str, *keys: str) -> int:
     """Return the line where ``keys``, one inside the other, are found in ``text``."""
     place = 0
     for key in keys:
         quoted = f"{json.dumps(key, ensure_ascii=False)}:"
-        place = max(text.rfind(quoted) if last else text.find(quoted, place), 0)
+        place = max(text.find(quoted, place), 0)
     return text.count("\n", 0, place) + 1
-
-
-def _dump(value: Any, indent: str) -> Iterator[str]:
-    inner = indent + "  "
-    if isinstance(value, dict) and value:
-        lead = "{\n"
-        for key in sorted(value):
-            yield f"{lead}{inner}{_scalar(key)}: "
-            yield from _dump(value[key], inner)
-            lead = ",\n"
-        yield f"\n{indent}}}"
-    elif isinstance(value, list) and value:
-        if any(isinstance(cell, list) and len(cell) > LONG_ROW for cell in value):
-            lead = "[\n"
-            for cell in value:
-                yield lead + inner
-                yield from _dump(cell, inner) if len(cell) > LONG_ROW else [_row(cell)]
-                lead = ",\n"
-            yield f"\n{indent}]"
-            return
-        cells = [_row(cell) for cell in value]
-        width = 1 if any(isinstance(cell, (list, dict, str)) for cell in value) else 10
-        lines = [", ".join(cells[i : i + width]) for i in range(0, len(cells), width)]
-        yield "[\n" + ",\n".join(inner + line for line in lines) + f"\n{indent}]"
-    else:
-        yield _row(value)
-
-
-def _row(value: Any) -> str:
-    if isinstance(value, (list, dict)):
-        return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return _scalar(value)
-
-
-def _scalar(value: Any) -> str:
-    return escape_hidden(json.dumps(value, ensure_ascii=False, allow_nan=False))

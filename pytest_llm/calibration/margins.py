@@ -41,15 +41,9 @@ def success_count(successes: int, seen: int, n: int, alpha: float) -> int:
 
     After ``successes`` of ``seen``, the count of ``n`` more is beta-binomial, with Jeffreys' prior Beta(1/2, 1/2).
     """
-    a, b = successes + 0.5, seen - successes + 0.5
-    below = 0.0
-    for count in range(n + 1):
-        # n over count is 1 / ((n + 1) B(count + 1, n - count + 1)): as a logarithm, since it outgrows a float
-        log_ways = -_log_beta(count + 1, n - count + 1)
-        below += math.exp(log_ways + _log_beta(count + a, n - count + b) - _log_beta(a, b)) / (n + 1)
-        if below > alpha:
-            return count
-    return n
+    from scipy.stats import betabinom
+
+    return int(betabinom.ppf(alpha, n, successes + 0.5, seen - successes + 0.5))
 
 
 def guaranteed(n: int) -> float:
@@ -73,7 +67,3 @@ def _t(alpha: float, degrees: int) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, 1 - alpha))
-
-
-def _log_beta(a: float, b: float) -> float:
-    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)

@@ -266,10 +266,15 @@ def _rate(found: list[_Difference], rules: Rules) -> None:
     pairs = [one.texts for one in asked if one.texts]
     if not pairs:
         return
-    from pytest_llm.golden.similarity import chrf, cosine
+    old, new = zip(*pairs, strict=True)
+    if rules.encoder is None:
+        from pytest_llm.metrics.sacre import chrf
 
-    measure = "chrF" if rules.encoder is None else "embedding cosine"
-    values = [chrf(*pair) for pair in pairs] if rules.encoder is None else cosine(pairs, rules.encoder)
+        measure, values = "chrF", [points / 100 for points in chrf(new, old).per_example]
+    else:
+        from pytest_llm.metrics.similarity import similarity
+
+        measure, values = "embedding cosine", list(similarity(new, old, encoder=rules.encoder).per_example)
     for one, value in zip(asked, values, strict=True):
         if math.isnan(value):
             raise InvalidInputError(f"{one.where or 'the answer'}: its {measure} similarity is NaN; check the encoder")

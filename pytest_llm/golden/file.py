@@ -20,7 +20,6 @@ import contextlib
 import functools
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,10 +80,7 @@ def golden_path(location: Location, name: str) -> Path:
     if name.startswith("-") or "--" in name:  # the last "--" must be the separator
         name = f"{name.replace('-', '_')}~{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:10]}"
     folder, whole = module_folder(location.file), f"{location.qualname}--{name}"
-    path = folder / f"{safe_name(whole, folded=True)}.json"
-    once = path if whole.isascii() else folder / f"{safe_name(whole)}.json"
-    # Goldens were not always told apart by `folded`. The listing has their very name, where macOS opens a like one.
-    return once if once != path and once.exists() and once.name in os.listdir(folder) else path  # noqa: PTH208
+    return folder / f"{safe_name(whole)}.json"
 
 
 def owner(stem: str) -> str:

@@ -1,4 +1,4 @@
-"""JSON as goldens spell it: made to be read in a pull request, and to hold any text exactly."""
+"""JSON as committed files spell it: made to be read in a pull request, and to hold any text exactly."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import json
 import re
 from typing import Any
 
-from pytest_llm.files import repeated_key
+from pytest_llm.files import strict_json
 
 #: Characters written as escapes: lone surrogates (UTF-8 cannot hold them), and everything that would not show, or
 #: would reorder what shows, in a diff: a model's answer is untrusted text.
 _HIDDEN = re.compile(
     "[\ud800-\udfff\x7f-\x9f\u00ad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
 )
+#: Numbers in a row of a table that is still written on one line.
+LONG_ROW = 40
 _CONFLICT = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?: |\r?$)", re.MULTILINE)
 
 
@@ -24,15 +26,16 @@ class NotGoldenJSON(ValueError):
         self.line = line
 
 
-def dump(data: Any) -> str:
+def dump(data: Any, wrap: int = 0) -> str:
     """Return ``data`` as JSON: sorted keys, indent 2, one line for a list of numbers, a final newline.
 
-    ``tokens`` stay on one line too: one token a line would bury the text in a diff.
+    ``tokens`` stay on one line too: one token a line would bury the text in a diff. With ``wrap``, a list of numbers
+    has so many a line, but for the short rows of a table.
 
     Raises:
         ValueError: a NaN or an infinity.
     """
-    return escape_hidden(_node(data, "")) + "\n"
+    return escape_hidden(_node(data, "", wrap)) + "\n"
 
 
 def escape_hidden(text: str) -> str:
@@ -47,7 +50,7 @@ def load(text: str) -> Any:
         NotGoldenJSON: not JSON, merge-conflict markers, a key twice, or a NaN.
     """
     try:
-        return _DECODER.decode(text)
+        return strict_json(text)
     except json.JSONDecodeError as error:
         conflict = _CONFLICT.search(text)
         if conflict:
@@ -55,23 +58,27 @@ def load(text: str) -> Any:
             raise NotGoldenJSON(f"merge-conflict markers ({conflict[1]})", line) from None
         raise NotGoldenJSON(f"not JSON: {error.msg} at column {error.colno}", error.lineno) from None
     except RecursionError:
-        raise NotGoldenJSON("not a golden: nested too deep") from None
-    except NotGoldenJSON:
-        raise
-    except ValueError:
-        raise NotGoldenJSON("not a golden: a number of too many digits") from None
+        raise NotGoldenJSON("not JSON: nested too deep") from None
+    except ValueError as error:
+        raise NotGoldenJSON(f"not JSON: {error}") from None
 
 
-def _node(value: Any, indent: str) -> str:
+def _node(value: Any, indent: str, wrap: int, row: bool = False) -> str:
     inner = indent + "  "
     if isinstance(value, dict) and value:
         rows = [
-            f"{inner}{_flat(key)}: {_flat(value[key]) if key == 'tokens' else _node(value[key], inner)}"
+            f"{inner}{_flat(key)}: {_flat(value[key]) if key == 'tokens' else _node(value[key], inner, wrap)}"
             for key in sorted(value)
         ]
         return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
-    if isinstance(value, (list, tuple)) and not all(x is None or isinstance(x, (int, float)) for x in value):
-        return "[\n" + ",\n".join(inner + _node(x, inner) for x in value) + f"\n{indent}]"
+    if isinstance(value, (list, tuple)) and value:
+        if all(x is None or isinstance(x, (int, float)) for x in value):
+            if not wrap or (row and len(value) <= LONG_ROW):
+                return _flat(value)
+            cells = [", ".join(map(_flat, value[i : i + wrap])) for i in range(0, len(value), wrap)]
+        else:
+            cells = [_node(x, inner, wrap, row=True) for x in value]
+        return "[\n" + ",\n".join(inner + cell for cell in cells) + f"\n{indent}]"
     return _flat(value)
 
 
@@ -82,18 +89,3 @@ def _flat(value: Any) -> str:
 def _escape(match: re.Match[str]) -> str:
     units = match[0].encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) < len(pairs):
-        twice = repeated_key(pairs)
-        raise NotGoldenJSON(f"the key {twice!r} stands twice in one object (a merge that kept both sides?)")
-    return data
-
-
-def _refuse(constant: str) -> Any:
-    raise NotGoldenJSON(f"{constant} is not a figure a golden can hold")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)

@@ -16,7 +16,7 @@ from pytest_llm.golden import FOLDER, jsontext
 from pytest_llm.golden.file import module_folder, owner
 from pytest_llm.golden.listing import STALE, read_list, source_of, write_list
 from pytest_llm.golden.pending import digest
-from pytest_llm.location import comparable, may_be_doctest, qualname_of, undecided
+from pytest_llm.location import may_be_doctest, qualname_of, undecided
 
 
 class Obsolete(NamedTuple):
@@ -184,7 +184,7 @@ def _source_of(folder: Path) -> str:
 
 
 def _test(nodeid: str) -> str:
-    return qualname_of(comparable(nodeid))
+    return qualname_of(nodeid)
 
 
 def _nodeid(file: Path) -> str | None:

@@ -15,7 +15,7 @@ from pytest_llm.errors import LLMError
 from pytest_llm.files import digest_of, shown_path
 from pytest_llm.golden import FOLDER, file, jsontext
 from pytest_llm.golden.housekeeping import left_alone
-from pytest_llm.location import comparable, may_be_doctest, qualname_of, undecided
+from pytest_llm.location import may_be_doctest, qualname_of, undecided
 from pytest_llm.verdicts import RENAMED
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def gone(module: Path, run: RunRecord) -> Callable[[str], bool]:
     """
     known = _gone.setdefault(run, {})
     if module not in known:
-        tests = {qualname_of(comparable(nodeid)) for nodeid, path in run.collected.items() if Path(path) == module}
+        tests = {qualname_of(nodeid) for nodeid, path in run.collected.items() if Path(path) == module}
         may_be_there = undecided(tests, tests if run.filtered else (), [module])
         known[module] = lambda test: test not in tests and not may_be_there(test) and not may_be_doctest(module, test)
     return known[module]
@@ -95,7 +95,7 @@ def _look(folders: Iterable[Path], is_gone: Callable[[str], bool]) -> _Orphans:
         if is_gone(file.owner(path.stem)):  # else it is that test's, whatever it says, and need not be read
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
                 golden = jsontext.load(path.read_text("utf-8-sig"))
-                test = qualname_of(comparable(golden["nodeid"]))
+                test = qualname_of(golden["nodeid"])
                 if is_gone(test):
                     found.tests.setdefault(path.parent, set()).add(test)
                     if golden["request"]:

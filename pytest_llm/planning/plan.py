@@ -11,7 +11,7 @@ from pytest_llm import lifecycle
 from pytest_llm.errors import LLMError
 from pytest_llm.golden import jsontext
 from pytest_llm.golden.file import module_folder
-from pytest_llm.location import comparable, plain_nodeid
+from pytest_llm.location import plain_nodeid
 from pytest_llm.request_json import request_from_json, split_requests
 from pytest_llm.requests import Request
 
@@ -87,7 +87,7 @@ def _add_goldens(plan: Plan, items: Iterable[pytest.Item], loader: ModelLoader) 
         folder = module_folder(item.path)
         if folder not in folders:
             folders[folder] = _golden_requests(folder)
-        requests = {request.digest: request for request in folders[folder].get(comparable(plain_nodeid(item)), ())}
+        requests = {request.digest: request for request in folders[folder].get(plain_nodeid(item), ())}
         model = _under_test(item, loader) if requests else None
         if model is not None:
             known = loader.store.has(model.identity_digest, list(requests), since=loader.since)
@@ -106,5 +106,5 @@ def _golden_requests(folder: Path) -> dict[str, list[Request]]:
                 requests = [request_from_json(data) for data in split_requests(golden["request"])]
                 # A golden's keys are sorted: where their order counts, it is not known here.
                 plain = [request for request in requests if not request.key_orders]
-                found.setdefault(comparable(golden["nodeid"]), []).extend(plain)
+                found.setdefault(golden["nodeid"], []).extend(plain)
     return found

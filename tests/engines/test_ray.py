@@ -141,7 +141,7 @@ def test_another_environment_does_not_answer(cluster, loader):
 
 
 def test_each_gpu_has_a_replica(cluster, loader):
-    with pytest.raises(LLMError, match=rf"^on {socket.gethostname()}: .*CUDA"):
+    with pytest.raises(LLMError, match=rf"^on {socket.gethostname()}: .*(CUDA|NVIDIA)"):
         list(RayEngine(cluster, loader(device="cuda")).answer([Loss("the cat")]))
     devices = {on(replica, lambda self: os.environ["CUDA_VISIBLE_DEVICES"]) for replica in cluster.replicas("cuda")}
     assert devices == {"0", "1"}
