@@ -340,7 +340,7 @@ def _convert_and_die(folder, cache):
 
 
 def test_a_killed_process_leaves_nothing_that_is_used(tiny, cache):
-    worker = multiprocessing.get_context("fork").Process(target=_convert_and_die, args=(tiny, cache))
+    worker = multiprocessing.get_context("spawn").Process(target=_convert_and_die, args=(tiny, cache))
     worker.start()
     worker.join()
     assert worker.exitcode == -signal.SIGKILL
@@ -366,12 +366,12 @@ def _convert_and_count(folder, cache, start, results):
 
 
 def test_processes_at_once_convert_once(tiny, cache):
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     start, results = context.Barrier(3), context.Queue()
     workers = [context.Process(target=_convert_and_count, args=(tiny, cache, start, results)) for _ in range(3)]
     for worker in workers:
         worker.start()
-    answers = [results.get(timeout=60) for _ in workers]
+    answers = [results.get(timeout=300) for _ in workers]
     for worker in workers:
         worker.join()
 

@@ -299,12 +299,12 @@ def _digest_in_a_process(folder, cache, results):
 
 
 def test_workers_share_a_memo(tiny, cache, hashed):
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     results = context.Queue()
     workers = [context.Process(target=_digest_in_a_process, args=(tiny, cache, results)) for _ in range(4)]
     for worker in workers:
         worker.start()
-    answers = [results.get(timeout=60) for _ in workers]
+    answers = [results.get(timeout=300) for _ in workers]
     for worker in workers:
         worker.join()
 
