@@ -144,6 +144,6 @@ def test_it_starts_where_python_has_no_sysconf_as_on_windows(pytester):
         def test_a(llm_loader):
             assert llm_loader.settings.memory_limit > 2**20
     """)
-    start = "import os, sys, psutil, pytest; del os.sysconf; sys.exit(pytest.main(['-q', '-p', 'no:xdist']))"
+    start = "import asyncio, os, sys, psutil, pytest; del os.sysconf; sys.exit(pytest.main(['-q', '-p', 'no:xdist']))"
     result = pytester.run(sys.executable, "-c", start)
     result.assert_outcomes(passed=1)
