@@ -98,10 +98,12 @@ def _hold(folder: Path, held: contextlib.ExitStack) -> None:
     end = time.monotonic() + PATIENCE * (folder not in _TAKEN)
     while True:
         try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
         except BlockingIOError:
             if time.monotonic() > end:  # none of us: the run may have been started under this very lock
-                return _TAKEN.add(folder)
+                _TAKEN.add(folder)
+                return
             time.sleep(0.01)
 
 

@@ -95,11 +95,10 @@ class RunRecord:
     this plugin. ``collection_errors`` are what files raised that could not be collected, by node id. ``obsolete`` are
     goldens that a complete run did not use, ``obsolete_baselines`` counts entries of baselines. ``nodeid`` is the test
     that runs now, ``before`` the number of verdicts before it, ``failures`` the number of its subtests that failed,
-    ``details`` what its failing assertion had no room for;
-    the verdicts from ``told`` on are in no report yet, and pytest is ``explaining`` a failed assertion. ``repeat``
-    counts the runs of that test's body from 0, of which ``ahead`` more come if all goes well; ``sampled`` says that
-    chance decided an answer to it. ``watch`` takes what its checks measure while it is being calibrated;
-    ``observations`` are what it took, as data.
+    ``details`` what its failing assertion had no room for; the verdicts from ``told`` on are in no report yet, and
+    pytest is ``explaining`` a failed assertion. ``repeat`` counts the runs of that test's body from 0, of which
+    ``ahead`` more come if all goes well; ``sampled`` says that chance decided an answer to it. ``watch`` takes what its
+    checks measure while it is being calibrated; ``observations`` are what it took, as data.
     """
 
     verdicts: list[Verdict] = dataclasses.field(default_factory=list)

@@ -15,7 +15,6 @@ from pytest_llm.baselines.terms import Level, Terms, labels
 from pytest_llm.environment import another_model
 from pytest_llm.errors import GoldenError, InvalidInputError, measured
 from pytest_llm.evidence import PerExample
-from pytest_llm.files import canonical_json
 from pytest_llm.location import Location
 from pytest_llm.metrics.score import Score
 from pytest_llm.settings import Settings
@@ -159,7 +158,7 @@ class Baseline:
         read = functools.partial(file.read, test=test, metric=metric, replacing=update == "all")
         place = variants.choose(self._path, now.environment, self._settings, lambda path: read(path) is not None)
         before = read(place.path)
-        changed = before is None or canonical_json(now.to_json()) != canonical_json(before.to_json())
+        changed = before is None or now.to_json()["digest"] != before.to_json()["digest"]
         if changed and (update == "all" or (update == "new" and before is None)):
             file.write(place.target, test, metric, now, self._settings.cache_dir / "locks")
             cannot_fail = terms.cannot_fail(new, new) or terms.too_few(new, new, _gate(new, new, terms))

@@ -121,8 +121,9 @@ def _none(history: History, arguments: argparse.Namespace) -> str:
 
     branches = sorted({run.branch for run in history.runs()})
     if not branches:
-        root, folders = project_settings().root, runfile.projects(history.path.parents[2]).items()
-        ours = [folder for folder, test in folders if (root / test.partition("::")[0]).is_file()]
+        settings = project_settings()
+        folders = runfile.projects(settings.cache_dir).items()
+        ours = [folder for folder, test in folders if (settings.root / test.partition("::")[0]).is_file()]
         moved = "".join(f"\npytest-llm import {folder}" for folder in ours)
         hint = f"; these may be of this project, in another folder:{moved}" if moved else ""
         return f"there is no run yet: pytest leaves a record of every run that uses pytest_llm{hint}"

@@ -14,7 +14,7 @@ _HIDDEN = re.compile(
     "[\ud800-\udfff\x7f-\x9f\u00ad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
 )
 #: Numbers in a row of a table that is still written on one line.
-LONG_ROW = 40
+_LONG_ROW = 40
 _CONFLICT = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?: |\r?$)", re.MULTILINE)
 
 
@@ -73,7 +73,7 @@ def _node(value: Any, indent: str, wrap: int, row: bool = False) -> str:
         return "{\n" + ",\n".join(rows) + f"\n{indent}}}"
     if isinstance(value, (list, tuple)) and value:
         if all(x is None or isinstance(x, (int, float)) for x in value):
-            if not wrap or (row and len(value) <= LONG_ROW):
+            if not wrap or (row and len(value) <= _LONG_ROW):
                 return _flat(value)
             cells = [", ".join(map(_flat, value[i : i + wrap])) for i in range(0, len(value), wrap)]
         else:

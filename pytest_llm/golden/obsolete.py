@@ -96,7 +96,7 @@ def find_obsolete(
     asked: dict[Path, dict[str, bool]] = {}
     folder_of = functools.cache(lambda module: module_folder(Path(module)))
     for nodeid, module in collected.items():
-        asked.setdefault(folder_of(module), {})[_test(nodeid)] = nodeid in passed
+        asked.setdefault(folder_of(module), {})[qualname_of(nodeid)] = nodeid in passed
     found: list[Obsolete] = []
     for snapshots in sorted({*(folder.parent for folder in asked), *(folder / FOLDER for folder in folders)}):
         if not snapshots.is_dir():
@@ -172,7 +172,7 @@ def _in_folder(
         if golden.exists():
             nodeid = _nodeid(golden)
             # One that was moved for a test of another name has the old one in it, and is the new one's.
-            if nodeid is not None and not any(map(unknown, {_test(nodeid), owner(stem)})):
+            if nodeid is not None and not any(map(unknown, {qualname_of(nodeid), owner(stem)})):
                 yield Obsolete(file, nodeid, reason, digest(file))
         elif sure and not unknown(owner(stem)):
             yield Obsolete(file, "", "it belongs to no golden", digest(file))
@@ -181,10 +181,6 @@ def _in_folder(
 def _source_of(folder: Path) -> str:
     beside = folder.parent.parent
     return source_of((file for file in beside.iterdir() if file.is_file() and module_folder(file) == folder), beside)
-
-
-def _test(nodeid: str) -> str:
-    return qualname_of(nodeid)
 
 
 def _nodeid(file: Path) -> str | None:

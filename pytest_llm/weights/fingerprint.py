@@ -122,7 +122,10 @@ def file_digests(
         if settled:
             fresh[name] = [*stamp, digests[name]]
     if fresh != memo:
-        _write_memo(folder, cache_dir, fresh)
+        # A memo saves time and nothing else: a read-only cache is no reason to fail. Of two processes that write at
+        # once the last wins, and what the other learnt is hashed again.
+        with suppress(OSError):
+            _write_memo(folder, cache_dir, fresh)
     return digests
 
 
@@ -138,10 +141,7 @@ def _memo_file(folder: Path, cache_dir: Path) -> Path:
 
 
 def _write_memo(folder: Path, cache_dir: Path, memo: Mapping[str, Any]) -> None:
-    # A memo saves time and nothing else: a read-only cache is no reason to fail. Of two processes that write at once
-    # the last wins, and what the other learnt is hashed again.
-    with suppress(OSError):
-        write_atomic(_memo_file(folder, cache_dir), json.dumps(memo, sort_keys=True))
+    write_atomic(_memo_file(folder, cache_dir), json.dumps(memo, sort_keys=True))
 
 
 def _stamp(path: Path) -> list[int]:
