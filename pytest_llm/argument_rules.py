@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.reports.text import did_you_mean
 from pytest_llm.request_rules import EXTRA_OPTIONS
 from pytest_llm.requests import Generate, Prompt, generate_arguments
 
@@ -159,8 +159,7 @@ def generate_request(prompt: Prompt, arguments: Mapping[str, Any]) -> Generate:
         elif name in known:
             values[name] = value
         else:
-            close = difflib.get_close_matches(name, sorted((known | CHAT_ONLY) - chat_only), n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(name, sorted((known | CHAT_ONLY) - chat_only))
             if name in chat_only:
                 hint = ", which is for a conversation: ask with llm.chat(...)"
             elif name == "eos_token_id":  # forced_eos_token_id, which is near, does something else

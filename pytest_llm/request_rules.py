@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import math
 import numbers
 import operator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.files import SURROGATE
+from pytest_llm.reports.text import did_you_mean
 
 if TYPE_CHECKING:
     from pytest_llm.requests import Extract, Generate, Request, Score, Tag
@@ -128,8 +128,7 @@ def check_template(r: Generate | Score) -> None:
     """
     if isinstance(r.prompt, str) and r.template:
         names, own = ", ".join(r.template), ("src_lang", "tgt_lang", "forced_bos_token_id") if r.kind == "score" else ()
-        close = next((one for name in r.template for one in difflib.get_close_matches(name, own, n=1)), None)
-        hint = f"; did you mean {close!r}?" if close else ""
+        hint = next(filter(None, (did_you_mean(name, own) for name in r.template)), "")
         need(r, False, f"a prompt of plain text goes through no chat template, so nothing would read {names}{hint}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden import noise
 from pytest_llm.golden.divergence import PERCENTILES, Estimate
+from pytest_llm.reports.text import did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +83,7 @@ def checked(given: Mapping[str, float]) -> dict[str, float]:
     """
     for name, value in given.items():
         if name not in BOUNDS:
-            close = difflib.get_close_matches(name, BOUNDS, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f": there are {', '.join(BOUNDS)}"
+            hint = did_you_mean(name, BOUNDS, f": there are {', '.join(BOUNDS)}")
             raise InvalidInputError(f"check_distribution() has no bound {name!r}{hint}")
         unit = BOUNDS[name].unit
         least, most = (1.0 if unit == "ratio" else 0.0), (1.0 if unit == "agreement" else math.inf)

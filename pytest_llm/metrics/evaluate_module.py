@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_llm import lifecycle
 from pytest_llm.errors import InvalidInputError, measured
-from pytest_llm.metrics.inputs import configured, listed, mean, read_ids
+from pytest_llm.metrics.inputs import configured, listed, mean, plain, read_ids
 from pytest_llm.metrics.score import Score
 from pytest_llm.metrics.spelling import text, told
 from pytest_llm.results import joint_origin
@@ -57,7 +57,7 @@ def evaluate_module(
     predictions = listed(name, "predictions", predictions)
     if not predictions:
         raise InvalidInputError(f"{name}: there are no predictions, so there is nothing to measure")
-    inputs = {"predictions": [_plain(p) for p in predictions]}
+    inputs = {"predictions": [plain(p) for p in predictions]}
     if references is not None:
         inputs["references"] = listed(name, "references", references)
         if len(inputs["references"]) != len(predictions):
@@ -178,7 +178,3 @@ def _figure(what: str, value: Any, n: int) -> tuple[float, list[float]]:
         each = [float(x) for x in value]
         return mean(each) if all(map(math.isfinite, each)) else math.nan, each
     raise InvalidInputError(f"{what} is {value!r}, neither a number nor one number an example")
-
-
-def _plain(value: Any) -> Any:
-    return str.__str__(value) if isinstance(value, str) else value

@@ -153,8 +153,13 @@ def read_outputs(metric: str, predictions: Any, ids: Iterable[Any] | None = None
     request, origin = joint_origin(predictions)
     if not request:  # vectors have one origin
         request, origin = joint_origin([given])
-    plain = tuple(str.__str__(p) if isinstance(p, str) else p for p in predictions)  # str() of an enum is its name
-    return Examples(plain, (), read_ids(metric, len(plain), ids), request, origin, tuple(predictions))
+    values = tuple(map(plain, predictions))
+    return Examples(values, (), read_ids(metric, len(values), ids), request, origin, tuple(predictions))
+
+
+def plain(value: Any) -> Any:
+    """Return a text as a `str` alone, whatever its class; any other value as it is."""
+    return str.__str__(value) if isinstance(value, str) else value  # str() of an enum is its name
 
 
 def read_ids(metric: str, n: int, ids: Iterable[Any] | None) -> tuple[str, ...]:

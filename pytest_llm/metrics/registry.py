@@ -22,6 +22,7 @@ from pytest_llm.metrics.score import Score
 from pytest_llm.metrics.similarity import similarity
 from pytest_llm.metrics.squad import exact_match, f1
 from pytest_llm.metrics.text import contains, matches, valid_json
+from pytest_llm.reports.text import did_you_mean
 
 __tracebackhide__ = measured
 
@@ -53,8 +54,7 @@ class Metric:
         known = inspect.signature(self.function).parameters
         for option in options:
             if option not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
-                close = difflib.get_close_matches(option, known, n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(known)}"
+                hint = did_you_mean(option, known, f"; it has {', '.join(known)}")
                 raise InvalidInputError(f"{self.name} has no option {option!r}{hint}")
         return self.function(*inputs, **options)
 

@@ -63,6 +63,14 @@ def number(value: Any, *others: Any) -> str:
     return apart((".6g", ".9g", ".17g"), *pairs)[0][0] if pairs else f"{float(value):.6g}"
 
 
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return the end of an error on a ``name`` that is none of the ``known``: the nearest of them, if one is near."""
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else otherwise
+
+
 def counted(n: int, noun: str) -> str:
     """Return "1 test", "2 tests"."""
     return f"{n} {noun}" + ("" if n == 1 else "s")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib.util
 import re
 from pathlib import Path
 
 from pytest_llm.errors import ModelNotFoundError
+from pytest_llm.reports.text import did_you_mean
 from pytest_llm.weights.checks import check_adapter, check_model, offer_ggufs
 from pytest_llm.weights.listing import named_code
 from pytest_llm.weights.spec import SERVICE, ModelSpec, Weights
@@ -115,8 +115,7 @@ class Search:
     def _similar(self, name: str) -> str:
         path = self.root / Path(name).expanduser()
         names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        close = difflib.get_close_matches(path.name, names, n=1)
-        return f"; did you mean {close[0]!r}?" if close else "."
+        return did_you_mean(path.name, names, ".")
 
 
 def _code(weights: Weights) -> tuple[Path, ...]:
