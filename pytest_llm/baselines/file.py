@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pytest_llm import jsontext
 from pytest_llm.baselines import FOLDER
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import digest_of, leads_out, locked, path_tag, safe_name, write_atomic
-from pytest_llm.golden import jsontext
 from pytest_llm.location import Location
 
 SCHEMA = 1
@@ -117,7 +117,7 @@ def _load(path: Path) -> tuple[str, dict[str, dict[str, Any]]]:
         raise GoldenError(f"{path}: cannot be read ({error}); {_ADVICE}") from None
     try:
         data = jsontext.load(text)
-    except jsontext.NotGoldenJSON as error:
+    except jsontext.JSONTextError as error:
         raise GoldenError(f"{path}{f':{error.line}' if error.line else ''}: {error}; {_ADVICE}") from None
     schema = data.get("schema") if isinstance(data, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:

@@ -53,7 +53,7 @@ def add_parser(commands: Any) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from pytest_llm.golden.jsontext import dump
+    from pytest_llm.jsontext import dump
     from pytest_llm.monitoring.page import html
     from pytest_llm.monitoring.panel import LANGUAGE, compare
     from pytest_llm.monitoring.terminal import show

@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pytest_llm import jsontext
 from pytest_llm.errors import GoldenError, InvalidInputError, measured
 from pytest_llm.feedback.cases import Answer, Correction, FeedbackCase, case_id, single
 from pytest_llm.files import write_atomic
-from pytest_llm.golden import jsontext
 
 __tracebackhide__ = measured
 
@@ -98,7 +98,7 @@ def _line(case: FeedbackCase) -> str:
 def _case(line: str, where: str) -> FeedbackCase:
     try:
         data = jsontext.load(line)
-    except jsontext.NotGoldenJSON as error:
+    except jsontext.JSONTextError as error:
         raise GoldenError(f"{where}: the feedback case cannot be read: {error}") from None
     schema = data.get("schema") if isinstance(data, dict) else None
     if not isinstance(schema, int) or schema < 1:

@@ -23,9 +23,10 @@ import io
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pytest_llm import jsontext
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import contents, leads_out, safe_name, write_atomic
-from pytest_llm.golden import FOLDER, jsontext
+from pytest_llm.golden import FOLDER
 from pytest_llm.golden.texts import (
     answers,
     decode_text,
@@ -158,7 +159,7 @@ def decode(raw: bytes, path: Path) -> Golden:
         data = jsontext.load(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise _damaged(path, f"not UTF-8: {error.reason}", raw.count(b"\n", 0, error.start) + 1) from None
-    except jsontext.NotGoldenJSON as error:
+    except jsontext.JSONTextError as error:
         raise _damaged(path, str(error), error.line) from None
     schema = data.get("schema") if isinstance(data, dict) else None
     if not isinstance(schema, int) or schema < 1:

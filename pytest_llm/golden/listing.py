@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pytest_llm import jsontext
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import digest_of, path_tag, write_atomic
-from pytest_llm.golden import jsontext
 from pytest_llm.golden.pending import digest
 
 T = TypeVar("T")

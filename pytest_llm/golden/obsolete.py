@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from pytest_llm import variants
+from pytest_llm import jsontext, variants
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import placed
-from pytest_llm.golden import FOLDER, jsontext
+from pytest_llm.golden import FOLDER
 from pytest_llm.golden.file import module_folder, owner
 from pytest_llm.golden.listing import STALE, read_list, source_of, write_list
 from pytest_llm.golden.pending import digest

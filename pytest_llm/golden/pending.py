@@ -18,9 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pytest_llm import jsontext
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import locked, path_tag, write_atomic
-from pytest_llm.golden import FOLDER, jsontext
+from pytest_llm.golden import FOLDER
 from pytest_llm.golden.file import write
 from pytest_llm.verdicts import Verdict
 

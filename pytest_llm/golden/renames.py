@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
-from pytest_llm import lifecycle, record, variants
+from pytest_llm import jsontext, lifecycle, record, variants
 from pytest_llm.errors import LLMError
 from pytest_llm.files import digest_of, shown_path
-from pytest_llm.golden import FOLDER, file, jsontext
+from pytest_llm.golden import FOLDER, file
 from pytest_llm.golden.housekeeping import left_alone
 from pytest_llm.location import may_be_doctest, qualname_of, undecided
 from pytest_llm.verdicts import RENAMED

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_llm import jsontext
 from pytest_llm.environment import changed
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.golden import jsontext
 from pytest_llm.golden.values import Array
 
 

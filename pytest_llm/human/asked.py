@@ -10,9 +10,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from pytest_llm import jsontext
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import digest_of, path_tag, write_atomic
-from pytest_llm.golden import FOLDER, jsontext
+from pytest_llm.golden import FOLDER
 from pytest_llm.human.outputs import Output
 
 

@@ -21,9 +21,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pytest_llm import jsontext
 from pytest_llm.errors import GoldenError, InvalidInputError
 from pytest_llm.files import locked, path_tag
-from pytest_llm.golden import jsontext
 
 SCHEMA = 1
 NAME = "ratings.jsonl"

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llm import lifecycle
+from pytest_llm import jsontext, lifecycle
 from pytest_llm.errors import LLMError
-from pytest_llm.golden import jsontext
 from pytest_llm.golden.file import module_folder
 from pytest_llm.location import plain_nodeid
 from pytest_llm.request_json import request_from_json, split_requests

@@ -18,8 +18,8 @@ _LONG_ROW = 40
 _CONFLICT = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?: |\r?$)", re.MULTILINE)
 
 
-class NotGoldenJSON(ValueError):
-    """The text is not JSON a golden could hold. The message says why, ``line`` where (0 when unknown)."""
+class JSONTextError(ValueError):
+    """The text is not JSON that `dump` could have written. The message says why, ``line`` where (0 when unknown)."""
 
     def __init__(self, message: str, line: int = 0) -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ def load(text: str) -> Any:
     """Parse what `dump` wrote, and nothing a careless merge could have made of it.
 
     Raises:
-        NotGoldenJSON: not JSON, merge-conflict markers, a key twice, or a NaN.
+        JSONTextError: not JSON, merge-conflict markers, a key twice, or a NaN.
     """
     try:
         return strict_json(text)
@@ -55,12 +55,12 @@ def load(text: str) -> Any:
         conflict = _CONFLICT.search(text)
         if conflict:
             line = text.count("\n", 0, conflict.start()) + 1
-            raise NotGoldenJSON(f"merge-conflict markers ({conflict[1]})", line) from None
-        raise NotGoldenJSON(f"not JSON: {error.msg} at column {error.colno}", error.lineno) from None
+            raise JSONTextError(f"merge-conflict markers ({conflict[1]})", line) from None
+        raise JSONTextError(f"not JSON: {error.msg} at column {error.colno}", error.lineno) from None
     except RecursionError:
-        raise NotGoldenJSON("not JSON: nested too deep") from None
+        raise JSONTextError("not JSON: nested too deep") from None
     except ValueError as error:
-        raise NotGoldenJSON(f"not JSON: {error}") from None
+        raise JSONTextError(f"not JSON: {error}") from None
 
 
 def _node(value: Any, indent: str, wrap: int, row: bool = False) -> str:
