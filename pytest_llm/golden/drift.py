@@ -13,13 +13,15 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Array
 from pytest_llm.results import Generation
-from pytest_llm.verdicts import ENDED
+from pytest_llm.settings import DRIFT_LEVELS
+from pytest_llm.verdicts import ENDED, Outcome
 
 if TYPE_CHECKING:
     from pytest_llm.evidence import Evidence
 
-#: Statuses a comparison can give, from best to worst.
-_ORDER = ("identical", "near-tie", "format-only", "close", "drifted")
+#: Statuses that a part of a value can have, and what each may do, from best to worst.
+_ORDER = ("near-tie", "format-only", "close", "drifted")
+LEVELS: tuple[Outcome, ...] = ("pass", "warn", "fail")
 
 #: Default tolerances of floats; see `Rules`.
 RTOL, ATOL = 1e-5, 1e-5
@@ -82,10 +84,11 @@ class _Difference:
     texts: tuple[str, str] | None = None
 
 
-def compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
+def compare(golden: Golden, new: Golden, rules: Rules, levels: Mapping[str, str] = DRIFT_LEVELS) -> Drift:
     """Compare a test's new value with its golden.
 
-    Another request is ``stale``, whatever came of it. Another model or environment is compared, and named.
+    Another request is ``stale``, whatever came of it. Another model or environment is compared, and named. Of several
+    parts that differ, the one leads that is worst by what ``levels`` says its status does.
 
     Raises:
         InvalidInputError: a similarity came out as NaN.
@@ -104,6 +107,7 @@ def compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
     from pytest_llm.golden.labels import said_otherwise
 
     said = said_otherwise(new.request.get("kind", ""), golden.value, new.value)
+    found.sort(key=lambda one: (LEVELS.index(levels[one.status]), _ORDER.index(one.status)), reverse=True)  # stable
     drift = _summary(found, golden, new)
     return drift._replace(notes=(*said, *drift.notes, *notes))
 
@@ -162,7 +166,6 @@ def with_surroundings(drift: Drift, golden: Golden, new: Golden) -> Drift:
 def _summary(found: list[_Difference], golden: Golden, new: Golden) -> Drift:
     from pytest_llm.golden.diff import line_diff
 
-    found.sort(key=lambda one: -_ORDER.index(one.status))  # stable: the first of the worst leads
     worst = found[0]
     figures: dict[str, Any] = {"parts that differ": len(found)} if isinstance(new.value, (list, dict)) else {}
     for name, figure in worst.figures.items():  # a verdict is JSON, which has no infinity
@@ -262,7 +265,7 @@ def _arrays(old: Array, new: Array, where: str, rules: Rules) -> list[_Differenc
 
 def _rate(found: list[_Difference], rules: Rules) -> None:
     assert rules.similarity is not None
-    asked = [one for one in found if one.texts and one.status == "drifted"]
+    asked = [one for one in found if one.texts and one.status != "near-tie"]
     pairs = [one.texts for one in asked if one.texts]
     if not pairs:
         return

@@ -266,6 +266,23 @@ def test_chrf_makes_a_text_close_only_when_asked():
     assert found.figures["chrF"] == pytest.approx(reference, abs=1e-12)
 
 
+def test_a_change_of_format_is_close_where_it_is_similar_enough():
+    old, new = "The capital is Paris.", "The capital is **Paris**."
+    assert drift(old, new).status == "format-only"
+    assert drift(old, new, similarity=0.5).status == "close"
+    assert drift(old, old.upper(), similarity=0.5).status == "format-only"
+
+
+def test_of_parts_the_one_leads_whose_status_does_the_worst(project):
+    old, new = ["YES", "The capital is Paris."], ["yes", "The capital is Lyon."]
+    found = drift(old, new, similarity=0.5)
+    assert (found.status, found.headline) == ("format-only", "[0]: differs in format only (case)")
+    project.commit(old)
+    levels = {"format-only": "pass", "close": "warn"}
+    verdict = project.snapshot().check(new, similarity=0.5, levels=levels)
+    assert (verdict.status, verdict.outcome) == ("close", "warn")
+
+
 def test_the_name_of_a_model_is_no_encoder():
     with pytest.raises(InvalidInputError, match=r"not 'org/minilm': encoder=llm_loader\('org/minilm'\)"):
         drift(["a"], ["a"], similarity=0.9, encoder="org/minilm")
