@@ -237,28 +237,24 @@ def _text(old: str, new: str, where: str, rules: Rules) -> _Difference:
 def _arrays(old: Array, new: Array, where: str, rules: Rules) -> list[_Difference]:
     import numpy as np
 
-    a, b = old.data, new.data
-    if a.shape != b.shape:
-        return [_Difference(where, "drifted", f"shape {a.shape} became {b.shape}", {})]
-    if a.dtype.kind in "biu" and b.dtype.kind in "biu":
-        wrong = a != b
-    else:
-        with np.errstate(invalid="ignore"):
-            a, b = (x.astype(np.complex128 if x.dtype.kind == "c" else np.float64) for x in (a, b))
+    if old.data.shape != new.data.shape:
+        return [_Difference(where, "drifted", f"shape {old.data.shape} became {new.data.shape}", {})]
+    wrong = old.data != new.data
+    with np.errstate(all="ignore"):
+        a, b = (x.data.astype(np.complex128 if x.data.dtype.kind == "c" else np.float64) for x in (old, new))
+        gap = abs(a - b)
+        relative = gap / abs(a)
+        if any(x.data.dtype.kind in "fc" for x in (old, new)):
             bound = rules.atol + rules.rtol * np.maximum(abs(a), abs(b))
-            wrong = (a != b) & ~((abs(a - b) <= bound) & np.isfinite(a) & np.isfinite(b))
+            wrong &= ~((gap <= bound) & np.isfinite(a) & np.isfinite(b))
     if not wrong.any():
         return []
-    a, b = (x.astype(np.complex128 if x.dtype.kind == "c" else np.float64) for x in (a, b))
-    gap = np.where(wrong, abs(a - b), 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = np.where(wrong, gap / abs(a), 0.0)
-    at = tuple(int(i) for i in np.unravel_index(int(gap.argmax()), gap.shape))
+    at = tuple(int(i) for i in np.unravel_index(int(np.where(wrong, gap, -1.0).argmax()), gap.shape))
     figures = {
-        "entries": f"{int(wrong.sum())} of {wrong.size}", "max abs error": float(gap.max()),
-        "max rel error": float(relative.max()), "rtol": rules.rtol, "atol": rules.atol,
+        "entries": f"{int(wrong.sum())} of {wrong.size}", "max abs error": float(gap[at]),
+        "max rel error": float(relative[wrong].max()), "rtol": rules.rtol, "atol": rules.atol,
     }  # fmt: skip
-    words = f"array drifted, most at {list(at)}: {a[at].item()!r} → {b[at].item()!r}"
+    words = f"array drifted, most at {list(at)}: {old.data[at].item()!r} → {new.data[at].item()!r}"
     note = "" if old.dtype == new.dtype else f"the array's dtype changed: {old.dtype} → {new.dtype}"
     return [_Difference(where, "drifted", words, figures, note)]
 

@@ -227,10 +227,12 @@ def test_arrays_show_their_largest_errors():
     assert drift(old, old[0]).headline == "shape (2, 2) became (2,)"
 
 
+@pytest.mark.filterwarnings("error")
 def test_arrays_of_whole_numbers_compare_exactly_and_infinities_with_themselves():
-    big = np.array([2**60])
-    assert drift(big, big + 1).status == "drifted"
+    big = np.array([1, 2**60])
+    assert drift(big, big + [0, 1]).headline == f"array drifted, most at [1]: {2**60} → {2**60 + 1}"
     assert drift(np.array([np.inf, 1.0]), np.array([np.inf, 1.0])).status == "identical"
+    assert drift(np.array([np.inf, 1.0]), np.array([np.inf, 2.0])).figures["max abs error"] == 1.0
     assert drift(np.array([np.inf, 1.0]), np.array([-np.inf, 1.0])).status == "drifted"
     assert drift(np.array([np.inf, 1.0]), np.array([9.0, 1.0]), rtol=1.0).status == "drifted"
     assert drift(np.array([1.0], np.float32), np.array([1.0])).status == "identical"
