@@ -77,10 +77,14 @@ def _normalise(value: Any) -> Any:
             )
         return _array(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _listed(_normalise(getattr(value, field.name))) for field in dataclasses.fields(value)}
+        return _normalise(_fields(value))
     raise InvalidInputError(
         f"a golden holds text, numbers, lists, dicts and arrays, not {type(value).__name__}: compare its text or fields"
     )
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
 def _text(value: str) -> Any:
@@ -148,6 +152,8 @@ def _origins(value: Any) -> Iterator[Origin]:
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from _origins(item)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield from _origins(_fields(value))
 
 
 def _fold(parts: list[dict[str, Any]]) -> dict[str, Any]:

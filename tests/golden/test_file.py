@@ -168,6 +168,19 @@ def test_several_answers_to_one_request_state_it_once(project):
     assert "each" not in json.loads(project.commit(answers).read_text())["request"]
 
 
+def test_an_answer_in_a_dataclass_keeps_its_question_and_model(project):
+    @dataclasses.dataclass
+    class Reply:
+        text: str
+        score: float
+
+    data = json.loads(project.commit([Reply(answer("yes", prompt="Is it?"), 0.5)]).read_text())
+    assert (data["request"]["prompt"], data["model"]["source"]) == ("Is it?", "org/model")
+    assert (project.snapshot() == [Reply(answer("no", prompt="Is it not?"), 0.5)]) is False
+    (candidate,) = project.pending()
+    assert candidate.verdict.headline == "golden '1': stale: the question changed (prompt)"
+
+
 def test_a_score_keeps_what_it_measured(project):
     score = Score(
         31.25, name="bleu", n=2, unit="points", signature="nrefs:1", request="q" * 64, origin={"model": {"source": "m"}}
