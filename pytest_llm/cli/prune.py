@@ -25,14 +25,14 @@ def add_parser(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from pytest_llm.baselines import obsolete as baselines
-    from pytest_llm.golden.listing import STALE
-    from pytest_llm.golden.obsolete import Obsolete, read_obsolete, remove
+    from pytest_llm.golden.listing import STALE, read_list
+    from pytest_llm.golden.obsolete import Obsolete, remove
     from pytest_llm.golden.pending import discard_candidate
 
     settings = project_settings()
-    listed = read_obsolete(settings.cache_dir, settings.root) or []
-    found = [one for one in listed if one.path.exists()]
-    entries = [one for one in baselines.read_obsolete(settings.cache_dir, settings.root) if one.path.exists()]
+    place = settings.cache_dir, settings.root
+    found = [one for one in read_list(*place, "goldens", Obsolete) or () if one.path.exists()]
+    entries = [one for one in read_list(*place, "baselines", baselines.ObsoleteEntry) or () if one.path.exists()]
     every: list[Obsolete | baselines.ObsoleteEntry] = [*found, *entries]
     stale = {one for one in every if one.stale}  # each reads its test module
     kept = [(one.path, STALE) for one in every if one in stale]
