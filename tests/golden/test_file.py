@@ -320,6 +320,14 @@ def test_an_array_that_is_not_the_one_written_is_an_error(project, damage):
         assert array == project.snapshot()
 
 
+def test_an_array_that_git_lfs_did_not_fetch_is_said_and_not_written_anew(project):
+    beside = project.commit(np.zeros(100)).with_suffix(".npy")
+    beside.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 928\n")
+    with pytest.raises(GoldenError, match=r"npy is a pointer of git-lfs, .* run 'git lfs pull' there"):
+        assert np.ones(100) == project.snapshot("all")
+    assert beside.read_text().startswith("version")
+
+
 def _replace_array(path, raw):
     path.with_suffix(".npy").write_bytes(raw)
     old = json.loads(path.read_text())["output"]["sha256"]
