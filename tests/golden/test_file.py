@@ -1,6 +1,7 @@
 """The golden file: where it is, what it looks like, that it holds anything exactly, and what a broken one says."""
 
 import dataclasses
+import enum
 import hashlib
 import io
 import json
@@ -166,6 +167,14 @@ def test_a_batch_is_one_golden_that_says_the_shared_part_of_its_requests_once(pr
 def test_several_answers_to_one_request_state_it_once(project):
     answers = [answer(word, do_sample=True, num_return_sequences=2) for word in ("one", "two")]
     assert "each" not in json.loads(project.commit(answers).read_text())["request"]
+
+
+def test_a_member_of_an_enum_is_its_value(project):
+    class Mood(str, enum.Enum):
+        GOOD = "good"
+
+    data = json.loads(project.commit({Mood.GOOD: [Mood.GOOD, 1]}).read_text())
+    assert data["output"] == {"value": {"good": ["good", 1]}}
 
 
 def test_an_answer_in_a_dataclass_keeps_its_question_and_model(project):
