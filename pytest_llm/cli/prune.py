@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_llm.cli.common import ask, interactive, project_settings, relative
 from pytest_llm.errors import GoldenError
-from pytest_llm.reports.text import visible
+from pytest_llm.reports.text import counted, visible
 
 
 def add_parser(commands: Any) -> None:
@@ -47,11 +47,8 @@ def _run(arguments: argparse.Namespace) -> int:
         print(visible(relative(one.path)))
     for entry in entries:
         print(visible(f"{relative(entry.path)}: {entry.metric} of {entry.test} ({entry.reason})"))
-    what = " and ".join(
-        f"{count} obsolete {noun}{'s' * (count != 1)}"
-        for count, noun in ((len(found), "golden"), (len(entries), "baseline"))
-        if count
-    )
+    both = (found, "obsolete golden"), (entries, "obsolete baseline")
+    what = " and ".join(counted(len(some), noun) for some, noun in both if some)
     if not arguments.yes:
         if not interactive():
             print(f"{what}; 'pytest-llm prune --yes' removes {'it' if len(found) + len(entries) == 1 else 'them'}")
@@ -69,9 +66,9 @@ def _run(arguments: argparse.Namespace) -> int:
         except GoldenError as error:
             kept.append((entry.path, str(error)))
     if found:
-        print(f"removed {len(removed)} file{'s' * (len(removed) != 1)}")
+        print(f"removed {counted(len(removed), 'file')}")
     if entries:
-        print(f"removed {gone} baseline{'s' * (gone != 1)}")
+        print(f"removed {counted(gone, 'baseline')}")
     return _tell(kept)
 
 

@@ -121,7 +121,7 @@ def _ends(old: Any, new: Any) -> Iterator[str]:
         for one, other in zip(old, new, strict=False):
             yield from _ends(one, other)
     elif isinstance(old, dict) and isinstance(new, dict):
-        for key in old.keys() & new.keys():
+        for key in sorted(old.keys() & new.keys()):
             yield from _ends(old[key], new[key])
 
 
@@ -261,11 +261,10 @@ def _arrays(old: Array, new: Array, where: str, rules: Rules) -> list[_Differenc
 
 def _rate(found: list[_Difference], rules: Rules) -> None:
     assert rules.similarity is not None
-    asked = [one for one in found if one.texts and one.status != "near-tie"]
-    pairs = [one.texts for one in asked if one.texts]
-    if not pairs:
+    asked = [(one, one.texts) for one in found if one.texts and one.status != "near-tie"]
+    if not asked:
         return
-    old, new = zip(*pairs, strict=True)
+    old, new = zip(*(texts for _, texts in asked), strict=True)
     if rules.encoder is None:
         from pytest_llm.metrics.sacre import chrf
 
@@ -274,7 +273,7 @@ def _rate(found: list[_Difference], rules: Rules) -> None:
         from pytest_llm.metrics.similarity import similarity
 
         measure, values = "embedding cosine", list(similarity(new, old, encoder=rules.encoder).per_example)
-    for one, value in zip(asked, values, strict=True):
+    for (one, _), value in zip(asked, values, strict=True):
         if math.isnan(value):
             raise InvalidInputError(f"{one.where or 'the answer'}: its {measure} similarity is NaN; check the encoder")
         one.figures = {**one.figures, measure: value, "at least": rules.similarity}

@@ -21,7 +21,7 @@ MAX_PAIRS, MAX_TEXT, MAX_TOTAL, MAX_TOKENS = 32, 20_000, 100_000, 2_000
 def side_by_side(golden: Golden | None, new: Golden) -> Evidence:
     """Return the evidence on ``new``: every text that differs, then those that do not, as far as there is room."""
     found = [
-        beside(where, old, now, _prompt(now) or _prompt_of(new))
+        beside(where, old, now, _prompt(now) or messages(new.request.get("prompt")))
         for where, old, now in _parts(None if golden is None else golden.value, new.value, "", golden is not None)
     ]
     found.sort(key=lambda pair: pair.same)  # stable
@@ -102,10 +102,6 @@ def _text(value: Any) -> str:
 
 def _prompt(value: Any) -> tuple[tuple[str, str], ...]:
     return messages(value.origin.request.get("prompt")) if isinstance(value, Generation) else ()
-
-
-def _prompt_of(golden: Golden) -> tuple[tuple[str, str], ...]:
-    return messages(golden.request.get("prompt"))
 
 
 def messages(prompt: Any) -> tuple[tuple[str, str], ...]:
