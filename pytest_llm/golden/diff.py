@@ -53,9 +53,10 @@ def line_diff(old: str, new: str) -> tuple[str, ...]:
 def word_diff(old: str, new: str) -> str:
     """Return both texts in one: ``the [-red-]{+blue+} hat``; characters that do not show are escaped.
 
-    Long runs of equal words are cut to their ends.
+    Long runs of equal words are cut to their ends, and long texts around the first change.
     """
-    a, b = _words(old[:MAX_TEXT]), _words(new[:MAX_TEXT])
+    start = max(0, first_difference(old, new) - MAX_TEXT // 4)
+    a, b = (_words(text[start : start + MAX_TEXT]) for text in (old, new))
     shown = ""
     for tag, i, i2, j, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if tag == "equal":

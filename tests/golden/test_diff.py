@@ -109,3 +109,10 @@ def test_long_texts_stand_side_by_side_around_where_they_part_or_one_ends(old, n
     pair = beside("", old, new, ())
     assert pair.golden.text != pair.actual.text
     assert (pair.golden.start, pair.actual.start) == (min(len(old), len(new)) - MAX_TEXT // 4,) * 2
+
+
+def test_words_that_changed_far_into_a_text_are_shown():
+    start = "all the same words " * 200
+    shown = word_diff(f"{start}red", f"{start}blue")
+    assert shown.startswith("…")
+    assert shown.endswith("the same words [-red-]{+blue+}")
