@@ -112,7 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _path(self) -> str:
         """Return the path below the token of a request that may be answered."""
         if self.headers.get("Host") not in self.server.hosts:
-            raise _Refusal(HTTPStatus.FORBIDDEN, "not the host of this page")
+            where = f"127.0.0.1:{self.server.server_port}"
+            raise _Refusal(HTTPStatus.FORBIDDEN, f"this page is at {where} only: a tunnel has one port at both ends")
         origin = self.headers.get("Origin")
         if origin is not None and (not origin.startswith("http://") or origin[7:] not in self.server.hosts):
             raise _Refusal(HTTPStatus.FORBIDDEN, "not from this page")
