@@ -362,7 +362,9 @@ def test_candidates_of_another_checkout_are_mentioned(suite, tmp_path_factory, m
     copy = shutil.copytree(suite.path, tmp_path_factory.mktemp("moved") / "copy")
     monkeypatch.chdir(copy)
     told = "1 waits for the same goldens in {}: review there, or run the tests here"
-    assert suite.run(COMMAND, "review", "list").outlines == ["no candidates wait here", told.format(suite.path)]
+    for action, status in (("list",), 0), (("accept", "--all"), 0), (("accept", "1"), 2):
+        result = suite.run(COMMAND, "review", *action)
+        assert (result.outlines, result.ret) == (["no candidates wait here", told.format(suite.path)], status)
     next(copy.rglob("test_a--1.json")).write_text("another golden")
     assert suite.run(COMMAND, "review", "list").outlines == ["no candidates wait here"]
 

@@ -96,6 +96,7 @@ def test_life_of_a_variant(suite, monkeypatch):
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["goldens   1 created", "gates     quality  *created  test_life.py::test_score"])
     assert files(suite) == ["test_life.json", "test_life@cuda.json", "test_text--1.json", "test_text--1@cuda.json"]
+    suite.run(COMMAND, "review", "list").stdout.fnmatch_lines(["no candidates wait here"])
 
     # Each machine now reads its own, without being told.
     result = suite.runpytest("-rA")
@@ -147,6 +148,7 @@ def test_a_candidate_of_a_variant_that_is_not_there_yet_makes_it(suite, monkeypa
     suite.runpytest("--llm-update=new")
     on_cuda(monkeypatch)
     move(suite, CUDA, "Paris!", GOOD)
+    suite.runpytest().assert_outcomes(passed=1, failed=1)
     result = suite.runpytest("--llm-variant=cuda")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
@@ -154,6 +156,7 @@ def test_a_candidate_of_a_variant_that_is_not_there_yet_makes_it(suite, monkeypa
     )
     suite.run(COMMAND, "review", "accept", "--all")
     assert files(suite) == ["test_life.json", "test_text--1.json", "test_text--1@cuda.json"]
+    assert "Paris!" not in (suite.path / "__llm_snapshots__/test_life/test_text--1.json").read_text()
     suite.runpytest().assert_outcomes(passed=2)
 
 

@@ -11,7 +11,7 @@ from pytest_llm import variants
 from pytest_llm.baselines import FOLDER, file
 from pytest_llm.errors import GoldenError
 from pytest_llm.files import placed, safe_name
-from pytest_llm.golden.listing import STALE, read_list, source_of, write_list
+from pytest_llm.golden.listing import STALE, source_of, take_off
 from pytest_llm.location import may_be_doctest, qualname_of, undecided
 
 
@@ -100,27 +100,13 @@ def find_obsolete(
     return found
 
 
-def write_obsolete(cache_dir: Path, root: Path, found: list[ObsoleteEntry]) -> None:
-    """Keep the list for ``pytest-llm prune``; an empty one replaces an older one."""
-    write_list(cache_dir, root, "baselines", found)
-
-
-def read_obsolete(cache_dir: Path, root: Path) -> list[ObsoleteEntry]:
-    """Return the list of the last complete run; empty when there was none.
-
-    Raises:
-        GoldenError: the list is damaged.
-    """
-    return read_list(cache_dir, root, "baselines", ObsoleteEntry) or []
-
-
 def unlist(cache_dir: Path, root: Path, collected: Mapping[str, str], checked: Iterable[tuple[str, str]]) -> None:
-    """Take what a run ``checked`` off the list, variants too; the arguments are as in `find_obsolete`."""
-    listed = read_obsolete(cache_dir, root)
+    """Take what a run ``checked`` off the list for ``pytest-llm prune``, variants too; arguments as `find_obsolete`."""
     used = {(_file_of(Path(collected[nodeid])), qualname_of(nodeid), metric) for nodeid, metric in checked}
-    left = [one for one in listed if (variants.plain_of(one.path), one.test, one.metric) not in used]
-    if len(left) < len(listed):
-        write_obsolete(cache_dir, root, left)
+    take_off(
+        cache_dir, root, "baselines", ObsoleteEntry,
+        lambda one: (variants.plain_of(one.path), one.test, one.metric) in used,
+    )  # fmt: skip
 
 
 def _in_file(

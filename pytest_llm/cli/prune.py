@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_llm.cli.common import ask, interactive, project_settings, relative
 from pytest_llm.errors import GoldenError
-from pytest_llm.reports.text import visible
+from pytest_llm.reports.text import counted, visible
 
 
 def add_parser(commands: Any) -> None:
@@ -25,14 +25,14 @@ def add_parser(commands: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from pytest_llm.baselines import obsolete as baselines
-    from pytest_llm.golden.listing import STALE
-    from pytest_llm.golden.obsolete import Obsolete, read_obsolete, remove
+    from pytest_llm.golden.listing import STALE, read_list
+    from pytest_llm.golden.obsolete import Obsolete, remove
     from pytest_llm.golden.pending import discard_candidate
 
     settings = project_settings()
-    listed = read_obsolete(settings.cache_dir, settings.root) or []
-    found = [one for one in listed if one.path.exists()]
-    entries = [one for one in baselines.read_obsolete(settings.cache_dir, settings.root) if one.path.exists()]
+    place = settings.cache_dir, settings.root
+    found = [one for one in read_list(*place, "goldens", Obsolete) or () if one.path.exists()]
+    entries = [one for one in read_list(*place, "baselines", baselines.ObsoleteEntry) or () if one.path.exists()]
     every: list[Obsolete | baselines.ObsoleteEntry] = [*found, *entries]
     stale = {one for one in every if one.stale}  # each reads its test module
     kept = [(one.path, STALE) for one in every if one in stale]
@@ -47,11 +47,8 @@ def _run(arguments: argparse.Namespace) -> int:
         print(visible(relative(one.path)))
     for entry in entries:
         print(visible(f"{relative(entry.path)}: {entry.metric} of {entry.test} ({entry.reason})"))
-    what = " and ".join(
-        f"{count} obsolete {noun}{'s' * (count != 1)}"
-        for count, noun in ((len(found), "golden"), (len(entries), "baseline"))
-        if count
-    )
+    both = (found, "obsolete golden"), (entries, "obsolete baseline")
+    what = " and ".join(counted(len(some), noun) for some, noun in both if some)
     if not arguments.yes:
         if not interactive():
             print(f"{what}; 'pytest-llm prune --yes' removes {'it' if len(found) + len(entries) == 1 else 'them'}")
@@ -69,9 +66,9 @@ def _run(arguments: argparse.Namespace) -> int:
         except GoldenError as error:
             kept.append((entry.path, str(error)))
     if found:
-        print(f"removed {len(removed)} file{'s' * (len(removed) != 1)}")
+        print(f"removed {counted(len(removed), 'file')}")
     if entries:
-        print(f"removed {gone} baseline{'s' * (gone != 1)}")
+        print(f"removed {counted(gone, 'baseline')}")
     return _tell(kept)
 
 

@@ -54,7 +54,7 @@ def _run(arguments: argparse.Namespace) -> int:
         for folder, count in elsewhere(settings.cache_dir, settings.root).items():
             some = "1 waits" if count == 1 else f"{count} wait"
             print(f"{some} for the same goldens in {visible(str(folder))}: review there, or run the tests here")
-        return 0
+        return 2 if arguments.which else 0
     if action == "list":
         for place, candidate in enumerate(candidates, 1):
             print(f"{place:>3}  {candidate.verdict.status:<12}{_title(candidate)}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from pytest_llm.reports.text import UNSPACED, visible
 
@@ -22,6 +23,11 @@ _MARK = "\ue000"
 _WORDS = re.compile(rf"\s+|[{UNSPACED}]{_MARK}*|(?:(?![{UNSPACED}])[\w{_MARK}])+|[^\w\s]{_MARK}*")
 
 
+def first_difference(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """Return the first place where two sequences differ; the length of the shorter, where the other goes on."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
 def line_diff(old: str, new: str) -> tuple[str, ...]:
     """Return where the texts part, one line of context, and the lines of ``old`` (-) and ``new`` (+) that differ.
 
@@ -30,10 +36,10 @@ def line_diff(old: str, new: str) -> tuple[str, ...]:
     if old == new:
         return ()
     a, b = old.split("\n"), new.split("\n")
-    start = _common(a, b)
-    end = _common(a[start:][::-1], b[start:][::-1])
-    parting = _parting(a[start] if start < len(a) else "", b[start] if start < len(b) else "")
-    rows = [f"@@ first difference: line {start + 1}, column {parting + 1} @@"]
+    start = first_difference(a, b)
+    end = first_difference(a[start:][::-1], b[start:][::-1])
+    column = first_difference(a[start] if start < len(a) else "", b[start] if start < len(b) else "")
+    rows = [f"@@ first difference: line {start + 1}, column {column + 1} @@"]
     rows += [f"  {_crop(a[start - 1])}"] if start else []
     mid_a, mid_b = a[start : len(a) - end], b[start : len(b) - end]
     hidden = max(len(mid_a), len(mid_b)) - MAX_LINES
@@ -47,9 +53,10 @@ def line_diff(old: str, new: str) -> tuple[str, ...]:
 def word_diff(old: str, new: str) -> str:
     """Return both texts in one: ``the [-red-]{+blue+} hat``; characters that do not show are escaped.
 
-    Long runs of equal words are cut to their ends.
+    Long runs of equal words are cut to their ends, and long texts around the first change.
     """
-    a, b = _words(old[:MAX_TEXT]), _words(new[:MAX_TEXT])
+    start = max(0, first_difference(old, new) - MAX_TEXT // 4)
+    a, b = (_words(text[start : start + MAX_TEXT]) for text in (old, new))
     shown = ""
     for tag, i, i2, j, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if tag == "equal":
@@ -69,14 +76,6 @@ def _words(text: str) -> list[str]:
     return [text[found.start() : found.end()] for found in _WORDS.finditer(shape)]
 
 
-def _common(a: list[str], b: list[str]) -> int:
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-
-
-def _parting(x: str, y: str) -> int:
-    return next((i for i, (c, d) in enumerate(zip(x, y, strict=False)) if c != d), min(len(x), len(y)))
-
-
 def _changes(a: list[str], b: list[str]) -> Iterator[str]:
     for tag, i, i2, j, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if tag == "equal":
@@ -91,7 +90,7 @@ def _changes(a: list[str], b: list[str]) -> Iterator[str]:
 
 
 def _pair(x: str, y: str) -> Iterator[str]:
-    start = max(0, _parting(x, y) - MAX_WIDTH // 3) if max(len(x), len(y)) > MAX_WIDTH else 0
+    start = max(0, first_difference(x, y) - MAX_WIDTH // 3) if max(len(x), len(y)) > MAX_WIDTH else 0
     x, y, lead = _crop(x, start), _crop(y, start), 2 if start else 0
     words_x, words_y = _words(x), _words(y)
     marks_x, marks_y = "", ""

@@ -13,13 +13,15 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Array
 from pytest_llm.results import Generation
-from pytest_llm.verdicts import ENDED
+from pytest_llm.settings import DRIFT_LEVELS
+from pytest_llm.verdicts import ENDED, Outcome
 
 if TYPE_CHECKING:
     from pytest_llm.evidence import Evidence
 
-#: Statuses a comparison can give, from best to worst.
-_ORDER = ("identical", "near-tie", "format-only", "close", "drifted")
+#: Statuses that a part of a value can have, and what each may do, from best to worst.
+_ORDER = ("near-tie", "format-only", "close", "drifted")
+LEVELS: tuple[Outcome, ...] = ("pass", "warn", "fail")
 
 #: Default tolerances of floats; see `Rules`.
 RTOL, ATOL = 1e-5, 1e-5
@@ -82,10 +84,11 @@ class _Difference:
     texts: tuple[str, str] | None = None
 
 
-def compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
+def compare(golden: Golden, new: Golden, rules: Rules, levels: Mapping[str, str] = DRIFT_LEVELS) -> Drift:
     """Compare a test's new value with its golden.
 
-    Another request is ``stale``, whatever came of it. Another model or environment is compared, and named.
+    Another request is ``stale``, whatever came of it. Another model or environment is compared, and named. Of several
+    parts that differ, the one leads that is worst by what ``levels`` says its status does.
 
     Raises:
         InvalidInputError: a similarity came out as NaN.
@@ -104,6 +107,7 @@ def compare(golden: Golden, new: Golden, rules: Rules) -> Drift:
     from pytest_llm.golden.labels import said_otherwise
 
     said = said_otherwise(new.request.get("kind", ""), golden.value, new.value)
+    found.sort(key=lambda one: (LEVELS.index(levels[one.status]), _ORDER.index(one.status)), reverse=True)  # stable
     drift = _summary(found, golden, new)
     return drift._replace(notes=(*said, *drift.notes, *notes))
 
@@ -117,7 +121,7 @@ def _ends(old: Any, new: Any) -> Iterator[str]:
         for one, other in zip(old, new, strict=False):
             yield from _ends(one, other)
     elif isinstance(old, dict) and isinstance(new, dict):
-        for key in old.keys() & new.keys():
+        for key in sorted(old.keys() & new.keys()):
             yield from _ends(old[key], new[key])
 
 
@@ -162,7 +166,6 @@ def with_surroundings(drift: Drift, golden: Golden, new: Golden) -> Drift:
 def _summary(found: list[_Difference], golden: Golden, new: Golden) -> Drift:
     from pytest_llm.golden.diff import line_diff
 
-    found.sort(key=lambda one: -_ORDER.index(one.status))  # stable: the first of the worst leads
     worst = found[0]
     figures: dict[str, Any] = {"parts that differ": len(found)} if isinstance(new.value, (list, dict)) else {}
     for name, figure in worst.figures.items():  # a verdict is JSON, which has no infinity
@@ -234,39 +237,34 @@ def _text(old: str, new: str, where: str, rules: Rules) -> _Difference:
 def _arrays(old: Array, new: Array, where: str, rules: Rules) -> list[_Difference]:
     import numpy as np
 
-    a, b = old.data, new.data
-    if a.shape != b.shape:
-        return [_Difference(where, "drifted", f"shape {a.shape} became {b.shape}", {})]
-    if a.dtype.kind in "biu" and b.dtype.kind in "biu":
-        wrong = a != b
-    else:
-        with np.errstate(invalid="ignore"):
-            a, b = (x.astype(np.complex128 if x.dtype.kind == "c" else np.float64) for x in (a, b))
+    if old.data.shape != new.data.shape:
+        return [_Difference(where, "drifted", f"shape {old.data.shape} became {new.data.shape}", {})]
+    wrong = old.data != new.data
+    with np.errstate(all="ignore"):
+        a, b = (x.data.astype(np.complex128 if x.data.dtype.kind == "c" else np.float64) for x in (old, new))
+        gap = abs(a - b)
+        relative = gap / abs(a)
+        if any(x.data.dtype.kind in "fc" for x in (old, new)):
             bound = rules.atol + rules.rtol * np.maximum(abs(a), abs(b))
-            wrong = (a != b) & ~((abs(a - b) <= bound) & np.isfinite(a) & np.isfinite(b))
+            wrong &= ~((gap <= bound) & np.isfinite(a) & np.isfinite(b))
     if not wrong.any():
         return []
-    a, b = (x.astype(np.complex128 if x.dtype.kind == "c" else np.float64) for x in (a, b))
-    gap = np.where(wrong, abs(a - b), 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = np.where(wrong, gap / abs(a), 0.0)
-    at = tuple(int(i) for i in np.unravel_index(int(gap.argmax()), gap.shape))
+    at = tuple(int(i) for i in np.unravel_index(int(np.where(wrong, gap, -1.0).argmax()), gap.shape))
     figures = {
-        "entries": f"{int(wrong.sum())} of {wrong.size}", "max abs error": float(gap.max()),
-        "max rel error": float(relative.max()), "rtol": rules.rtol, "atol": rules.atol,
+        "entries": f"{int(wrong.sum())} of {wrong.size}", "max abs error": float(gap[at]),
+        "max rel error": float(relative[wrong].max()), "rtol": rules.rtol, "atol": rules.atol,
     }  # fmt: skip
-    words = f"array drifted, most at {list(at)}: {a[at].item()!r} → {b[at].item()!r}"
+    words = f"array drifted, most at {list(at)}: {old.data[at].item()!r} → {new.data[at].item()!r}"
     note = "" if old.dtype == new.dtype else f"the array's dtype changed: {old.dtype} → {new.dtype}"
     return [_Difference(where, "drifted", words, figures, note)]
 
 
 def _rate(found: list[_Difference], rules: Rules) -> None:
     assert rules.similarity is not None
-    asked = [one for one in found if one.texts and one.status == "drifted"]
-    pairs = [one.texts for one in asked if one.texts]
-    if not pairs:
+    asked = [(one, one.texts) for one in found if one.texts and one.status != "near-tie"]
+    if not asked:
         return
-    old, new = zip(*pairs, strict=True)
+    old, new = zip(*(texts for _, texts in asked), strict=True)
     if rules.encoder is None:
         from pytest_llm.metrics.sacre import chrf
 
@@ -275,7 +273,7 @@ def _rate(found: list[_Difference], rules: Rules) -> None:
         from pytest_llm.metrics.similarity import similarity
 
         measure, values = "embedding cosine", list(similarity(new, old, encoder=rules.encoder).per_example)
-    for one, value in zip(asked, values, strict=True):
+    for (one, _), value in zip(asked, values, strict=True):
         if math.isnan(value):
             raise InvalidInputError(f"{one.where or 'the answer'}: its {measure} similarity is NaN; check the encoder")
         one.figures = {**one.figures, measure: value, "at least": rules.similarity}

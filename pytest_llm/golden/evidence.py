@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_llm.environment import another_model, changed
 from pytest_llm.evidence import Evidence, Pair, Side
+from pytest_llm.golden.diff import first_difference
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Array, Recording
 from pytest_llm.results import Generation
@@ -20,7 +21,7 @@ MAX_PAIRS, MAX_TEXT, MAX_TOTAL, MAX_TOKENS = 32, 20_000, 100_000, 2_000
 def side_by_side(golden: Golden | None, new: Golden) -> Evidence:
     """Return the evidence on ``new``: every text that differs, then those that do not, as far as there is room."""
     found = [
-        beside(where, old, now, _prompt(now) or _prompt_of(new))
+        beside(where, old, now, _prompt(now) or messages(new.request.get("prompt")))
         for where, old, now in _parts(None if golden is None else golden.value, new.value, "", golden is not None)
     ]
     found.sort(key=lambda pair: pair.same)  # stable
@@ -63,14 +64,12 @@ def _has_text(value: Any) -> bool:
 
 def beside(where: str, old: Any, now: Any, prompt: tuple[tuple[str, str], ...]) -> Pair:
     """Return two values side by side, cut to `MAX_TEXT` around where they part; ``None`` for one that is not there."""
-    texts = [None if value is None else _text(value) for value in (old, now)]
-    before, after = texts
+    before, after = (None if value is None else _text(value) for value in (old, now))
     if before is not None and before == after:
         return Pair(where, _side(now, before, 0), same=True, prompt=prompt)
-    at = 0
-    if before is not None and after is not None:
-        at = next((i for i, (x, y) in enumerate(zip(before, after, strict=False)) if x != y), 0)
-    start = max(0, at - MAX_TEXT // 4) if max(len(text or "") for text in texts) > MAX_TEXT else 0
+    start = 0
+    if before is not None and after is not None and max(len(before), len(after)) > MAX_TEXT:
+        start = max(0, first_difference(before, after) - MAX_TEXT // 4)
     return Pair(
         where,
         None if after is None else _side(now, after, start),
@@ -103,10 +102,6 @@ def _text(value: Any) -> str:
 
 def _prompt(value: Any) -> tuple[tuple[str, str], ...]:
     return messages(value.origin.request.get("prompt")) if isinstance(value, Generation) else ()
-
-
-def _prompt_of(golden: Golden) -> tuple[tuple[str, str], ...]:
-    return messages(golden.request.get("prompt"))
 
 
 def messages(prompt: Any) -> tuple[tuple[str, str], ...]:

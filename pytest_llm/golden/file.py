@@ -142,7 +142,7 @@ def read(path: Path) -> Golden | None:
 
     Raises:
         DamagedGoldenError: it is corrupt, merge-conflicted, incomplete, or its ``.npy`` is missing or another one.
-        GoldenError: it cannot be opened, or a newer pytest_llm wrote it.
+        GoldenError: it cannot be opened, git-lfs did not fetch its ``.npy``, or a newer pytest_llm wrote it.
     """
     try:
         raw = contents(path)
@@ -213,6 +213,8 @@ def _decode_array(data: dict[str, Any], path: Path) -> Array:
         raw = beside.read_bytes()
     except OSError as error:
         raise _damaged(path, f"its array {beside.name} cannot be read ({error.strerror})") from None
+    if raw.startswith(b"version https://git-lfs"):  # it is whole elsewhere, and must not be written anew
+        raise GoldenError(f"{beside} is a pointer of git-lfs, not the array itself: run 'git lfs pull' there")
     if hashlib.sha256(raw).hexdigest() != data["sha256"]:
         raise _damaged(path, f"its array {beside.name} is not the one it was written with (sha256 differs)")
     try:

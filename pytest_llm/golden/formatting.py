@@ -20,8 +20,8 @@ _FENCE = re.compile(r"[ \t]*(```+|~~~+)([^`]*)$")
 _HEADING = re.compile(r"^#{1,6}[ \t]+(?=\S)", re.MULTILINE)
 _CODE = re.compile(r"(?<![\w`\\])`([^`\n]+)`(?![\w`])")
 _EMPHASIS = re.compile(r"(?<![\w*\\])(\*{1,3})(?=[^\s*])([^\n]{0,300}?[^\s*\\])\1(?![\w*])")
-# A bullet before a digit could be a minus, so only words lose theirs.
-_BULLET = re.compile(r"^[ \t]*[-*+•][ \t]+(?=[\"'(]?[^\W\d_])", re.MULTILINE)
+# A bullet before a digit could be a minus, so only words lose theirs; and a plus could be the other line of a patch.
+_BULLET = re.compile(r"^[ \t]*[-*•][ \t]+(?=[\"'(]?[^\W\d_])", re.MULTILINE)
 _AROUND_BRACKETS = re.compile(r" ?([()\[\]{}\"][:,]?) ?")
 
 

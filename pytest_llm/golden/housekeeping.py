@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_llm import golden, selection
 from pytest_llm.baselines import FOLDER
 from pytest_llm.golden.listing import write_list
-from pytest_llm.golden.obsolete import find_obsolete, unlist, write_obsolete
+from pytest_llm.golden.obsolete import find_obsolete, unlist
 from pytest_llm.reports.progress import tell
 
 if TYPE_CHECKING:
@@ -39,17 +39,16 @@ def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -
         doctests = bool(session.config.getoption("doctestmodules", False))
         found = find_obsolete(run.goldens, collected, run.passed, folders, chosen=chosen, doctests=doctests)
         run.obsolete = [str(one.path) for one in found]
-        write_obsolete(settings.cache_dir, settings.root, found)
+        write_list(settings.cache_dir, settings.root, "goldens", found)
+        entries = []
         if any((folder / FOLDER).is_dir() for folder in folders):
             from pytest_llm.baselines import obsolete
 
             entries = obsolete.find_obsolete(
                 run.collected, run.passed, checked, folders, chosen=chosen, doctests=doctests
             )
-            run.obsolete_baselines = len(entries)
-            obsolete.write_obsolete(settings.cache_dir, settings.root, entries)
-        else:
-            write_list(settings.cache_dir, settings.root, "baselines", ())
+        run.obsolete_baselines = len(entries)
+        write_list(settings.cache_dir, settings.root, "baselines", entries)
         return
     if sys.flags.optimize:
         tell(session.config, "obsolete  not looked for: python -O leaves out the assertions of helpers")

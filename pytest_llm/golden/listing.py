@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,6 +42,14 @@ def read_list(cache_dir: Path, root: Path, what: str, kind: type[T]) -> list[T] 
         return None
     except (ValueError, TypeError, AttributeError) as error:
         raise GoldenError(f"{file} cannot be read ({error}): run the whole suite again") from error
+
+
+def take_off(cache_dir: Path, root: Path, what: str, kind: type[T], used: Callable[[T], bool]) -> None:
+    """Take off the list what is ``used``: what a run used is not obsolete any more. Raises as `read_list`."""
+    listed = read_list(cache_dir, root, what, kind) or []
+    left = [one for one in listed if not used(one)]
+    if len(left) < len(listed):
+        write_list(cache_dir, root, what, left)
 
 
 def source_of(modules: Iterable[Path], folder: Path) -> str:

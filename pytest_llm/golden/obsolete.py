@@ -14,7 +14,7 @@ from pytest_llm.errors import GoldenError
 from pytest_llm.files import placed
 from pytest_llm.golden import FOLDER
 from pytest_llm.golden.file import module_folder, owner
-from pytest_llm.golden.listing import STALE, read_list, source_of, write_list
+from pytest_llm.golden.listing import STALE, source_of, take_off
 from pytest_llm.golden.pending import digest
 from pytest_llm.location import may_be_doctest, qualname_of, undecided
 
@@ -116,25 +116,9 @@ def find_obsolete(
 
 
 def unlist(cache_dir: Path, root: Path, used: Iterable[str]) -> None:
-    """Take the goldens ``used``, their variants and arrays off the list: what a run used is not obsolete any more."""
-    listed, kept = read_obsolete(cache_dir, root) or [], set(map(placed, used))
-    left = [one for one in listed if one.golden not in kept]
-    if len(left) < len(listed):
-        write_obsolete(cache_dir, root, left)
-
-
-def write_obsolete(cache_dir: Path, root: Path, found: list[Obsolete]) -> None:
-    """Keep the list for ``pytest-llm prune``; an empty one replaces an older one."""
-    write_list(cache_dir, root, "goldens", found)
-
-
-def read_obsolete(cache_dir: Path, root: Path) -> list[Obsolete] | None:
-    """Return the list of the last complete run; ``None`` when there was none.
-
-    Raises:
-        GoldenError: the list is damaged.
-    """
-    return read_list(cache_dir, root, "goldens", Obsolete)
+    """Take the goldens ``used``, their variants and arrays off the list for ``pytest-llm prune``."""
+    kept = set(map(placed, used))
+    take_off(cache_dir, root, "goldens", Obsolete, lambda one: one.golden in kept)
 
 
 def remove(found: Iterable[Obsolete]) -> tuple[list[Path], list[tuple[Path, str]]]:

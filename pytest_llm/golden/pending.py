@@ -70,11 +70,12 @@ class Candidate(NamedTuple):
     def _held(self) -> Iterator[None]:
         """Hold the golden while this candidate still waits for it."""
         with golden_lock(self.file.parents[2], self.path):
-            if not self.file.exists():
+            now = digest(self.file)
+            if not now:
                 raise GoldenError(
                     f"{self.path}: this candidate is gone: it was accepted or rejected meanwhile, or its test passed"
                 )
-            if _load(self.file) != self:
+            if now != self.sha256:
                 raise GoldenError(f"{self.path}: its test ran again and left another candidate: review that one")
             yield
 

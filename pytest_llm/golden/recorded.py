@@ -13,6 +13,7 @@ from pytest_llm.golden import noise
 from pytest_llm.golden.drift import Drift, another_question, with_surroundings
 from pytest_llm.golden.evidence import side_by_side
 from pytest_llm.golden.file import Golden
+from pytest_llm.golden.surroundings import renamed
 from pytest_llm.golden.values import Recording
 from pytest_llm.request_json import merge_requests
 from pytest_llm.requests import Request
@@ -58,8 +59,9 @@ class Recorded(abc.ABC):
         return Golden(nodeid, self.recording(), request, dict(origin.model), dict(origin.environment))
 
     def finish(self, new: Golden, golden: Golden | None) -> Golden:
-        """Add the noise floor: that of the golden it was compared with, else measured now."""
-        floor = golden.value.facts.get("noise_floor") if golden and not self._stale(golden, new) else None
+        """Add the noise floor: that of the golden it was compared with, in another environment one measured now."""
+        alike = golden and not self._stale(golden, new) and not renamed(golden.environment, new.environment)
+        floor = golden.value.facts.get("noise_floor") if golden and alike else None
         if floor is None:
             floor = noise.measure_floor(self.model, self.requests, self.moved)
         facts = {**new.value.facts, "noise_floor": floor}

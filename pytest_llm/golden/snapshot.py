@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pytest_llm import record, variants
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.golden import file
-from pytest_llm.golden.drift import ATOL, RTOL, Drift, Rules, compare
+from pytest_llm.golden.drift import ATOL, LEVELS, RTOL, Drift, Rules, compare
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.noise import MAX_ERROR
 from pytest_llm.golden.use import Use
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from pytest_llm.model import LanguageModel
 
 __tracebackhide__ = measured
-
-_LEVELS: tuple[Outcome, ...] = ("pass", "warn", "fail")
 
 
 class Snapshot:
@@ -223,7 +221,8 @@ class Snapshot:
 
     def _judge(self, value: Any, rules: Rules, levels: Mapping[str, str]) -> Verdict:
         new = Golden.of(value, self.location.nodeid)
-        use = self._use(new, functools.partial(compare, rules=rules), levels)
+        checked = self._levels(levels)
+        use = self._use(new, functools.partial(compare, rules=rules, levels=checked), checked)
         wrong = problem(new.value)
         return use.verdict(Drift("invalid", wrong), "error") if wrong else use.judge()
 
@@ -231,35 +230,33 @@ class Snapshot:
         watch = record.watching()
         if watch is not None:
             return watch.skipped(self.name)
-        use = self._use(probe.golden(self.location.nodeid), probe.compare, levels or {})
+        use = self._use(probe.golden(self.location.nodeid), probe.compare, self._levels(levels or {}))
         return record.settle(self._keep(use._replace(finish=probe.finish).judge()))
 
-    def _use(self, new: Golden, compare: Callable[[Golden, Golden], Drift], levels: Mapping[str, str]) -> Use:
-        own = cast("Mapping[str, Outcome]", self.settings.drift_levels)  # checked when the options were read
-        checked = {**own, **_levels(levels)} if levels else own
+    def _levels(self, given: Mapping[str, str]) -> dict[str, Outcome]:
+        """Return what each status does: what is ``given``, else the option, which was checked when it was read."""
+        levels = dict(cast("Mapping[str, Outcome]", self.settings.drift_levels))
+        if not isinstance(given, Mapping):
+            raise InvalidInputError(f'levels: a dict is needed, as {{"format-only": "warn"}}, not {given!r}')
+        for status, level in given.items():
+            if status not in DRIFT_LEVELS or level not in LEVELS:
+                raise InvalidInputError(
+                    f"levels: {status!r}: {level!r} is not a status of {', '.join(DRIFT_LEVELS)} "
+                    f"with a level of {', '.join(LEVELS)}"
+                )
+            levels[status] = level
+        return levels
+
+    def _use(self, new: Golden, compare: Callable[[Golden, Golden], Drift], levels: Mapping[str, Outcome]) -> Use:
         name = self._claim()
         plain = file.golden_path(self.location, name)
         run = record.current()
         if run is not None:
             run.goldens[str(plain)] = self.location.nodeid
         place = variants.choose(plain, new.environment, self.settings)
-        return Use(self.location, self.settings, name, place, new, compare, checked)
+        return Use(self.location, self.settings, name, place, new, compare, levels)
 
 
 @functools.cache
 def _usual(margin: float) -> Rules:
     return Rules(margin)
-
-
-def _levels(levels: Mapping[str, str]) -> dict[str, Outcome]:
-    checked: dict[str, Outcome] = {}
-    if not isinstance(levels, Mapping):
-        raise InvalidInputError(f'levels: a dict is needed, as {{"format-only": "warn"}}, not {levels!r}')
-    for status, level in levels.items():
-        if status not in DRIFT_LEVELS or level not in _LEVELS:
-            raise InvalidInputError(
-                f"levels: {status!r}: {level!r} is not a status of {', '.join(DRIFT_LEVELS)} "
-                f"with a level of {', '.join(_LEVELS)}"
-            )
-        checked[status] = next(known for known in _LEVELS if known == level)
-    return checked

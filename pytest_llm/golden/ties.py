@@ -14,6 +14,7 @@ import dataclasses
 import math
 from typing import Any
 
+from pytest_llm.golden.diff import first_difference
 from pytest_llm.results import Generation
 
 
@@ -33,7 +34,7 @@ def parting(golden: Generation, new: Generation, bound: float) -> Parting | None
     a, b = golden.token_ids, new.token_ids
     if not a or not b or a == b:
         return None
-    k = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    k = first_difference(a, b)
     old_token, new_token = _token(golden, k), _token(new, k)
     if old_token == new_token:  # two bytes that are each a part of a character, say
         old_token, new_token = (f"{token} (id {ids[k]})" for token, ids in ((old_token, a), (new_token, b)))

@@ -150,6 +150,7 @@ class Use(NamedTuple):
 
     def _wait(self, drift: Drift, outcome: Outcome, golden: Golden | None) -> Verdict:
         verdict = self.verdict(drift, outcome, golden)
+        self._forget_plain()
         content = file.encode(self.finish(self.new, golden), self.place.target)
         try:
             save_candidate(self.settings.cache_dir, self.place.target, verdict, *content)
@@ -159,6 +160,12 @@ class Use(NamedTuple):
 
     def _forget(self) -> None:
         discard_candidate(self.settings.cache_dir, self.place.target)
+        self._forget_plain()
+
+    def _forget_plain(self) -> None:
+        """Forget what a run left for the plain golden before a variant was asked for: it is not to be accepted too."""
+        if self.settings.variant:
+            discard_candidate(self.settings.cache_dir, variants.plain_of(self.place.target))
 
     def _renames(self) -> tuple[str, ...]:
         from pytest_llm.golden.renames import renames

@@ -37,7 +37,7 @@ def normalise(value: Any) -> Any:
     """Return ``value`` as text (a `Generation` keeps its evidence), number, bool, None, list, dict or `Array`.
 
     A `Classification` is its scores: compared as numbers, the two labels of a near tie are no drift. A `Span` is a
-    dict of its text, label, place and score.
+    dict of its text, label, place and score. A member of an enum of texts is its value.
     Tuples become lists, dataclasses dicts, numpy and torch scalars numbers, a list of equal-shaped arrays one array,
     arrays beside anything else lists.
 
@@ -65,7 +65,7 @@ def _normalise(value: Any) -> Any:
         for key in value:
             if not isinstance(key, str):
                 raise InvalidInputError(f"a golden is JSON: its keys are text, not {key!r}")
-        return {str(key): _listed(_normalise(item)) for key, item in value.items()}
+        return {str.__str__(key): _listed(_normalise(item)) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         items = [_normalise(item) for item in value]
         arrays = items and all(isinstance(item, Array) for item in items)
@@ -77,10 +77,14 @@ def _normalise(value: Any) -> Any:
             )
         return _array(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _listed(_normalise(getattr(value, field.name))) for field in dataclasses.fields(value)}
+        return _normalise(_fields(value))
     raise InvalidInputError(
         f"a golden holds text, numbers, lists, dicts and arrays, not {type(value).__name__}: compare its text or fields"
     )
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
 def _text(value: str) -> Any:
@@ -88,7 +92,7 @@ def _text(value: str) -> Any:
         return value
     if _is("labels", "Classification", value):
         return dict(value.scores)  # type: ignore[attr-defined]
-    return value.to_json() if _is("spans", "Span", value) else str(value)  # type: ignore[attr-defined]
+    return value.to_json() if _is("spans", "Span", value) else str.__str__(value)  # type: ignore[attr-defined]
 
 
 def problem(value: Any, where: str = "") -> str:
@@ -148,6 +152,8 @@ def _origins(value: Any) -> Iterator[Origin]:
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from _origins(item)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield from _origins(_fields(value))
 
 
 def _fold(parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from typing import Any
-from urllib.parse import urlsplit
 
 from pytest_llm.errors import InvalidInputError, LLMError
 from pytest_llm.review.session import MODES, GoneError, Session
@@ -113,11 +112,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _path(self) -> str:
         """Return the path below the token of a request that may be answered."""
         if self.headers.get("Host") not in self.server.hosts:
-            raise _Refusal(HTTPStatus.FORBIDDEN, "not the host of this page")
+            where = f"127.0.0.1:{self.server.server_port}"
+            raise _Refusal(HTTPStatus.FORBIDDEN, f"this page is at {where} only: a tunnel has one port at both ends")
         origin = self.headers.get("Origin")
         if origin is not None and (not origin.startswith("http://") or origin[7:] not in self.server.hosts):
             raise _Refusal(HTTPStatus.FORBIDDEN, "not from this page")
-        _, _, rest = urlsplit(self.path).path.partition("/")
+        _, _, rest = self.path.partition("?")[0].partition("/")
         token, _, path = rest.partition("/")
         if not secrets.compare_digest(token.encode("utf-8", "surrogateescape"), self.server.token.encode()):
             raise _Refusal(HTTPStatus.FORBIDDEN, "not the address that pytest-llm printed")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llm.golden.diff import MAX_ROWS, _words, line_diff, word_diff
+from pytest_llm.golden.evidence import MAX_TEXT, beside
 
 
 def rows(*lines):
@@ -101,3 +102,17 @@ def test_a_short_diff_holds_every_changed_line(old, new):
 @pytest.mark.parametrize(("old", "new"), [("", "a"), ("a", ""), ("a\n", "a"), ("a", "a\n")])
 def test_empty_sides(old, new):
     assert line_diff(old, new)[0].startswith("@@ first difference")
+
+
+@pytest.mark.parametrize(("old", "new"), [("a" * 25_000, "a" * 25_000 + " and on"), ("a" * 30_000 + "b", "a" * 30_000)])
+def test_long_texts_stand_side_by_side_around_where_they_part_or_one_ends(old, new):
+    pair = beside("", old, new, ())
+    assert pair.golden.text != pair.actual.text
+    assert (pair.golden.start, pair.actual.start) == (min(len(old), len(new)) - MAX_TEXT // 4,) * 2
+
+
+def test_words_that_changed_far_into_a_text_are_shown():
+    start = "all the same words " * 200
+    shown = word_diff(f"{start}red", f"{start}blue")
+    assert shown.startswith("…")
+    assert shown.endswith("the same words [-red-]{+blue+}")

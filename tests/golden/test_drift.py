@@ -227,10 +227,12 @@ def test_arrays_show_their_largest_errors():
     assert drift(old, old[0]).headline == "shape (2, 2) became (2,)"
 
 
+@pytest.mark.filterwarnings("error")
 def test_arrays_of_whole_numbers_compare_exactly_and_infinities_with_themselves():
-    big = np.array([2**60])
-    assert drift(big, big + 1).status == "drifted"
+    big = np.array([1, 2**60])
+    assert drift(big, big + [0, 1]).headline == f"array drifted, most at [1]: {2**60} → {2**60 + 1}"
     assert drift(np.array([np.inf, 1.0]), np.array([np.inf, 1.0])).status == "identical"
+    assert drift(np.array([np.inf, 1.0]), np.array([np.inf, 2.0])).figures["max abs error"] == 1.0
     assert drift(np.array([np.inf, 1.0]), np.array([-np.inf, 1.0])).status == "drifted"
     assert drift(np.array([np.inf, 1.0]), np.array([9.0, 1.0]), rtol=1.0).status == "drifted"
     assert drift(np.array([1.0], np.float32), np.array([1.0])).status == "identical"
@@ -264,6 +266,23 @@ def test_chrf_makes_a_text_close_only_when_asked():
         drift(old, new, similarity=True)
     assert found.status == "drifted"
     assert found.figures["chrF"] == pytest.approx(reference, abs=1e-12)
+
+
+def test_a_change_of_format_is_close_where_it_is_similar_enough():
+    old, new = "The capital is Paris.", "The capital is **Paris**."
+    assert drift(old, new).status == "format-only"
+    assert drift(old, new, similarity=0.5).status == "close"
+    assert drift(old, old.upper(), similarity=0.5).status == "format-only"
+
+
+def test_of_parts_the_one_leads_whose_status_does_the_worst(project):
+    old, new = ["YES", "The capital is Paris."], ["yes", "The capital is Lyon."]
+    found = drift(old, new, similarity=0.5)
+    assert (found.status, found.headline) == ("format-only", "[0]: differs in format only (case)")
+    project.commit(old)
+    levels = {"format-only": "pass", "close": "warn"}
+    verdict = project.snapshot().check(new, similarity=0.5, levels=levels)
+    assert (verdict.status, verdict.outcome) == ("close", "warn")
 
 
 def test_the_name_of_a_model_is_no_encoder():

@@ -1,6 +1,7 @@
 """The golden file: where it is, what it looks like, that it holds anything exactly, and what a broken one says."""
 
 import dataclasses
+import enum
 import hashlib
 import io
 import json
@@ -168,6 +169,27 @@ def test_several_answers_to_one_request_state_it_once(project):
     assert "each" not in json.loads(project.commit(answers).read_text())["request"]
 
 
+def test_a_member_of_an_enum_is_its_value(project):
+    class Mood(str, enum.Enum):
+        GOOD = "good"
+
+    data = json.loads(project.commit({Mood.GOOD: [Mood.GOOD, 1]}).read_text())
+    assert data["output"] == {"value": {"good": ["good", 1]}}
+
+
+def test_an_answer_in_a_dataclass_keeps_its_question_and_model(project):
+    @dataclasses.dataclass
+    class Reply:
+        text: str
+        score: float
+
+    data = json.loads(project.commit([Reply(answer("yes", prompt="Is it?"), 0.5)]).read_text())
+    assert (data["request"]["prompt"], data["model"]["source"]) == ("Is it?", "org/model")
+    assert (project.snapshot() == [Reply(answer("no", prompt="Is it not?"), 0.5)]) is False
+    (candidate,) = project.pending()
+    assert candidate.verdict.headline == "golden '1': stale: the question changed (prompt)"
+
+
 def test_a_score_keeps_what_it_measured(project):
     score = Score(
         31.25, name="bleu", n=2, unit="points", signature="nrefs:1", request="q" * 64, origin={"model": {"source": "m"}}
@@ -305,6 +327,14 @@ def test_an_array_that_is_not_the_one_written_is_an_error(project, damage):
         path.write_text(path.read_text().replace("[100]", "[10, 11]"))
     with pytest.raises(GoldenError, match=r"test_a--1\.json.*test_a--1\.npy (cannot be read|is not the one|has shape)"):
         assert array == project.snapshot()
+
+
+def test_an_array_that_git_lfs_did_not_fetch_is_said_and_not_written_anew(project):
+    beside = project.commit(np.zeros(100)).with_suffix(".npy")
+    beside.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 928\n")
+    with pytest.raises(GoldenError, match=r"npy is a pointer of git-lfs, .* run 'git lfs pull' there"):
+        assert np.ones(100) == project.snapshot("all")
+    assert beside.read_text().startswith("version")
 
 
 def _replace_array(path, raw):

@@ -51,6 +51,7 @@ def test_format_only(old, new, kinds):
         ("- 5", "-5"),
         ("a\n- 5 items", "a\n5 items"),
         ("+ 3", "3"),
+        ("x\n+ y", "x\n- y"),
         ("> 5", "5"),
         ("x^2", "x2"),
         ("x²", "x2"),

@@ -5,8 +5,9 @@ from textwrap import dedent, indent
 
 import pytest
 
-from pytest_llm.baselines.obsolete import read_obsolete as read_baselines
-from pytest_llm.golden.obsolete import read_obsolete
+from pytest_llm.baselines.obsolete import ObsoleteEntry
+from pytest_llm.golden.listing import read_list
+from pytest_llm.golden.obsolete import Obsolete
 from pytest_llm.golden.pending import list_pending
 from tests.conftest import COMMAND
 
@@ -32,7 +33,11 @@ def suite(pytester, cache_dir):
 
 
 def obsolete(suite, cache_dir):
-    return [one.path.name for one in read_obsolete(cache_dir, suite.path) or []]
+    return [one.path.name for one in read_list(cache_dir, suite.path, "goldens", Obsolete) or []]
+
+
+def baselines(suite, cache_dir):
+    return read_list(cache_dir, suite.path, "baselines", ObsoleteEntry)
 
 
 @pytest.mark.parametrize("arguments", [[], ["."], ["-x"], ["-n", "2"], ["-p", "no:cacheprovider"]])
@@ -122,14 +127,14 @@ def test_case(case, llm_snapshot, llm_baseline):
     monkeypatch.setenv("CASES", "")
     suite.runpytest().assert_outcomes(passed=1, skipped=1)  # test_case[NOTSET]
     assert obsolete(suite, cache_dir) == ["test_b--1.json"]
-    assert read_baselines(cache_dir, suite.path) == []
+    assert baselines(suite, cache_dir) == []
     assert len(list_pending(cache_dir, suite.path)) == 2
 
     monkeypatch.setenv("CASES", "three")
     monkeypatch.delenv("DRIFT")
     suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
     assert obsolete(suite, cache_dir) == ["test_b--1.json", "test_case[one]--1.json", "test_case[two]--1.json"]
-    assert [one.test for one in read_baselines(cache_dir, suite.path)] == ["test_case[one]", "test_case[two]"]
+    assert [one.test for one in baselines(suite, cache_dir)] == ["test_case[one]", "test_case[two]"]
     assert len(list_pending(cache_dir, suite.path)) == 2
     suite.run(COMMAND, "prune", "--yes").stdout.fnmatch_lines(["removed 3 files", "removed 2 baselines"])
     assert list_pending(cache_dir, suite.path) == []
@@ -173,7 +178,7 @@ class Shared:
     result = suite.runpytest(*arguments.split(), "--llm-update=new")
     assert result.parseoutcomes()["passed"] != 12
     assert obsolete(suite, cache_dir) == ["test_b--1.json"]
-    assert read_baselines(cache_dir, suite.path) == []
+    assert baselines(suite, cache_dir) == []
 
 
 def test_a_run_that_could_not_collect_lists_nothing(suite, cache_dir):
@@ -212,11 +217,11 @@ def test_doctests_that_were_not_collected_keep_their_goldens_and_baselines(suite
     for arguments, passed in (["--doctest-modules"], 3), (["--doctest-glob=*.rst"], 3), ([], 2):
         suite.runpytest(*arguments).assert_outcomes(passed=passed)
         assert obsolete(suite, cache_dir) == ["test_b--1.json"]
-        assert read_baselines(cache_dir, suite.path) == []
+        assert baselines(suite, cache_dir) == []
     module.write_text(without)
     suite.runpytest().assert_outcomes(passed=2)
     assert obsolete(suite, cache_dir) == ["test_b--1.json", "test_m.norm--1.json"]
-    assert [one.test for one in read_baselines(cache_dir, suite.path)] == ["test_m.norm"]
+    assert [one.test for one in baselines(suite, cache_dir)] == ["test_m.norm"]
 
 
 def test_a_golden_that_is_used_again_leaves_the_list(suite, cache_dir):
@@ -237,11 +242,11 @@ def test_an_array_and_a_baseline_that_are_used_again_leave_the_list(suite, cache
     module.write_text(without)
     suite.runpytest().assert_outcomes(passed=1)
     assert obsolete(suite, cache_dir) == ["test_array--1.json", "test_array--1.npy", "test_b--1.json"]
-    assert [one.test for one in read_baselines(cache_dir, suite.path)] == ["test_base"]
+    assert [one.test for one in baselines(suite, cache_dir)] == ["test_base"]
     module.write_text(back)
     suite.runpytest("test_m.py").assert_outcomes(passed=3)
     assert obsolete(suite, cache_dir) == ["test_b--1.json"]
-    assert read_baselines(cache_dir, suite.path) == []
+    assert baselines(suite, cache_dir) == []
 
 
 def test_a_list_of_another_branch_deletes_nothing(suite, cache_dir):
@@ -296,12 +301,12 @@ def backend(): return "{name}"
     pytester.runpytest("a", "b", "--llm-update=new").assert_outcomes(passed=2)
     for arguments in (["a", "b"], ["a"], ["b"]):
         pytester.runpytest(*arguments).assert_outcomes(passed=len(arguments))
-        assert read_obsolete(cache_dir, pytester.path) == []
-        assert read_baselines(cache_dir, pytester.path) == []
+        assert read_list(cache_dir, pytester.path, "goldens", Obsolete) == []
+        assert baselines(pytester, cache_dir) == []
     (pytester.path / "shared" / "conftest.py").write_bytes((pytester.path / "a" / "conftest.py").read_bytes())
     pytester.runpytest().assert_outcomes(passed=3)
-    assert read_obsolete(cache_dir, pytester.path) == []
-    assert read_baselines(cache_dir, pytester.path) == []
+    assert read_list(cache_dir, pytester.path, "goldens", Obsolete) == []
+    assert baselines(pytester, cache_dir) == []
 
 
 def test_what_is_obsolete_in_a_folder_beside_is_listed_once(suite, cache_dir):
@@ -353,7 +358,7 @@ class TestU(unittest.TestCase):
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(["goldens   1 identical"])
     assert obsolete(suite, cache_dir) == ["test_b--1.json"]
-    assert read_baselines(cache_dir, suite.path) == []
+    assert baselines(suite, cache_dir) == []
 
 
 def test_a_run_outside_the_root_says_nothing_about_a_module_of_the_same_name_in_it(suite, cache_dir):
@@ -363,7 +368,7 @@ def test_a_run_outside_the_root_says_nothing_about_a_module_of_the_same_name_in_
         (folder / "test_o.py").write_text(f"def test_{name}(llm_snapshot): assert 'x' == llm_snapshot")
     suite.runpytest("-c", "inside/pytest.ini", "inside", "--llm-update=new").assert_outcomes(passed=1)
     suite.runpytest("-c", "inside/pytest.ini", "outside", "--llm-update=new").assert_outcomes(passed=1)
-    assert read_obsolete(cache_dir, inside) == []
+    assert read_list(cache_dir, inside, "goldens", Obsolete) == []
 
 
 def test_goldens_and_baselines_of_a_folder_without_a_module_left_are_obsolete(suite, cache_dir):
@@ -379,13 +384,11 @@ def test_u(llm_snapshot, llm_baseline):
     for ignored in ("node_modules", ".tox"):
         (suite.mkdir(ignored) / "__llm_snapshots__" / "test_x").mkdir(parents=True)
     suite.runpytest().assert_outcomes(passed=1)
-    found = read_obsolete(cache_dir, suite.path)
+    found = read_list(cache_dir, suite.path, "goldens", Obsolete)
     assert [(one.path.name, one.reason) for one in found] == [
         ("test_b--1.json", "no test uses it"), ("test_u--1.json", "its test module is gone"),
     ]  # fmt: skip
-    assert [(one.test, one.reason) for one in read_baselines(cache_dir, suite.path)] == [
-        ("test_u", "its test module is gone")
-    ]
+    assert [(one.test, one.reason) for one in baselines(suite, cache_dir)] == [("test_u", "its test module is gone")]
 
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["one-process", "xdist"])
@@ -414,11 +417,11 @@ def test_l(lang, llm_snapshot, llm_baseline):
     assert obsolete(suite, cache_dir) == ["test_b--1.json"]
     suite.runpytest("--count=2", "--llm-update=new", *workers).assert_outcomes(passed=6)
     assert obsolete(suite, cache_dir) == ["test_b--1.json"]
-    assert read_baselines(cache_dir, suite.path) == []
+    assert baselines(suite, cache_dir) == []
 
     module.write_text(module.read_text().replace("assert lang == llm_snapshot", ""))
     suite.runpytest("--langs=en")
     assert sorted(obsolete(suite, cache_dir)) == ["test_b--1.json", "test_l[en]--1.json"]
     suite.runpytest()
     assert len(obsolete(suite, cache_dir)) == 9  # with two of de and en, and six of --count=2
-    assert len(read_baselines(cache_dir, suite.path)) == 4
+    assert len(baselines(suite, cache_dir)) == 4

@@ -5,7 +5,8 @@ import pytest
 
 from pytest_llm.errors import GoldenError
 from pytest_llm.golden.file import FOLDER, golden_path
-from pytest_llm.golden.obsolete import Obsolete, find_obsolete, read_obsolete, remove, write_obsolete
+from pytest_llm.golden.listing import read_list, write_list
+from pytest_llm.golden.obsolete import Obsolete, find_obsolete, remove
 from pytest_llm.golden.pending import digest
 from pytest_llm.golden.snapshot import Snapshot
 
@@ -65,16 +66,16 @@ def test_the_list_survives_until_prune_and_deletes_what_it_names(project):
     commit(project, "test_gone", np.zeros(100))
     module = project.location().file
     found = find_obsolete({}, collected(project), [TEST])
-    assert read_obsolete(project.cache, project.root) is None
-    write_obsolete(project.cache, project.root, found)
-    listed = read_obsolete(project.cache, project.root)
+    assert read_list(project.cache, project.root, "goldens", Obsolete) is None
+    write_list(project.cache, project.root, "goldens", found)
+    listed = read_list(project.cache, project.root, "goldens", Obsolete)
     assert listed == found
     assert remove(listed) == ([one.path for one in found], [])
     assert not (module.parent / FOLDER).exists()
     assert module.exists()
     assert remove(listed) == ([], [])
-    write_obsolete(project.cache, project.root, [])
-    assert read_obsolete(project.cache, project.root) == []
+    write_list(project.cache, project.root, "goldens", [])
+    assert read_list(project.cache, project.root, "goldens", Obsolete) == []
 
 
 def test_a_golden_that_changed_since_is_kept(project):
@@ -117,23 +118,23 @@ def test_nothing_outside_a_golden_folder_is_deleted(tmp_path, place):
 
 
 def test_a_damaged_list_says_so(project):
-    write_obsolete(project.cache, project.root, [])
+    write_list(project.cache, project.root, "goldens", [])
     (file,) = (project.cache / "obsolete").iterdir()
     file.write_text('[{"path": ')
     with pytest.raises(GoldenError, match="run the whole suite again"):
-        read_obsolete(project.cache, project.root)
+        read_list(project.cache, project.root, "goldens", Obsolete)
 
 
 def test_a_list_of_an_old_version_is_none(project):
-    write_obsolete(project.cache, project.root, [])
+    write_list(project.cache, project.root, "goldens", [])
     (file,) = (project.cache / "obsolete").iterdir()
     file.write_text('[{"path": "/x.json", "nodeid": "", "reason": "", "sha256": ""}]')
-    assert read_obsolete(project.cache, project.root) is None
+    assert read_list(project.cache, project.root, "goldens", Obsolete) is None
 
 
 def test_the_next_complete_run_replaces_a_damaged_list(project):
-    write_obsolete(project.cache, project.root, [])
+    write_list(project.cache, project.root, "goldens", [])
     (file,) = (project.cache / "obsolete").iterdir()
     file.write_bytes(b"\xff\xfe")
-    write_obsolete(project.cache, project.root, [])
-    assert read_obsolete(project.cache, project.root) == []
+    write_list(project.cache, project.root, "goldens", [])
+    assert read_list(project.cache, project.root, "goldens", Obsolete) == []

@@ -78,7 +78,8 @@ def test_the_token_is_not_enough_by_half_or_in_another_place(server):
 )
 def test_a_name_that_was_rebound_to_this_machine(server, host):
     host = host.format(port=server.server_port)
-    assert ask(server, host=host)[0] == 403
+    status, _, body = ask(server, host=host)
+    assert (status, json.loads(body)["error"].partition(":")[0]) == (403, "this page is at 127.0.0.1")
     assert ask(server, "settle", method="POST", host=host, body="{}")[0] == 403
 
 

@@ -7,7 +7,7 @@ const NOTHING = {
   rate: ["There is no output to rate.", "What can be rated are texts in goldens (pytest --llm-update=new writes them), candidates, and what assert_human_rating asked for."],
 };
 const CHOICES = {a: "A", b: "B", tie: "neither"};
-let mode = "review", list = [], at = 0, shown = null, busy = false;
+let mode = "review", list = [], at = 0, busy = false;
 
 async function call(path, body) {
   const options = body === undefined ? {} : {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)};
@@ -51,7 +51,6 @@ async function enter(next) {
 
 async function show(index) {
   at = Math.max(0, index);
-  shown = null;
   actions.hidden = !list.length;
   if (!list.length) {
     place.textContent = "";
@@ -63,8 +62,7 @@ async function show(index) {
   const name = `${one.test} (${one.name || "asked for"}${one.where ? `, ${one.where}` : ""})`;
   place.replaceChildren();
   put(place, `${at + 1} of ${list.length}${mode === "review" ? "" : `, ${left} to do`}: ${name}`);
-  shown = {one, item};
-  view.replaceChildren(...{review: reviewed, compare: compared, rate: rated}[mode](item));
+  view.replaceChildren(...{review: reviewed, compare: compared, rate: rated}[mode](one, item));
   scrollTo(0, 0);
 }
 
@@ -89,10 +87,10 @@ function commented(text) {
 const comment = () => document.getElementById("comment").value;
 const moves = () => [act("Before", "k", () => show(at - 1)), act("Next", "j", () => show(Math.min(at + 1, list.length - 1)))];
 
-function reviewed(item) {
+function reviewed(one, item) {
   const settle = (action) => async () => {
-    const {path} = await call("settle", {id: shown.one.id, action});
-    list.splice(at, 1);
+    const {path} = await call("settle", {id: one.id, action});
+    list = list.filter((other) => other.id !== one.id);
     await show(Math.min(at, list.length - 1));
     tell(action === "accept" ? `accepted ${path}` : `rejected: ${path} stays as it is`, true);
   };
@@ -101,8 +99,8 @@ function reviewed(item) {
   return [verdictView(item.verdict)];
 }
 
-function rated(item) {
-  const mine = item.mine, one = shown ? shown.one : list[at];
+function rated(one, item) {
+  const mine = item.mine;
   const rate = (rating) => async () => {
     await call("rate", {id: one.id, rating, comment: comment()});
     one.done = true;
@@ -118,8 +116,7 @@ function rated(item) {
   return [prompted(item), make("div", {class: "pair"}, boxed("Output", item.text, wordSide(parts, [], "mark"), ""))].filter(Boolean);
 }
 
-function compared(item) {
-  const one = shown ? shown.one : list[at];
+function compared(one, item) {
   const prefer = (choice) => async () => {
     await call("prefer", {id: one.id, choice, comment: comment()});
     one.done = true;
