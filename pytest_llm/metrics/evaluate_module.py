@@ -52,18 +52,18 @@ def evaluate_module(
         InvalidInputError: unusable input, a module that may not be run, or cannot be found, loaded or computed, or a
             key its answer does not have.
     """
-    loaded = module if callable(getattr(module, "compute", None)) else _load(module, config_name)
+    own = callable(getattr(module, "compute", None)) and hasattr(module, "name")  # which evaluate.combine() has not
+    loaded = module if own else _load(module, config_name)
     name = f"evaluate:{loaded.name}"
     predictions = listed(name, "predictions", predictions)
     if not predictions:
         raise InvalidInputError(f"{name}: there are no predictions, so there is nothing to measure")
-    inputs = {"predictions": [plain(p) for p in predictions]}
+    inputs = {"predictions": list(map(plain, predictions))}
+    given = [] if references is None else listed(name, "references", references)
     if references is not None:
-        inputs["references"] = listed(name, "references", references)
-        if len(inputs["references"]) != len(predictions):
-            raise InvalidInputError(
-                f"{name}: {len(predictions)} predictions but {len(inputs['references'])} references"
-            )
+        if len(given) != len(predictions):
+            raise InvalidInputError(f"{name}: {len(predictions)} predictions but {len(given)} references")
+        inputs["references"] = list(map(plain, given))
     kept = read_ids(name, len(predictions), ids)
     try:
         answer = loaded.compute(**inputs, **options)
@@ -72,7 +72,6 @@ def evaluate_module(
     key = _choose(name, loaded.name, answer, key)
     value, per_example = _figure(f"{name}: {key!r}", answer[key], len(predictions))
     request, origin = joint_origin(predictions)
-    given = inputs.get("references", ())
     gold = [[told(one, origin.get("model"))] for one in given]
     name = name if key == loaded.name else f"{name}.{key}"
     return Score(

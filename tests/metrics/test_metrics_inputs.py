@@ -115,3 +115,4 @@ class Label(str, enum.Enum):  # noqa: UP042 - whose str() is "Label.YES"
 def test_a_member_of_a_text_enum_is_its_text(metric):
     best = metric(["yes that it is"] * 4, ["yes that it is"] * 4)
     assert metric([Label.YES] * 4, ["yes that it is"] * 4) == metric([Label.YES] * 4, [Label.YES] * 4) == best
+    assert exact_match([Label.YES], [Label.YES], normalize=False) == 1
