@@ -1,6 +1,8 @@
 """What every metric refuses, and what it takes from the answers of a model."""
 
+import copy
 import enum
+import pickle
 
 import pytest
 from pandas import DataFrame
@@ -100,6 +102,14 @@ def test_pairs_of_answers_are_the_same_question_whatever_a_model_said():
     assert of_one.gold == of_another.gold != ()
     of_teacher = exact_match(answers("one", "a cat", "a dog"), answers("teacher", "cat", "owl"))
     assert of_teacher.gold == ()
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda score: pickle.loads(pickle.dumps(score))])
+def test_a_score_is_copied_whole(copied):
+    score = chrf(["the cat", "a dog ran"], ["the big cat", "a dog ran"], ids=["x", "y"])
+    other = copied(score)
+    assert (repr(other), vars(other) | {"aggregate": None}) == (repr(score), vars(score) | {"aggregate": None})
+    assert other.aggregate(score.statistics) == pytest.approx(score.per_example)
 
 
 def test_any_iterable_is_read_once():
