@@ -447,6 +447,8 @@ def test_a_file_that_is_no_file_of_cases_is_left_alone(feedback, tmp_path):
         ("write to ann.b+c@mail.example.co.uk, please", "write to [email], please"),
         ("call +44 20 7946 0958 or (020) 7946-0958", "call [phone] or [phone]"),
         ("call 555-123-4567.", "call [phone]."),
+        ("+33 6 12 34 56 78, +81 3-1234-5678, +353 1 234 5678", "[phone], [phone], [phone]"),
+        ("from +12 to +34 5 C, 1 +2 3 +4 567", "from +12 to +34 5 C, 1 +2 3 +4 567"),
         ("card 4111 1111 1111 1111 exp", "card [card] exp"),
         ("card 4111111111111111", "card [card]"),
         ("order 4111111111111112", "order 4111111111111112"),
