@@ -172,11 +172,12 @@ class FeedbackCase:
             corrections=tuple(one for one in corrections if one.reports),
         )
 
-    def joined(self, other: FeedbackCase) -> FeedbackCase:
-        """Return all that is in either, whichever is first: a report that votes both ways in them counts both ways."""
+    def joined(self, *others: FeedbackCase) -> FeedbackCase:
+        """Return all that is in any, in whatever order: a report that votes both ways in them counts both ways."""
+        cases = (self, *others)
         answers: dict[str, tuple[set[str], set[str]]] = {}
         corrections: dict[str, set[str]] = {}
-        for case in (self, other):
+        for case in cases:
             for answer in case.answers:
                 up, down = answers.setdefault(answer.text, (set(), set()))
                 up.update(answer.up)
@@ -187,10 +188,10 @@ class FeedbackCase:
             self,
             answers=tuple(Answer(t, _sorted(up), _sorted(down)) for t, (up, down) in sorted(answers.items())),
             corrections=tuple(Correction(t, _sorted(keys)) for t, keys in sorted(corrections.items())),
-            models=_sorted({*self.models, *other.models}),
-            tags=_sorted({*self.tags, *other.tags}),
-            pinned=self.pinned or other.pinned,
-            ignored=self.ignored or other.ignored,
+            models=_sorted({model for case in cases for model in case.models}),
+            tags=_sorted({tag for case in cases for tag in case.tags}),
+            pinned=next((case.pinned for case in cases if case.pinned), ""),
+            ignored=next((case.ignored for case in cases if case.ignored), ""),
         )
 
     def __repr__(self) -> str:

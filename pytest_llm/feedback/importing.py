@@ -139,26 +139,15 @@ def _moved(
 
 
 def _case(name: str, reports: Iterable[Report]) -> FeedbackCase:
-    votes: dict[str, dict[str, list[str]]] = {}
-    corrections: dict[str, list[str]] = {}
-    models: set[str] = set()
-    tags: set[str] = set()
-    turns: tuple[dict[str, str], ...] = ()
-    for report in reports:
-        turns = turns or report.turns
-        votes.setdefault(report.output, {"up": [], "down": []})[report.vote].append(report.key)
-        if report.correction.strip():
-            corrections.setdefault(report.correction, []).append(report.key)
-        models.add(report.model)
-        tags.update(report.tags)
-    return FeedbackCase(
-        name,
-        turns,
-        tuple(
-            Answer(text, *(tuple(sorted(keys[side])) for side in ("up", "down")))
-            for text, keys in sorted(votes.items())
-        ),
-        tuple(Correction(text, tuple(sorted(keys))) for text, keys in sorted(corrections.items())),
-        tuple(sorted(models - {""})),
-        tuple(sorted(tags)),
+    first, *others = (
+        FeedbackCase(
+            name,
+            one.turns,
+            (Answer(one.output, **{one.vote: (one.key,)}),),
+            (Correction(one.correction, (one.key,)),) if one.correction.strip() else (),
+            (one.model,) if one.model else (),
+            one.tags,
+        )
+        for one in reports
     )
+    return first.joined(*others)
