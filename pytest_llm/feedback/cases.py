@@ -151,16 +151,28 @@ class FeedbackCase:
         return assert_feedback(self, output, **options)
 
     def merged(self, newer: FeedbackCase) -> FeedbackCase:
-        """Return both as one case; what ``newer`` has of a report, or of a user on an output, counts."""
+        """Return both as one case; what ``newer`` has of a report, or of a user on an output, counts.
+
+        A correction stays where the same vote comes again without one.
+        """
         again = set(map(report_of, newer.reports))
-        said = {(one.text, person(key)) for one in newer.answers for key in (*one.up, *one.down)}
-        stay = {
-            key
-            for one in self.answers
-            for key in (*one.up, *one.down)
-            if report_of(key) not in again and (one.text, person(key)) not in said
-        }
-        return self.keeping(stay).joined(newer)
+        now = {(one.text, person(key)): (one, key) for one in newer.answers for key in (*one.up, *one.down)}
+        corrected = {key for one in newer.corrections for key in one.reports}
+        stay: set[str] = set()
+        heirs: dict[str, str] = {}
+        for one in self.answers:
+            for key in (*one.up, *one.down):
+                answer, later = now.get((one.text, person(key)), (None, ""))
+                if answer is None:
+                    stay.update({key} if report_of(key) not in again else ())
+                elif later not in corrected and (key in one.up) == (later in answer.up):
+                    heirs[key] = later
+        held = tuple(
+            Correction(one.text, tuple(heirs[key] for key in one.reports if key in heirs))
+            for one in self.corrections
+            if not heirs.keys().isdisjoint(one.reports)
+        )
+        return self.keeping(stay).joined(newer, dataclasses.replace(newer, corrections=held))
 
     def keeping(self, keys: Collection[str]) -> FeedbackCase:
         """Return the case with the reports of these ``keys`` alone."""

@@ -91,13 +91,12 @@ def _refuse_unredacting(reports: Iterable[Report], before: Mapping[str, Feedback
 
 
 def gathered(reports: Iterable[Report]) -> list[FeedbackCase]:
-    """Return one case a question. Of two reports with one key (a vote that was changed) the last counts.
+    """Return one case a question. Of two reports with one id, or by one user on one output, the last counts.
 
-    So it does of two by one user on one output; a correction stays where the later one only repeats the vote.
+    A correction stays where the later one only repeats the vote.
     """
-    last = {report_of(report.key): report for report in reports}
     groups: dict[str, dict[tuple[str, str], Report]] = {}
-    for report in last.values():
+    for report in reports:
         group, place = groups.setdefault(case_id(report.turns), {}), (report.output, person(report.key))
         before = group.get(place)
         if before and before.vote == report.vote and not report.correction.strip():

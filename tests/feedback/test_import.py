@@ -277,10 +277,20 @@ def test_a_user_who_changes_their_mind_counts_as_they_said_last(feedback, tmp_pa
     assert (case.votes, case.goldens, case.rejected) == ((0, 1), (), ("No.",))
 
 
-def test_a_vote_after_a_correction_does_not_take_it_back(feedback, tmp_path):
-    feedback([{**FLAT, **NO, "user": "ann"}, {**FLAT, "vote": "down", "user": "ann"}])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_vote_after_a_correction_does_not_take_it_back(feedback, tmp_path, together):
+    said = [{**FLAT, **NO, "user": "ann", "id": 1}, {**FLAT, "vote": "down", "user": "ann", "id": 2}]
+    weeks = [said] if together else [said[:1], said[1:], said[1:]]  # the last export twice
+    for some in weeks:
+        feedback(some)
     (case,) = expected(tmp_path).values()
     assert (case.votes, case.reference) == ((0, 1), "A globe.")
+    feedback([{**said[1], **YES, "id": 3}])
+    (case,) = expected(tmp_path).values()
+    assert (case.votes, [one.text for one in case.corrections]) == ((0, 1), ["Yes."])
+    feedback([{**said[1], "vote": "up", "id": 4}])
+    (case,) = expected(tmp_path).values()
+    assert (case.votes, case.corrections) == ((1, 0), ())
 
 
 @pytest.mark.parametrize("report_id", ["r9", None])
