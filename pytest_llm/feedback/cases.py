@@ -156,17 +156,17 @@ class FeedbackCase:
         A correction stays where the same vote comes again without one.
         """
         again = set(map(report_of, newer.reports))
-        now = {(one.text, person(key)): (one, key) for one in newer.answers for key in (*one.up, *one.down)}
+        now = {(one.text, person(key)): (key, key in one.up) for one in newer.answers for key in (*one.up, *one.down)}
         corrected = {key for one in newer.corrections for key in one.reports}
         stay: set[str] = set()
         heirs: dict[str, str] = {}
         for one in self.answers:
             for key in (*one.up, *one.down):
-                answer, later = now.get((one.text, person(key)), (None, ""))
-                if answer is None:
-                    stay.update({key} if report_of(key) not in again else ())
-                elif later not in corrected and (key in one.up) == (later in answer.up):
+                later, up = now.get((one.text, person(key)), ("", False))
+                if later and later not in corrected and up == (key in one.up):
                     heirs[key] = later
+                elif not later and report_of(key) not in again:
+                    stay.add(key)
         held = tuple(
             Correction(one.text, tuple(heirs[key] for key in one.reports if key in heirs))
             for one in self.corrections
