@@ -105,8 +105,24 @@ def _load(module: Any, config_name: str | None) -> Any:
             f"there is no evaluate module at {path.absolute()}: it must be a Python script, or a folder that holds "
             f"one of its own name ({path.name.removesuffix('.py')}/{path.name.removesuffix('.py')}.py)"
         )
-    with contextlib.nullcontext(name) if is_file else _of_hub(name):
-        return _loaded(str(path) if is_file else name, config_name)
+    name = str(path) if is_file else name
+    with contextlib.nullcontext() if is_file else _of_hub(name):
+        import evaluate
+
+        try:
+            # In memory: under pytest-xdist the workers would contend for one cache file.
+            return evaluate.load(name, config_name=config_name, keep_in_memory=True)
+        except (FileNotFoundError, ConnectionError) as error:
+            stem = Path(name).name
+            raise InvalidInputError(
+                f"the evaluate module {name!r} is neither in the local cache nor on a hub that can be reached "
+                "(evaluate's package ships no metrics). Copy its script into the project and give the path, such as "
+                f"'metrics/{stem}/{stem}.py', or use a metric of pytest_llm.metrics"
+            ) from error
+        except Exception as error:  # its own code, or a package it needs
+            raise InvalidInputError(
+                f"the evaluate module {name!r} cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
 
 
 @contextlib.contextmanager
@@ -131,25 +147,6 @@ def _of_hub(name: str) -> Iterator[None]:
         yield
     finally:
         config.HF_EVALUATE_OFFLINE = kept
-
-
-def _loaded(name: str, config_name: str | None) -> Any:
-    import evaluate
-
-    try:
-        # In memory: under pytest-xdist the workers would contend for one cache file.
-        return evaluate.load(name, config_name=config_name, keep_in_memory=True)
-    except (FileNotFoundError, ConnectionError) as error:
-        stem = Path(name).name
-        raise InvalidInputError(
-            f"the evaluate module {name!r} is neither in the local cache nor on a hub that can be reached "
-            "(evaluate's package ships no metrics). Copy its script into the project and give the path, such as "
-            f"'metrics/{stem}/{stem}.py', or use a metric of pytest_llm.metrics"
-        ) from error
-    except Exception as error:  # its own code, or a package it needs
-        raise InvalidInputError(
-            f"the evaluate module {name!r} cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _choose(name: str, own: str, answer: Any, key: str | None) -> str:
