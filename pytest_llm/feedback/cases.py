@@ -151,16 +151,28 @@ class FeedbackCase:
         return assert_feedback(self, output, **options)
 
     def merged(self, newer: FeedbackCase) -> FeedbackCase:
-        """Return both as one case; what ``newer`` has of a report, or of a user on an output, counts."""
+        """Return both as one case; what ``newer`` has of a report, or of a user on an output, counts.
+
+        A correction stays where the same vote comes again without one.
+        """
         again = set(map(report_of, newer.reports))
-        said = {(one.text, person(key)) for one in newer.answers for key in (*one.up, *one.down)}
-        stay = {
-            key
-            for one in self.answers
-            for key in (*one.up, *one.down)
-            if report_of(key) not in again and (one.text, person(key)) not in said
-        }
-        return self.keeping(stay).joined(newer)
+        now = {(one.text, person(key)): (key, key in one.up) for one in newer.answers for key in (*one.up, *one.down)}
+        corrected = {key for one in newer.corrections for key in one.reports}
+        stay: set[str] = set()
+        heirs: dict[str, str] = {}
+        for one in self.answers:
+            for key in (*one.up, *one.down):
+                later, up = now.get((one.text, person(key)), ("", False))
+                if later and later not in corrected and up == (key in one.up):
+                    heirs[key] = later
+                elif not later and report_of(key) not in again:
+                    stay.add(key)
+        held = tuple(
+            Correction(one.text, tuple(heirs[key] for key in one.reports if key in heirs))
+            for one in self.corrections
+            if not heirs.keys().isdisjoint(one.reports)
+        )
+        return self.keeping(stay).joined(newer, dataclasses.replace(newer, corrections=held))
 
     def keeping(self, keys: Collection[str]) -> FeedbackCase:
         """Return the case with the reports of these ``keys`` alone."""
@@ -172,11 +184,12 @@ class FeedbackCase:
             corrections=tuple(one for one in corrections if one.reports),
         )
 
-    def joined(self, other: FeedbackCase) -> FeedbackCase:
-        """Return all that is in either, whichever is first: a report that votes both ways in them counts both ways."""
+    def joined(self, *others: FeedbackCase) -> FeedbackCase:
+        """Return all that is in any, in whatever order: a report that votes both ways in them counts both ways."""
+        cases = (self, *others)
         answers: dict[str, tuple[set[str], set[str]]] = {}
         corrections: dict[str, set[str]] = {}
-        for case in (self, other):
+        for case in cases:
             for answer in case.answers:
                 up, down = answers.setdefault(answer.text, (set(), set()))
                 up.update(answer.up)
@@ -187,10 +200,10 @@ class FeedbackCase:
             self,
             answers=tuple(Answer(t, _sorted(up), _sorted(down)) for t, (up, down) in sorted(answers.items())),
             corrections=tuple(Correction(t, _sorted(keys)) for t, keys in sorted(corrections.items())),
-            models=_sorted({*self.models, *other.models}),
-            tags=_sorted({*self.tags, *other.tags}),
-            pinned=self.pinned or other.pinned,
-            ignored=self.ignored or other.ignored,
+            models=_sorted({model for case in cases for model in case.models}),
+            tags=_sorted({tag for case in cases for tag in case.tags}),
+            pinned=next((case.pinned for case in cases if case.pinned), ""),
+            ignored=next((case.ignored for case in cases if case.ignored), ""),
         )
 
     def __repr__(self) -> str:

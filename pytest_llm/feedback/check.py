@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,7 +46,7 @@ def assert_feedback(
     Raises:
         AssertionError: people would not have liked it.
         InvalidInputError: this is no case, the output is no text, the case holds nothing to compare with, or the metric
-            does not fit.
+            does not fit, or is NaN.
     """
     if not isinstance(case, FeedbackCase):
         raise InvalidInputError(f"assert_feedback takes a case that feedback_cases(...) gave, not {case!r:.80}")
@@ -61,7 +62,11 @@ def assert_feedback(
     bound = threshold(known, AT_LEAST if at_least is None and metric == METRIC else at_least, None)
 
     def like(texts: Sequence[str]) -> dict[str, float]:
-        return {text: float(known(str(output), text, **options)) if text else 0.0 for text in texts}
+        values = {text: float(known(str(output), text, **options)) if text else 0.0 for text in texts}
+        for text, value in values.items():
+            if math.isnan(value):  # which is neither near nor far, and no bound stops it
+                raise InvalidInputError(f"feedback case {case.id}: {known.label} to {shorten(text)!r} is nan")
+        return values
 
     # A correction may change what the metric does not see: a space for chrF, punctuation for f1. So an output that was
     # turned down fails for what it is, unless it is the very text that people asked for (another spelling of one).
@@ -106,11 +111,7 @@ def assert_feedback(
             headline=f"feedback: {headline}",
             figures=figures,
             notes=tuple(notes) if failed else (),
-            diff=_difference(best, str(output)) if failed else (),
+            diff=(line_diff(best, str(output)) if best else (f"+ {shorten(output)}",)) if failed else (),
             evidence=side_by_side(Golden("", best, {}, {}, {}) if best else None, new),
         )
     )
-
-
-def _difference(expected: str, output: str) -> tuple[str, ...]:
-    return line_diff(expected, output) if expected else (f"+ {shorten(output)}",)

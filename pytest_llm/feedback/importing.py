@@ -91,13 +91,12 @@ def _refuse_unredacting(reports: Iterable[Report], before: Mapping[str, Feedback
 
 
 def gathered(reports: Iterable[Report]) -> list[FeedbackCase]:
-    """Return one case a question. Of two reports with one key (a vote that was changed) the last counts.
+    """Return one case a question. Of two reports with one id, or by one user on one output, the last counts.
 
-    So it does of two by one user on one output; a correction stays where the later one only repeats the vote.
+    A correction stays where the later one only repeats the vote.
     """
-    last = {report_of(report.key): report for report in reports}
     groups: dict[str, dict[tuple[str, str], Report]] = {}
-    for report in last.values():
+    for report in reports:
         group, place = groups.setdefault(case_id(report.turns), {}), (report.output, person(report.key))
         before = group.get(place)
         if before and before.vote == report.vote and not report.correction.strip():
@@ -139,26 +138,15 @@ def _moved(
 
 
 def _case(name: str, reports: Iterable[Report]) -> FeedbackCase:
-    votes: dict[str, dict[str, list[str]]] = {}
-    corrections: dict[str, list[str]] = {}
-    models: set[str] = set()
-    tags: set[str] = set()
-    turns: tuple[dict[str, str], ...] = ()
-    for report in reports:
-        turns = turns or report.turns
-        votes.setdefault(report.output, {"up": [], "down": []})[report.vote].append(report.key)
-        if report.correction.strip():
-            corrections.setdefault(report.correction, []).append(report.key)
-        models.add(report.model)
-        tags.update(report.tags)
-    return FeedbackCase(
-        name,
-        turns,
-        tuple(
-            Answer(text, *(tuple(sorted(keys[side])) for side in ("up", "down")))
-            for text, keys in sorted(votes.items())
-        ),
-        tuple(Correction(text, tuple(sorted(keys))) for text, keys in sorted(corrections.items())),
-        tuple(sorted(models - {""})),
-        tuple(sorted(tags)),
+    first, *others = (
+        FeedbackCase(
+            name,
+            one.turns,
+            (Answer(one.output, **{one.vote: (one.key,)}),),
+            (Correction(one.correction, (one.key,)),) if one.correction.strip() else (),
+            (one.model,) if one.model else (),
+            one.tags,
+        )
+        for one in reports
     )
+    return first.joined(*others)

@@ -13,7 +13,7 @@ _DIGITS = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,}(?![\w-])")
 _BEGINS, _ENDS, _CARD = re.compile(r"(?<!\d)\d{4}"), re.compile(r"\d(?!\d)"), 37
 #: International, or with separators: a plain run of digits is more often an order number than a telephone. No date.
 _PHONE = re.compile(
-    r"(?<![\w.])(?!\d{4}-\d\d-\d\d)(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?|\(\d{2,4}\)[ .-]?|\d{2,4}[ .-])"
+    r"(?<![\w.])(?!\d{4}-\d\d-\d\d)(?:\+\d{1,3}[ .-]?(?:\(?\d{1,4}\)?[ .-]?)?|\(\d{2,4}\)[ .-]?|\d{2,4}[ .-])"
     r"(?:\d{2,4}[ .-]?){1,4}\d{2,4}(?![\w.]\d|\w)"
 )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pytest_llm.errors import GoldenError
 from pytest_llm.files import digest_of, path_tag, write_atomic
 from pytest_llm.golden import FOLDER
 from pytest_llm.human.outputs import Output
+from pytest_llm.record import RunRecord, current
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +28,18 @@ class Asked:
     outputs: tuple[Output, ...]
 
 
+#: What the test that runs waits for, by its session: it may ask several times, as a test with subtests does.
+_so_far: weakref.WeakKeyDictionary[RunRecord, Asked] = weakref.WeakKeyDictionary()
+
+
 def ask(cache_dir: Path, root: Path, asked: Asked) -> None:
-    """Keep the outputs that ``asked.nodeid`` waits for; without any, forget the test."""
+    """Keep the outputs that ``asked.nodeid`` waits for, all that it asked about in this run; without any, forget it."""
+    run = current()
+    before = _so_far.get(run) if run else None
+    if before and before.nodeid == asked.nodeid:
+        asked = dataclasses.replace(asked, outputs=(*before.outputs, *asked.outputs))
+    if run:
+        _so_far[run] = asked
     file = _folder(cache_dir, root) / f"{digest_of(asked.nodeid)}.json"
     if asked.outputs:
         data: dict[str, Any] = {**dataclasses.asdict(asked), "folder": str(asked.folder.absolute())}

@@ -148,7 +148,10 @@ def _parse(line: str, place: str) -> Rating:
                 f"{place}: a newer pytest_llm wrote this rating (schema {data['schema']}, this one reads up to "
                 f"{SCHEMA}): upgrade pytest-llm-regression"
             )
-        return Rating(**{name: value for name, value in data.items() if name != "schema"})
+        rating = Rating(**{name: value for name, value in data.items() if name != "schema"})
+        if rating.rating is None and not rating.preference:  # it would take the place of one, as the later line
+            raise ValueError("it has no rating and no preference, and a comment goes with one")
+        return rating
     except (TypeError, ValueError) as error:
         cure = "resolve the conflict" if "conflict" in str(error) else "repair or delete the line"
         raise GoldenError(f"{place}: this rating cannot be read: {error}; {cure}") from None

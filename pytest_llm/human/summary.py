@@ -155,23 +155,19 @@ def _compared(candidate: str, models: Collection[str], comparisons: Sequence[Rat
     votes: dict[tuple[str, str, str], list[bool]] = {}
     for one in decided:
         votes.setdefault(one.subject, []).append(one.preference == "output")
-    won = sum(map(sum, votes.values()))
+    won, given = [sum(some) for some in votes.values()], [len(some) for some in votes.values()]
     return Compared(
         candidate=candidate,
         model="".join(models) if len(models) == 1 else "",
-        preferred=won,
+        preferred=sum(won),
         tied=len(blind) - len(decided),
         compared=len(blind),
         not_blind=len(comparisons) - len(blind),
         pairs=len(votes),
         judges=len({one.person for one in decided}),
-        win_rate=won / len(decided) if decided else None,
-        win_interval=_win_interval(votes.values()) if decided else None,
+        win_rate=sum(won) / len(decided) if decided else None,
+        win_interval=clustered_wilson(won, given) if decided else None,
     )
-
-
-def _win_interval(votes: Collection[Sequence[bool]]) -> tuple[float, float]:
-    return clustered_wilson([sum(some) for some in votes], [len(some) for some in votes])
 
 
 def _pairwise(stars: dict[Any, dict[str, int]], weights: Any) -> float | None:

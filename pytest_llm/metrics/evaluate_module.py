@@ -52,18 +52,18 @@ def evaluate_module(
         InvalidInputError: unusable input, a module that may not be run, or cannot be found, loaded or computed, or a
             key its answer does not have.
     """
-    loaded = module if callable(getattr(module, "compute", None)) else _load(module, config_name)
+    own = callable(getattr(module, "compute", None)) and hasattr(module, "name")  # which evaluate.combine() has not
+    loaded = module if own else _load(module, config_name)
     name = f"evaluate:{loaded.name}"
     predictions = listed(name, "predictions", predictions)
     if not predictions:
         raise InvalidInputError(f"{name}: there are no predictions, so there is nothing to measure")
-    inputs = {"predictions": [plain(p) for p in predictions]}
+    inputs = {"predictions": list(map(plain, predictions))}
+    given = [] if references is None else listed(name, "references", references)
     if references is not None:
-        inputs["references"] = listed(name, "references", references)
-        if len(inputs["references"]) != len(predictions):
-            raise InvalidInputError(
-                f"{name}: {len(predictions)} predictions but {len(inputs['references'])} references"
-            )
+        if len(given) != len(predictions):
+            raise InvalidInputError(f"{name}: {len(predictions)} predictions but {len(given)} references")
+        inputs["references"] = list(map(plain, given))
     kept = read_ids(name, len(predictions), ids)
     try:
         answer = loaded.compute(**inputs, **options)
@@ -72,7 +72,6 @@ def evaluate_module(
     key = _choose(name, loaded.name, answer, key)
     value, per_example = _figure(f"{name}: {key!r}", answer[key], len(predictions))
     request, origin = joint_origin(predictions)
-    given = inputs.get("references", ())
     gold = [[told(one, origin.get("model"))] for one in given]
     name = name if key == loaded.name else f"{name}.{key}"
     return Score(
@@ -106,8 +105,24 @@ def _load(module: Any, config_name: str | None) -> Any:
             f"there is no evaluate module at {path.absolute()}: it must be a Python script, or a folder that holds "
             f"one of its own name ({path.name.removesuffix('.py')}/{path.name.removesuffix('.py')}.py)"
         )
-    with contextlib.nullcontext(name) if is_file else _of_hub(name):
-        return _loaded(str(path) if is_file else name, config_name)
+    name = str(path) if is_file else name
+    with contextlib.nullcontext() if is_file else _of_hub(name):
+        import evaluate
+
+        try:
+            # In memory: under pytest-xdist the workers would contend for one cache file.
+            return evaluate.load(name, config_name=config_name, keep_in_memory=True)
+        except (FileNotFoundError, ConnectionError) as error:
+            stem = Path(name).name
+            raise InvalidInputError(
+                f"the evaluate module {name!r} is neither in the local cache nor on a hub that can be reached "
+                "(evaluate's package ships no metrics). Copy its script into the project and give the path, such as "
+                f"'metrics/{stem}/{stem}.py', or use a metric of pytest_llm.metrics"
+            ) from error
+        except Exception as error:  # its own code, or a package it needs
+            raise InvalidInputError(
+                f"the evaluate module {name!r} cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
 
 
 @contextlib.contextmanager
@@ -132,25 +147,6 @@ def _of_hub(name: str) -> Iterator[None]:
         yield
     finally:
         config.HF_EVALUATE_OFFLINE = kept
-
-
-def _loaded(name: str, config_name: str | None) -> Any:
-    import evaluate
-
-    try:
-        # In memory: under pytest-xdist the workers would contend for one cache file.
-        return evaluate.load(name, config_name=config_name, keep_in_memory=True)
-    except (FileNotFoundError, ConnectionError) as error:
-        stem = Path(name).name
-        raise InvalidInputError(
-            f"the evaluate module {name!r} is neither in the local cache nor on a hub that can be reached "
-            "(evaluate's package ships no metrics). Copy its script into the project and give the path, such as "
-            f"'metrics/{stem}/{stem}.py', or use a metric of pytest_llm.metrics"
-        ) from error
-    except Exception as error:  # its own code, or a package it needs
-        raise InvalidInputError(
-            f"the evaluate module {name!r} cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _choose(name: str, own: str, answer: Any, key: str | None) -> str:

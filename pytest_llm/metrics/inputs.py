@@ -29,6 +29,8 @@ Kind = Literal["text", "labels", "anything"]
 _OR = " | "
 
 _UNSPACED = re.compile(f"[{UNSPACED}]")
+#: Those of them that are alphabets (Thai, Lao, Tibetan, Burmese, Khmer): a word has five letters and signs or so.
+_ALPHABETS = re.compile("[\u0e00-\u109f\u1780-\u17ff]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +86,7 @@ def spaced(text: str) -> bool:
     if letters < 2 or 2 * letters < sum(map(str.isalnum, text)):
         return True
     words = sum(bool(_UNSPACED.search(word)) for word in text.split())
-    return words > 1 and letters <= 4 * words
+    return words > 1 and letters <= (6 if _ALPHABETS.search(text) else 4) * words
 
 
 def words_and_characters(text: str) -> int:

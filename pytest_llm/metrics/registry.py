@@ -132,10 +132,10 @@ def get(metric: Any) -> Metric | Callable[..., Score]:
     for known in _METRICS.values():
         if metric in (known.name, known) or metric is known.function:
             return known
+    if callable(metric):  # before what has compute(): a metric of torchmetrics is called and has one
+        return functools.partial(custom, metric)
     if callable(getattr(metric, "compute", None)):
         return functools.partial(evaluate_module, metric)
-    if callable(metric):
-        return functools.partial(custom, metric)
     if not isinstance(metric, str):
         raise InvalidInputError(f"a metric is a name, a function, an evaluate module or a Score, not {metric!r}")
     if metric.startswith("evaluate:"):

@@ -62,7 +62,7 @@ def bleu(
     examples = read("bleu", predictions, references, ids)
     metric = _sacrebleu("bleu", options)
     if metric.tokenizer.signature() in _BY_SPACES:
-        _check_spaced("bleu", examples, str, "tokenize='zh', 'ja-mecab', 'ko-mecab' or 'char'")
+        _check_spaced("bleu", examples, str.__str__, "tokenize='zh', 'ja-mecab', 'ko-mecab' or 'char'")
     if not effective_order and smooth_method != "add-k":  # which need no n-gram of the highest order
         _check_ngrams(examples, metric, max_ngram_order)
     return _corpus(

@@ -113,6 +113,10 @@ class Score(float):
                 raise InvalidInputError(f"Score {name!r}: {field} needs one entry an example, not {size} for n = {n}")
         return self
 
+    def __getnewargs_ex__(self) -> tuple[tuple[float], dict[str, Any]]:
+        """Return what a copy, or one from another process, is begun with."""
+        return (float(self),), {"name": self.name, "n": self.n}
+
     def worst(self, k: int = 3) -> list[int]:
         """Return the indices of the ``k`` worst examples, worst first; NaN counts as worst."""
         sign = 1.0 if self.higher_is_better else -1.0

@@ -116,7 +116,10 @@ def _matrix(what: str, values: Any) -> Array:
     if hasattr(values, "detach"):  # a torch tensor; numpy has no bfloat16
         values = values.detach().cpu().double()
     try:
-        array = np.asarray(values, dtype=np.float64)
+        array = np.asarray(values)
+        if array.dtype.kind in "OSU" and any(isinstance(x, (str, bytes)) for x in array.flat):
+            raise TypeError("texts of digits are no numbers")
+        array = array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise InvalidInputError(
             f"similarity: {what} must be vectors, an array of numbers of shape [n, d]; to compare texts give "

@@ -30,7 +30,7 @@ def exact_match(
         InvalidInputError: unusable input (see `pytest_llm.metrics.inputs.read`), or a reference of which `normalized`
             leaves nothing (the choice ``A`` is an article), so that any answer without a word would equal it.
     """
-    prepare: Callable[[str], str] = normalized if normalize else str
+    prepare: Callable[[str], str] = normalized if normalize else str.__str__  # str() of an enum is its name
     examples = read("exact_match", predictions, references, ids)
     if normalize:
         _check_words("exact_match", examples)

@@ -56,8 +56,8 @@ def threshold(
     limit = float(limit)
     better = metric.higher_is_better if metric else higher_is_better
     if better is not None and better != upward:
-        right, direction = ("at_least", "higher") if better else ("at_most", "lower")
-        raise InvalidInputError(f"{label}: {direction} is better, so its bound is {right}=, not {_word(upward)}=")
+        direction, right, wrong = ("higher", "at_least", "at_most") if better else ("lower", "at_most", "at_least")
+        raise InvalidInputError(f"{label}: {direction} is better, so its bound is {right}=, not {wrong}=")
     return Threshold(limit, upward, _oddities(metric, limit, upward) if metric else ())
 
 
@@ -84,7 +84,8 @@ def judge(score: Score, bound: Threshold) -> Verdict:
     metric = of(score)
     label = metric.label if metric else score.name
     figures: dict[str, Any] = {"value": float(score), bound.word: bound.limit, "n": score.n}
-    broken = [i for i, x in enumerate(score.per_example) if not math.isfinite(x) and _weight(score, i)]
+    weights = score.weights or (1.0,) * len(score.per_example)
+    broken = [i for i, x in enumerate(score.per_example) if weights[i] and not math.isfinite(x)]
     fault = metric.fault(score) if metric else ""
     if broken or fault or not math.isfinite(score):
         return _invalid(score, label, figures, broken, fault)
@@ -162,15 +163,7 @@ def _example(score: Score, i: int) -> Example:
     )
 
 
-def _weight(score: Score, i: int) -> float:
-    return score.weights[i] if score.weights else 1.0
-
-
 def _apart(value: float, limit: float, unit: str) -> tuple[str, str]:
     """Return both as text, with as many digits as it takes to show the limit as it is and the two apart."""
     forms = (".1f", ".3f", ".9g", ".17g") if unit == "points" else (".3g", ".6g", ".9g", ".17g")
     return apart((form for form in forms if float(format(limit, form)) == limit), (value, limit))[0]
-
-
-def _word(upward: bool) -> str:
-    return "at_least" if upward else "at_most"

@@ -175,6 +175,20 @@ def test_other_metrics(options, label):
         one.check("Perhaps", **options)
 
 
+class Vocabulary:
+    """Counts the words it knows: a text without one has no direction."""
+
+    def embed(self, texts):
+        return [[float(text.count("Paris")), float(text.count("Lyon"))] for text in texts]
+
+
+@pytest.mark.parametrize("liked", [(), ((PARIS, 1, 0),)])
+@pytest.mark.parametrize(("rejected", "output"), [("Bananas.", PARIS), (LYON, "Apples.")])
+def test_a_similarity_that_is_not_known_is_an_error_and_no_pass(liked, rejected, output):
+    with pytest.raises(InvalidInputError, match=r"^feedback case what-\S+: similarity to '[TB].*\.' is nan$"):
+        case(*liked, (rejected, 0, 1)).check(output, metric="similarity", at_least=0.9, encoder=Vocabulary())
+
+
 def test_what_is_no_case():
     with pytest.raises(
         InvalidInputError, match=r"assert_feedback takes a case that feedback_cases\(...\) gave, not None"

@@ -277,10 +277,20 @@ def test_a_user_who_changes_their_mind_counts_as_they_said_last(feedback, tmp_pa
     assert (case.votes, case.goldens, case.rejected) == ((0, 1), (), ("No.",))
 
 
-def test_a_vote_after_a_correction_does_not_take_it_back(feedback, tmp_path):
-    feedback([{**FLAT, **NO, "user": "ann"}, {**FLAT, "vote": "down", "user": "ann"}])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_vote_after_a_correction_does_not_take_it_back(feedback, tmp_path, together):
+    said = [{**FLAT, **NO, "user": "ann", "id": 1}, {**FLAT, "vote": "down", "user": "ann", "id": 2}]
+    weeks = [said] if together else [said[:1], said[1:], said[1:]]  # the last export twice
+    for some in weeks:
+        feedback(some)
     (case,) = expected(tmp_path).values()
     assert (case.votes, case.reference) == ((0, 1), "A globe.")
+    feedback([{**said[1], **YES, "id": 3}])
+    (case,) = expected(tmp_path).values()
+    assert (case.votes, [one.text for one in case.corrections]) == ((0, 1), ["Yes."])
+    feedback([{**said[1], "vote": "up", "id": 4}])
+    (case,) = expected(tmp_path).values()
+    assert (case.votes, case.corrections) == ((1, 0), ())
 
 
 @pytest.mark.parametrize("report_id", ["r9", None])
@@ -447,6 +457,8 @@ def test_a_file_that_is_no_file_of_cases_is_left_alone(feedback, tmp_path):
         ("write to ann.b+c@mail.example.co.uk, please", "write to [email], please"),
         ("call +44 20 7946 0958 or (020) 7946-0958", "call [phone] or [phone]"),
         ("call 555-123-4567.", "call [phone]."),
+        ("+33 6 12 34 56 78, +81 3-1234-5678, +353 1 234 5678", "[phone], [phone], [phone]"),
+        ("from +12 to +34 5 C, 1 +2 3 +4 567", "from +12 to +34 5 C, 1 +2 3 +4 567"),
         ("card 4111 1111 1111 1111 exp", "card [card] exp"),
         ("card 4111111111111111", "card [card]"),
         ("order 4111111111111112", "order 4111111111111112"),

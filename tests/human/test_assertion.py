@@ -108,6 +108,15 @@ def test_a_low_mean_fails_with_the_worst_outputs_and_what_raters_said(suite):
     )
 
 
+def test_all_that_a_test_asks_about_waits_for_a_rater(suite):
+    # As subtests ask, each of which may fail.
+    body = "for output in OUTPUTS[:3]:\n    with suppress(LLMError):\n        human_rating(output)"
+    for rated, waiting in ((), [0, 1, 2]), ((0, 0, 5), [0, 1]), ((5, 5), []):
+        suite.rate("ann", *rated)
+        suite.run(f"from contextlib import suppress\nfrom pytest_llm import LLMError\n{body}")
+        assert suite.asked() == [f"poem {i}" for i in waiting]
+
+
 def test_a_changed_output_has_no_rating(suite, monkeypatch):
     suite.rate("ann", 5, 5, 5, 5, 5, 5)
     monkeypatch.setenv("NEW", "1")

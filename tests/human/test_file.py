@@ -88,6 +88,7 @@ def test_raters_at_the_same_time_lose_nothing(path, tmp_path):
         (rated().line().replace('"rating": 4', '"rating": 9'), "a rating is 1 to 5, not 9"),
         (rated().line().replace('"rating": 4', '"rating": true'), "rating is not True"),
         (rated().line().replace('"rater": "ann"', '"name": "ann"'), "unexpected keyword argument 'name'"),
+        (rated(comment="why").line().replace('"rating": 4, ', ""), "it has no rating and no preference, and a comment"),
     ],
 )
 def test_a_damaged_line_is_named(path, line, what, tmp_path):

@@ -325,6 +325,16 @@ def length_ratio(predictions, references, factor=1.0):
     return [factor * len(p) / len(r) for p, r in zip(predictions, references, strict=True)]
 
 
+class Called:
+    """As a metric of torchmetrics: of a batch it is called, and computes what all batches gave."""
+
+    def __call__(self, predictions, references):
+        return torch.tensor([p == r for p, r in zip(predictions, references, strict=True)]).double().mean()
+
+    def compute(self):
+        raise NotImplementedError
+
+
 def test_a_function_of_the_users():
     score = assert_metric(length_ratio, ["abc", "d"], ["ab", "d"], at_most=1.3, ids=["x", "y"])
     assert (score.name, score.per_example, score.ids) == ("length_ratio", (1.5, 1.0), ("x", "y"))
@@ -345,6 +355,7 @@ def test_a_function_of_the_users():
     assert assert_metric(lambda p, r: (p == r).mean(), np.array([1, 2]), np.array([1, 3]), at_least=0.5) == 0.5
     assert assert_metric(lambda p: len(p), "one text is a list of one", at_least=1) == 1.0
     assert assert_metric(lambda p, r: bleu(p, r), PREDICTIONS, REFERENCES, at_least=50).name == "bleu"
+    assert assert_metric(Called(), ["a", "b"], ["a", "c"], at_least=0.5).name == "Called"
     with pytest.raises(InvalidInputError, match="length_ratio is nan"):
         assert_metric(length_ratio, ["a"], ["b"], at_least=1, factor=math.nan)
     with pytest.raises(InvalidInputError, match="it returned 1 value for 2 predictions"):

@@ -1,5 +1,6 @@
 """Any module of ``evaluate``: by path, by folder, by instance; and what is said when there is none."""
 
+import enum
 import http.server
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import threading
 
 import pytest
 
+from pytest_llm import assert_metric
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics import evaluate_module
 from pytest_llm.results import Generation
@@ -80,6 +82,11 @@ def test_options_go_to_the_module_and_an_only_figure_needs_no_key(script):
     assert score.name == "evaluate:word_recall"
 
 
+def test_a_member_of_a_text_enum_is_its_text_on_both_sides(script):
+    Text = enum.Enum("Text", {"CAT": "the cat", "BIG": "the big cat sat"}, type=str)
+    assert evaluate_module(script, [Text.CAT, "a dog ran"], [Text.BIG, "a dog ran"], key="recall") == 0.75
+
+
 def test_arguments_are_part_of_the_signature(script):
     plain, scaled = (
         evaluate_module(script, PREDICTIONS, REFERENCES, key="recall", **options) for options in ({}, {"scale": 2.0})
@@ -102,6 +109,11 @@ def test_by_instance_with_a_models_answers():
     module = Length(keep_in_memory=True)
     for _ in range(2):  # an instance can be used again
         assert evaluate_module(module, [Generation("abc"), "a"]) == 2.0
+    combined = evaluate.combine([module])
+    with pytest.raises(InvalidInputError, match="takes a hub name, a path or an EvaluationModule, not CombinedEval"):
+        evaluate_module(combined, ["abc"])
+    with pytest.raises(InvalidInputError, match="takes a hub name, a path or an EvaluationModule, not CombinedEval"):
+        assert_metric(combined, ["abc"], at_least=1)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """What every metric refuses, and what it takes from the answers of a model."""
 
+import copy
 import enum
+import pickle
 
 import pytest
 from pandas import DataFrame
@@ -102,6 +104,14 @@ def test_pairs_of_answers_are_the_same_question_whatever_a_model_said():
     assert of_teacher.gold == ()
 
 
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda score: pickle.loads(pickle.dumps(score))])
+def test_a_score_is_copied_whole(copied):
+    score = chrf(["the cat", "a dog ran"], ["the big cat", "a dog ran"], ids=["x", "y"])
+    other = copied(score)
+    assert (repr(other), vars(other) | {"aggregate": None}) == (repr(score), vars(score) | {"aggregate": None})
+    assert other.aggregate(score.statistics) == pytest.approx(score.per_example)
+
+
 def test_any_iterable_is_read_once():
     assert exact_match(iter(["x", "b"]), (r for r in ["x", "c"])) == 0.5
     assert contains((text for text in ["ab", "ac"]), "a") == 1.0
@@ -115,3 +125,4 @@ class Label(str, enum.Enum):  # noqa: UP042 - whose str() is "Label.YES"
 def test_a_member_of_a_text_enum_is_its_text(metric):
     best = metric(["yes that it is"] * 4, ["yes that it is"] * 4)
     assert metric([Label.YES] * 4, ["yes that it is"] * 4) == metric([Label.YES] * 4, [Label.YES] * 4) == best
+    assert exact_match([Label.YES], [Label.YES], normalize=False) == 1

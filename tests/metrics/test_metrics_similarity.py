@@ -71,6 +71,8 @@ def test_tensors_of_any_dtype():
     ("a", "b", "encoder", "message"),
     [
         (["text"], ["text"], None, "to compare texts give encoder="),
+        (["42", "7"], ["41", "9"], None, "to compare texts give encoder="),
+        ([[1, "7"]], [[1, "9"]], None, "to compare texts give encoder="),
         ([[1, 2]], [[1, 2, 3]], None, "predictions have shape [1, 2] and references [1, 3]"),
         ([[1, 2]], [[1, 2], [3, 4]], None, "predictions have shape [1, 2] and references [2, 2]"),
         ([], [], None, "predictions must have shape [n, d], not [1, 0]"),

@@ -13,7 +13,7 @@ from pandas import Series
 from rouge_score.rouge_scorer import RougeScorer
 
 from pytest_llm.errors import InvalidInputError
-from pytest_llm.metrics import accuracy, contains, exact_match, f1, matches, rouge, valid_json
+from pytest_llm.metrics import accuracy, bleu, contains, exact_match, f1, matches, rouge, valid_json
 from pytest_llm.metrics.inputs import spaced
 from tests.conftest import LIMITED_DIGITS
 
@@ -206,6 +206,22 @@ def test_f1_has_no_words_where_no_spaces_are(text):
 @pytest.mark.parametrize("text", ["서울은 한국의 수도이다", "我 喜欢 上海", "tower in 上海", "Москва"])
 def test_f1_of_words(text):
     assert f1(text, text) == 1
+
+
+@pytest.mark.parametrize(
+    "words",  # Thai, Burmese, Khmer, Lao: split as for BLEU in shared tasks of translation
+    [
+        "มนุษย์ ทั้งหลาย เกิด มา มี อิสระ และ เสมอภาค กัน ใน เกียรติศักดิ์ และ สิทธิ",
+        "လူ တိုင်း သည် တူညီ လွတ်လပ် သော ဂုဏ်သိက္ခာ ဖြင့် မွေးဖွား လာ သူ များ ဖြစ် သည်",
+        "មនុស្ស ទាំងអស់ កើត មក មាន សេរីភាព និង សមភាព ក្នុង ផ្នែក សេចក្ដីថ្លៃថ្នូរ និង សិទ្ធិ",
+        "ມະນຸດ ທຸກ ຄົນ ເກີດ ມາ ມີ ກຽດສັກສີ ສິດທິ ເສລີພາບ ແລະ ຄວາມ ສະເໝີພາບ ເທົ່າ ທຽມ ກັນ",
+    ],
+)
+def test_words_of_a_script_without_spaces_are_read_once_they_are_split(words):
+    assert f1(words, words) == 1
+    assert bleu(words, words) == pytest.approx(100)
+    with pytest.raises(InvalidInputError, match="in a script without spaces"):
+        bleu(words.replace(" ", ""), words.replace(" ", ""), effective_order=True)
 
 
 def test_matches():
