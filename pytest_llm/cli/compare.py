@@ -151,7 +151,7 @@ def _goldens(console: Console, items: Sequence[Item]) -> None:
         status = item.was if item.was == item.now else f"{item.was} {_arrow()} {item.now}"
         console.print(f"  {visible(f'{item.nodeid} ({item.name})')}  {visible(status)}")
         for where, was, now in item.answers[:3]:
-            console.print(f"    {visible(where)}{' ' if where else ''}{shorten(word_diff(was[:2000], now[:2000]))}")
+            console.print(f"    {visible(where)}{' ' if where else ''}{shorten(word_diff(was, now))}")
     if len(items) > SHOWN:
         console.print(f"  and {len(items) - SHOWN} more (--json has all)")
 

@@ -94,8 +94,9 @@ class Session:
                 {
                     "id": id,
                     "test": item.nodeid,
-                    "name": item.verdict.name if isinstance(item, Candidate) else item.name,
-                    "where": "" if isinstance(item, Candidate) else item.output.where,
+                    # Of an output to rate they would tell a golden from what a test says now.
+                    "name": item.verdict.name if isinstance(item, Candidate) else item.name * (mode == "compare"),
+                    "where": item.output.where if mode == "compare" else "",
                     "done": id in held,
                 }
                 for id, item in found
@@ -216,7 +217,7 @@ class Session:
         for id, item in found:
             preference = "tie" if item.against else ""
             said = held[item.folder].get(item.rating(self.rater, preference=preference).subject)
-            if said is not None and (said.rating or said.preference):
+            if said is not None:
                 mine[id] = said
         return mine
 
@@ -236,7 +237,7 @@ class Session:
             output, place = subject.output, self._shown(subject.folder)
             found.setdefault(self._id("rate", place, subject.nodeid, output.question, output.digest), subject)
         # Within a test by the hash: where an output comes from must not show in its place.
-        return sorted(found.items(), key=lambda one: (one[1].nodeid, one[1].output.where, one[0]))
+        return sorted(found.items(), key=lambda one: (one[1].nodeid, one[0]))
 
     def _subjects(self) -> Iterator[Subject]:
         for one in asked_for(self.settings.cache_dir, self.settings.root):

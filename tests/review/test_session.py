@@ -161,6 +161,10 @@ def test_outputs_of_goldens_candidates_and_tests_are_rated_once_each(story):
     session = story.session()
     shown = {one["id"]: session.item("rate", one["id"])["text"]["text"] for one in session.items("rate")}
     assert sorted(shown.values()) == sorted(["an answer nobody stored", STORY, NEW_STORY, NEW_STORY])
+    # Nothing says which text is the golden's.
+    assert {(one["test"].rpartition("_")[2], one["name"], one["where"]) for one in session.items("rate")} == {
+        ("asked", "", ""), ("story", "", "")
+    }  # fmt: skip
     for id, text in shown.items():
         session.rate(id, 4, text[:5])
     kept = {(one.output, one.prompt): one for one in story.ratings()}

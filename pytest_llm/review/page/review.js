@@ -59,7 +59,7 @@ async function show(index) {
   }
   const one = list[at], item = await call(`item/${mode}/${one.id}`);
   const left = list.filter((other) => !other.done).length;
-  const name = `${one.test} (${one.name || "asked for"}${one.where ? `, ${one.where}` : ""})`;
+  const part = [one.name, one.where].filter(Boolean).join(", "), name = one.test + (part && ` (${part})`);
   place.replaceChildren();
   put(place, `${at + 1} of ${list.length}${mode === "review" ? "" : `, ${left} to do`}: ${name}`);
   view.replaceChildren(...{review: reviewed, compare: compared, rate: rated}[mode](one, item));
