@@ -10,8 +10,11 @@ import scipy.stats
 
 from pytest_llm.calibration import margins, plan, proposals
 from pytest_llm.calibration.noise import changes
+from pytest_llm.calibration.watch import Watch
 from pytest_llm.errors import GoldenError
 from pytest_llm.golden.drift import Rules
+from pytest_llm.location import Location
+from pytest_llm.options import settings_from
 from pytest_llm.results import Generation, Origin
 
 SUITE = """
@@ -235,6 +238,43 @@ def test_proposals_that_cannot_be_written_are_an_error_that_says_so(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(GoldenError, match=r"llm_calibration\.json: the proposals could not be written: "):
         proposals.save(tmp_path / "file" / "llm_calibration.json", [], 0.05)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        '{"schema": 2, "tests": {}}',
+        '{"schema": 1, "tests": {"test_a.py::test_a": [1]}}',
+        '{"schema": 1, "tests": {"test_a.py::test_a": {"baseline x margin": 3}}}',
+        '{"schema": 1, "tests": {"test_a.py::test_a": {"a": {"proposed": 0.1}}, "test_a.py::test_a": {}}}',
+    ],
+    ids=["list", "newer", "no checks", "no row", "merged: a test twice"],
+)
+def test_a_damaged_file_is_named(tmp_path, text):
+    settings = settings_from({}, {}, {}, root=tmp_path)
+    location = Location(nodeid="test_a.py::test_a", file=tmp_path / "test_a.py", qualname="test_a")
+    (tmp_path / "llm_calibration.json").write_text(text)
+    with pytest.raises(GoldenError, match=r"llm_calibration\.json cannot be read"):
+        proposals.margin_of(location, settings, "x")
+
+
+def test_the_file_holds_whatever_a_test_is_called(tmp_path):
+    settings, path = settings_from({}, {}, {}, root=tmp_path), tmp_path / "llm_calibration.json"
+    location = Location(nodeid="test_a.py::test_a[\ud800]", file=tmp_path / "test_a.py", qualname="test_a")
+    proposals.save(path, [proposals.Proposal(location.nodeid, "baseline x", "margin", None, 0.1, 0.2, 5)], 0.05)
+    path.write_text(path.read_text(), encoding="utf-8-sig")  # as an editor on Windows leaves it
+    assert proposals.margin_of(location, settings, "x") == 0.2
+
+
+def test_a_golden_that_has_another_form_in_one_run_is_seen():
+    watch = Watch("test_a.py::test_a")
+    for number, value in enumerate([[1.0], [1.0], [1.0, 2.0], [1.0]]):
+        watch.begin(number)
+        watch.golden("numbers", value, Rules())
+    numbers, form = proposals.propose(watch.observations, 0.05)
+    assert (numbers.argument, numbers.noise) == ("atol", 0)
+    assert (form.argument, form.noise) == ("text", 1)
 
 
 @pytest.mark.parametrize("noise", ["normal", "uniform", "expovariate", "binary"])
