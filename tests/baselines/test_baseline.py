@@ -385,6 +385,10 @@ def test_length_counts_tokens_of_generations(project):
     project.create("accuracy", score(10))
     verdict = project.run().check("accuracy", score(16), margin=0.1)
     assert "16.0 tokens a piece, were 10.0" in verdict.notes[0]
+    empty = accuracy(RIGHT, predictions=[Generation("x", token_ids=range(10)), *[Generation("")] * 39])
+    verdict = project.run().check("accuracy", empty, margin=0.1)
+    assert "0.2 tokens a piece, were 10.0" in verdict.notes[0], "of an empty answer a service sends no tokens"
+    assert project.run().check("accuracy", accuracy(RIGHT, predictions=["x"] * 40), margin=0.1).notes == ()
 
 
 @pytest.mark.parametrize(
