@@ -21,6 +21,8 @@ Status = Literal["pass", "fail", "inconclusive"]
 _ROUNDING = 1e-4
 #: Scores that are the exponential of a mean of the examples' values, or of their logarithms.
 _LOG_KINDS = ("exponential of mean", "mean of logs")
+#: The logarithm of the largest bound of such a score, about 1e100: of two texts and a strict alpha it has no end.
+_MOST = 230.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +43,7 @@ class GateResult:
         newly_failing, newly_passing: ids that went from right to wrong and back; empty unless right-or-wrong.
         flip_rate: their share; NaN unless right-or-wrong.
         improved: whether it is significantly better: the whole interval lies on the better side of 0.
-        units: what is independent: groups, or examples without groups; 0 where no comparison was made.
+        units: what is independent and has weight: groups, or examples without groups; 0 where values are unknown.
         effective: how many of equal weight would tell as much; ``heaviest`` is the largest share of the weight.
         worst: positions (in the new score) of the examples that cost most, most costly first.
     """
@@ -121,9 +123,6 @@ def gate(
         facts["newly_failing"] = tuple(id for id, c in zip(new.ids, change, strict=True) if c < 0)
         facts["newly_passing"] = tuple(id for id, c in zip(new.ids, change, strict=True) if c > 0)
         facts["flip_rate"] = sum(map(abs, change)) / new.n
-    if kind != "plain" and _identical(new, base, kind, resolution):
-        bounds = {"low": facts["delta"], "high": facts["delta"], "p": 1.0, "se": 0.0}
-        return GateResult("pass", method="every example", reason="no example differs", **bounds, **facts)
     if kind == "plain":
         return _plain(sign * facts["delta"], margin, kind, facts)
     if kind == "corpus":
@@ -131,12 +130,16 @@ def gate(
     else:
         weights = clustered.of_both(_weights(new), _weights(base))
     share = clustered.shares(new.n, groups, weights)
-    if (share > 0).sum() < 2:
+    facts["units"] = int((share > 0).sum())
+    if _identical(new, base, kind, resolution):
+        bounds = {"low": facts["delta"], "high": facts["delta"], "p": 1.0, "se": 0.0}
+        return GateResult("pass", method="every example", reason="no example differs", **bounds, **facts)
+    if facts["units"] < 2:
         if groups is not None and new.n > 1:
             why = "the examples that count are all of one group, which says nothing about another"
             return GateResult("inconclusive", method="none, of one group", reason=why, **facts)
         return _plain(sign * facts["delta"], margin, kind, facts)
-    facts |= {"units": len(share), "effective": clustered.effective(share), "heaviest": float(share.max())}
+    facts |= {"effective": clustered.effective(share), "heaviest": float(share.max())}
 
     # A perplexity is compared on the log scale, where the margin is the way to the worst value allowed.
     zero, allowed = float(base), float(base) - sign * margin
@@ -148,7 +151,7 @@ def gate(
     def back(difference: float) -> float:
         """Turn a (turned) difference on the scale of comparison into one of the metric."""
         moved = zero + sign * difference
-        return (math.exp(moved) if kind in _LOG_KINDS else moved) - float(base)
+        return (math.exp(min(moved, _MOST)) if kind in _LOG_KINDS else moved) - float(base)
 
     design = Design(reach, alpha, power, groups, resamples, seed)
     found = _compare(new, base, kind, binary, method, sign, weights, design)

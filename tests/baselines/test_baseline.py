@@ -237,9 +237,23 @@ def test_a_gate_on_too_few_examples_to_fail_is_said(project):
         assert (can.outcome, can.notes) == ("pass", ())
     grouped = project.create("bleu", bleu(["a b c d"] * 6, ["a b c d"] * 6), groups=["x", "y"] * 3)
     assert grouped.notes == ("no drop can be told from 2 groups, so this check cannot fail; with 5 or more it can",)
+    one = project.create("all of one group", accuracy([1] * 20), groups=["x"] * 20)
+    assert one.notes == ("no drop can be told from 1 group, so this check cannot fail; with 5 or more it can",)
+    assert not project.create("groups told apart", accuracy([1] * 20), groups=["x", "y"] * 10).notes
+    weights = [9, 9, 9, 9, 0, 0]  # as texts without a token that is scored
+    weighted = project.create("loss", Score(2.0, name="loss", n=6, per_example=[2] * 6, weights=weights))
+    assert weighted.notes == (cannot,)
 
 
-@pytest.mark.parametrize("score", [accuracy([1]), accuracy([1] * 5), Score(0.9, name="accuracy", n=3)])
+@pytest.mark.parametrize(
+    "score",
+    [
+        accuracy([1]),
+        accuracy([1] * 5),
+        Score(0.9, name="accuracy", n=3),
+        Score(0.9, name="accuracy", n=3, per_example=[0.9] * 3, weights=[1, 0, 0]),
+    ],
+)
 def test_one_example_five_and_a_figure_without_any_can_fail(project, score):
     assert project.create("accuracy", score).outcome == "pass"
     assert not any("cannot fail" in note for note in project.run().check("accuracy", score, margin=0.05).notes)

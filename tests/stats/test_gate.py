@@ -336,6 +336,16 @@ def test_perplexity_is_compared_by_its_ratio(rng):
         assert ours == pytest.approx(start * math.expm1(log))
 
 
+def test_a_perplexity_whose_bound_no_float_can_hold():
+    def perplexity(*nats):
+        value = math.exp(sum(nats) / 2)
+        return Score(value, name="perplexity", n=2, per_example=np.exp(nats), higher_is_better=False)
+
+    found = gate(perplexity(3, 8), perplexity(2, 2), margin=1, alpha=0.001)
+    assert (found.status, found.low) == ("inconclusive", pytest.approx(-float(perplexity(2, 2))))
+    assert found.high > 1e99
+
+
 SENTENCES = [
     f"the {('old', 'red', 'big', 'wet', 'sad')[i % 5]} {('cat', 'dog', 'owl', 'cow')[i % 4]} sat on the "
     f"{('mat', 'hill', 'roof')[i % 3]} and looked at the {('sun', 'moon')[i % 2]} for a long time"
