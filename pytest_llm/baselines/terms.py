@@ -14,8 +14,9 @@ from pytest_llm.metrics.registry import Metric, of
 from pytest_llm.metrics.score import Score
 from pytest_llm.reports.text import counted
 from pytest_llm.stats import power
-from pytest_llm.stats.gate import GateResult, beyond, check_terms, is_number
+from pytest_llm.stats.gate import GateResult, beyond
 from pytest_llm.stats.paired import Method
+from pytest_llm.stats.pairs import check_terms, is_number
 
 Level = Literal["warn", "fail"]
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 import statistics
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics.score import Score
 from pytest_llm.stats import clustered
 from pytest_llm.stats.paired import Comparison, Design, Method, compare_binary, compare_corpus, compare_means
-from pytest_llm.stats.pairs import aligned, check_score
+from pytest_llm.stats.pairs import aligned, check_score, check_terms
 
 Status = Literal["pass", "fail", "inconclusive"]
 
@@ -120,9 +118,8 @@ def gate(
     binary = kind == "mean" and not new.weights and {*new.per_example, *base.per_example} <= {0.0, 1.0}
     if binary:
         change = [sign * (x - y) for x, y in zip(new.per_example, base.per_example, strict=True)]
-        facts["newly_failing"] = tuple(id for id, c in zip(new.ids, change, strict=True) if c < 0)
-        facts["newly_passing"] = tuple(id for id, c in zip(new.ids, change, strict=True) if c > 0)
-        facts["flip_rate"] = sum(map(abs, change)) / new.n
+        fell, rose = (tuple(id for id, c in zip(new.ids, change, strict=True) if c == way) for way in (-1, 1))
+        facts |= {"newly_failing": fell, "newly_passing": rose, "flip_rate": len(fell + rose) / new.n}
     if kind == "plain":
         return _plain(sign * facts["delta"], margin, kind, facts)
     if kind == "corpus":
@@ -275,29 +272,3 @@ def _worst(cost: Any) -> tuple[int, ...]:
     import numpy as np
 
     return tuple(int(i) for i in np.argsort(cost, kind="stable") if cost[i] < 0)
-
-
-def check_terms(
-    n: int, *, margin: float, alpha: float, power: float, groups: Sequence[Hashable] | None, method: str
-) -> None:
-    """Refuse terms of a gate on ``n`` examples that make no sense.
-
-    Raises:
-        InvalidInputError: naming the term.
-    """
-    known = ", ".join(map(repr, get_args(Method)))
-    problems = (
-        (is_number(margin) and margin >= 0, f"margin must be a finite number of at least 0, not {margin!r}"),
-        (is_number(alpha) and 0 < alpha < 0.5, f"alpha must lie between 0 and 0.5, not {alpha!r}"),
-        (is_number(power) and 0 < power < 1, f"power must lie between 0 and 1, not {power!r}"),
-        (method in get_args(Method), f"method must be one of {known}, not {method!r}"),
-        (groups is None or len(groups) == n, f"groups needs one label an example ({n}), not {len(groups or ())}"),
-    )
-    for ok, problem in problems:
-        if not ok:
-            raise InvalidInputError(problem)
-
-
-def is_number(value: Any) -> bool:
-    """Whether ``value`` is a finite number."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
