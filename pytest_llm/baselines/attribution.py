@@ -69,7 +69,9 @@ def _value(side: Score, places: Sequence[int]) -> float:
     if side.aggregate and side.statistics:
         import numpy as np
 
-        return float(side.aggregate(np.asarray([side.statistics[i] for i in places]).sum(axis=0, keepdims=True))[0])
+        sums = np.asarray([side.statistics[i] for i in places]).sum(axis=0, keepdims=True)
+        with np.errstate(all="ignore"):  # a group may have no value
+            return float(side.aggregate(sums)[0])
     weights = [side.weights[i] if side.weights else 1.0 for i in places]
     logs = side.name == "perplexity"
     values = [math.log(side.per_example[i]) if logs else side.per_example[i] for i in places]

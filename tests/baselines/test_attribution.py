@@ -231,6 +231,21 @@ def test_the_groups_of_a_mean_are_named_and_many_are_not(project):
     assert "groups that lost" not in fail(project, "quality", quality(12), groups=many)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_group_in_which_there_is_nothing_to_count_is_none_that_lost(project):
+    def share(sums):
+        return np.where(sums[:, 1] > 0, sums[:, 0] / sums[:, 1], 0.0)
+
+    def precision(right):
+        rows = [[right, 1]] * 20 + [[1, 1]] * 20 + [[0, 0]] * 20
+        terms = {"statistics": rows, "aggregate": share}
+        return Score((right + 1) / 2, name="precision", n=60, **terms, per_example=[x for x, _ in rows])
+
+    project.create("precision", precision(1))
+    said = fail(project, "precision", precision(0), groups=[*range(10)] * 4 + [10] * 20)
+    assert "is worse than its baseline 1.00 by 0.50" in said
+
+
 def test_length_band_counts_the_tokens_of_a_metric_on_generations(project):
     from pytest_llm.results import Generation
 
