@@ -202,6 +202,8 @@ def test_the_change_of_a_golden_is_in_the_units_of_its_tolerances():
     # Parted: 0.2 for the one became 0.3 for the other. What follows is another text.
     assert changes(old, generation([1, 7, 9], [5.0, 0.3, 0.0]), rules) == {"logprob_margin": 0.5}
     assert changes(old, generation([1, 7], [5.0, 0.3], sampled=True), rules) == {}
+    served = [Generation(text, origin=Origin(request={"do_sample": True})) for text in "ab"]
+    assert changes(*served, rules) == {}, "nor of a service that gives no tokens"
     assert changes({"a": [1.0, 2.0]}, {"a": [1.05, 3.0]}, rules) == {"atol": pytest.approx(0.7)}
     assert changes(["a", 1], ["b", 1], rules) == {"text": 1.0}
     assert changes([1.0], [1.0, 2.0], rules) == {"text": 1.0}

@@ -24,9 +24,10 @@ def changes(old: Any, new: Any, rules: Rules) -> dict[str, float]:
 
 
 def _walk(old: Any, new: Any, rules: Rules, found: dict[str, float]) -> None:
+    if isinstance(new, Generation) and new.origin.request.get("do_sample"):
+        return
     if isinstance(old, Generation) and isinstance(new, Generation) and old.token_ids and new.token_ids:
-        if not new.origin.request.get("do_sample"):
-            _note(found, "logprob_margin", _margin_change(old, new))
+        _note(found, "logprob_margin", _margin_change(old, new))
     elif isinstance(old, Array) and isinstance(new, Array) and old.data.shape == new.data.shape:
         _note(found, "atol", _array_change(old.data, new.data, rules.rtol))
     elif isinstance(old, float) and isinstance(new, float):
