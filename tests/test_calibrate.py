@@ -5,6 +5,7 @@ import math
 import random
 import shutil
 
+import numpy as np
 import pytest
 import scipy.stats
 
@@ -13,6 +14,7 @@ from pytest_llm.calibration.noise import changes
 from pytest_llm.calibration.watch import Watch
 from pytest_llm.errors import GoldenError
 from pytest_llm.golden.drift import Rules
+from pytest_llm.golden.values import normalise
 from pytest_llm.location import Location
 from pytest_llm.options import settings_from
 from pytest_llm.results import Generation, Origin
@@ -205,6 +207,8 @@ def test_the_change_of_a_golden_is_in_the_units_of_its_tolerances():
     served = [Generation(text, origin=Origin(request={"do_sample": True})) for text in "ab"]
     assert changes(*served, rules) == {}, "nor of a service that gives no tokens"
     assert changes({"a": [1.0, 2.0]}, {"a": [1.05, 3.0]}, rules) == {"atol": pytest.approx(0.7)}
+    banned = [normalise(np.array([-math.inf, x])) for x in (1.0, 3.0)]
+    assert changes(*banned, rules) == {"atol": pytest.approx(1.7)}, "beside infinities that are equal"
     assert changes(["a", 1], ["b", 1], rules) == {"text": 1.0}
     assert changes([1.0], [1.0, 2.0], rules) == {"text": 1.0}
 

@@ -62,4 +62,5 @@ def _array_change(old: Any, new: Any, rtol: float) -> float:
         return 0.0
     kind = np.complex128 if "c" in old.dtype.kind + new.dtype.kind else np.float64
     a, b = old.astype(kind), new.astype(kind)
-    return max(0.0, float(np.max(abs(a - b) - rtol * np.maximum(abs(a), abs(b)))))
+    with np.errstate(invalid="ignore"):  # equal infinities, which differ by nothing
+        return max(0.0, float(np.max(np.where(a == b, 0.0, abs(a - b) - rtol * np.maximum(abs(a), abs(b))))))
