@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from pytest_llm.calibration import margins, plan, proposals
+from pytest_llm.calibration import margins, plan, proposals, table
 from pytest_llm.calibration.noise import changes
-from pytest_llm.calibration.watch import Watch
+from pytest_llm.calibration.watch import Observation, Watch
 from pytest_llm.errors import GoldenError
 from pytest_llm.golden.drift import Rules
 from pytest_llm.golden.values import normalise
@@ -309,6 +309,14 @@ def test_false_alarms_stay_within_the_stated_rate(noise, n):
 def test_success_counts_of_many_trials():
     assert margins.success_count(21, 21, 20, 0.05) == 18
     assert margins.success_count(1000, 1030, 1030, 0.05) == 986  # as scipy.stats.betabinom(1030, 1000.5, 30.5) has it
+
+
+def test_a_test_that_hardly_ever_succeeds_is_marked():
+    def row(succeeded):
+        runs = [Observation("test_a.py::test_a", "repeats", "success rate", i, succeeded, 3.0, n=5) for i in range(5)]
+        return proposals.propose(runs, 0.05)[0]
+
+    assert [(row(x).noise, row(x).proposed, table._tight(row(x))) for x in (0, 1)] == [(0, None, True), (1, 3, False)]
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.8, 0.95])
