@@ -594,6 +594,9 @@ def test_plain_numbers_are_compared_by_the_margin(project):
             AssertionError, match=f"{metric} .* is worse than its baseline .*(?s:.*)carries no interval"
         ):
             project.run().check(metric, worse, margin=0.2, **terms)
+    assert project.run().check("bleu", 28.0, margin=0.2, higher_is_better=True).status == "pass", "said or known"
+    blind = project.run(update="new").check("chrf", 0.28, margin=1.0, higher_is_better=True)
+    assert blind.notes[0].startswith("nothing can be worse than 0.28 by more than 1"), "whoever says the direction"
     with pytest.raises(InvalidInputError, match="say higher_is_better"):
         project.run().check("my own", 0.5, margin=0.1)
 
