@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pytest_llm.baselines import entry
-from pytest_llm.baselines.attribution import _short
+from pytest_llm.baselines.attribution import short
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.errors import GoldenError
 from pytest_llm.golden.diff import word_diff
@@ -213,7 +213,7 @@ def test_the_groups_that_lost_most_are_named(project, metric):
     verdict = project.run().check(metric.__name__, metric(now, REFERENCES), margin=0.01, groups=groups)
     assert verdict.status == "inconclusive"
     best, zh, hi = (
-        _short(metric(now[start::4], REFERENCES[start::4])) for start in (0, groups.index("zh"), groups.index("hi"))
+        short(metric(now[start::4], REFERENCES[start::4])) for start in (0, groups.index("zh"), groups.index("hi"))
     )
     assert f"groups that lost most, of 4: zh {best} -> {zh}, hi {best} -> {hi}" in verdict.notes
 
