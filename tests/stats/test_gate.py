@@ -336,6 +336,17 @@ def test_perplexity_is_compared_by_its_ratio(rng):
         assert ours == pytest.approx(start * math.expm1(log))
 
 
+@pytest.mark.parametrize(("scale", "method"), [(1e-120, "auto"), (1e-120, "bca"), (1e90, "auto")])
+def test_values_whose_squares_or_cubes_are_no_floats(rng, scale, method):
+    base = rng.random(30)
+    found, usual = (
+        gate(mean_score(unit * base * (base > 0.2)), mean_score(unit * base), margin=unit * 0.01, method=method)
+        for unit in (scale, 1.0)
+    )
+    assert (found.status, found.p) == (usual.status, pytest.approx(usual.p, rel=1e-6))
+    assert (found.low, found.high) == pytest.approx((usual.low * scale, usual.high * scale), rel=1e-6)
+
+
 def test_a_perplexity_whose_bound_no_float_can_hold():
     def perplexity(*nats):
         value = math.exp(sum(nats) / 2)
