@@ -210,8 +210,8 @@ def _kept_answers(score: Score) -> tuple[str, ...]:
     if score.name in LOSSES:
         return ()
     kept: list[str] = []
-    for text in score.predictions[:ANSWERS]:
-        kept.append(str(text) if len(text) <= ANSWER else f"{text[:ANSWER]}…")
+    for text in map(str, score.predictions[:ANSWERS]):
+        kept.append(text if len(text) <= ANSWER else f"{text[:ANSWER]}…")
         if sum(map(len, kept)) > CHARACTERS:
             return tuple(kept[:-1])
     return tuple(kept)

@@ -149,6 +149,8 @@ def test_what_is_kept_is_bounded():
     assert kept == ("x" * entry.ANSWER + "…",) * (entry.CHARACTERS // (entry.ANSWER + 1))
     short = Entry.of(Score(0.5, name="f1", n=500, per_example=[0.5] * 500, predictions=["y"] * 500)).predictions
     assert short == ("y",) * entry.ANSWERS
+    other = Score(0.5, name="parsed", n=2, per_example=[0, 1], predictions=[None, {"a": 1}])
+    assert Entry.of(other).predictions == ("None", "{'a': 1}"), "as a failure shows them"
     tokens = Entry.of(losses([[1.234567] * 1500] * 6)).token_nll
     assert [len(row) for row in tokens] == [1500, 1500]
     assert tokens[0][0] == 1.23
