@@ -147,8 +147,8 @@ def test_what_is_kept_is_bounded():
     texts = ["x" * 1000] * 500
     kept = Entry.of(Score(0.5, name="f1", n=500, per_example=[0.5] * 500, predictions=texts)).predictions
     assert kept == ("x" * entry.ANSWER + "…",) * (entry.CHARACTERS // (entry.ANSWER + 1))
-    short = Entry.of(Score(0.5, name="f1", n=500, per_example=[0.5] * 500, predictions=["y"] * 500)).predictions
-    assert short == ("y",) * entry.ANSWERS
+    many = Entry.of(Score(0.5, name="f1", n=500, per_example=[0.5] * 500, predictions=["y"] * 500)).predictions
+    assert many == ("y",) * entry.ANSWERS
     other = Score(0.5, name="parsed", n=2, per_example=[0, 1], predictions=[None, {"a": 1}])
     assert Entry.of(other).predictions == ("None", "{'a': 1}"), "as a failure shows them"
     tokens = Entry.of(losses([[1.234567] * 1500] * 6)).token_nll
