@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from pytest_llm import Score, record
+from pytest_llm.baselines.baseline import Baseline
 from pytest_llm.calibration import margins, plan, proposals, table
 from pytest_llm.calibration.noise import changes
 from pytest_llm.calibration.watch import Observation, Watch
@@ -281,6 +283,19 @@ def test_a_golden_that_has_another_form_in_one_run_is_seen():
     numbers, form = proposals.propose(watch.observations, 0.05)
     assert (numbers.argument, numbers.noise) == ("atol", 0)
     assert (form.argument, form.noise) == ("text", 1)
+
+
+def test_a_text_without_scored_tokens_has_no_value_and_needs_none(tmp_path):
+    settings = settings_from({}, {}, {}, root=tmp_path)
+    location = Location(nodeid="test_a.py::test_a", file=tmp_path / "test_a.py", qualname="test_a")
+    loss = Score(3.0, name="loss", n=2, per_example=[3.0, math.nan], weights=[10, 0], higher_is_better=False)
+    running = record.begin()
+    running.watch = Watch(location.nodeid)
+    try:
+        Baseline(location, settings).check("loss", loss, margin=0.1)
+    finally:
+        record.end(running)
+    assert [one.value for one in running.watch.observations] == [3.0]
 
 
 @pytest.mark.parametrize("noise", ["normal", "uniform", "expovariate", "binary"])

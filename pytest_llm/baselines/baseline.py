@@ -96,7 +96,7 @@ class Baseline:
         if watch is not None:
             self._checked.discard(metric)  # once a run, and there are several
             score = self._score(metric, value, higher_is_better)
-            check_score(score, "the score")
+            check_score(Entry.of(score).score(score.name, None), "the score")
             return watch.baseline(metric, score, None if margin == "calibrated" else margin)
         if margin == "calibrated":
             from pytest_llm.calibration import proposals
