@@ -221,7 +221,9 @@ def test_the_bounds_are_those_of_the_textbook():
     t = scipy.stats.t.ppf(0.95, n - 1)
     assert margins.drop_margin(values, 0.05) == pytest.approx(max(t * s * math.sqrt(2), 0.06))
     assert margins.highest(values, 0.05) == pytest.approx(sum(values) / n + t * s * math.sqrt(1 + 1 / n))
-    assert margins.lowest(values, 0.05) == pytest.approx(sum(values) / n - t * s * math.sqrt(1 + 1 / n))
+    bounds = [Observation("a", "threshold", "x", run, value, 0.3) for run, value in enumerate(values)]
+    lowest = sum(values) / n - t * s * math.sqrt(1 + 1 / n)
+    assert lowest - 0.001 < proposals.propose(bounds, 0.05)[0].proposed <= lowest
     predictive = scipy.stats.betabinom(10, 18.5, 3.5)
     count = margins.success_count(18, 21, 10, 0.05)
     assert predictive.cdf(count - 1) <= 0.05 < predictive.cdf(count)

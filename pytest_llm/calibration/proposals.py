@@ -95,9 +95,9 @@ def propose(observations: Iterable[Observation], alpha: float) -> list[Proposal]
 def _level(row: Proposal, values: list[float], upward: bool, alpha: float) -> Proposal:
     """Return the row of a threshold: ``at_least`` where higher is better, else ``at_most``."""
     sign = -1 if upward else 1
-    bound = sign * (margins.lowest if upward else margins.highest)(values, alpha)
-    width = abs(bound - sign * statistics.fmean(values))
-    proposed = sign * margins.rounded_up(bound, width)
+    turned = [sign * value for value in values]
+    bound = margins.highest(turned, alpha)
+    proposed = sign * margins.rounded_up(bound, abs(bound - statistics.fmean(turned)))
     return dataclasses.replace(row, argument="at_least" if upward else "at_most", proposed=proposed)
 
 

@@ -31,11 +31,6 @@ def resampled_sums(statistics: Any, resamples: int = 10_000, seed: int = 0) -> A
     return sums
 
 
-def leave_one_out_sums(statistics: Any) -> Any:
-    """Return the statistics [n, K] summed without each row in turn: [n, K]."""
-    return statistics.sum(axis=0) - statistics
-
-
 def contributions(new: Any, base: Any, value: Callable[[Any], Any]) -> Any:
     """Return what each example moves a metric by, from the statistics [n, K] of the new and of the base answers: [n].
 
