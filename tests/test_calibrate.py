@@ -5,13 +5,20 @@ import math
 import random
 import shutil
 
+import numpy as np
 import pytest
 import scipy.stats
 
-from pytest_llm.calibration import margins, plan, proposals
+from pytest_llm import Score, record
+from pytest_llm.baselines.baseline import Baseline
+from pytest_llm.calibration import margins, plan, proposals, table
 from pytest_llm.calibration.noise import changes
+from pytest_llm.calibration.watch import Observation, Watch
 from pytest_llm.errors import GoldenError
 from pytest_llm.golden.drift import Rules
+from pytest_llm.golden.values import normalise
+from pytest_llm.location import Location
+from pytest_llm.options import settings_from
 from pytest_llm.results import Generation, Origin
 
 SUITE = """
@@ -199,7 +206,11 @@ def test_the_change_of_a_golden_is_in_the_units_of_its_tolerances():
     # Parted: 0.2 for the one became 0.3 for the other. What follows is another text.
     assert changes(old, generation([1, 7, 9], [5.0, 0.3, 0.0]), rules) == {"logprob_margin": 0.5}
     assert changes(old, generation([1, 7], [5.0, 0.3], sampled=True), rules) == {}
+    served = [Generation(text, origin=Origin(request={"do_sample": True})) for text in "ab"]
+    assert changes(*served, rules) == {}, "nor of a service that gives no tokens"
     assert changes({"a": [1.0, 2.0]}, {"a": [1.05, 3.0]}, rules) == {"atol": pytest.approx(0.7)}
+    banned = [normalise(np.array([-math.inf, x])) for x in (1.0, 3.0)]
+    assert changes(*banned, rules) == {"atol": pytest.approx(1.7)}, "beside infinities that are equal"
     assert changes(["a", 1], ["b", 1], rules) == {"text": 1.0}
     assert changes([1.0], [1.0, 2.0], rules) == {"text": 1.0}
 
@@ -210,7 +221,9 @@ def test_the_bounds_are_those_of_the_textbook():
     t = scipy.stats.t.ppf(0.95, n - 1)
     assert margins.drop_margin(values, 0.05) == pytest.approx(max(t * s * math.sqrt(2), 0.06))
     assert margins.highest(values, 0.05) == pytest.approx(sum(values) / n + t * s * math.sqrt(1 + 1 / n))
-    assert margins.lowest(values, 0.05) == pytest.approx(sum(values) / n - t * s * math.sqrt(1 + 1 / n))
+    bounds = [Observation("a", "threshold", "x", run, value, 0.3) for run, value in enumerate(values)]
+    lowest = sum(values) / n - t * s * math.sqrt(1 + 1 / n)
+    assert lowest - 0.001 < proposals.propose(bounds, 0.05)[0].proposed <= lowest
     predictive = scipy.stats.betabinom(10, 18.5, 3.5)
     count = margins.success_count(18, 21, 10, 0.05)
     assert predictive.cdf(count - 1) <= 0.05 < predictive.cdf(count)
@@ -235,6 +248,56 @@ def test_proposals_that_cannot_be_written_are_an_error_that_says_so(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(GoldenError, match=r"llm_calibration\.json: the proposals could not be written: "):
         proposals.save(tmp_path / "file" / "llm_calibration.json", [], 0.05)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        '{"schema": 2, "tests": {}}',
+        '{"schema": 1, "tests": {"test_a.py::test_a": [1]}}',
+        '{"schema": 1, "tests": {"test_a.py::test_a": {"baseline x margin": 3}}}',
+        '{"schema": 1, "tests": {"test_a.py::test_a": {"a": {"proposed": 0.1}}, "test_a.py::test_a": {}}}',
+    ],
+    ids=["list", "newer", "no checks", "no row", "merged: a test twice"],
+)
+def test_a_damaged_file_is_named(tmp_path, text):
+    settings = settings_from({}, {}, {}, root=tmp_path)
+    location = Location(nodeid="test_a.py::test_a", file=tmp_path / "test_a.py", qualname="test_a")
+    (tmp_path / "llm_calibration.json").write_text(text)
+    with pytest.raises(GoldenError, match=r"llm_calibration\.json cannot be read"):
+        proposals.margin_of(location, settings, "x")
+
+
+def test_the_file_holds_whatever_a_test_is_called(tmp_path):
+    settings, path = settings_from({}, {}, {}, root=tmp_path), tmp_path / "llm_calibration.json"
+    location = Location(nodeid="test_a.py::test_a[\ud800]", file=tmp_path / "test_a.py", qualname="test_a")
+    proposals.save(path, [proposals.Proposal(location.nodeid, "baseline x", "margin", None, 0.1, 0.2, 5)], 0.05)
+    path.write_text(path.read_text(), encoding="utf-8-sig")  # as an editor on Windows leaves it
+    assert proposals.margin_of(location, settings, "x") == 0.2
+
+
+def test_a_golden_that_has_another_form_in_one_run_is_seen():
+    watch = Watch("test_a.py::test_a")
+    for number, value in enumerate([[1.0], [1.0], [1.0, 2.0], [1.0]]):
+        watch.begin(number)
+        watch.golden("numbers", value, Rules())
+    numbers, form = proposals.propose(watch.observations, 0.05)
+    assert (numbers.argument, numbers.noise) == ("atol", 0)
+    assert (form.argument, form.noise) == ("text", 1)
+
+
+def test_a_text_without_scored_tokens_has_no_value_and_needs_none(tmp_path):
+    settings = settings_from({}, {}, {}, root=tmp_path)
+    location = Location(nodeid="test_a.py::test_a", file=tmp_path / "test_a.py", qualname="test_a")
+    loss = Score(3.0, name="loss", n=2, per_example=[3.0, math.nan], weights=[10, 0], higher_is_better=False)
+    running = record.begin()
+    running.watch = Watch(location.nodeid)
+    try:
+        Baseline(location, settings).check("loss", loss, margin=0.1)
+    finally:
+        record.end(running)
+    assert [one.value for one in running.watch.observations] == [3.0]
 
 
 @pytest.mark.parametrize("noise", ["normal", "uniform", "expovariate", "binary"])
@@ -263,6 +326,14 @@ def test_false_alarms_stay_within_the_stated_rate(noise, n):
 def test_success_counts_of_many_trials():
     assert margins.success_count(21, 21, 20, 0.05) == 18
     assert margins.success_count(1000, 1030, 1030, 0.05) == 986  # as scipy.stats.betabinom(1030, 1000.5, 30.5) has it
+
+
+def test_a_test_that_hardly_ever_succeeds_is_marked():
+    def row(succeeded):
+        runs = [Observation("test_a.py::test_a", "repeats", "success rate", i, succeeded, 3.0, n=5) for i in range(5)]
+        return proposals.propose(runs, 0.05)[0]
+
+    assert [(row(x).noise, row(x).proposed, table._tight(row(x))) for x in (0, 1)] == [(0, None, True), (1, 3, False)]
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.8, 0.95])

@@ -179,11 +179,17 @@ def test_a_score_that_contradicts_itself_is_an_error_and_no_regression(pytester,
 
         def test_one(llm_baseline):
             llm_baseline.check("mine", Score(0.5, name="mine", n=2, per_example=[1.0]), margin=0.1)
+
+        def test_n(llm_baseline):
+            llm_baseline.check("mine", Score(0.5, name="mine", n=40 / 2), margin=0.1)
     """)
     result = pytester.runpytest()
-    result.assert_outcomes(errors=1)
+    result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(
-        ["E *InvalidInputError: Score 'mine': per_example needs one entry an example, not 1 for n = 2"]
+        [
+            "E *InvalidInputError: Score 'mine': per_example needs one entry an example, not 1 for n = 2",
+            "E *InvalidInputError: Score 'mine': n counts examples, in an integer, not 20.0",
+        ]
     )
     result.stdout.no_fnmatch_line("*score.py:*")
 

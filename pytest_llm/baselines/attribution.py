@@ -61,7 +61,7 @@ def worst_groups(new: Score, old: Score, groups: Sequence[Hashable] | None) -> l
     ]
     lost = [(sign * (now - before), name, before, now) for name, (before, now) in zip(names, values, strict=True)]
     lost = sorted((one for one in lost if one[0] < 0), key=lambda one: one[0])[:SHOWN]
-    shown = ", ".join(f"{name} {_short(before)} -> {_short(now)}" for _, name, before, now in lost)
+    shown = ", ".join(f"{name} {short(before)} -> {short(now)}" for _, name, before, now in lost)
     return [f"groups that lost most, of {len(names)}: {shown}"] if lost else []
 
 
@@ -69,7 +69,9 @@ def _value(side: Score, places: Sequence[int]) -> float:
     if side.aggregate and side.statistics:
         import numpy as np
 
-        return float(side.aggregate(np.asarray([side.statistics[i] for i in places]).sum(axis=0, keepdims=True))[0])
+        sums = np.asarray([side.statistics[i] for i in places]).sum(axis=0, keepdims=True)
+        with np.errstate(all="ignore"):  # a group may have no value
+            return float(side.aggregate(sums)[0])
     weights = [side.weights[i] if side.weights else 1.0 for i in places]
     logs = side.name == "perplexity"
     values = [math.log(side.per_example[i]) if logs else side.per_example[i] for i in places]
@@ -95,8 +97,8 @@ def _by_cost(new: Score, old: Score, places: Sequence[int]) -> tuple[list[int], 
 def _label(new: Score, old: Score, i: int, cost: Sequence[float]) -> str:
     label = new.ids[i]
     if new.per_example and old.per_example:
-        label += f": {_short(old.per_example[i])} -> {_short(new.per_example[i])}"
-    return label + (f", cost {_short(cost[i])}{_unit(new)} of the whole" if cost else "")
+        label += f": {short(old.per_example[i])} -> {short(new.per_example[i])}"
+    return label + (f", cost {short(cost[i])}{unit_of(new)} of the whole" if cost else "")
 
 
 def _documents(score: Score, new: Score, old: Score) -> Iterator[str]:
@@ -111,7 +113,7 @@ def _documents(score: Score, new: Score, old: Score) -> Iterator[str]:
         share = f", {rises[i] / whole:.0%} of the rise" if whole > 0 else ""
         tokens = f" over {new.weights[i]:.0f} tokens" if new.weights else ""
         text = f"  {_cut(str(score.predictions[i]))}" if score.predictions else ""
-        change = f"{_short(old.per_example[i])} -> {_short(new.per_example[i])}{_unit(new)}"
+        change = f"{short(old.per_example[i])} -> {short(new.per_example[i])}{unit_of(new)}"
         yield f"  [{new.ids[i]}] {change}{tokens}{share}{text}"
 
 
@@ -158,9 +160,11 @@ def _cut(text: str, width: int = 50) -> str:
     return text if len(text) <= width else text[:width] + "…"
 
 
-def _unit(score: Score) -> str:
+def unit_of(score: Score) -> str:
+    """Return the unit after a space, "" where there is none."""
     return f" {score.unit}" if score.unit else ""
 
 
-def _short(x: float) -> str:
+def short(x: float) -> str:
+    """Return four significant digits."""
     return str(float(f"{x:.4g}"))

@@ -188,13 +188,13 @@ def answer_length(score: Score, unit: str = "") -> tuple[float, str]:
     """Return the mean length of a score's answers and its unit: "tokens" of generations, else "words".
 
     Where an answer is in a script without spaces each of its letters counts: "words and characters". To compare with
-    words, or with these, give the ``unit``.
+    another length, give its ``unit``. A service sends no tokens of an empty answer.
     """
     if not score.predictions or score.name in LOSSES:
         return 0.0, ""
-    tokens = [len(text.token_ids) for text in score.predictions if isinstance(text, Generation)]
-    if len(tokens) == score.n and all(tokens):
-        return _tidy(sum(tokens) / score.n), "tokens"
+    answers = [text for text in score.predictions if isinstance(text, Generation) and (text.token_ids or not text)]
+    if unit in ("", "tokens") and len(answers) == score.n:
+        return _tidy(sum(len(text.token_ids) for text in answers) / score.n), "tokens"
     texts = list(map(str, score.predictions))
     if unit == _UNSPACED or (unit != "words" and not all(map(spaced, texts))):
         return _tidy(sum(map(words_and_characters, texts)) / score.n), _UNSPACED
@@ -210,8 +210,8 @@ def _kept_answers(score: Score) -> tuple[str, ...]:
     if score.name in LOSSES:
         return ()
     kept: list[str] = []
-    for text in score.predictions[:ANSWERS]:
-        kept.append(str(text) if len(text) <= ANSWER else f"{text[:ANSWER]}…")
+    for text in map(str, score.predictions[:ANSWERS]):
+        kept.append(text if len(text) <= ANSWER else f"{text[:ANSWER]}…")
         if sum(map(len, kept)) > CHARACTERS:
             return tuple(kept[:-1])
     return tuple(kept)

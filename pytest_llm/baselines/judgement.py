@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pytest_llm.baselines.attribution import evidence, worst_groups
+from pytest_llm.baselines.attribution import evidence, short, unit_of, worst_groups
 from pytest_llm.baselines.entry import Entry, answer_length
 from pytest_llm.baselines.terms import Terms, reach, room
 from pytest_llm.evidence import Evidence
@@ -29,7 +29,7 @@ def invalid(metric: str, why: str) -> Verdict:
 def missing(metric: str, now: Entry, command: str, others: str) -> Verdict:
     """Return the verdict that there is no baseline yet."""
     return Verdict(
-        "baseline", metric, "missing", "fail", f"{metric} {_short(now.value)} has no baseline to be compared with",
+        "baseline", metric, "missing", "fail", f"{metric} {short(now.value)} has no baseline to be compared with",
         figures={"value": now.value, "n": now.n}, notes=(*filter(None, [others]), f"create it: {command}"),
     )  # fmt: skip
 
@@ -49,7 +49,7 @@ def written(metric: str, now: Entry, before: Entry | None, terms: Terms, cannot_
     notes = (cannot_fail,) if cannot_fail else ()
     if before is None:
         return Verdict(
-            "baseline", metric, "created", outcome, f"{metric} {_short(now.value)}: baseline created",
+            "baseline", metric, "created", outcome, f"{metric} {short(now.value)}: baseline created",
             figures={"value": now.value, "n": now.n}, notes=notes,
         )  # fmt: skip
     sign = 1 if now.higher_is_better else -1
@@ -134,7 +134,7 @@ def with_length(verdict: Verdict, score: Score, before: Entry, terms: Terms) -> 
 
 def _headline(metric: str, new: Score, old: Score, found: GateResult, terms: Terms, status: str) -> str:
     value, base, delta = _apart(new, old, terms.margin if status in ("fail", "improved") else None)
-    delta += f" {new.unit}" if new.unit else ""
+    delta += unit_of(new)
     margin = f"margin {float(f'{terms.margin:.10g}')}"
     if status == "fail":
         return f"{metric} {value} is worse than its baseline {base} by {delta} ({margin})"
@@ -183,11 +183,10 @@ def _undecided(new: Score, found: GateResult, terms: Terms, most: float) -> list
     Fewer than ``least`` fail by no drop, even if all fall; of how unlike they are they say too little to count on.
     """
     units = "examples" if terms.groups is None else "groups"
-    unit = f" {new.unit}" if new.unit else ""
     drop = "drop" if new.higher_is_better else "rise"
     least = power.fewest(found.alpha)
     notes = [
-        f"this gate sees a {drop} of {_short(found.mde)}{unit} or more with probability {terms.power:g}"
+        f"this gate sees a {drop} of {short(found.mde)}{unit_of(new)} or more with probability {terms.power:g}"
         if found.mde is not None
         else f"these are too few {units} to see any {drop}"
         + (f", which takes at least {least}" if found.units < least else "")
@@ -235,10 +234,6 @@ def _apart(value: float, base: float, margin: float | None = None) -> tuple[str,
         fixed if decimals <= 9 else (".4g", ".9g", ".17g"), (value, base), (distance, held)
     )
     return new, old, apart_by
-
-
-def _short(x: float | None) -> str:
-    return str(float(f"{x:.4g}"))
 
 
 def _rounded(x: float) -> float:

@@ -14,8 +14,9 @@ from pytest_llm.metrics.registry import Metric, of
 from pytest_llm.metrics.score import Score
 from pytest_llm.reports.text import counted
 from pytest_llm.stats import power
-from pytest_llm.stats.gate import GateResult, beyond, check_terms, is_number
+from pytest_llm.stats.gate import GateResult, beyond
 from pytest_llm.stats.paired import Method
+from pytest_llm.stats.pairs import check_terms, is_number
 
 Level = Literal["warn", "fail"]
 
@@ -97,14 +98,15 @@ class Terms:
 
         One example, or none with values, is compared plainly. Strict gates fail on what cannot be told.
         """
-        units = found.n if self.groups is None else len({*self.groups})
         least = power.fewest(self.alpha)
+        plain = math.isnan(found.p) or (found.units < 2 and (self.groups is None or found.n < 2))
+        # groups of right or wrong answers are taken for as many examples as tell as much
         shared = self.groups is not None and self.method == "auto" and not math.isnan(found.flip_rate)
-        if self.strict or shared or math.isnan(found.p) or found.n < 2 or units >= least:
-            return ""  # shared: groups of right or wrong answers are taken for as many examples as tell as much
+        if self.strict or plain or found.units >= least or (shared and found.units > 1):
+            return ""
         if self.max_broken is not None and self._breakable(score, base) > self.max_broken:
             return ""
-        what = counted(units, "example" if self.groups is None else "group")
+        what = counted(found.units, "example" if self.groups is None else "group")
         return f"no drop can be told from {what}, so this check cannot fail; with {least} or more it can"
 
     def broken(self, score: Score, base: Score) -> list[str]:

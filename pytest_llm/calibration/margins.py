@@ -31,11 +31,6 @@ def highest(values: Sequence[float], alpha: float) -> float:
     return max(statistics.fmean(values) + _t(alpha, n - 1) * spread, max(values))
 
 
-def lowest(values: Sequence[float], alpha: float) -> float:
-    """Return what one more draw falls below at most at rate ``alpha``; see `highest`."""
-    return -highest([-value for value in values], alpha)
-
-
 def success_count(successes: int, seen: int, n: int, alpha: float) -> int:
     """Return the largest count that ``n`` more trials miss at most at rate ``alpha``, 0 when there is none.
 

@@ -24,9 +24,10 @@ def changes(old: Any, new: Any, rules: Rules) -> dict[str, float]:
 
 
 def _walk(old: Any, new: Any, rules: Rules, found: dict[str, float]) -> None:
+    if isinstance(new, Generation) and new.origin.request.get("do_sample"):
+        return
     if isinstance(old, Generation) and isinstance(new, Generation) and old.token_ids and new.token_ids:
-        if not new.origin.request.get("do_sample"):
-            _note(found, "logprob_margin", _margin_change(old, new))
+        _note(found, "logprob_margin", _margin_change(old, new))
     elif isinstance(old, Array) and isinstance(new, Array) and old.data.shape == new.data.shape:
         _note(found, "atol", _array_change(old.data, new.data, rules.rtol))
     elif isinstance(old, float) and isinstance(new, float):
@@ -61,4 +62,5 @@ def _array_change(old: Any, new: Any, rtol: float) -> float:
         return 0.0
     kind = np.complex128 if "c" in old.dtype.kind + new.dtype.kind else np.float64
     a, b = old.astype(kind), new.astype(kind)
-    return max(0.0, float(np.max(abs(a - b) - rtol * np.maximum(abs(a), abs(b)))))
+    with np.errstate(invalid="ignore"):  # equal infinities, which differ by nothing
+        return max(0.0, float(np.max(np.where(a == b, 0.0, abs(a - b) - rtol * np.maximum(abs(a), abs(b))))))

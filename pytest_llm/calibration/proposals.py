@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm import jsontext
 from pytest_llm.calibration import margins
 from pytest_llm.calibration.watch import Observation
 from pytest_llm.errors import GoldenError, InvalidInputError, measured
@@ -63,7 +63,7 @@ def propose(observations: Iterable[Observation], alpha: float) -> list[Proposal]
         groups.setdefault((one.nodeid, one.kind, one.name), []).append(one)
     found = []
     for (nodeid, kind, name), group in sorted(groups.items()):
-        values = [one.value for one in sorted(group, key=lambda one: one.run)]
+        values = [one.value for one in group]
         first, runs = group[0], len(values)
         row = Proposal(nodeid, f"{kind} {name}", _ARGUMENT.get(kind, ""), first.current, 0.0, None, runs)
         if kind == "test":
@@ -77,7 +77,7 @@ def propose(observations: Iterable[Observation], alpha: float) -> list[Proposal]
             )
         elif kind == "golden":
             name, _, tolerance = name.rpartition(" ")
-            values = values[1:]  # run 0 is what the others are compared with
+            values = [one.value for one in group if one.run]  # run 0 is what the others are compared with
             noise = _rounded(max(values, default=0))
             row = dataclasses.replace(row, check=f"golden {name}", argument=tolerance, noise=noise)
             if len(values) > 1 and tolerance != "text":
@@ -95,9 +95,9 @@ def propose(observations: Iterable[Observation], alpha: float) -> list[Proposal]
 def _level(row: Proposal, values: list[float], upward: bool, alpha: float) -> Proposal:
     """Return the row of a threshold: ``at_least`` where higher is better, else ``at_most``."""
     sign = -1 if upward else 1
-    bound = sign * (margins.lowest if upward else margins.highest)(values, alpha)
-    width = abs(bound - sign * statistics.fmean(values))
-    proposed = sign * margins.rounded_up(bound, width)
+    turned = [sign * value for value in values]
+    bound = margins.highest(turned, alpha)
+    proposed = sign * margins.rounded_up(bound, abs(bound - statistics.fmean(turned)))
     return dataclasses.replace(row, argument="at_least" if upward else "at_most", proposed=proposed)
 
 
@@ -113,9 +113,8 @@ def save(path: Path, proposals: Iterable[Proposal], alpha: float) -> None:
         row = {k: v for k, v in dataclasses.asdict(one).items() if k not in ("nodeid", "check")}
         fresh.setdefault(one.nodeid, {})[_key(one.check, one.argument)] = {**row, "false_alarms": alpha}
     content = {"schema": _SCHEMA, "tests": {**tests, **fresh}}
-    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     try:
-        write_atomic(path, text)
+        write_atomic(path, jsontext.dump(content))
     except OSError as error:
         raise GoldenError(f"{path}: the proposals could not be written: {error}") from error
 
@@ -140,15 +139,15 @@ def _key(check: str, argument: str) -> str:
     return f"{check} {argument}".strip()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = jsontext.load(path.read_text(encoding="utf-8-sig"))
         if content["schema"] != _SCHEMA:
             raise ValueError(f"schema {content['schema']} is not {_SCHEMA}")
-        return dict(content["tests"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {test: {key: dict(row) for key, row in rows.items()} for test, rows in content["tests"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GoldenError(f"{path} cannot be read ({error}); restore it, or remove it and calibrate again") from error
 
 

@@ -86,12 +86,16 @@ class Score(float):
         """Make a score of ``value``.
 
         Raises:
-            InvalidInputError: a sequence is given that has not ``n`` entries, or a direction that is not true or false.
+            InvalidInputError: ``n`` is no integer, a sequence has not ``n`` entries, or the direction is not true or
+                false.
         """
         if higher_is_better not in (True, False):
             raise InvalidInputError(f"Score {name!r}: higher_is_better is True or False, not {higher_is_better!r}")
         self = super().__new__(cls, value)
-        self.name, self.n, self.unit = name, operator.index(n), unit
+        try:
+            self.name, self.n, self.unit = name, operator.index(n), unit
+        except TypeError:
+            raise InvalidInputError(f"Score {name!r}: n counts examples, in an integer, not {n!r}") from None
         self.higher_is_better = bool(higher_is_better)
         self.per_example = tuple(float(x) for x in per_example)
         self.weights = tuple(float(x) for x in weights)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pytest_llm.monitoring.checks import Check
 from pytest_llm.monitoring.panel import LARGE, MODERATE
+from pytest_llm.reports.text import p_value as p_value
 from pytest_llm.reports.text import visible
 
 STATUSES = {"none": "no drift", "small": "small", "drift": "drift"}
+
+#: Parts of a check that are named.
+SHOWN = 4
 
 #: What each test is, for the page and the documentation.
 TESTS = {
@@ -48,11 +52,6 @@ def reading(check: Check) -> str:
     return "stable" if check.statistic < MODERATE else "moderate" if check.statistic < LARGE else "large"
 
 
-def p_value(p: float) -> str:
-    """Return a p-value with two digits."""
-    return "<0.001" if p < 0.001 else f"{p:.2g}" if p < 0.995 else "1"
-
-
 def share(value: float) -> str:
     """Return a share as a percentage."""
     return f"{value:.2%}" if 0 < value < 0.01 else f"{value:.1%}"
@@ -60,8 +59,8 @@ def share(value: float) -> str:
 
 def moved(check: Check, arrow: str = "→") -> str:
     """Return the parts of a check whose shares differ most, as ``en 98.0% → 61.0%``."""
-    most = sorted(check.bars, key=lambda bar: -abs(bar.current - bar.reference))[:4]
+    most = sorted(check.bars, key=lambda bar: -abs(bar.current - bar.reference))[:SHOWN]
     # Bins of lengths are read in their order, and words by what they add to the divergence.
-    bars = [bar for bar in check.bars if bar in most] if check.test == "psi" else check.bars[:4]
+    bars = [bar for bar in check.bars if bar in most] if check.test == "psi" else check.bars[:SHOWN]
     parts = (f"{visible(bar.label)[:40]} {share(bar.reference)} {arrow} {share(bar.current)}" for bar in bars)
     return ", ".join(parts)

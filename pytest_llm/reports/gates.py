@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_llm.reports.text import figure, number, short_nodeids, visible
+from pytest_llm.reports.text import figure, number, p_value, short_nodeids, visible
 from pytest_llm.stats.correction import Adjusted, adjust
 from pytest_llm.verdicts import Verdict
 
@@ -78,9 +78,9 @@ def _evidence(gate: Verdict, adjusted: dict[int, Adjusted], settings: Settings) 
     """Return p, p as corrected over the run where that is another, and what a mean hides or a gate could have seen."""
     found, parts = adjusted.get(id(gate)), []
     if found is not None:
-        parts.append(f"p {_p(found.p)}")
+        parts.append(f"p {p_value(found.p)}")
         if found.p_adjusted != found.p:
-            parts.append(f"{_CORRECTIONS[settings.correction][0]} {_p(found.p_adjusted)}")
+            parts.append(f"{_CORRECTIONS[settings.correction][0]} {p_value(found.p_adjusted)}")
     if "broke" in gate.figures:
         parts.append(f"{gate.figures['broke']} broke, {gate.figures['mended']} mended")
     if gate.status == "inconclusive":
@@ -108,7 +108,3 @@ def _status(gate: Verdict, expected: Collection[str]) -> str:
     if gate.outcome in ("fail", "error") and gate.nodeid in expected:
         return f"{gate.status} (expected)"
     return "warn" if gate.outcome == "warn" and gate.status == "pass" else gate.status
-
-
-def _p(p: float) -> str:
-    return "<0.001" if p < 0.001 else f"{p:.2g}"

@@ -63,6 +63,11 @@ def number(value: Any, *others: Any) -> str:
     return apart((".6g", ".9g", ".17g"), *pairs)[0][0] if pairs else f"{float(value):.6g}"
 
 
+def p_value(p: float) -> str:
+    """Return a p-value with two digits."""
+    return "<0.001" if p < 0.001 else f"{p:.2g}"
+
+
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """Return the end of an error on a ``name`` that is none of the ``known``: the nearest of them, if one is near."""
     import difflib

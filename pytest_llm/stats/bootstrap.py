@@ -31,11 +31,6 @@ def resampled_sums(statistics: Any, resamples: int = 10_000, seed: int = 0) -> A
     return sums
 
 
-def leave_one_out_sums(statistics: Any) -> Any:
-    """Return the statistics [n, K] summed without each row in turn: [n, K]."""
-    return statistics.sum(axis=0) - statistics
-
-
 def contributions(new: Any, base: Any, value: Callable[[Any], Any]) -> Any:
     """Return what each example moves a metric by, from the statistics [n, K] of the new and of the base answers: [n].
 
@@ -64,8 +59,9 @@ def bca_constants(replicates: Any, estimate: float, leave_one_out: Any) -> tuple
 
 def acceleration(influence: Any) -> float:
     """Return a sixth of the skewness of an estimate with these influences (Efron 1987): below 0, it is of drops."""
-    spread = float((influence**2).sum())
-    return float((influence**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+    largest = float(abs(influence).max())
+    shape = influence / largest if largest > 0 else influence  # powers of the smallest floats are 0
+    return float((shape**3).sum()) / (6 * float((shape**2).sum()) ** 1.5) if largest > 0 else 0.0
 
 
 def abc_errors(t: float, a: float) -> float:

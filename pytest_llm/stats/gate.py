@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 import statistics
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics.score import Score
 from pytest_llm.stats import clustered
 from pytest_llm.stats.paired import Comparison, Design, Method, compare_binary, compare_corpus, compare_means
-from pytest_llm.stats.pairs import aligned, check_score
+from pytest_llm.stats.pairs import aligned, check_score, check_terms
 
 Status = Literal["pass", "fail", "inconclusive"]
 
@@ -21,6 +19,8 @@ Status = Literal["pass", "fail", "inconclusive"]
 _ROUNDING = 1e-4
 #: Scores that are the exponential of a mean of the examples' values, or of their logarithms.
 _LOG_KINDS = ("exponential of mean", "mean of logs")
+#: The logarithm of the largest bound of such a score, about 1e100: of two texts and a strict alpha it has no end.
+_MOST = 230.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class GateResult:
         newly_failing, newly_passing: ids that went from right to wrong and back; empty unless right-or-wrong.
         flip_rate: their share; NaN unless right-or-wrong.
         improved: whether it is significantly better: the whole interval lies on the better side of 0.
-        units: what is independent: groups, or examples without groups; 0 where no comparison was made.
+        units: what is independent and has weight: groups, or examples without groups; 0 where values are unknown.
         effective: how many of equal weight would tell as much; ``heaviest`` is the largest share of the weight.
         worst: positions (in the new score) of the examples that cost most, most costly first.
     """
@@ -118,12 +118,8 @@ def gate(
     binary = kind == "mean" and not new.weights and {*new.per_example, *base.per_example} <= {0.0, 1.0}
     if binary:
         change = [sign * (x - y) for x, y in zip(new.per_example, base.per_example, strict=True)]
-        facts["newly_failing"] = tuple(id for id, c in zip(new.ids, change, strict=True) if c < 0)
-        facts["newly_passing"] = tuple(id for id, c in zip(new.ids, change, strict=True) if c > 0)
-        facts["flip_rate"] = sum(map(abs, change)) / new.n
-    if kind != "plain" and _identical(new, base, kind, resolution):
-        bounds = {"low": facts["delta"], "high": facts["delta"], "p": 1.0, "se": 0.0}
-        return GateResult("pass", method="every example", reason="no example differs", **bounds, **facts)
+        fell, rose = (tuple(id for id, c in zip(new.ids, change, strict=True) if c == way) for way in (-1, 1))
+        facts |= {"newly_failing": fell, "newly_passing": rose, "flip_rate": len(fell + rose) / new.n}
     if kind == "plain":
         return _plain(sign * facts["delta"], margin, kind, facts)
     if kind == "corpus":
@@ -131,12 +127,16 @@ def gate(
     else:
         weights = clustered.of_both(_weights(new), _weights(base))
     share = clustered.shares(new.n, groups, weights)
-    if (share > 0).sum() < 2:
+    facts["units"] = int((share > 0).sum())
+    if _identical(new, base, kind, resolution):
+        bounds = {"low": facts["delta"], "high": facts["delta"], "p": 1.0, "se": 0.0}
+        return GateResult("pass", method="every example", reason="no example differs", **bounds, **facts)
+    if facts["units"] < 2:
         if groups is not None and new.n > 1:
             why = "the examples that count are all of one group, which says nothing about another"
             return GateResult("inconclusive", method="none, of one group", reason=why, **facts)
         return _plain(sign * facts["delta"], margin, kind, facts)
-    facts |= {"units": len(share), "effective": clustered.effective(share), "heaviest": float(share.max())}
+    facts |= {"effective": clustered.effective(share), "heaviest": float(share.max())}
 
     # A perplexity is compared on the log scale, where the margin is the way to the worst value allowed.
     zero, allowed = float(base), float(base) - sign * margin
@@ -148,7 +148,7 @@ def gate(
     def back(difference: float) -> float:
         """Turn a (turned) difference on the scale of comparison into one of the metric."""
         moved = zero + sign * difference
-        return (math.exp(moved) if kind in _LOG_KINDS else moved) - float(base)
+        return (math.exp(min(moved, _MOST)) if kind in _LOG_KINDS else moved) - float(base)
 
     design = Design(reach, alpha, power, groups, resamples, seed)
     found = _compare(new, base, kind, binary, method, sign, weights, design)
@@ -272,29 +272,3 @@ def _worst(cost: Any) -> tuple[int, ...]:
     import numpy as np
 
     return tuple(int(i) for i in np.argsort(cost, kind="stable") if cost[i] < 0)
-
-
-def check_terms(
-    n: int, *, margin: float, alpha: float, power: float, groups: Sequence[Hashable] | None, method: str
-) -> None:
-    """Refuse terms of a gate on ``n`` examples that make no sense.
-
-    Raises:
-        InvalidInputError: naming the term.
-    """
-    known = ", ".join(map(repr, get_args(Method)))
-    problems = (
-        (is_number(margin) and margin >= 0, f"margin must be a finite number of at least 0, not {margin!r}"),
-        (is_number(alpha) and 0 < alpha < 0.5, f"alpha must lie between 0 and 0.5, not {alpha!r}"),
-        (is_number(power) and 0 < power < 1, f"power must lie between 0 and 1, not {power!r}"),
-        (method in get_args(Method), f"method must be one of {known}, not {method!r}"),
-        (groups is None or len(groups) == n, f"groups needs one label an example ({n}), not {len(groups or ())}"),
-    )
-    for ok, problem in problems:
-        if not ok:
-            raise InvalidInputError(problem)
-
-
-def is_number(value: Any) -> bool:
-    """Whether ``value`` is a finite number."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

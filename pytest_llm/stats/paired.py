@@ -159,7 +159,7 @@ def compare_corpus(
     clusters = clustered.effective(clustered.shares(len(new), design.groups, weights))
     with np.errstate(all="ignore"):  # what comes out is looked at instead
         replicates = difference(bootstrap.resampled_sums(rows, design.resamples, design.seed))
-        left_out = difference(bootstrap.leave_one_out_sums(rows))
+        left_out = difference(rows.sum(axis=0) - rows)
         cost = bootstrap.contributions(new, base, value)
     estimate = float(difference(rows.sum(axis=0, keepdims=True))[0])
     if not all(np.isfinite(found).all() for found in (replicates, left_out, cost)):

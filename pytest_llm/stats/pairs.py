@@ -1,14 +1,16 @@
-"""Two scores made ready for a comparison: something was measured, on the same examples, in the same order."""
+"""Made ready for a comparison: two scores that measured something, on the same examples in one order, and its terms."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any
+import numbers
+from collections.abc import Hashable, Sequence
+from typing import Any, get_args
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics.score import Score
+from pytest_llm.stats.paired import Method
 
 
 def aligned(base: Score, ids: tuple[str, ...]) -> Score:
@@ -57,3 +59,29 @@ def check_score(score: Score, what: str) -> None:
     for ok, problem in problems:
         if not ok:
             raise InvalidInputError(f"{what} {problem}")
+
+
+def check_terms(
+    n: int, *, margin: float, alpha: float, power: float, groups: Sequence[Hashable] | None, method: str
+) -> None:
+    """Refuse terms of a gate on ``n`` examples that make no sense.
+
+    Raises:
+        InvalidInputError: naming the term.
+    """
+    known = ", ".join(map(repr, get_args(Method)))
+    problems = (
+        (is_number(margin) and margin >= 0, f"margin must be a finite number of at least 0, not {margin!r}"),
+        (is_number(alpha) and 0 < alpha < 0.5, f"alpha must lie between 0 and 0.5, not {alpha!r}"),
+        (is_number(power) and 0 < power < 1, f"power must lie between 0 and 1, not {power!r}"),
+        (method in get_args(Method), f"method must be one of {known}, not {method!r}"),
+        (groups is None or len(groups) == n, f"groups needs one label an example ({n}), not {len(groups or ())}"),
+    )
+    for ok, problem in problems:
+        if not ok:
+            raise InvalidInputError(problem)
+
+
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a finite number."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pytest_llm.baselines import entry
-from pytest_llm.baselines.attribution import _short
+from pytest_llm.baselines.attribution import short
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.errors import GoldenError
 from pytest_llm.golden.diff import word_diff
@@ -147,8 +147,10 @@ def test_what_is_kept_is_bounded():
     texts = ["x" * 1000] * 500
     kept = Entry.of(Score(0.5, name="f1", n=500, per_example=[0.5] * 500, predictions=texts)).predictions
     assert kept == ("x" * entry.ANSWER + "…",) * (entry.CHARACTERS // (entry.ANSWER + 1))
-    short = Entry.of(Score(0.5, name="f1", n=500, per_example=[0.5] * 500, predictions=["y"] * 500)).predictions
-    assert short == ("y",) * entry.ANSWERS
+    many = Entry.of(Score(0.5, name="f1", n=500, per_example=[0.5] * 500, predictions=["y"] * 500)).predictions
+    assert many == ("y",) * entry.ANSWERS
+    other = Score(0.5, name="parsed", n=2, per_example=[0, 1], predictions=[None, {"a": 1}])
+    assert Entry.of(other).predictions == ("None", "{'a': 1}"), "as a failure shows them"
     tokens = Entry.of(losses([[1.234567] * 1500] * 6)).token_nll
     assert [len(row) for row in tokens] == [1500, 1500]
     assert tokens[0][0] == 1.23
@@ -213,7 +215,7 @@ def test_the_groups_that_lost_most_are_named(project, metric):
     verdict = project.run().check(metric.__name__, metric(now, REFERENCES), margin=0.01, groups=groups)
     assert verdict.status == "inconclusive"
     best, zh, hi = (
-        _short(metric(now[start::4], REFERENCES[start::4])) for start in (0, groups.index("zh"), groups.index("hi"))
+        short(metric(now[start::4], REFERENCES[start::4])) for start in (0, groups.index("zh"), groups.index("hi"))
     )
     assert f"groups that lost most, of 4: zh {best} -> {zh}, hi {best} -> {hi}" in verdict.notes
 
@@ -229,6 +231,21 @@ def test_the_groups_of_a_mean_are_named_and_many_are_not(project):
     said = fail(project, "quality", quality(12), groups=few)
     assert "note: groups that lost most, of 20: 0 1.0 -> 0.0, 1 1.0 -> 0.0, 2 1.0 -> 0.0" in said
     assert "groups that lost" not in fail(project, "quality", quality(12), groups=many)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_group_in_which_there_is_nothing_to_count_is_none_that_lost(project):
+    def share(sums):
+        return np.where(sums[:, 1] > 0, sums[:, 0] / sums[:, 1], 0.0)
+
+    def precision(right):
+        rows = [[right, 1]] * 20 + [[1, 1]] * 20 + [[0, 0]] * 20
+        terms = {"statistics": rows, "aggregate": share}
+        return Score((right + 1) / 2, name="precision", n=60, **terms, per_example=[x for x, _ in rows])
+
+    project.create("precision", precision(1))
+    said = fail(project, "precision", precision(0), groups=[*range(10)] * 4 + [10] * 20)
+    assert "is worse than its baseline 1.00 by 0.50" in said
 
 
 def test_length_band_counts_the_tokens_of_a_metric_on_generations(project):

@@ -237,9 +237,23 @@ def test_a_gate_on_too_few_examples_to_fail_is_said(project):
         assert (can.outcome, can.notes) == ("pass", ())
     grouped = project.create("bleu", bleu(["a b c d"] * 6, ["a b c d"] * 6), groups=["x", "y"] * 3)
     assert grouped.notes == ("no drop can be told from 2 groups, so this check cannot fail; with 5 or more it can",)
+    one = project.create("all of one group", accuracy([1] * 20), groups=["x"] * 20)
+    assert one.notes == ("no drop can be told from 1 group, so this check cannot fail; with 5 or more it can",)
+    assert not project.create("groups told apart", accuracy([1] * 20), groups=["x", "y"] * 10).notes
+    weights = [9, 9, 9, 9, 0, 0]  # as texts without a token that is scored
+    weighted = project.create("loss", Score(2.0, name="loss", n=6, per_example=[2] * 6, weights=weights))
+    assert weighted.notes == (cannot,)
 
 
-@pytest.mark.parametrize("score", [accuracy([1]), accuracy([1] * 5), Score(0.9, name="accuracy", n=3)])
+@pytest.mark.parametrize(
+    "score",
+    [
+        accuracy([1]),
+        accuracy([1] * 5),
+        Score(0.9, name="accuracy", n=3),
+        Score(0.9, name="accuracy", n=3, per_example=[0.9] * 3, weights=[1, 0, 0]),
+    ],
+)
 def test_one_example_five_and_a_figure_without_any_can_fail(project, score):
     assert project.create("accuracy", score).outcome == "pass"
     assert not any("cannot fail" in note for note in project.run().check("accuracy", score, margin=0.05).notes)
@@ -385,6 +399,10 @@ def test_length_counts_tokens_of_generations(project):
     project.create("accuracy", score(10))
     verdict = project.run().check("accuracy", score(16), margin=0.1)
     assert "16.0 tokens a piece, were 10.0" in verdict.notes[0]
+    empty = accuracy(RIGHT, predictions=[Generation("x", token_ids=range(10)), *[Generation("")] * 39])
+    verdict = project.run().check("accuracy", empty, margin=0.1)
+    assert "0.2 tokens a piece, were 10.0" in verdict.notes[0], "of an empty answer a service sends no tokens"
+    assert project.run().check("accuracy", accuracy(RIGHT, predictions=["x"] * 40), margin=0.1).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -576,6 +594,9 @@ def test_plain_numbers_are_compared_by_the_margin(project):
             AssertionError, match=f"{metric} .* is worse than its baseline .*(?s:.*)carries no interval"
         ):
             project.run().check(metric, worse, margin=0.2, **terms)
+    assert project.run().check("bleu", 28.0, margin=0.2, higher_is_better=True).status == "pass", "said or known"
+    blind = project.run(update="new").check("chrf", 0.28, margin=1.0, higher_is_better=True)
+    assert blind.notes[0].startswith("nothing can be worse than 0.28 by more than 1"), "whoever says the direction"
     with pytest.raises(InvalidInputError, match="say higher_is_better"):
         project.run().check("my own", 0.5, margin=0.1)
 

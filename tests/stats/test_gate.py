@@ -336,6 +336,27 @@ def test_perplexity_is_compared_by_its_ratio(rng):
         assert ours == pytest.approx(start * math.expm1(log))
 
 
+@pytest.mark.parametrize(("scale", "method"), [(1e-120, "auto"), (1e-120, "bca"), (1e90, "auto")])
+def test_values_whose_squares_or_cubes_are_no_floats(rng, scale, method):
+    base = rng.random(30)
+    found, usual = (
+        gate(mean_score(unit * base * (base > 0.2)), mean_score(unit * base), margin=unit * 0.01, method=method)
+        for unit in (scale, 1.0)
+    )
+    assert (found.status, found.p) == (usual.status, pytest.approx(usual.p, rel=1e-6))
+    assert (found.low, found.high) == pytest.approx((usual.low * scale, usual.high * scale), rel=1e-6)
+
+
+def test_a_perplexity_whose_bound_no_float_can_hold():
+    def perplexity(*nats):
+        value = math.exp(sum(nats) / 2)
+        return Score(value, name="perplexity", n=2, per_example=np.exp(nats), higher_is_better=False)
+
+    found = gate(perplexity(3, 8), perplexity(2, 2), margin=1, alpha=0.001)
+    assert (found.status, found.low) == ("inconclusive", pytest.approx(-float(perplexity(2, 2))))
+    assert found.high > 1e99
+
+
 SENTENCES = [
     f"the {('old', 'red', 'big', 'wet', 'sad')[i % 5]} {('cat', 'dog', 'owl', 'cow')[i % 4]} sat on the "
     f"{('mat', 'hill', 'roof')[i % 3]} and looked at the {('sun', 'moon')[i % 2]} for a long time"
