@@ -88,7 +88,7 @@ def test_exit_codes(project, command):
     assert command("compare", "latest~2", "latest~3")[0] == 0
     code, out, _ = command("compare", "latest~3", "latest~1")
     assert code == 2
-    assert "could not be measured any more: 1\n  test_m.py::test_a" in out
+    assert "could not be measured now: 1\n  test_m.py::test_a" in out
     assert command("compare", "latest~3", "latest") == (
         2, "", "pytest-llm compare: the runs a0000000 and a0005ccd have no test in common\n"
     )  # fmt: skip
@@ -108,9 +108,9 @@ def test_a_file_that_cannot_be_collected_any_more_is_no_pass(project, command):
     assert code == 2
     assert "1.5 s  2 files could not be collected, 1 passed\n" in out
     assert "could not be collected: 2\n  sub: ModuleNotFoundError: No module named 'gone'\n  test_b.py: " in out
-    assert "could not be measured any more: 1\n  test_b.py::two\n" in out
+    assert "could not be measured now: 1\n  test_b.py::two\n" in out
     assert "not run in B, which was not of all tests: 1\n  sub/t.py::T::x\n" in out
-    assert out.endswith("1 of 1 checks the same; 1 could not be measured any more\n")
+    assert out.endswith("1 of 1 checks the same; 1 could not be measured now\n")
     assert command("compare", "latest~2", "latest")[0] == 2, "nothing ran at all"
     assert command("compare", "latest~1", "latest~1")[0] == 0
     assert command("compare", "latest~1", "latest")[2] == (
@@ -128,7 +128,7 @@ def test_a_run_that_was_stopped_before_a_test_is_no_pass(project, command, stopp
     )
     code, out, _ = command("compare", "latest~1", "latest")
     assert code == 2
-    assert "could not be measured any more: 1\n  t.py::last\n" in out
+    assert "could not be measured now: 1\n  t.py::last\n" in out
     assert "not run in B, which was not of all tests: 1\n  t.py::failed\n" in out
     assert "; B was stopped (" + stopped.get("stopped", "pytest's exit status 2") + ")\n" in out
 
@@ -147,6 +147,17 @@ def test_a_new_test_that_fails_is_no_pass(project, command, part, title):
     assert out.endswith("1 of 1 checks the same; 2 in B only: 1 failed, 1 could not be measured\n")
     assert command("compare", "latest~2", "latest")[0] == 2
     assert command("compare", "latest~1", "latest~2")[0] == 0
+
+
+@pytest.mark.parametrize("was", ["skipped", "xfailed", "unmeasured"])
+def test_a_test_that_did_not_fail_and_fails_is_no_pass_whatever_it_did(project, command, was):
+    fails = record(1, verdict(outcome="fail"), golden())
+    lost = record(2, verdict(outcome="error"), golden(), outcomes={"test_m.py::test_a": "unmeasured"})
+    project(record(0, golden(), outcomes={"test_m.py::test_a": was}), fails, lost)
+    code, out, _ = command("compare", "latest~2", "latest~1")
+    assert (code, "\nnewly failing: 1\n  test_m.py::test_a\n" in out) == (1, True)
+    assert "2 tests in both: 1 newly failing, 0 newly passing (exact McNemar p 1)" in out, "which is of those measured"
+    assert command("compare", "latest~2", "latest")[0] == (0 if was == "unmeasured" else 2)
 
 
 def test_a_test_that_is_skipped_now_is_said(project, command):
