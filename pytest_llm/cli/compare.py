@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from collections import Counter
@@ -43,7 +44,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from pytest_llm.history import references
     from pytest_llm.history.comparison import compare
 
-    history = opened()
+    history = functools.cache(opened)
     found = compare(*(references.find(history, said) for said in (arguments.before, arguments.after)))
     if arguments.json:
         print(json.dumps(found.to_json(), indent=2))

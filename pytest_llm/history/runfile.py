@@ -156,11 +156,6 @@ def _unpacked(raw: bytes) -> str:
         raise ValueError(f"it is packed and damaged: {error}") from None
 
 
-def latest(cache_dir: Path, root: Path) -> Path | None:
-    """Return the newest record of the project at ``root``."""
-    return max(runs_folder(cache_dir, root).glob("*.json"), key=lambda path: order(path.name), default=None)
-
-
 def order(id: str) -> tuple[bool, str]:
     """Return what sorts runs, the newest last: an id starts with its time. Later than now counts as the oldest."""
     return id < horizon(), id

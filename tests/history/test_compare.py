@@ -167,6 +167,13 @@ def test_a_test_that_is_skipped_now_is_said(project, command):
     assert "skipped, or expected to fail, now: 1\n  test_m.py::test_a\n" in out
 
 
+def test_records_from_elsewhere_need_no_project(project, command, tmp_path):
+    one, other = (as_file(record(i, verdict()), tmp_path / f"{i}.json") for i in range(2))
+    (tmp_path / "project" / "pytest.ini").write_text("[pytest]\nllm_alpha = many\n")
+    assert command("compare", "latest", "latest")[0] == 2
+    assert command("compare", one, other)[0] == 0
+
+
 def test_a_run_is_named_in_many_ways(project, command, tmp_path):
     runs = [record(0, verdict(), commit="aaaa1111" * 5), record(1, verdict(), commit="aaaa2222" * 5),
             record(2, verdict(), commit="aaaa2222" * 5)]  # fmt: skip

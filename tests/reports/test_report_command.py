@@ -31,7 +31,9 @@ def test_it_renders_the_newest_record_or_the_one_named(suite):
 def test_it_says_what_it_cannot_do(pytester, cache_dir):
     none = pytester.run(COMMAND, "report")
     assert none.ret == 2
-    none.stderr.fnmatch_lines(["pytest-llm report: there is no run record of *: run pytest first, or name a record"])
+    none.stderr.fnmatch_lines(
+        ["pytest-llm report: there is no run yet: run pytest first, or name the path of a record"]
+    )
     unknown = pytester.run(COMMAND, "report", "nosuch.json")
     assert unknown.ret == 2
     unknown.stderr.fnmatch_lines(["pytest-llm report: no run is called 'nosuch.json', and there is no such file*"])
