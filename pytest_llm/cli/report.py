@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pytest_llm.cli.common import write
+from pytest_llm.cli.common import refuse_overwriting, write
 from pytest_llm.cli.history import opened
 
 
@@ -31,6 +31,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from pytest_llm.reports.html import html
     from pytest_llm.reports.markdown import markdown
 
+    refuse_overwriting({"--html": arguments.html, "--markdown": arguments.markdown}, [Path(arguments.record)])
     data = references.find(opened, arguments.record)
     of_record(data)  # a record from elsewhere may hold anything
     write(arguments.html, lambda: html(data))

@@ -43,6 +43,17 @@ def test_it_says_what_it_cannot_do(pytester, cache_dir):
     other.stderr.fnmatch_lines(["pytest-llm report: x.json: this is no run record*"])
 
 
+def test_it_writes_nothing_over_the_record_or_over_another_report(suite):
+    suite.runpytest("--llm-record=ci.json")
+    held = (suite.path / "ci.json").read_bytes()
+    for arguments in (["--html=./ci.json"], ["--html=a", "--markdown=a"]):
+        refused = suite.run(COMMAND, "report", "ci.json", *arguments)
+        assert refused.ret == 2
+        refused.stderr.fnmatch_lines(["pytest-llm report: --*: it would be overwritten"])
+    assert (suite.path / "ci.json").read_bytes() == held
+    assert not (suite.path / "a").exists()
+
+
 def test_a_damaged_record_is_said(suite):
     suite.runpytest("--llm-record=ci.json")
     data = json.loads((suite.path / "ci.json").read_text("utf-8"))
