@@ -69,8 +69,8 @@ def opened() -> History:
             "there; 'pytest-llm import' brings back others",
             file=sys.stderr,
         )
-    for path in history.take_in():
-        print(f"not a run record, left as it is: {visible(relative(path))}", file=sys.stderr)
+    for path, why in history.take_in().items():
+        print(f"left as it is: {visible(relative(path))}: {visible(why)}", file=sys.stderr)
     ahead = history.select("SELECT id, started FROM runs WHERE id > ? ORDER BY id", (runfile.horizon(),))
     if ahead:
         some = ", ".join(f"{id[-8:]} ({started})" for id, started in ahead[:3]) + ", ..." * (len(ahead) > 3)

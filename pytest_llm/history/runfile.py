@@ -125,35 +125,25 @@ def write(data: dict[str, Any], path: Path) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a record.
+    """Read a record as `keep` leaves it, packed or not.
 
     Raises:
-        InvalidInputError: no such file, not a run record, or one that a newer version wrote.
+        InvalidInputError: it cannot be read, is no run record, or one that a newer version wrote.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(f"{path}: the run record cannot be read: {error.strerror}") from None
-    try:
-        data = json.loads(_unpacked(raw) if path.suffix == ".gz" else raw.decode("utf-8"))
-        schema = data["schema"]
-        if not isinstance(schema, int) or not data.keys() >= _FIELDS:
-            raise TypeError("not the fields of a run record")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidInputError(f"{path}: this is no run record ({error!r})") from None
-    if schema > SCHEMA:
-        raise InvalidInputError(f"{path}: a newer pytest_llm wrote this record (schema {schema}): upgrade")
-    return dict(data)
-
-
-def _unpacked(raw: bytes) -> str:
     import gzip
     import zlib
 
     try:
-        return gzip.decompress(raw).decode("utf-8")
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"it is packed and damaged: {error}") from None
+        raw = path.read_bytes()
+        data: dict[str, Any] = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
+        missing, newer = _FIELDS - data.keys(), data["schema"] > SCHEMA
+    except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise InvalidInputError(f"this is no run record ({error!r:.200})") from None
+    if newer:
+        raise InvalidInputError(f"a newer pytest_llm wrote this record (schema {data['schema']}): upgrade")
+    if missing:
+        raise InvalidInputError(f"this is no run record: it has no {min(missing)!r}")
+    return data
 
 
 def order(id: str) -> tuple[bool, str]:

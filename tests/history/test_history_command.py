@@ -202,3 +202,13 @@ def test_a_run_of_a_clock_that_was_wrong_is_not_the_latest(project, command):
     assert "last 2.5" in command("trend", "loss")[1]
     assert command("history", "forget", "--keep=3")[1] == "forgot 1 runs\n"
     assert command("history", "--json")[2] == ""
+
+
+def test_a_file_that_is_no_record_is_named_with_the_reason(project, command):
+    folder = project(record(0, verdict()))
+    (folder / "newer.json").write_text(json.dumps({**record(1, verdict()), "schema": 2}))
+    (folder / "other.json").write_text("{}")
+    assert command("history")[2].splitlines() == [
+        f"left as it is: {folder}/newer.json: a newer pytest_llm wrote this record (schema 2): upgrade",
+        f"left as it is: {folder}/other.json: this is no run record (KeyError('schema'))",
+    ]
