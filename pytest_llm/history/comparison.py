@@ -13,7 +13,7 @@ from pytest_llm.evidence import EXAMPLES
 from pytest_llm.history.pairing import Paired, counted, paired
 from pytest_llm.history.rows import Run, better, of_record, value_of
 from pytest_llm.history.series import moved
-from pytest_llm.reports.overview import entries, stopped
+from pytest_llm.reports.overview import entries
 
 #: What counts as worse or better: two-sided p, corrected over the figures of the comparison.
 ALPHA = 0.05
@@ -111,7 +111,7 @@ def compare(a: dict[str, Any], b: dict[str, Any]) -> Comparison:
     before, after = ({entry.nodeid: entry.status for entry in entries(data)} for data in (a, b))
     common = [nodeid for nodeid in before if nodeid in after]
     uncollected = tuple(_uncollected(a, b))
-    end = stopped(b)
+    end = str(b["stopped"])
     unknown = {id for id in before.keys() - after.keys() if end or any(_within(id, where) for where, _ in uncollected)}
     if not common and not unknown:
         why = "".join(f"; {where} could not be collected in {run_b.short}: {error}" for where, error in uncollected[:1])
@@ -140,8 +140,8 @@ def compare(a: dict[str, Any], b: dict[str, Any]) -> Comparison:
 
 
 def _uncollected(a: dict[str, Any], b: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    known = {one["nodeid"] for one in a.get("collection_errors", ())}
-    for one in b.get("collection_errors", ()):
+    known = {one["nodeid"] for one in a["collection_errors"]}
+    for one in b["collection_errors"]:
         if one["nodeid"] not in known:
             yield one["nodeid"], one["message"].strip().rpartition("\n")[2].removeprefix("E   ")
 
@@ -177,7 +177,7 @@ def _pairs(a: list[dict[str, Any]], b: list[dict[str, Any]]) -> Iterator[tuple[d
 
 def _item(old: dict[str, Any], new: dict[str, Any]) -> Item:
     direction = better(new) or better(old)
-    held = old.get("per_example"), new.get("per_example")
+    held = old["per_example"], new["per_example"]
     change = paired(*held, direction)
     return Item(
         nodeid=new["nodeid"],
@@ -197,7 +197,7 @@ def _item(old: dict[str, Any], new: dict[str, Any]) -> Item:
 
 def _unkept(verdict: dict[str, Any]) -> bool:
     n = verdict["figures"].get("n")
-    return isinstance(n, int) and n > EXAMPLES and not verdict.get("per_example")
+    return isinstance(n, int) and n > EXAMPLES and not verdict["per_example"]
 
 
 def _answers(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

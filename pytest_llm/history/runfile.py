@@ -36,7 +36,21 @@ PACKED = "packed"
 #: Characters of one text in a record.
 MAX_TEXT = 20_000
 
-_FIELDS = frozenset({"id", "started", "git", "environment", "settings", "models", "requests", "tests", "verdicts"})
+_FIELDS = frozenset(
+    {
+        "id",
+        "started",
+        "git",
+        "environment",
+        "settings",
+        "models",
+        "requests",
+        "tests",
+        "verdicts",
+        "stopped",
+        "collection_errors",
+    }
+)
 _SETTINGS = ("update", "cache", "offline", "logprob_margin", "alpha", "power", "correction", "strict_gates")
 _VERSIONS = ("pytest-llm-regression", "pytest", "torch", "transformers", "evaluate", "sacrebleu")
 _OURS = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{8}\.json")
@@ -137,7 +151,9 @@ def read(path: Path) -> dict[str, Any]:
         raw = path.read_bytes()
         data: dict[str, Any] = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
         missing, newer = _FIELDS - data.keys(), data["schema"] > SCHEMA
-    except (OSError, EOFError, zlib.error, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, EOFError, zlib.error) as error:
+        raise InvalidInputError(f"it cannot be read: {error}") from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidInputError(f"this is no run record ({error!r:.200})") from None
     if newer:
         raise InvalidInputError(f"a newer pytest_llm wrote this record (schema {data['schema']}): upgrade")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, reported, stopped, summary, written
+from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, reported, summary, written
 from pytest_llm.reports.text import figure, shorten, visible
 
 #: GitHub refuses a comment of more than 65,536 characters.
@@ -31,7 +31,7 @@ def markdown(data: dict[str, Any], limit: int = LIMIT) -> str:
     worst = next((status for status, n in counted.items() if n), "skipped")
     if worst == "passed" and written(data):
         worst = "warned"
-    if stopped(data) and worst != "failed":
+    if data["stopped"] and worst != "failed":
         worst = "error"
     parts = [f"## {_ICONS[worst]} Model regression: {summary(data, counted)}\n"]
     parts += [_models(data), _changes(data), _gates(data)]
@@ -66,7 +66,7 @@ def _models(data: dict[str, Any]) -> str:
         asked = " | ".join(literal(str(use[name])) for name in ("from_store", "computed"))
         name = literal(use["source"]) + (f" + {literal(use['adapter'])}" if use["adapter"] else "")
         weights, runs_in = literal(use["digest"][:12] or "not known"), literal(use["dtype"] or use["device"])
-        runs_in += f" at {literal(use['service'])}" if use.get("service") else ""
+        runs_in += f" at {literal(use['service'])}" if use["service"] else ""
         rows.append(f"| {name} | {weights} | {runs_in} | {asked} | {loaded} |")
     return _table("Model | Weights | Dtype | From the store | Computed | Loaded in", rows)
 

@@ -25,7 +25,7 @@ def test_it_says_what_matters_first(run_record):
 def test_nothing_of_a_model_becomes_markup(run_record):
     run_record["models"] = {
         "m": {"source": HOSTILE, "adapter": HOSTILE, "digest": "@org <script", "dtype": HOSTILE, "device": HOSTILE,
-              "from_store": "@org", "computed": "[c](http://d)", "load_seconds": 1.0}
+              "service": HOSTILE, "from_store": "@org", "computed": "[c](http://d)", "load_seconds": 1.0}
     }  # fmt: skip
     text = markdown(run_record)
     assert "](http" not in text.partition("<details>")[0]
@@ -52,7 +52,8 @@ def test_it_fits_into_a_comment(run_record):
     test, verdict = many["tests"][0], next(v for v in many["verdicts"] if v["nodeid"].endswith("test_hostile"))
     gate = next(v for v in many["verdicts"] if v["kind"] == "baseline")
     long = [f"{i}{{{{question}}}}" * 20 for i in range(200)]
-    use = {"adapter": "", "digest": "", "dtype": "", "device": "cpu", "from_store": 0, "computed": 1, "load_seconds": 0}
+    use = dict.fromkeys(("adapter", "digest", "dtype", "device", "service"), "")
+    use |= {"from_store": 0, "computed": 1, "load_seconds": 0}
     many["models"] = {name: {**use, "source": name} for name in long}
     many["verdicts"][0]["evidence"]["changes"] = [["torch", "1", name] for name in long]
     for i in range(3000):
