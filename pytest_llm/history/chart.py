@@ -113,4 +113,4 @@ def _span(series: Series) -> str:
     note = f" {last.note}" if last.note else ""
     days = f"{first.run.started[:10]} to {last.run.started[:10]}" if n > 1 else first.run.started[:10]
     mean = math.fsum(point.value for point in series.points) / n
-    return f"{n} run{'s' * (n > 1)}, {days}; last {number(last.value)}{note}, mean {number(mean)}"
+    return f"{counted(n, 'run')}, {days}; last {number(last.value)}{note}, mean {number(mean)}"

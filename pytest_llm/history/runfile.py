@@ -36,21 +36,6 @@ PACKED = "packed"
 #: Characters of one text in a record.
 MAX_TEXT = 20_000
 
-_FIELDS = frozenset(
-    {
-        "id",
-        "started",
-        "git",
-        "environment",
-        "settings",
-        "models",
-        "requests",
-        "tests",
-        "verdicts",
-        "stopped",
-        "collection_errors",
-    }
-)
 _SETTINGS = ("update", "cache", "offline", "logprob_margin", "alpha", "power", "correction", "strict_gates")
 _VERSIONS = ("pytest-llm-regression", "pytest", "torch", "transformers", "evaluate", "sacrebleu")
 _OURS = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{8}\.json")
@@ -139,10 +124,10 @@ def write(data: dict[str, Any], path: Path) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a record as `keep` leaves it, packed or not.
+    """Read a record as `keep` leaves it, packed or not. What it holds is for `rows.of_record` to check.
 
     Raises:
-        InvalidInputError: it cannot be read, is no run record, or one that a newer version wrote.
+        InvalidInputError: it cannot be read, has no schema, or that of a newer version.
     """
     import gzip
     import zlib
@@ -150,15 +135,13 @@ def read(path: Path) -> dict[str, Any]:
     try:
         raw = path.read_bytes()
         data: dict[str, Any] = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
-        missing, newer = _FIELDS - data.keys(), data["schema"] > SCHEMA
+        newer = data["schema"] > SCHEMA
     except (OSError, EOFError, zlib.error) as error:
         raise InvalidInputError(f"it cannot be read: {error}") from None
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise InvalidInputError(f"this is no run record ({error!r:.200})") from None
     if newer:
         raise InvalidInputError(f"a newer pytest_llm wrote this record (schema {data['schema']}): upgrade")
-    if missing:
-        raise InvalidInputError(f"this is no run record: it has no {min(missing)!r}")
     return data
 
 
