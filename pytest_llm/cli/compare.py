@@ -122,7 +122,7 @@ def _figures(console: Console, items: Sequence[Item]) -> None:
     for item in listed:
         was, now = item.was_value, item.now_value
         delta = "" if was is None or now is None else f"{now - was:+.4g}"
-        cells = (item.name, _figure(was), _figure(now), delta, _adjusted(item), _examples(item), item.nodeid)
+        cells = (item.name, _figure(was, now), _figure(now, was), delta, _adjusted(item), _examples(item), item.nodeid)
         style = {"worse": "red", "better": "green", "": ""}[item.verdict]
         table.add_row(*(Text(visible(shorten(cell, 200)), style=style) for cell in cells))
     console.print(table, soft_wrap=False)
@@ -169,5 +169,5 @@ def _p(p: float) -> float | str:
     return "<0.001" if p < 0.001 else float(f"{p:.2g}")
 
 
-def _figure(value: float | None) -> str:
-    return "" if value is None else number(value)
+def _figure(value: float | None, other: float | None) -> str:
+    return "" if value is None else number(value, other)

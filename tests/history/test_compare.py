@@ -1,6 +1,7 @@
 """``pytest-llm compare``: what differs around the tests first, then tests, then figures in pairs."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -375,6 +376,11 @@ def test_two_examples_that_moved_alike_show_nothing():
     item = paired({"per_example": [1.0, 2.0]}, {"per_example": [2.0, 3.0]})
     assert (item.paired.delta, item.verdict) == (1.0, "")
     assert item.paired.low < 0 < item.paired.high
+
+
+def test_figures_that_moved_do_not_read_the_same(project, command):
+    project(record(0, verdict(value=8.1234567)), record(1, verdict(value=8.1234569)))
+    assert re.search(r"loss +8\.1234567 +8\.1234569 +\+2e-07", command("compare", "latest~1", "latest")[1])
 
 
 def test_figures_without_values_of_examples_are_compared_alone():
