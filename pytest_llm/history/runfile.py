@@ -82,10 +82,13 @@ def runs_folder(cache_dir: Path, root: Path) -> Path:
     return cache_dir / "runs" / path_tag(root)
 
 
-def projects(cache_dir: Path) -> dict[Path, str]:
-    """Return the folders of records in a cache, one a project, each with a test of its newest run (``no test``)."""
+def projects(parent: Path) -> dict[Path, str]:
+    """Return the folders of records in the caches below a folder, each with a test of its newest run (``no test``).
+
+    The folders of one project have one name.
+    """
     found = {}
-    for folder in sorted(one for one in (cache_dir / "runs").glob("*") if _TAG.fullmatch(one.name)):
+    for folder in sorted(one for one in parent.rglob("*") if _TAG.fullmatch(one.name) and one.parent.name == "runs"):
         newest = max((path for path in folder.glob("*.json") if _OURS.fullmatch(path.name)), default=folder)
         found[folder] = "no test"
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):

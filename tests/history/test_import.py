@@ -66,6 +66,8 @@ def test_the_cache_folder_of_several_projects(project, command, tmp_path):
         "0 new runs, 0 that were there already, 1 bad\n",
         f"{ci}: it has the runs of 2 projects: import this one's alone: {'; '.join(sorted(listed))}\n",
     )
+    for place in (tmp_path, ci / "runs"):  # a folder of artifacts, one of which is a cache; a part of one
+        assert command("import", place)[:2] == (2, "0 new runs, 0 that were there already, 1 bad\n")
     assert command("import", folders[0], folders[1])[0] == 0
 
 
