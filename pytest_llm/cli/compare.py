@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from collections import Counter
@@ -30,7 +31,7 @@ def add_parser(commands: Any) -> None:
         "compare",
         help="compare two runs: newly failing, newly passing, every figure in pairs",
         description="A run is an id or a part of it, a commit, 'latest', 'latest~1', or the path of a record. "
-        "Exit code: 0 no test newly fails, 1 some do, or new ones fail, 2 some could not be measured or collected, "
+        "Exit code: 0 no test fails that did not in RUN_A, 1 some do, 2 some could not be measured or collected, "
         "RUN_B was stopped before some, or nothing could be compared.",
     )
     parser.add_argument("before", metavar="RUN_A")
@@ -43,7 +44,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from pytest_llm.history import references
     from pytest_llm.history.comparison import compare
 
-    history = opened()
+    history = functools.cache(opened)
     found = compare(*(references.find(history, said) for said in (arguments.before, arguments.after)))
     if arguments.json:
         print(json.dumps(found.to_json(), indent=2))
@@ -67,7 +68,7 @@ def _show(found: Comparison) -> None:
     for title, tests, style in (
         ("newly failing", found.newly_failing, "red"),
         ("could not be collected", [f"{where}: {why}" for where, why in found.uncollected], "magenta"),
-        ("could not be measured any more", found.unmeasured, "magenta"),
+        ("could not be measured now", found.unmeasured, "magenta"),
         ("newly passing", found.newly_passing, "green"),
         ("skipped, or expected to fail, now", found.skipped, "yellow"),
         ("not run in A, which was not of all tests" if found.a.filtered else "new", new, ""),
@@ -78,7 +79,7 @@ def _show(found: Comparison) -> None:
     _figures(console, [item for item in changed if item.was_value is not None or item.now_value is not None])
     _goldens(console, [item for item in changed if item.kind == "golden"])
     turned = f"{len(found.newly_failing)} newly failing, {len(found.newly_passing)} newly passing"
-    lost = f"; {len(found.unmeasured)} could not be measured any more" if found.unmeasured else ""
+    lost = f"; {len(found.unmeasured)} could not be measured now" if found.unmeasured else ""
     only = f"; {len(new)} in B only: {in_words(Counter(found.new.values()))}" if new else ""
     console.print(
         f"\n{counted(found.both, 'test')} in both: {turned} (exact McNemar p {number(_p(found.p))}); "
@@ -121,7 +122,7 @@ def _figures(console: Console, items: Sequence[Item]) -> None:
     for item in listed:
         was, now = item.was_value, item.now_value
         delta = "" if was is None or now is None else f"{now - was:+.4g}"
-        cells = (item.name, _figure(was), _figure(now), delta, _adjusted(item), _examples(item), item.nodeid)
+        cells = (item.name, _figure(was, now), _figure(now, was), delta, _adjusted(item), _examples(item), item.nodeid)
         style = {"worse": "red", "better": "green", "": ""}[item.verdict]
         table.add_row(*(Text(visible(shorten(cell, 200)), style=style) for cell in cells))
     console.print(table, soft_wrap=False)
@@ -168,5 +169,5 @@ def _p(p: float) -> float | str:
     return "<0.001" if p < 0.001 else float(f"{p:.2g}")
 
 
-def _figure(value: float | None) -> str:
-    return "" if value is None else number(value)
+def _figure(value: float | None, other: float | None) -> str:
+    return "" if value is None else number(value, other)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_llm import environment
 from pytest_llm.cli.common import project_settings
-from pytest_llm.errors import LLMError
+from pytest_llm.errors import LLMError, ModelNotFoundError
 from pytest_llm.loader import ModelLoader
 from pytest_llm.reports.text import one_line, visible
 from pytest_llm.settings import Settings
@@ -92,20 +92,29 @@ def _model(settings: Settings, given: str | None) -> bool:
 
 
 def _check_files(weights: Weights, spec: ModelSpec) -> None:
-    """Check that weights are whole and that there is a tokenizer; of a GGUF, which holds both, nothing is known before.
+    """Check that weights are whole and that there is a tokenizer, which a GGUF holds.
 
     Raises:
         ModelNotFoundError: they are not, or there is none.
     """
+    if weights.gguf:
+        from gguf import GGUFReader
+
+        try:
+            GGUFReader(weights.folder / weights.gguf)  # lays out every tensor
+        except Exception as error:  # numpy's, for a file that is cut off
+            raise ModelNotFoundError(
+                f"the GGUF file cannot be read ({type(error).__name__}: {error}): if it was cut off, download it again"
+            ) from None
+        return
     from pytest_llm.engines.loading import load_tokenizer
 
-    if not weights.gguf:
-        files = [weights.folder / name for name in weight_files(weights.folder)]
-        files += [weights.adapter / name for name in adapter_files(weights.adapter)] if weights.adapter else []
-        for path in files:
-            if path.suffix == ".safetensors":
-                read_header(path)
-        load_tokenizer(weights.folder, spec, weights.adapter)
+    files = [weights.folder / name for name in weight_files(weights.folder)]
+    files += [weights.adapter / name for name in adapter_files(weights.adapter)] if weights.adapter else []
+    for path in files:
+        if path.suffix == ".safetensors":
+            read_header(path)
+    load_tokenizer(weights.folder, spec, weights.adapter)
 
 
 def answers(loader: ModelLoader, identity: dict[str, Any]) -> int:

@@ -69,8 +69,8 @@ def opened() -> History:
             "there; 'pytest-llm import' brings back others",
             file=sys.stderr,
         )
-    for path in history.take_in():
-        print(f"not a run record, left as it is: {visible(relative(path))}", file=sys.stderr)
+    for path, why in history.take_in().items():
+        print(f"left as it is: {visible(relative(path))}: {visible(why)}", file=sys.stderr)
     ahead = history.select("SELECT id, started FROM runs WHERE id > ? ORDER BY id", (runfile.horizon(),))
     if ahead:
         some = ", ".join(f"{id[-8:]} ({started})" for id, started in ahead[:3]) + ", ..." * (len(ahead) > 3)
@@ -196,7 +196,7 @@ def _export(arguments: argparse.Namespace) -> int:
             written = trackers.WRITERS[form](history, runs, path)
     except OSError as error:
         raise InvalidInputError(f"{path}: the export could not be written: {error.strerror or error}") from None
-    print(f"wrote {written} runs to {visible(str(path))}")
+    print(f"wrote {counted(written, 'run')} to {visible(str(path))}")
     return 0
 
 
@@ -214,5 +214,5 @@ def _forget(arguments: argparse.Namespace) -> int:
     named = [references.run(history, said) for said in dict.fromkeys(arguments.runs)]
     old = list({run.id: run for run in named}.values()) if named else history.runs()[: -arguments.keep]
     history.forget(old)
-    print(f"forgot {len(old)} runs")
+    print(f"forgot {counted(len(old), 'run')}")
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llm.cli.history import opened
-from pytest_llm.reports.text import visible
+from pytest_llm.reports.text import counted, visible
 
 
 def add_parser(commands: Any) -> None:
@@ -26,7 +26,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from pytest_llm.history.importing import import_into
 
     done = import_into(opened(), arguments.paths)
-    print(f"{done.new} new runs, {done.known} that were there already" + (f", {len(done.bad)} bad" if done.bad else ""))
+    bad = f", {len(done.bad)} bad" if done.bad else ""
+    print(f"{counted(done.new, 'new run')}, {done.known} that were there already{bad}")
     for where, why in done.bad:
         print(f"{visible(where)}: {visible(why)}", file=sys.stderr)
     return 2 if done.bad else 0

@@ -25,10 +25,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--field", default="output", metavar="PATH", help="where the output is in a line [%(default)s]")
     parser.add_argument("--by", default="", metavar="FIELD", help="compare each value of a field too, or 'language'")
     parser.add_argument(
-        "--one-per",
-        default="",
-        metavar="FIELD",
-        help="count one output of each conversation, user, ...",
+        "--one-per", default="", metavar="FIELD", help="count one output of each conversation, user, ..."
     )
     parser.add_argument("--alpha", type=float, default=0.01, help="probability of a false alarm in all [%(default)s]")
     parser.add_argument("--embedding-model", metavar="SPEC", help="a sentence encoder, to compare what outputs mean")

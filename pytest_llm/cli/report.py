@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pytest_llm.cli.common import project_settings, write
+from pytest_llm.cli.common import refuse_overwriting, write
 from pytest_llm.cli.history import opened
-from pytest_llm.errors import InvalidInputError
 
 
 def add_parser(commands: Any) -> None:
@@ -19,7 +18,7 @@ def add_parser(commands: Any) -> None:
         description="Without --html or --markdown, the Markdown is printed.",
     )
     parser.add_argument(
-        "record", nargs="?", metavar="RECORD", help="a file, or a run as 'compare' takes it [the newest]"
+        "record", nargs="?", default="latest", metavar="RECORD", help="a file, or a run as 'compare' takes it [latest]"
     )
     parser.add_argument("--html", type=Path, metavar="PATH", help="write the HTML report")
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the Markdown summary")
@@ -27,22 +26,13 @@ def add_parser(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from pytest_llm.history import importing, references
+    from pytest_llm.history import references
     from pytest_llm.history.rows import of_record
-    from pytest_llm.history.runfile import latest, read
     from pytest_llm.reports.html import html
     from pytest_llm.reports.markdown import markdown
 
-    if arguments.record is None:
-        settings = project_settings()
-        path = latest(settings.cache_dir, settings.root)
-        if path is None:
-            raise InvalidInputError(f"there is no run record of {settings.root}: run pytest first, or name a record")
-        data = read(path)
-    elif Path(arguments.record).is_file():  # from anywhere: no project need be here
-        data = importing.read(Path(arguments.record))
-    else:
-        data = references.find(opened(), arguments.record)
+    refuse_overwriting({"--html": arguments.html, "--markdown": arguments.markdown}, [Path(arguments.record)])
+    data = references.find(opened, arguments.record)
     of_record(data)  # a record from elsewhere may hold anything
     write(arguments.html, lambda: html(data))
     write(arguments.markdown, lambda: markdown(data))

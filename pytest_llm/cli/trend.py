@@ -42,7 +42,7 @@ def _run(arguments: argparse.Namespace) -> int:
         if number:
             console.print()
         for line in chart.draw(one, width=console.width, glyphs=glyphs):
-            console.print(line, overflow="ellipsis", no_wrap=True)
+            console.print(line, overflow="fold")
     if mixed := legend.mixed(found):
         console.print(f"\n{mixed}", style="yellow", markup=False)
     if len(found) > DRAWN:

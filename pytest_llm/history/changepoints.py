@@ -37,67 +37,62 @@ class Change(NamedTuple):
     p: float
 
 
-def changes(
-    values: Sequence[float], *, alpha: float = ALPHA, orders: int = ORDERS, shortest: int = SHORTEST, seed: int = 0
-) -> list[Change]:
+def changes(values: Sequence[float], *, orders: int = ORDERS, seed: int = 0) -> list[Change]:
     """Return the changes of a series of finite values, in order.
 
     The means are of the stretches between changes. The same series gives the same answer: ``seed`` draws the orders.
     """
     n = len(values)
-    if n < 2 * shortest or min(values) == max(values):
+    if n < 2 * SHORTEST or min(values) == max(values):
         return []
-    found = _steps(values, shortest)
+    found = _steps(values)
     if found is None:
         import numpy as np
 
         found = {}
-        _divide(
-            np.asarray(values, dtype=np.float64), 0, n, (alpha, orders, shortest), np.random.default_rng(seed), found
-        )
+        _divide(np.asarray(values, dtype=np.float64), 0, n, orders, np.random.default_rng(seed), found)
     ends = [0, *sorted(found), n]
     means = [math.fsum(values[a:b]) / (b - a) for a, b in zip(ends, ends[1:], strict=False)]
     return [Change(at, means[i], means[i + 1], found[at]) for i, at in enumerate(ends[1:-1])]
 
 
-def _steps(values: Sequence[float], shortest: int) -> dict[int, float] | None:
+def _steps(values: Sequence[float]) -> dict[int, float] | None:
     """Return where a series without noise steps; ``None`` when it is not one."""
     starts = [0] + [i for i in range(1, len(values)) if not math.isclose(values[i], values[i - 1], rel_tol=_SAME)]
     lengths = [b - a for a, b in zip(starts, [*starts[1:], len(values)], strict=True)]
-    if any(length < shortest for length in lengths[:-1]):
+    if any(length < SHORTEST for length in lengths[:-1]):
         return None
-    return {start: 0.0 for start, length in zip(starts[1:], lengths[1:], strict=True) if length >= shortest}
+    return {start: 0.0 for start, length in zip(starts[1:], lengths[1:], strict=True) if length >= SHORTEST}
 
 
-def _divide(values: Any, low: int, high: int, terms: tuple[float, int, int], rng: Any, found: dict[int, float]) -> None:
+def _divide(values: Any, low: int, high: int, orders: int, rng: Any, found: dict[int, float]) -> None:
     import numpy as np
 
-    alpha, orders, shortest = terms
     part = values[low:high]
-    if len(part) < 2 * shortest or part.min() == part.max():
+    if len(part) < 2 * SHORTEST or part.min() == part.max():
         return
     part = part - part.mean()
-    split, largest = split_of(part[None], shortest)
-    as_large, done, most = 0, 0, alpha * (1 + orders) - 1
-    while done < orders and as_large <= most:  # beyond, more orders cannot bring p down to alpha
+    split, largest = split_of(part[None])
+    as_large, done, most = 0, 0, ALPHA * (1 + orders) - 1
+    while done < orders and as_large <= most:  # beyond, more orders cannot bring p down to it
         batch = min(_BATCH, orders - done)
-        _, others = split_of(rng.permuted(np.tile(part, (batch, 1)), axis=1), shortest)
+        _, others = split_of(rng.permuted(np.tile(part, (batch, 1)), axis=1))
         as_large += int((others >= largest[0] * (1 - _SAME)).sum())
         done += batch
     p = (1 + as_large) / (1 + done)
-    if p <= alpha:
+    if p <= ALPHA:
         at = low + int(split[0])
         found[at] = p
-        _divide(values, low, at, terms, rng, found)
-        _divide(values, at, high, terms, rng, found)
+        _divide(values, low, at, orders, rng, found)
+        _divide(values, at, high, orders, rng, found)
 
 
-def split_of(rows: Any, shortest: int) -> tuple[Any, Any]:
+def split_of(rows: Any) -> tuple[Any, Any]:
     """Return the best split of each of the rows [R, n], whose means are 0, and its CUSUM: [R] and [R]."""
     import numpy as np
 
     n = rows.shape[1]
-    left = np.arange(shortest, n - shortest + 1)
+    left = np.arange(SHORTEST, n - SHORTEST + 1)
     # With a mean of 0, left and right differ by their sums alone.
     size = np.abs(np.cumsum(rows, axis=1)[:, left - 1]) * np.sqrt(n / (left * (n - left)))
     best = size.argmax(axis=1)

@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_llm.history.legend import Legend, gaps, slots
+from pytest_llm.history.legend import Legend, gaps, labels, slots
 from pytest_llm.history.series import Series
-from pytest_llm.reports.text import number, visible
+from pytest_llm.reports.text import counted, number, shorten, visible
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -41,9 +41,9 @@ ASCII = Glyphs("*", ":", "-", "+", "|", "->", "x")
 
 
 def draw(series: Series, *, width: int, glyphs: Glyphs) -> Iterator[Text]:
-    """Give the lines of the chart and of its legend, none wider than ``width`` columns.
+    """Give the lines of the chart and of its legend; the chart is no wider than ``width`` columns.
 
-    Where there are more runs than columns, a column shows the mean of its runs.
+    Where there are more runs than columns, a column shows the mean of its runs, and its marks stand below one another.
     """
     from rich.text import Text
 
@@ -51,7 +51,7 @@ def draw(series: Series, *, width: int, glyphs: Glyphs) -> Iterator[Text]:
     n = len(series.points) + len(series.gaps)
     columns = min(max(width - _LEFT, 10), n * 2 - 1)
     column, empty = ([round(i * (columns - 1) / max(n - 1, 1)) for i in some] for some in places)
-    yield Text(visible(series.title), style="bold")
+    yield Text(visible(shorten(series.title, 400)), style="bold")
     for label, row in _grid(series, column, columns, glyphs):
         line = Text.assemble((f"{label:>{_LEFT - 2}} {glyphs.wall}", "dim"), *row)
         line.rstrip()
@@ -60,16 +60,18 @@ def draw(series: Series, *, width: int, glyphs: Glyphs) -> Iterator[Text]:
     yield Text.assemble((f"{' ' * (_LEFT - 1)}{glyphs.corner}", "dim"), *axis)
     legend = Legend(series, glyphs.arrow)
     listed, more = legend.marks(LISTED)
-    marks = [" "] * columns
+    marks: list[list[str]] = []
     for mark, i in zip(_MARKS, listed, strict=False):
-        marks[column[i]] = mark
-    if listed:
-        yield Text(f"{' ' * _LEFT}{''.join(marks)}".rstrip(), style="bold")
+        if all(below[column[i]] != " " for below in marks):
+            marks.append([" "] * columns)
+        next(below for below in marks if below[column[i]] == " ")[column[i]] = mark
+    for below in marks:
+        yield Text(f"{' ' * _LEFT}{''.join(below)}".rstrip(), style="bold")
     yield Text(f"{' ' * _LEFT}{_span(series)}", style="dim")
     for said in gaps(series):
         yield from _wrapped(f"{glyphs.gap} ", said, width, "red")
     if more:
-        yield Text(f"{more} other changes are not listed; --html has more", style="dim")
+        yield Text(f"not listed: {counted(more, 'other change')}; --html has more", style="dim")
     for mark, i in zip(_MARKS, listed, strict=False):
         run, change = series.points[i].run, series.changes.get(i)
         style = _STYLES[series.verdict(change)] if change else ""
@@ -92,8 +94,8 @@ def _grid(
     for at, mean in means.items():
         place = round((high - mean) / (high - low) * (rows - 1)) if rows > 1 else 0
         grid[place][at] = (glyphs.point, turns.get(at, "cyan"))
-    labels = [f"{high:.4g}", *[""] * (rows - 2), f"{low:.4g}"]
-    yield from zip(labels, grid, strict=False)
+    ends = labels(low, high)
+    yield from zip([ends[1], *[""] * (rows - 2), ends[0]], grid, strict=False)
 
 
 def _wrapped(head: str, said: str, width: int, style: str) -> Iterator[Text]:
@@ -111,4 +113,4 @@ def _span(series: Series) -> str:
     note = f" {last.note}" if last.note else ""
     days = f"{first.run.started[:10]} to {last.run.started[:10]}" if n > 1 else first.run.started[:10]
     mean = math.fsum(point.value for point in series.points) / n
-    return f"{n} run{'s' * (n > 1)}, {days}; last {number(last.value)}{note}, mean {number(mean)}"
+    return f"{counted(n, 'run')}, {days}; last {number(last.value)}{note}, mean {number(mean)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError
@@ -13,12 +13,12 @@ from pytest_llm.evidence import EXAMPLES
 from pytest_llm.history.pairing import Paired, counted, paired
 from pytest_llm.history.rows import Run, better, of_record, value_of
 from pytest_llm.history.series import moved
-from pytest_llm.reports.overview import entries, stopped
+from pytest_llm.reports.overview import entries
 
 #: What counts as worse or better: two-sided p, corrected over the figures of the comparison.
 ALPHA = 0.05
 
-_GOOD, _LEFT_OUT = ("passed", "warned"), ("skipped",)
+_GOOD = ("passed", "warned")
 
 #: Statuses of a check that found what is committed, or committed it.
 _AS_BEFORE = {"created", "updated", "pass", "identical"}
@@ -63,7 +63,7 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What `compare` found. Tests are node ids; ``p`` is of the tests that turned (exact McNemar, two-sided).
+    """What `compare` found. Tests are node ids; ``p`` (exact McNemar, two-sided) is of those that passed or failed.
 
     ``uncollected`` are what could be collected in A, or was not there, and cannot be in B: ``(node id, error)``;
     ``stopped`` is what ended B before its tests did. Tests of A that B did not come to are ``unmeasured``. ``new`` are
@@ -87,7 +87,7 @@ class Comparison:
 
     @property
     def exit_code(self) -> int:
-        """1: tests fail that passed, or are new. 2: none do; some could not be measured or collected. 0: neither."""
+        """1: tests fail that did not in A. 2: none do; some could not be measured or collected. 0: neither."""
         new = {*self.new.values()}
         if self.newly_failing or "failed" in new:
             return 1
@@ -111,39 +111,37 @@ def compare(a: dict[str, Any], b: dict[str, Any]) -> Comparison:
     before, after = ({entry.nodeid: entry.status for entry in entries(data)} for data in (a, b))
     common = [nodeid for nodeid in before if nodeid in after]
     uncollected = tuple(_uncollected(a, b))
-    end = stopped(b)
+    end = str(b["stopped"])
     unknown = {id for id in before.keys() - after.keys() if end or any(_within(id, where) for where, _ in uncollected)}
     if not common and not unknown:
         why = "".join(f"; {where} could not be collected in {run_b.short}: {error}" for where, error in uncollected[:1])
         raise InvalidInputError(f"the runs {run_a.short} and {run_b.short} have no test in common{why}")
 
-    def turned(now: str) -> tuple[str, ...]:
-        return tuple(sorted(id for id in common if before[id] in _GOOD and after[id] == now))
+    def turned(was: Container[str], now: Container[str]) -> tuple[str, ...]:
+        return tuple(sorted(id for id in common if before[id] in was and after[id] in now))
 
-    failing = turned("failed")
-    unmeasured = {*turned("error"), *(id for id in unknown if before[id] in _GOOD)}
-    passing = tuple(sorted(id for id in common if before[id] not in (*_GOOD, *_LEFT_OUT) and after[id] in _GOOD))
+    unmeasured = {*turned((*_GOOD, "skipped"), ("error",)), *(id for id in unknown if before[id] in _GOOD)}
     return Comparison(
         a=run_a,
         b=run_b,
         moved=(*moved(run_a, run_b), *_settings(a, b)),
-        newly_failing=failing,
+        newly_failing=turned((*_GOOD, "skipped", "error"), ("failed",)),
         unmeasured=tuple(sorted(unmeasured)),
         uncollected=uncollected,
         stopped=end,
-        newly_passing=passing,
-        skipped=turned("skipped"),
+        newly_passing=turned(("failed", "error"), _GOOD),
+        skipped=turned(_GOOD, ("skipped",)),
         new={nodeid: status for nodeid, status in after.items() if nodeid not in before},
         gone=tuple(sorted(before.keys() - after.keys() - unmeasured)),
         both=len(common),
-        p=_two_sided(len(failing), len([id for id in passing if before[id] == "failed"])),
+        p=_two_sided(len(turned(_GOOD, ("failed",))), len(turned(("failed",), _GOOD))),
         items=_corrected([_item(old, new) for old, new in _pairs(a["verdicts"], b["verdicts"])]),
     )
 
 
 def _uncollected(a: dict[str, Any], b: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    known = {one["nodeid"] for one in a.get("collection_errors", ())}
-    for one in b.get("collection_errors", ()):
+    known = {one["nodeid"] for one in a["collection_errors"]}
+    for one in b["collection_errors"]:
         if one["nodeid"] not in known:
             yield one["nodeid"], one["message"].strip().rpartition("\n")[2].removeprefix("E   ")
 
@@ -179,7 +177,7 @@ def _pairs(a: list[dict[str, Any]], b: list[dict[str, Any]]) -> Iterator[tuple[d
 
 def _item(old: dict[str, Any], new: dict[str, Any]) -> Item:
     direction = better(new) or better(old)
-    held = old.get("per_example"), new.get("per_example")
+    held = old["per_example"], new["per_example"]
     change = paired(*held, direction)
     return Item(
         nodeid=new["nodeid"],
@@ -199,7 +197,7 @@ def _item(old: dict[str, Any], new: dict[str, Any]) -> Item:
 
 def _unkept(verdict: dict[str, Any]) -> bool:
     n = verdict["figures"].get("n")
-    return isinstance(n, int) and n > EXAMPLES and not verdict.get("per_example")
+    return isinstance(n, int) and n > EXAMPLES and not verdict["per_example"]
 
 
 def _answers(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -74,26 +74,26 @@ class History(SqliteFile):
         with self.writing() as db:
             return sum(self._insert(db, rows, data) for rows, data in prepared)
 
-    def take_in(self) -> list[Path]:
+    def take_in(self) -> dict[Path, str]:
         """Take in the record files that pytest left and are not here yet. Packed ones are removed when they are here.
 
         Returns:
-            Those that are no run records. They stay where they are.
+            Those that are no run records, with the reason. They stay where they are.
         """
         packed = sorted((self.folder / runfile.PACKED).glob("*.json.gz"))
         found = [*packed, *sorted(self.folder.glob("*.json"))]
         known = self.ids() if found else set()
         new = [path for path in found if path.name.partition(".")[0] not in known]
-        bad: list[Path] = []
+        bad: dict[Path, str] = {}
         for start in range(0, len(new), _BATCH):
             good = []
             for path in new[start : start + _BATCH]:
                 try:
                     data = runfile.read(path)
                     good.append((of_record(data), data))
-                except InvalidInputError:
+                except InvalidInputError as error:
                     if path.exists():  # else another process took it in, and pruned it
-                        bad.append(path)
+                        bad[path] = str(error)
             self._add(good)
         for path in packed:
             if path not in bad:

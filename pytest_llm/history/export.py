@@ -11,6 +11,7 @@ from typing import Any
 from pytest_llm.history.database import History
 from pytest_llm.history.rows import Run
 
+_RUN = ("run", "started", "commit", "branch", "dirty", "exit_status", "filtered", "run_seconds", "models", "weights")
 _CHECK = ("nodeid", "kind", "name", "status", "outcome", "value", "better", "test_status")
 #: What a spreadsheet takes for the start of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -21,19 +22,7 @@ def as_csv(history: History, runs: Sequence[Run]) -> str:
     versions = list(dict.fromkeys(name for run in runs for name in run.environment))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    head = (
-        "run",
-        "started",
-        "commit",
-        "branch",
-        "dirty",
-        "exit_status",
-        "filtered",
-        "run_seconds",
-        "models",
-        "weights",
-    )
-    writer.writerow(map(_cell, (*head, *versions, *_CHECK)))
+    writer.writerow(map(_cell, (*_RUN, *versions, *_CHECK)))
     for run in runs:
         models = run.models.values()
         about = (

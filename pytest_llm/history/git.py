@@ -41,15 +41,15 @@ def dirty(root: Path) -> Callable[[], bool | None]:
 
     That is ``None`` outside git, or when git is slow.
     """
-    if _git_folder(root) is None:
-        return lambda: None
     import subprocess
 
     options = "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty"
     command = ["git", "--no-optional-locks", "status", *options]
     try:
+        if _git_folder(root) is None:
+            return lambda: None
         asked = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    except OSError:
+    except (OSError, ValueError):
         return lambda: None
 
     def answer() -> bool | None:
@@ -79,6 +79,8 @@ def _read(folder: Path) -> tuple[str, str]:
     if not said.startswith("ref:"):
         return said, ""
     ref = said.removeprefix("ref:").strip()
+    if ref == "refs/heads/.invalid":  # of a reftable, which git alone can read
+        return "", ""
     shared = folder / "commondir"  # branches of a linked work tree are in the main one's folder
     folders = [folder, folder / shared.read_text("utf-8").strip()] if shared.exists() else [folder]
     for place in folders:

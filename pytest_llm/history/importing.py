@@ -103,14 +103,14 @@ def _sources(paths: list[Path], bad: list[tuple[str, str]]) -> Iterator[tuple[st
     """Give the name of every JSON file and a function that reads it; add to ``bad`` what cannot be looked into."""
     for path in paths:
         if path.is_dir():
-            projects = runfile.projects(path)  # of a cache folder, which holds other JSON, too
-            if len(projects) > 1:
+            projects = runfile.projects(path)
+            count = len({folder.name for folder in projects})
+            if count > 1:
                 listed = "; ".join(f"{folder}, of {test}" for folder, test in projects.items())
-                bad.append(
-                    (str(path), f"it has the runs of {len(projects)} projects: import this one's alone: {listed}")
-                )
+                bad.append((str(path), f"it has the runs of {count} projects: import this one's alone: {listed}"))
                 continue
-            path = next(iter(projects), path)
+            # Of a cache folder, which holds other JSON, too.
+            path = next((folder for folder in projects if folder.parent == path / "runs"), path)
             inside = sorted(one for one in path.rglob("*") if one.name.endswith((*_RECORDS, ".zip")) and one.is_file())
             if not inside:
                 bad.append((str(path), "this folder holds no .json and no .zip"))

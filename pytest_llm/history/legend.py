@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from pytest_llm.history.runfile import order
 from pytest_llm.history.series import Series
-from pytest_llm.reports.text import counted, number, visible
+from pytest_llm.reports.text import apart, counted, number, visible
 
 #: What comes and goes more often than this (two machines of one pool, two branches) is pointed out the first time only.
 OFTEN = 3
@@ -46,7 +46,8 @@ class Legend:
         if change:
             judged = self._series.verdict(change)
             sure = f"p {change.p:.2g}; about here" if change.p else "a step, without noise"
-            level = f"level {number(change.before)} {self._arrow} {number(change.after)}"
+            before, after = number(change.before, change.after), number(change.after, change.before)
+            level = f"level {before} {self._arrow} {after}"
             said = [f"{level}{judged and ', ' + judged} ({sure})"]
         said += [self._words(one) for one in point.moved if one[0] == "commit" or one in self._news(i)]
         if change and change.p:
@@ -71,6 +72,11 @@ class Legend:
 
 def _pair(one: _Moved) -> tuple[str, frozenset[str]]:
     return one[0], frozenset(one[1:])
+
+
+def labels(low: float, high: float) -> tuple[str, str]:
+    """Return what to call the ends of an axis, which two names never are the same."""
+    return apart((".4g", ".6g", ".9g"), (low, high))[0]
 
 
 def slots(series: Series) -> tuple[list[int], list[int]]:

@@ -73,7 +73,7 @@ def paired(old: Any, new: Any, direction: str) -> Paired | None:
 def _groups(old: Any, new: Any, places: list[tuple[int, int]]) -> list[int] | None:
     """Return the groups of examples at ``places``, as the newer record has them, else the older; ``None`` for none."""
     for held, side in ((new, 1), (old, 0)):
-        if held.get("groups"):
+        if held["groups"]:
             return [held["groups"][place[side]] for place in places]
     return None
 
@@ -92,11 +92,11 @@ def counted(held: dict[str, Any]) -> dict[int, tuple[float, float]]:
 def _same(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[int, int]]:
     """Return the positions of the examples that are the same question in both.
 
-    Those of one id, unless what they ask differs. Without ids all, where all ask the same or (in older records, or of
-    bare figures, of which it is not known) there are as many; else those whose question is in either run once: many
-    examples may have one reference, and an example that was removed moves the others.
+    Those of one id, unless what they ask differs. Without ids all, where all ask the same or (of bare figures, of which
+    it is not known) there are as many; else those whose question is in either run once: many examples may have one
+    reference, and an example that was removed moves the others.
     """
-    asked, asks = old.get("questions") or [], new.get("questions") or []
+    asked, asks = old["questions"], new["questions"]
     n, m = len(old["values"]), len(new["values"])
     if old["ids"] and new["ids"]:
         places = {id: i for i, id in enumerate(old["ids"])}

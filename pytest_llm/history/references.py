@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,17 @@ _LATEST = re.compile(r"latest(?:~([0-9]{1,6}))?")
 _PREFIX = re.compile(r"[0-9A-Za-z-]{4,64}")
 
 
-def find(history: History, said: str) -> dict[str, Any]:
+def find(opened: Callable[[], History], said: str) -> dict[str, Any]:
     """Return the record that ``said`` names. Of a commit with several runs it is the newest.
+
+    The history is opened for what is no path alone: a record from elsewhere is read where no project is.
 
     Raises:
         InvalidInputError: no run is called so, or several are.
     """
     if Path(said).is_file():
         return importing.read(Path(said))
+    history = opened()
     return history.record(run(history, said))
 
 
@@ -36,6 +40,8 @@ def run(history: History, said: str) -> Run:
     """
     runs = history.runs()
     latest = _LATEST.fullmatch(said)
+    if latest and not runs:
+        raise InvalidInputError("there is no run yet: run pytest first, or name the path of a record")
     if latest:
         back = int(latest[1] or 0)
         if back >= len(runs):

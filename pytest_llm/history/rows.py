@@ -117,7 +117,7 @@ def value_of(verdict: dict[str, Any]) -> float | None:
 
 def model_of(use: dict[str, Any]) -> dict[str, str]:
     """Return what makes a model another one."""
-    return {name: _text(use.get(name, "")) for name in MODEL}
+    return {name: _text(use[name]) for name in MODEL}
 
 
 def _of_record(data: dict[str, Any]) -> Rows:
@@ -126,10 +126,10 @@ def _of_record(data: dict[str, Any]) -> Rows:
     for one in data["requests"]:
         asked.setdefault(_text(one["nodeid"]), set()).add(_text(one["model"]))
     counted = Counter(entry.status for entry in reported(data))
-    git, dirty = data["git"], data["git"].get("dirty")
+    git, dirty = data["git"], data["git"]["dirty"]
     run = (
         data["id"], _moment(data["started"]), _seconds(data["seconds"]), _whole(data["exit_status"]),
-        bool(data.get("filtered")), _text(git["commit"]), _text(git["branch"]),
+        bool(data["filtered"]), _text(git["commit"]), _text(git["branch"]),
         dirty if isinstance(dirty, bool) else None,
         json.dumps({status: counted[status] for status in STATUSES if counted[status]}),
         json.dumps({_text(key): model_of(use) for key, use in data["models"].items()}),

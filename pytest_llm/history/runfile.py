@@ -36,7 +36,6 @@ PACKED = "packed"
 #: Characters of one text in a record.
 MAX_TEXT = 20_000
 
-_FIELDS = frozenset({"id", "started", "git", "environment", "settings", "models", "requests", "tests", "verdicts"})
 _SETTINGS = ("update", "cache", "offline", "logprob_margin", "alpha", "power", "correction", "strict_gates")
 _VERSIONS = ("pytest-llm-regression", "pytest", "torch", "transformers", "evaluate", "sacrebleu")
 _OURS = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{8}\.json")
@@ -83,10 +82,13 @@ def runs_folder(cache_dir: Path, root: Path) -> Path:
     return cache_dir / "runs" / path_tag(root)
 
 
-def projects(cache_dir: Path) -> dict[Path, str]:
-    """Return the folders of records in a cache, one a project, each with a test of its newest run (``no test``)."""
+def projects(parent: Path) -> dict[Path, str]:
+    """Return the folders of records in the caches below a folder, each with a test of its newest run (``no test``).
+
+    The folders of one project have one name.
+    """
     found = {}
-    for folder in sorted(one for one in (cache_dir / "runs").glob("*") if _TAG.fullmatch(one.name)):
+    for folder in sorted(one for one in parent.rglob("*") if _TAG.fullmatch(one.name) and one.parent.name == "runs"):
         newest = max((path for path in folder.glob("*.json") if _OURS.fullmatch(path.name)), default=folder)
         found[folder] = "no test"
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
@@ -125,40 +127,25 @@ def write(data: dict[str, Any], path: Path) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read a record.
+    """Read a record as `keep` leaves it, packed or not. What it holds is for `rows.of_record` to check.
 
     Raises:
-        InvalidInputError: no such file, not a run record, or one that a newer version wrote.
+        InvalidInputError: it cannot be read, has no schema, or that of a newer version.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(f"{path}: the run record cannot be read: {error.strerror}") from None
-    try:
-        data = json.loads(_unpacked(raw) if path.suffix == ".gz" else raw.decode("utf-8"))
-        schema = data["schema"]
-        if not isinstance(schema, int) or not data.keys() >= _FIELDS:
-            raise TypeError("not the fields of a run record")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidInputError(f"{path}: this is no run record ({error!r})") from None
-    if schema > SCHEMA:
-        raise InvalidInputError(f"{path}: a newer pytest_llm wrote this record (schema {schema}): upgrade")
-    return dict(data)
-
-
-def _unpacked(raw: bytes) -> str:
     import gzip
     import zlib
 
     try:
-        return gzip.decompress(raw).decode("utf-8")
+        raw = path.read_bytes()
+        data: dict[str, Any] = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
+        newer = data["schema"] > SCHEMA
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"it is packed and damaged: {error}") from None
-
-
-def latest(cache_dir: Path, root: Path) -> Path | None:
-    """Return the newest record of the project at ``root``."""
-    return max(runs_folder(cache_dir, root).glob("*.json"), key=lambda path: order(path.name), default=None)
+        raise InvalidInputError(f"it cannot be read: {error}") from None
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise InvalidInputError(f"this is no run record ({error!r:.200})") from None
+    if newer:
+        raise InvalidInputError(f"a newer pytest_llm wrote this record (schema {data['schema']}): upgrade")
+    return data
 
 
 def order(id: str) -> tuple[bool, str]:

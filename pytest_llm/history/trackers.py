@@ -67,7 +67,7 @@ def _to_mlflow(history: History, runs: Sequence[Run], folder: Path) -> int:
         if client.search_runs([experiment], filter_string=f"tags.`{TAG}` = '{run.id}'", max_results=1):
             continue
         start = _seconds(run) * 1000
-        tags = {TAG: run.id, "mlflow.source.git.commit": run.commit, "mlflow.source.git.branch": run.branch}
+        tags = {"mlflow.source.git.commit": run.commit, "mlflow.source.git.branch": run.branch}
         known = {name: value for name, value in tags.items() if value}
         made = client.create_run(experiment, start_time=start, run_name=run.short, tags=known)
         metrics = [Metric(mlflow_name(name), value, start, 0) for name, value in figures(history, run)]
@@ -79,6 +79,7 @@ def _to_mlflow(history: History, runs: Sequence[Run], folder: Path) -> int:
         client.set_terminated(
             made.info.run_id, "FAILED" if run.exit_status else "FINISHED", end_time=start + int(run.seconds * 1000)
         )
+        client.set_tag(made.info.run_id, TAG, run.id)  # last: what was broken off before is written anew
         written += 1
     return written
 

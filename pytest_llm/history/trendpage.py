@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pytest_llm.history.legend import Legend, gaps, mixed, slots
+from pytest_llm.history.legend import Legend, gaps, labels, mixed, slots
 from pytest_llm.history.runfile import order
 from pytest_llm.history.series import Series
 from pytest_llm.reports.html import asset, source_hash, template
 from pytest_llm.reports.text import number
 
 #: The drawing's size and the frame of the curve in it, in its own units.
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 240, 70, 20, 24, 50
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 268, 90, 20, 24, 78
+#: Rows of letters below a chart, and the room that one takes in its row.
+LETTER_ROWS, LETTER = 3, 20
 #: Charts of one page; letters of one chart, and rows of all tables: the newest.
 CHARTS, MARKS, ROWS = 60, 100, 5_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-    """A run that the chart points out: ``x``, ``y``, a letter, what it says, and ``better``, ``worse`` or nothing."""
+    """A run that the chart points out: ``x``, ``y``, a letter, its row, what it says, ``better``, ``worse`` or ""."""
 
     index: int
     x: float
     y: float
     letter: str
+    row: int
     text: str
     change: bool
     judged: str
@@ -65,17 +69,16 @@ def _chart(series: Series, listed: int) -> dict[str, Any]:
     places = [(x(slot), y(value)) for slot, value in zip(full, values, strict=True)]
     starts = [0, *series.changes, len(values)]
     levels = [
-        (x(full[a]), x(full[b - 1]), y(sum(values[a:b]) / (b - a)))
-        for a, b in zip(starts, starts[1:], strict=False)
-        if b > a
+        (x(full[a]), x(full[b - 1]), y(sum(values[a:b]) / (b - a))) for a, b in zip(starts, starts[1:], strict=False)
     ]
     legend = Legend(series)
+    marked = legend.marks(MARKS)[0]
     marks = [
         Mark(
-            i, *places[i], _letter(n), legend.said(i), i in series.changes,
+            i, *places[i], _letter(n), row, legend.said(i), i in series.changes,
             series.verdict(series.changes[i]) if i in series.changes else "",
         )
-        for n, i in enumerate(legend.marks(MARKS)[0])
+        for n, (i, row) in enumerate(zip(marked, _rows([places[i][0] for i in marked]), strict=True))
     ]  # fmt: skip
     letters = {mark.index: mark.letter for mark in marks}
     chosen = [i for i in range(len(values)) if i >= len(values) - listed or i in letters]
@@ -85,7 +88,7 @@ def _chart(series: Series, listed: int) -> dict[str, Any]:
         "gaps": [(x(slot), run.short, why) for slot, (run, why) in zip(empty, series.gaps, strict=True)],
         "last": max([series.points[-1].run, *(run for run, _ in series.gaps)], key=lambda run: order(run.id)),
         "missing": gaps(series),
-        "low": low, "high": high, "letters": letters,
+        "labels": labels(low, high), "letters": letters,
         "summary": _summary(series), "dots": len(places) <= 200,
     }  # fmt: skip
 
@@ -93,14 +96,23 @@ def _chart(series: Series, listed: int) -> dict[str, Any]:
 def _summary(series: Series) -> str:
     """Return what the chart shows, for who does not see it."""
     values = [point.value for point in series.points]
-    changes = len(series.changes)
+    low, high, changes = min(values), max(values), len(series.changes)
     if len(values) == 1:
         return f"one run, {series.points[0].run.started[:10]}: {number(values[0])}"
     return (
         f"{len(values)} runs from {series.points[0].run.started[:10]} to {series.points[-1].run.started[:10]}, "
-        f"between {number(min(values))} and {number(max(values))}, last {number(values[-1])}; "
+        f"between {number(low, high)} and {number(high, low)}, last {number(values[-1])}; "
         f"{changes or 'no'} change{'s' * (changes != 1)} of level"
     )
+
+
+def _rows(places: Sequence[float]) -> Iterator[int]:
+    """Give the first row in which there is room for a letter at each of the places, else the row with most room."""
+    ends = [-math.inf] * LETTER_ROWS
+    for x in places:
+        row = next((row for row, end in enumerate(ends) if x - end >= LETTER), ends.index(min(ends)))
+        ends[row] = x
+        yield row
 
 
 def _letter(n: int) -> str:

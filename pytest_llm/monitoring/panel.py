@@ -94,7 +94,6 @@ def compare(
     by: str = "",
     refusals: Sequence[str] = (),
     minimum: int = 30,
-    seed: int = 0,
 ) -> Comparison:
     """Compare two windows.
 
@@ -106,7 +105,6 @@ def compare(
         by: the field that `Window.segments` is of, or `LANGUAGE`; each value is compared by itself too.
         refusals: regular expressions of refusals, beside `features.REFUSALS`.
         minimum: outputs a segment must have in both windows to be compared.
-        seed: of the permutations.
 
     Raises:
         InvalidInputError: alpha out of range, or a pattern that is no regular expression or matches an empty text.
@@ -138,7 +136,7 @@ def compare(
         )
     segments = _segments(reference, current, minimum, notes, by) if by else []
     permutations = _permutations(alpha, len(segments))
-    dealing = Dealing(permutations, seed)
+    dealing = Dealing(permutations)
     found = _small(reference, current, patterns, dealing)
     if languages and all(languages):
         found.append(checks.labels("language", languages[0], languages[1], dealing))

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
-from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, reported, stopped, summary, written
+from pytest_llm.reports.overview import STATUSES, Entry, changes, counts, reported, summary, written
 from pytest_llm.reports.text import figure, shorten, visible
 
 #: GitHub refuses a comment of more than 65,536 characters.
 LIMIT = 60_000
-#: Rows of each table; characters of a cell and of a block.
-ROWS, CELL, BLOCK = 100, 200, 6_000
+#: Characters of all rows of a table, of which there are three; of a cell, before it is escaped; of a block.
+TABLE, CELL, BLOCK = 18_000, 200, 6_000
 
 #: What can be markup, a link, a mention, a reference or an emoji inside a line. A dot is, outside a number.
 _ACTIVE = re.compile(r"[!#$&*:<>@\[\\\]^_`{|}~]|(?<!\d)\.|\.(?!\d)")
@@ -30,7 +31,7 @@ def markdown(data: dict[str, Any], limit: int = LIMIT) -> str:
     worst = next((status for status, n in counted.items() if n), "skipped")
     if worst == "passed" and written(data):
         worst = "warned"
-    if stopped(data) and worst != "failed":
+    if data["stopped"] and worst != "failed":
         worst = "error"
     parts = [f"## {_ICONS[worst]} Model regression: {summary(data, counted)}\n"]
     parts += [_models(data), _changes(data), _gates(data)]
@@ -42,7 +43,7 @@ def markdown(data: dict[str, Any], limit: int = LIMIT) -> str:
             parts.append(f"\n…and {len(shown) - index} more; the HTML report and the run record have all of them.\n")
             break
         parts.append(block)
-        size += len(block)
+        size += len(block) + 1
     return "\n".join(part for part in parts if part)
 
 
@@ -65,7 +66,7 @@ def _models(data: dict[str, Any]) -> str:
         asked = " | ".join(literal(str(use[name])) for name in ("from_store", "computed"))
         name = literal(use["source"]) + (f" + {literal(use['adapter'])}" if use["adapter"] else "")
         weights, runs_in = literal(use["digest"][:12] or "not known"), literal(use["dtype"] or use["device"])
-        runs_in += f" at {literal(use['service'])}" if use.get("service") else ""
+        runs_in += f" at {literal(use['service'])}" if use["service"] else ""
         rows.append(f"| {name} | {weights} | {runs_in} | {asked} | {loaded} |")
     return _table("Model | Weights | Dtype | From the store | Computed | Loaded in", rows)
 
@@ -94,8 +95,9 @@ def _table(head: str, rows: Sequence[str]) -> str:
     if not rows:
         return ""
     rule = "|".join("---" for _ in head.split("|"))
-    more = [f"\n…and {len(rows) - ROWS} more.\n"] if len(rows) > ROWS else []
-    return "\n".join([f"| {head} |", f"|{rule}|", *rows[:ROWS], *more]) + "\n"
+    n = sum(size <= TABLE for size in accumulate(map(len, rows)))
+    more = [f"\n…and {len(rows) - n} more.\n"] if len(rows) > n else []
+    return "\n".join([f"| {head} |", f"|{rule}|", *rows[:n], *more]) + "\n"
 
 
 def _entry(entry: Entry) -> str:

@@ -45,7 +45,7 @@ def reported(data: dict[str, Any]) -> list[Entry]:
     """Return what a report lists: the tests, and the files that could not be collected."""
     errors = [
         Entry(one["nodeid"], "uncollected", 0.0, one["nodeid"].partition("::")[0], 1, one["message"], ())
-        for one in data.get("collection_errors", ())
+        for one in data["collection_errors"]
     ]
     return _in_order([*errors, *entries(data)])
 
@@ -58,11 +58,12 @@ def entries(data: dict[str, Any]) -> list[Entry]:
     tests = {test["nodeid"]: test for test in data["tests"]}
     found = []
     for nodeid in dict.fromkeys([*tests, *verdicts]):
-        test = tests.get(nodeid, {"outcome": "", "seconds": 0.0, "file": nodeid.partition("::")[0], "line": 1})
-        message = test.get("message", "")
+        test = tests.get(
+            nodeid, {"outcome": "", "seconds": 0.0, "file": nodeid.partition("::")[0], "line": 1, "message": ""}
+        )
         mine = tuple(verdicts.get(nodeid, ()))
         status = _status(test["outcome"], {verdict["outcome"] for verdict in mine})
-        found.append(Entry(nodeid, status, test["seconds"], test["file"], test["line"], message, mine))
+        found.append(Entry(nodeid, status, test["seconds"], test["file"], test["line"], test["message"], mine))
     return _in_order(found)
 
 
@@ -88,15 +89,9 @@ def written(data: dict[str, Any]) -> int:
     return sum(verdict["status"] in WRITTEN for verdict in data["verdicts"])
 
 
-def stopped(data: dict[str, Any]) -> str:
-    """Return what ended the run before its tests did, empty where nothing did. Early records have the status alone."""
-    status = data["exit_status"]
-    return str(data.get("stopped", "" if status in (0, 1, 5) else f"pytest's exit status {status}"))
-
-
 def summary(data: dict[str, Any], counted: dict[str, int]) -> str:
     """Return the counts of a run in words, whether it was stopped, and what it wrote."""
-    end = f", and the run was stopped ({visible(why)})" if (why := stopped(data)) else ""
+    end = f", and the run was stopped ({visible(why)})" if (why := data["stopped"]) else ""
     if n := written(data):
         end += f"; {n} {'golden or baseline was' if n == 1 else 'goldens or baselines were'} written, not compared"
     return in_words(counted) + end

@@ -13,12 +13,9 @@ DIGEST = "0123456789abcdef" * 4
 
 
 def verdict(name="loss", value=2.5, *, nodeid="test_m.py::test_a", kind="baseline", status="pass", outcome="pass",
-            per_example=None, higher_is_better=False, ids=(), weights=(), questions=None, groups=()):  # fmt: skip
-    held = per_example and {"values": list(per_example), "ids": list(ids), "weights": list(weights)}
-    if held and questions is not None:  # older records have none
-        held["questions"] = list(questions)
-    if held and groups:
-        held["groups"] = list(groups)
+            per_example=None, higher_is_better=False, ids=(), weights=(), questions=(), groups=()):  # fmt: skip
+    held = per_example and {"values": list(per_example), "ids": list(ids), "weights": list(weights),
+                            "questions": list(questions), "groups": list(groups)}  # fmt: skip
     evidence = {"pairs": [], "omitted": 0, "series": [], "changes": [], "higher_is_better": higher_is_better}
     return {
         "kind": kind, "name": name, "status": status, "outcome": outcome, "headline": f"{name} {value}",
@@ -52,11 +49,11 @@ def record(i, *verdicts, commit="", branch="main", dirty=False, source="org/tiny
         "settings": {"alpha": 0.05},
         "environment": {"python": "3.11", "torch": torch, "transformers": "5.24"},
         "models": {"m1": {"source": source, "digest": digest, "dtype": "float32", "device": "cpu", "adapter": "",
-                          "revision": revision, "from_store": 1, "computed": 0, "load_seconds": 0.0}},
+                          "revision": revision, "service": "", "from_store": 1, "computed": 0, "load_seconds": 0.0}},
         "requests": [{"nodeid": id, "model": "m1", "kind": "generate", "digests": [], "computed": []} for id in tests],
-        "tests": [{"nodeid": id, "outcome": outcome, "seconds": 0.1, "file": "test_m.py", "line": 1}
+        "tests": [{"nodeid": id, "outcome": outcome, "seconds": 0.1, "file": "test_m.py", "line": 1, "message": ""}
                   for id, outcome in tests.items()],
-        "verdicts": list(verdicts), "obsolete": [],
+        "verdicts": list(verdicts), "obsolete": [], "stopped": "", "collection_errors": [],
     }  # fmt: skip
 
 

@@ -30,7 +30,7 @@ def test_the_size_of_a_split_is_the_drop_in_squared_error():
     """CUSUM squared is what an l2 split saves, so the largest is the best."""
     values = np.random.default_rng(5).normal(size=30)
     values -= values.mean()
-    (at,), (size,) = split_of(values[None], 3)
+    (at,), (size,) = split_of(values[None])
     saved = [
         (values**2).sum() - sum(((part - part.mean()) ** 2).sum() for part in (values[:i], values[i:]))
         for i in range(3, 28)

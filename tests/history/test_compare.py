@@ -1,6 +1,7 @@
 """``pytest-llm compare``: what differs around the tests first, then tests, then figures in pairs."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_exit_codes(project, command):
     assert command("compare", "latest~2", "latest~3")[0] == 0
     code, out, _ = command("compare", "latest~3", "latest~1")
     assert code == 2
-    assert "could not be measured any more: 1\n  test_m.py::test_a" in out
+    assert "could not be measured now: 1\n  test_m.py::test_a" in out
     assert command("compare", "latest~3", "latest") == (
         2, "", "pytest-llm compare: the runs a0000000 and a0005ccd have no test in common\n"
     )  # fmt: skip
@@ -108,9 +109,9 @@ def test_a_file_that_cannot_be_collected_any_more_is_no_pass(project, command):
     assert code == 2
     assert "1.5 s  2 files could not be collected, 1 passed\n" in out
     assert "could not be collected: 2\n  sub: ModuleNotFoundError: No module named 'gone'\n  test_b.py: " in out
-    assert "could not be measured any more: 1\n  test_b.py::two\n" in out
+    assert "could not be measured now: 1\n  test_b.py::two\n" in out
     assert "not run in B, which was not of all tests: 1\n  sub/t.py::T::x\n" in out
-    assert out.endswith("1 of 1 checks the same; 1 could not be measured any more\n")
+    assert out.endswith("1 of 1 checks the same; 1 could not be measured now\n")
     assert command("compare", "latest~2", "latest")[0] == 2, "nothing ran at all"
     assert command("compare", "latest~1", "latest~1")[0] == 0
     assert command("compare", "latest~1", "latest")[2] == (
@@ -119,18 +120,17 @@ def test_a_file_that_cannot_be_collected_any_more_is_no_pass(project, command):
     assert "2 not collected, 1 pass (part)" in " ".join(command("history")[1].split())
 
 
-@pytest.mark.parametrize("stopped", [{"exit_status": 2}, {"exit_status": 1, "stopped": "stopping after 1 failures"}])
-def test_a_run_that_was_stopped_before_a_test_is_no_pass(project, command, stopped):
+def test_a_run_that_was_stopped_before_a_test_is_no_pass(project, command):
     fails, lost = verdict(nodeid="t.py::fails", outcome="fail"), verdict(nodeid="t.py::failed", outcome="fail")
     project(
         record(0, verdict(), fails, lost, verdict(nodeid="t.py::last")),
-        {**record(1, verdict(), fails, filtered=True), **stopped},
+        {**record(1, verdict(), fails, filtered=True), "stopped": "stopping after 1 failures"},
     )
     code, out, _ = command("compare", "latest~1", "latest")
     assert code == 2
-    assert "could not be measured any more: 1\n  t.py::last\n" in out
+    assert "could not be measured now: 1\n  t.py::last\n" in out
     assert "not run in B, which was not of all tests: 1\n  t.py::failed\n" in out
-    assert "; B was stopped (" + stopped.get("stopped", "pytest's exit status 2") + ")\n" in out
+    assert "; B was stopped (stopping after 1 failures)\n" in out
 
 
 @pytest.mark.parametrize(("part", "title"), [(True, "not run in A, which was not of all tests"), (False, "new")])
@@ -149,11 +149,29 @@ def test_a_new_test_that_fails_is_no_pass(project, command, part, title):
     assert command("compare", "latest~1", "latest~2")[0] == 0
 
 
+@pytest.mark.parametrize("was", ["skipped", "xfailed", "unmeasured"])
+def test_a_test_that_did_not_fail_and_fails_is_no_pass_whatever_it_did(project, command, was):
+    fails = record(1, verdict(outcome="fail"), golden())
+    lost = record(2, verdict(outcome="error"), golden(), outcomes={"test_m.py::test_a": "unmeasured"})
+    project(record(0, golden(), outcomes={"test_m.py::test_a": was}), fails, lost)
+    code, out, _ = command("compare", "latest~2", "latest~1")
+    assert (code, "\nnewly failing: 1\n  test_m.py::test_a\n" in out) == (1, True)
+    assert "2 tests in both: 1 newly failing, 0 newly passing (exact McNemar p 1)" in out, "which is of those measured"
+    assert command("compare", "latest~2", "latest")[0] == (0 if was == "unmeasured" else 2)
+
+
 def test_a_test_that_is_skipped_now_is_said(project, command):
     project(record(0, verdict(), golden()), record(1, golden(), outcomes={"test_m.py::test_a": "xfailed"}))
     code, out, _ = command("compare", "latest~1", "latest")
     assert code == 0
     assert "skipped, or expected to fail, now: 1\n  test_m.py::test_a\n" in out
+
+
+def test_records_from_elsewhere_need_no_project(project, command, tmp_path):
+    one, other = (as_file(record(i, verdict()), tmp_path / f"{i}.json") for i in range(2))
+    (tmp_path / "project" / "pytest.ini").write_text("[pytest]\nllm_alpha = many\n")
+    assert command("compare", "latest", "latest")[0] == 2
+    assert command("compare", one, other)[0] == 0
 
 
 def test_a_run_is_named_in_many_ways(project, command, tmp_path):
@@ -261,9 +279,8 @@ def test_what_asks_the_same_is_paired_though_its_position_moved():
         (["yes", "no"] * 20, ["yes", "no", "no", "yes"] * 10),
         (["yes"] * 40, ["yes"] * 35),
         ((), ()),
-        (None, None),
     ],
-    ids=["others", "labels", "fewer-labels", "fewer-unknown", "fewer-in-older-records"],
+    ids=["others", "labels", "fewer-labels", "fewer-unknown"],
 )
 def test_other_questions_are_not_paired(asked, asks):
     n = 35 if not asks else len(asks)
@@ -361,12 +378,13 @@ def test_two_examples_that_moved_alike_show_nothing():
     assert item.paired.low < 0 < item.paired.high
 
 
-def test_a_record_of_before_per_example_values_is_compared_by_its_figures():
-    before, after = record(0, verdict(value=1.0)), record(1, verdict(value=2.0))
-    for data in (before, after):
-        for one in data["verdicts"]:
-            del one["per_example"]
-    (item,) = compare(before, after).items
+def test_figures_that_moved_do_not_read_the_same(project, command):
+    project(record(0, verdict(value=8.1234567)), record(1, verdict(value=8.1234569)))
+    assert re.search(r"loss +8\.1234567 +8\.1234569 +\+2e-07", command("compare", "latest~1", "latest")[1])
+
+
+def test_figures_without_values_of_examples_are_compared_alone():
+    (item,) = compare(record(0, verdict(value=1.0)), record(1, verdict(value=2.0))).items
     assert (item.was_value, item.now_value, item.paired) == (1.0, 2.0, None)
 
 

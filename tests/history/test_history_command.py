@@ -97,7 +97,7 @@ def test_runs_of_the_project_where_it_was_before_are_offered(project, command, c
         "there is no run yet: pytest leaves a record of every run that uses pytest_llm; these may be of this project, "
         f"in another folder:\npytest-llm import {folder}\n"
     )
-    assert command("import", folder)[:2] == (0, "1 new runs, 0 that were there already\n")
+    assert command("import", folder)[:2] == (0, "1 new run, 0 that were there already\n")
 
 
 def test_hostile_names_are_shown_harmlessly(project, command):
@@ -130,7 +130,7 @@ def test_json_export_goes_to_a_file(project, command, tmp_path):
     project(record(0, verdict()), record(1, verdict(value=2.0), golden()))
     path = tmp_path / "out.json"
     assert command("history", "--limit=1", "export", "--format=json", f"--output={path}") == (
-        0, f"wrote 1 runs to {path}\n", ""
+        0, f"wrote 1 run to {path}\n", ""
     )  # fmt: skip
     (run,) = json.loads(path.read_text())["runs"]
     assert run["id"] == record(1)["id"]
@@ -200,5 +200,15 @@ def test_a_run_of_a_clock_that_was_wrong_is_not_the_latest(project, command):
     assert [line[:8] for line in command("history")[1].splitlines()][-4:-2] == [short, "a0000000"]
     assert [run["id"] for run in json.loads(command("history", "--json", "--limit=1")[1])] == [record(2)["id"]]
     assert "last 2.5" in command("trend", "loss")[1]
-    assert command("history", "forget", "--keep=3")[1] == "forgot 1 runs\n"
+    assert command("history", "forget", "--keep=3")[1] == "forgot 1 run\n"
     assert command("history", "--json")[2] == ""
+
+
+def test_a_file_that_is_no_record_is_named_with_the_reason(project, command):
+    folder = project(record(0, verdict()))
+    (folder / "newer.json").write_text(json.dumps({**record(1, verdict()), "schema": 2}))
+    (folder / "other.json").write_text("{}")
+    assert command("history")[2].splitlines() == [
+        f"left as it is: {folder}/newer.json: a newer pytest_llm wrote this record (schema 2): upgrade",
+        f"left as it is: {folder}/other.json: this is no run record (KeyError('schema'))",
+    ]

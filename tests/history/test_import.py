@@ -42,8 +42,8 @@ def test_the_cache_folder_of_more_runs_than_it_keeps(project, command, tmp_path,
     assert len(packed) == 3
     archive = zipped(tmp_path / "cache.zip", {f"runs/packed/{path.name}": path.read_bytes() for path in packed[:2]})
     project()
-    assert command("import", packed[0]) == (0, "1 new runs, 0 that were there already\n", "")
-    assert command("import", archive) == (0, "1 new runs, 1 that were there already\n", "")
+    assert command("import", packed[0]) == (0, "1 new run, 0 that were there already\n", "")
+    assert command("import", archive) == (0, "1 new run, 1 that were there already\n", "")
     assert command("import", tmp_path / "ci") == (0, "3 new runs, 2 that were there already\n", "")
     packed[0].write_bytes(packed[0].read_bytes()[:-20])
     code, out, err = command("import", packed[0])
@@ -58,7 +58,7 @@ def test_the_cache_folder_of_several_projects(project, command, tmp_path):
     runfile.keep(record(1, verdict()), settings_from({}, {}, {}, root=tmp_path / "ours").replace(cache_dir=ci))
     write_list(ci, tmp_path / "ours", "goldens", [])
     project()
-    assert command("import", ci) == (0, "1 new runs, 0 that were there already\n", "")
+    assert command("import", ci) == (0, "1 new run, 0 that were there already\n", "")
     runfile.keep(record(2), settings_from({}, {}, {}, root=tmp_path / "theirs").replace(cache_dir=ci))
     listed = [f"{folder}, of {test}" for folder, test in zip(folders, ("test_m.py::test_a", "no test"), strict=True)]
     assert command("import", ci) == (
@@ -66,6 +66,8 @@ def test_the_cache_folder_of_several_projects(project, command, tmp_path):
         "0 new runs, 0 that were there already, 1 bad\n",
         f"{ci}: it has the runs of 2 projects: import this one's alone: {'; '.join(sorted(listed))}\n",
     )
+    for place in (tmp_path, ci / "runs"):  # a folder of artifacts, one of which is a cache; a part of one
+        assert command("import", place)[:2] == (2, "0 new runs, 0 that were there already, 1 bad\n")
     assert command("import", folders[0], folders[1])[0] == 0
 
 
@@ -80,7 +82,7 @@ def test_a_bad_one_is_named_and_stops_nothing(project, command, tmp_path):
     zipped(tmp_path / "mixed.zip", {"good.json": good, "bad.json": no_id, "text.json": b"\xff\xfe", "odd.json": "[1]"})
     zipped(tmp_path / "empty.zip", {"report.html": ""})
     code, out, err = command("import", tmp_path / "missing.json", tmp_path)
-    assert (code, out) == (2, "1 new runs, 0 that were there already, 9 bad\n")
+    assert (code, out) == (2, "1 new run, 0 that were there already, 9 bad\n")
     assert History(runs).ids() == {good["id"]}
     reasons = dict(line.removeprefix(f"{tmp_path}/").split(": ", 1) for line in err.splitlines())
     assert reasons.keys() == {

@@ -80,6 +80,22 @@ def test_mlflow_reads_every_run_back_once(project, command, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:.*noload")  # of MLflow's own
+def test_a_run_whose_export_to_mlflow_was_broken_off_is_written_anew(project, command, tmp_path, monkeypatch):
+    from mlflow.tracking import MlflowClient
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    project(record(0, verdict()))
+    export = "history", "export", "--format=mlflow", f"--output={tmp_path}"
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "log_batch", stop)
+        assert command(*export)[0] == 130
+    assert command(*export)[:2] == (0, f"wrote 1 run to {tmp_path}\n")
+    assert command(*export)[:2] == (0, f"wrote 0 runs to {tmp_path}\n")
+
+
 def test_names_for_mlflow_are_allowed_and_never_shared():
     from mlflow.utils.validation import _validate_metric_name
 

@@ -41,6 +41,29 @@ test_m.py::test_a
 """, "")  # fmt: skip
 
 
+def test_the_ends_of_a_chart_and_its_levels_differ_in_words_too(project, command):
+    project(*(record(i, verdict(value=8.1234567 if i < 3 else 8.1234569)) for i in range(6)))
+    out = command("trend", "loss")[1]
+    assert [line.split(" │")[0].strip() for line in out.splitlines()[1:9]] == ["8.1234569", *[""] * 6, "8.1234567"]
+    assert "level 8.1234567 → 8.1234569, worse" in out
+
+
+def test_in_a_narrow_terminal_no_mark_covers_another_and_nothing_is_cut(project, command, monkeypatch):
+    name = "tests/test_answers.py::test_that_the_model_answers_as_it_did[a prompt of some length]"
+    project(*(record(i, verdict(nodeid=name), torch=f"2.{max(i, 94)}") for i in range(99)))
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = command("trend", "loss")[1].splitlines()
+    assert max(map(len, lines)) <= 40
+    axis = next(i for i, line in enumerate(lines) if "└" in line)
+    assert [line.split() for line in lines[axis + 1 : axis + 4]] == [
+        ["13"],
+        ["24"],
+        ["99", "runs,", "2026-09-21", "to"],
+    ]
+    assert " ".join(lines).replace(" ", "").startswith(name.replace(" ", ""))
+    assert "last 2.5, mean 2.5" in " ".join(lines)
+
+
 def test_runs_in_which_the_test_measured_nothing_are_marked_and_counted(project, command):
     broken = {"test_m.py::test_a": "failed"}
     project(
@@ -65,7 +88,7 @@ def test_a_change_of_level_is_listed_before_what_comes_and_goes(project, command
         for i in range(70)
     ), *(record(i, verdict(value=2.9), torch="2.14", source=f"org/m{i}") for i in range(70, 90)))  # fmt: skip
     out = command("trend", "loss")[1]
-    legend = out.partition("\n10 other changes are not listed; --html has more\n")[2].replace("\n    ", " ")
+    legend = out.partition("\nnot listed: 10 other changes; --html has more\n")[2].replace("\n    ", " ")
     lines = [line.split(" ", 3)[3] for line in legend.split("\n\n")[0].splitlines()]
     assert lines[0] == "level 2.5 → 2.9, worse (a step, without noise); commit 000001d → 000001e; torch 2.13 → 2.14"
     assert lines[1].endswith("model org/m78 → org/m79")
@@ -237,7 +260,7 @@ def test_many_charts_many_runs_and_hostile_names_stay_inside_80_columns(project,
     assert max(map(len, lines)) <= 80
     assert all(c.isprintable() for line in lines for c in line)
     assert lines[-2] == "and 3 more: --test narrows them, --html has all"
-    assert sum("137 other changes are not listed; --html has more" in line for line in lines) == 6
+    assert sum("not listed: 137 other changes; --html has more" in line for line in lines) == 6
 
 
 def test_a_model_that_other_tests_asked_is_no_news_for_one_that_asked_none(project, command):

@@ -66,6 +66,17 @@ def test_runs_without_a_figure_and_branches_in_one_line_are_said(tmp_path, open_
     expect(shown.locator("svg text.soft").last).to_have_text("2026-09-24")
 
 
+def test_letters_of_neighbours_do_not_cover_one_another_and_labels_are_whole(tmp_path, open_page):
+    records = [record(i, verdict(value=-1.23456e-05 if i else 0.0), torch=f"2.{max(i, 197)}") for i in range(201)]
+    shown = open_page(written(tmp_path, records))
+    boxes = [letter.bounding_box() for letter in shown.locator("svg .letter").all()]
+    for one, other in zip(boxes, boxes[1:], strict=False):
+        assert other["y"] > one["y"] + 10 or other["x"] > one["x"] + one["width"]
+    left = shown.locator("svg").bounding_box()["x"]
+    assert [label.text_content() for label in shown.locator("svg > text").all()[:2]] == ["0", "-1.235e-05"]
+    assert all(label.bounding_box()["x"] >= left for label in shown.locator("svg > text").all())
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
 def test_axe_has_no_complaint_and_nothing_sticks_out(tmp_path, open_page, scheme, width):

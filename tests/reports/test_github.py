@@ -123,10 +123,10 @@ def test_no_output_of_a_model_ends_a_command_or_begins_another(run_record, tmp_p
     assert len(text.splitlines()) == 6
     assert all(COMMAND.fullmatch(line) for line in text.splitlines())
     evil = {"nodeid": "a.py::t[x,line=1::error::50%\n::stop-commands::x]", "outcome": "failed", "seconds": 1.0,
-            "file": "a,b:c%.py", "line": 3}  # fmt: skip
+            "file": "a,b:c%.py", "line": 3, "message": ""}  # fmt: skip
     verdict = {"kind": "golden", "name": "1", "status": "drifted", "outcome": "fail", "headline": "100%\r\n::debug::x",
                "figures": {}, "examples": [], "notes": [], "diff": [], "nodeid": evil["nodeid"], "evidence": None}  # fmt: skip
-    (line,) = commands({"tests": [evil], "verdicts": [verdict]}, tmp_path, {})
+    (line,) = commands({"tests": [evil], "verdicts": [verdict], "collection_errors": []}, tmp_path, {})
     assert "\n" not in line
     assert "\r" not in line
     level, values, message = parsed(line)
@@ -136,18 +136,20 @@ def test_no_output_of_a_model_ends_a_command_or_begins_another(run_record, tmp_p
 
 
 def test_a_slash_in_a_parameter_is_no_folder(tmp_path):
-    test = {"nodeid": "a/t.py::t[org/name]", "outcome": "failed", "seconds": 1.0, "file": "a/t.py", "line": 3}
-    (line,) = commands({"tests": [test], "verdicts": []}, tmp_path, {})
+    test = {"nodeid": "a/t.py::t[org/name]", "outcome": "failed", "seconds": 1.0, "file": "a/t.py", "line": 3,
+            "message": ""}  # fmt: skip
+    (line,) = commands({"tests": [test], "verdicts": [], "collection_errors": []}, tmp_path, {})
     assert parsed(line)[1]["title"] == "t.py::t[org/name]: failed"
 
 
 def test_no_more_annotations_than_github_shows(tmp_path):
     tests = [
-        {"nodeid": f"t.py::t{i}", "outcome": "failed", "seconds": 0.1, "file": "t.py", "line": i} for i in range(50)
+        {"nodeid": f"t.py::t{i}", "outcome": "failed", "seconds": 0.1, "file": "t.py", "line": i, "message": ""}
+        for i in range(50)
     ]
     verdicts = [
         {"kind": "golden", "name": "1", "status": "drifted", "outcome": "fail", "headline": "h", "figures": {},
          "examples": [], "notes": [], "diff": [], "nodeid": test["nodeid"], "evidence": None}
         for test in tests
     ]  # fmt: skip
-    assert len(commands({"tests": tests, "verdicts": verdicts}, tmp_path, {})) == 10
+    assert len(commands({"tests": tests, "verdicts": verdicts, "collection_errors": []}, tmp_path, {})) == 10

@@ -29,7 +29,15 @@ def many(run_record, n, text=None):
             for side in filter(None, (pair["actual"], pair["golden"])):
                 words = [f" word{i}{k}" for k in range(40)]
                 side.update(text=text or "".join(words), tokens=words, logprobs=[-0.123] * 40, margins=[1.234] * 40)
-        tests.append({"nodeid": verdict["nodeid"], "outcome": outcome, "seconds": 0.1, "file": "t.py", "line": 1})
+        test = {
+            "nodeid": verdict["nodeid"],
+            "outcome": outcome,
+            "seconds": 0.1,
+            "file": "t.py",
+            "line": 1,
+            "message": "",
+        }
+        tests.append(test)
         verdicts.append(verdict)
     return {**big, "tests": tests, "verdicts": verdicts}
 
@@ -51,7 +59,7 @@ def test_one_file_that_asks_for_nothing_else(suite):
 
 def test_hostile_text_is_only_ever_data(run_record):
     run_record["models"] = {"x": {"source": HOSTILE, "digest": HOSTILE, "dtype": "f", "device": "cpu", "adapter": "",
-                                  "from_store": 0, "computed": 1, "load_seconds": 1.5}}  # fmt: skip
+                                  "service": "", "from_store": 0, "computed": 1, "load_seconds": 1.5}}  # fmt: skip
     run_record["git"] = {"commit": HOSTILE, "branch": HOSTILE}
     page = html(run_record)
     assert page.count("<script") == 2

@@ -25,7 +25,7 @@ def test_it_says_what_matters_first(run_record):
 def test_nothing_of_a_model_becomes_markup(run_record):
     run_record["models"] = {
         "m": {"source": HOSTILE, "adapter": HOSTILE, "digest": "@org <script", "dtype": HOSTILE, "device": HOSTILE,
-              "from_store": "@org", "computed": "[c](http://d)", "load_seconds": 1.0}
+              "service": HOSTILE, "from_store": "@org", "computed": "[c](http://d)", "load_seconds": 1.0}
     }  # fmt: skip
     text = markdown(run_record)
     assert "](http" not in text.partition("<details>")[0]
@@ -51,13 +51,21 @@ def test_it_fits_into_a_comment(run_record):
     many = copy.deepcopy(run_record)
     test, verdict = many["tests"][0], next(v for v in many["verdicts"] if v["nodeid"].endswith("test_hostile"))
     gate = next(v for v in many["verdicts"] if v["kind"] == "baseline")
+    long = [f"{i}{{{{question}}}}" * 20 for i in range(200)]
+    use = dict.fromkeys(("adapter", "digest", "dtype", "device", "service"), "")
+    use |= {"from_store": 0, "computed": 1, "load_seconds": 0}
+    many["models"] = {name: {**use, "source": name} for name in long}
+    many["verdicts"][0]["evidence"]["changes"] = [["torch", "1", name] for name in long]
     for i in range(3000):
         many["tests"].append({**test, "nodeid": f"t.py::t{i}", "outcome": "failed"})
-        many["verdicts"] += [{**verdict, "nodeid": f"t.py::t{i}"}, {**gate, "nodeid": f"t.py::t{i}"}]
+        many["verdicts"] += [
+            {**verdict, "nodeid": f"t.py::t{i}"},
+            {**gate, "nodeid": f"t.py::t{i}[{{{{a}}}}{{{{question}}}}]"},
+        ]
     text = markdown(many)
     assert LIMIT - 10_000 < len(text) <= LIMIT
     assert re.search(r"…and \d{4} more; the HTML report and the run record have all of them", text)
-    assert "…and 2903 more." in text
+    assert len(re.findall(r"(?m)^…and \d+ more\.$", text)) == 3, "of models, of changes and of gates"
 
 
 def test_a_green_run_is_short(run_record):

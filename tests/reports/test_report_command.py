@@ -31,7 +31,9 @@ def test_it_renders_the_newest_record_or_the_one_named(suite):
 def test_it_says_what_it_cannot_do(pytester, cache_dir):
     none = pytester.run(COMMAND, "report")
     assert none.ret == 2
-    none.stderr.fnmatch_lines(["pytest-llm report: there is no run record of *: run pytest first, or name a record"])
+    none.stderr.fnmatch_lines(
+        ["pytest-llm report: there is no run yet: run pytest first, or name the path of a record"]
+    )
     unknown = pytester.run(COMMAND, "report", "nosuch.json")
     assert unknown.ret == 2
     unknown.stderr.fnmatch_lines(["pytest-llm report: no run is called 'nosuch.json', and there is no such file*"])
@@ -39,6 +41,17 @@ def test_it_says_what_it_cannot_do(pytester, cache_dir):
     other = pytester.run(COMMAND, "report", "x.json")
     assert other.ret == 2
     other.stderr.fnmatch_lines(["pytest-llm report: x.json: this is no run record*"])
+
+
+def test_it_writes_nothing_over_the_record_or_over_another_report(suite):
+    suite.runpytest("--llm-record=ci.json")
+    held = (suite.path / "ci.json").read_bytes()
+    for arguments in (["--html=./ci.json"], ["--html=a", "--markdown=a"]):
+        refused = suite.run(COMMAND, "report", "ci.json", *arguments)
+        assert refused.ret == 2
+        refused.stderr.fnmatch_lines(["pytest-llm report: --*: it would be overwritten"])
+    assert (suite.path / "ci.json").read_bytes() == held
+    assert not (suite.path / "a").exists()
 
 
 def test_a_damaged_record_is_said(suite):

@@ -208,7 +208,7 @@ def test_clearing_old_weights_keeps_the_new_ones(pytester, cache_dir, capsys):
         os.utime(cache_dir / "converted" / name, (time.time() - age * 86400,) * 2)
     assert main(["cache", "clear", "--older-than=30"]) == 0
     assert main(["cache", "clear", "--weights", "--older-than=30"]) == 0
-    assert capsys.readouterr().out == "removed 1 converted models, 1 B\n"
+    assert capsys.readouterr().out == "removed 1 converted model, 1 B\n"
     assert [path.name for path in (cache_dir / "converted").iterdir()] == ["new"]
 
 
@@ -219,7 +219,7 @@ def test_clearing_the_cache_removes_a_link_and_not_what_it_leads_to(pytester, ca
     (cache_dir / "converted").mkdir()
     (cache_dir / "converted" / "link").symlink_to(folder)
     assert main(["cache", "clear", "--weights"]) == 0
-    assert capsys.readouterr().out == "removed 1 converted models, 0 B\n"
+    assert capsys.readouterr().out == "removed 1 converted model, 0 B\n"
     assert folder.is_dir()
     assert not list((cache_dir / "converted").iterdir())
 
