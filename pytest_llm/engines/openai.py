@@ -213,12 +213,22 @@ class OpenAIEngine:
     def _read(self, request: Loss | Logprobs) -> Answer:
         top = request.top_k if isinstance(request, Logprobs) else 1
         text = self._echoed(request.kind, request.text, top)
-        return answers.loss(text) if isinstance(request, Loss) else answers.logprobs(text, top)
+        if isinstance(request, Logprobs):
+            return answers.logprobs(text, top)
+        answer = answers.loss(text)
+        if not answer["tokens"]:
+            raise InvalidInputError(f"{self}: {request.text!r} is a single token, which nothing before it predicts")
+        return answer
 
     def _score(self, request: Score) -> Answer:
-        prompt = str(request.prompt)
-        texts = [self._echoed("score", prompt + continuation, 1) for continuation in request.continuations]
-        return {"scores": [answers.continuation(text, len(prompt)) for text in texts]}
+        prompt, scores = str(request.prompt), []
+        for text in request.continuations:
+            scores.append(answers.continuation(self._echoed("score", prompt + text, 1), len(prompt)))
+            if scores[-1] is None:
+                raise InvalidInputError(
+                    f"{self}: the continuation {text!r} has no token, or a first one that nothing before it predicts"
+                )
+        return {"scores": scores}
 
     def _echoed(self, kind: str, text: str, top: int) -> answers.Echo:
         """Return the tokens of ``text`` with their logprobs: a completion of one token, which says its prompt again."""
