@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 IN_FLIGHT = 16
 #: Seconds without any answer until the terminal says so.
 PATIENCE = 30.0
+#: What leaves sampling as it is: a model that has no such argument (OpenAI's reasoning models) is asked without.
+_IDLE = {"temperature": 1.0, "top_p": 1.0}
 
 
 class OpenAIEngine:
@@ -190,7 +192,7 @@ class OpenAIEngine:
 
         limit, refused, why = self._limit, set(self._refused), ""
         while True:
-            sent = {name: value for name, value in arguments.items() if name not in refused}
+            sent = {n: value for n, value in arguments.items() if n not in refused or value != _IDLE.get(n, value)}
             sent[limit] = sent.pop("max_tokens")
             try:
                 found = self._asked(ask, sent)
@@ -201,12 +203,14 @@ class OpenAIEngine:
                 elif failures.about_logprobs(error) and "logprobs" in sent:
                     refused |= {"logprobs", "top_logprobs"}
                     why = self.connection.said(error)
+                elif idle := {n for n in _IDLE if sent.get(n) == _IDLE[n] and failures.unsupported(error, n)}:
+                    refused |= idle
                 else:
                     raise
         with self._learning:
             news, self._refused = refused - self._refused, self._refused | refused
             self._limit = limit if limit != "max_tokens" else self._limit
-        if news:
+        if "logprobs" in news:
             self._tell(f"pytest_llm: {self} refuses logprobs, so its goldens know no near-ties: {why}")
         return found
 

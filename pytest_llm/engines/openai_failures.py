@@ -108,7 +108,13 @@ def about_logprobs(error: Any) -> bool:
 def about_temperature(error: Any) -> bool:
     """Whether the model has a temperature of its own, as OpenAI's reasoning models have."""
     said = _all(error)
-    return "temperature" in said and ("does not support 0" in said or "Only the default" in said)
+    fixed = "temperature" in said and ("does not support 0" in said or "Only the default" in said)
+    return fixed or unsupported(error, "temperature")
+
+
+def unsupported(error: Any, name: str) -> bool:
+    """Whether the model has no argument ``name``, in OpenAI's words."""
+    return bool(re.search(rf"[Uu]nsupported parameter: '?{name}\b", _all(error)))
 
 
 def _all(error: Any) -> str:

@@ -580,6 +580,28 @@ def test_a_model_with_a_temperature_of_its_own(engine, service):
     answers(engine, [Generate(CHAT, do_sample=True)])
 
 
+def test_a_model_without_arguments_of_sampling(service):
+    """As OpenAI's o3-mini and gpt-5 are: one has neither, one no top_p, whatever its value."""
+
+    def refuse(path, body):
+        without = next((name for name in ("temperature", "top_p") if name in body), None)
+        text = f"Unsupported parameter: '{without}' is not supported with this model."
+        return error(400, text) if without else said("Paris.")
+
+    told = []
+    engine = OpenAIEngine("m1", service.url, timeout=30, tell=told.append)
+    service.before = refuse
+    for asked in (3, 4):
+        answers(engine, [Generate(CHAT, do_sample=True, seed=asked)])
+        assert len(service.asked) == asked
+    assert (service.asked[-1][1]["seed"], told) == (4, [])
+    with pytest.raises(InvalidInputError, match="it refuses this generate request: .*'top_p' is not supported"):
+        answers(engine, [Generate(CHAT, do_sample=True, top_p=0.9)])
+    with pytest.raises(InvalidInputError, match="temperature of its own, .*; ask with do_sample=True and temperature"):
+        answers(engine, [Generate(CHAT)])
+    engine.close()
+
+
 def test_an_empty_text_has_no_loss(engine, service):
     with pytest.raises(InvalidInputError, match=r"loss\(\) of a service needs a text; this one is empty"):
         answers(engine, [Loss("")])
