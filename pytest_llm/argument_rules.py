@@ -107,7 +107,7 @@ def with_tools(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, "template": {**template, "tools": list(tools)}}
 
 
-def to_continue(prompt: Any) -> list[str]:
+def to_continue(prompt: Any) -> list[Prompt]:
     """Return the prompts of ``generate()`` as a list.
 
     Raises:

@@ -111,34 +111,31 @@ class Asker:
     def _ask(self, requests: Sequence[Request], result: Callable[[Answer, Origin], T]) -> list[T]:
         """Answer from the store what it has, compute and keep the rest, and make results in order."""
         with self._loader.asking:
-            return self._ask_alone(requests, result)
-
-    def _ask_alone(self, requests: Sequence[Request], result: Callable[[Answer, Origin], T]) -> list[T]:
-        digests = [request.digest for request in requests]
-        run = record.current()
-        self._look(run.nodeid if run is not None else "")
-        sampled = any(request.sampled for request in requests)
-        repeat = run.repeat if run is not None and sampled else 0
-        asked = dict(zip(digests, requests, strict=True))
-        answers = self._stored(asked, repeat)
-        missing = {digest: request for digest, request in asked.items() if digest not in answers}
-        try:
-            if missing:
-                self._compute(missing, repeat, answers)
-        finally:
-            if answers:  # where one failed, what was there before
-                self._use().asked += len(answers)
-        if run is not None:
-            run.sampled = run.sampled or sampled
-            if not repeat:
-                for digest, request in zip(digests, requests, strict=True):
-                    self._loader.log.note(run.nodeid, self._role, digest, request)
-            kind = requests[0].kind
-            run.asked.append(record.Asked(run.nodeid, self._key, kind, list(asked), list(missing)))
-        return [
-            result(answers[digest], self._origin_of(request, answers[digest]))
-            for digest, request in zip(digests, requests, strict=True)
-        ]
+            digests = [request.digest for request in requests]
+            run = record.current()
+            self._look(run.nodeid if run is not None else "")
+            sampled = any(request.sampled for request in requests)
+            repeat = run.repeat if run is not None and sampled else 0
+            asked = dict(zip(digests, requests, strict=True))
+            answers = self._stored(asked, repeat)
+            missing = {digest: request for digest, request in asked.items() if digest not in answers}
+            try:
+                if missing:
+                    self._compute(missing, repeat, answers)
+            finally:
+                if answers:  # where one failed, what was there before
+                    self._use().asked += len(answers)
+            if run is not None:
+                run.sampled = run.sampled or sampled
+                if not repeat:
+                    for digest, request in zip(digests, requests, strict=True):
+                        self._loader.log.note(run.nodeid, self._role, digest, request)
+                kind = requests[0].kind
+                run.asked.append(record.Asked(run.nodeid, self._key, kind, list(asked), list(missing)))
+            return [
+                result(answers[digest], self._origin_of(request, answers[digest]))
+                for digest, request in zip(digests, requests, strict=True)
+            ]
 
     def _look(self, test: str) -> None:
         """Check that the weights are still those of the digest: what the store has is of no others."""
