@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 IN_FLIGHT = 16
 #: Seconds without any answer until the terminal says so.
 PATIENCE = 30.0
-#: What leaves sampling as it is: a model that has no such argument (OpenAI's reasoning models) is asked without.
+#: What leaves sampling as it is. Some services refuse it: of OpenAI's reasoning models each has other words and other
+#: arguments, TGI's top_p is below 1, and Claude takes one of the two.
 _IDLE = {"temperature": 1.0, "top_p": 1.0}
 
 
@@ -200,10 +201,10 @@ class OpenAIEngine:
             except openai.APIError as error:
                 if "max_completion_tokens" in str(error) and limit == "max_tokens":  # OpenAI's newer models
                     limit = "max_completion_tokens"
-                elif failures.about_logprobs(error) and "logprobs" in sent:
+                elif failures.about(error, "logprobs") and "logprobs" in sent:
                     refused |= {"logprobs", "top_logprobs"}
                     why = self.connection.said(error)
-                elif idle := {n for n in _IDLE if sent.get(n) == _IDLE[n] and failures.unsupported(error, n)}:
+                elif idle := {n for n in _IDLE if sent.get(n) == _IDLE[n] and failures.about(error, n)}:
                     refused |= idle
                 else:
                     raise
