@@ -13,6 +13,7 @@ from pytest_llm import environment, record
 from pytest_llm.engines.protocol import is_answer
 from pytest_llm.errors import StoreMissError, measured
 from pytest_llm.files import digest_of
+from pytest_llm.reports.text import counted
 from pytest_llm.requests import Request
 from pytest_llm.results import Origin
 from pytest_llm.store import claims
@@ -192,7 +193,7 @@ class Asker:
     def _say_who_computes(self, waiting: Sequence[str], repeat: int) -> None:
         owners = claims.owners(self._loader.store, list(self._keys(waiting, repeat)))
         if owners:
-            what = f"{len(waiting)} answer{'s' * (len(waiting) != 1)} of {self.spec.source}"
+            what = f"{counted(len(waiting), 'answer')} of {self.spec.source}"
             self._loader.tell(
                 f"pytest_llm: {', '.join(owners)} is computing {what}; waiting for it to finish or to end"
             )
