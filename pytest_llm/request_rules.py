@@ -34,6 +34,9 @@ EXTRA_OPTIONS = frozenset(
     }
 )
 
+#: What a field of these annotations must be, and in words.
+_TYPES = {"bool": (bool, "True or False"), "str": (str, "text"), "dict[str, Any]": (dict, "a dict")}
+
 
 def check(request: Request) -> None:
     """Check every field of a request, and that they go together.
@@ -53,27 +56,24 @@ def _check_fields(request: Request) -> None:
         InvalidInputError: one does not, or it holds what no request can (no JSON, half a surrogate pair).
     """
     for field in dataclasses.fields(request):
-        name, value = field.name, getattr(request, field.name)
-        if value is None and str(field.type).endswith(" | None"):
+        name, value, kind = field.name, getattr(request, field.name), str(field.type).removesuffix(" | None")
+        if value is None and kind != field.type:
             continue
-        if field.type in ("int", "int | None"):
+        if kind == "int":
             integer = _is_number(value) and hasattr(value, "__index__")
             need(request, integer, f"{name} must be an integer, not {value!r}")
             value = operator.index(value)
             need(request, value >= 0, f"{name} cannot be negative ({value})")
-        elif field.type == "float":
+        elif kind == "float":
             finite = _is_number(value) and math.isfinite(value)
             need(request, finite, f"{name} must be a finite number, not {value!r}")
             value = float(value)
-        elif field.type == "bool":
-            need(request, isinstance(value, bool), f"{name} must be True or False, not {value!r}")
-        elif field.type == "str | None":
-            need(request, isinstance(value, str | None), f"{name} must be text, not {value!r}")
-        elif field.type == "tuple[str, ...]":
+        elif kind == "tuple[str, ...]":
             texts = isinstance(value, tuple) and all(isinstance(one, str) for one in value)
             need(request, texts, f"{name} must be text, or a list of texts, not {value!r}")
-        elif field.type in ("dict[str, Any]", "dict[str, Any] | None"):
-            need(request, isinstance(value, dict), f"{name} must be a dict, not {value!r}")
+        elif kind in _TYPES:
+            of, what = _TYPES[kind]
+            need(request, isinstance(value, of), f"{name} must be {what}, not {value!r}")
         plain = _plain(request, name, value)
         object.__setattr__(request, name, tuple(plain) if isinstance(value, tuple) else plain)
 
