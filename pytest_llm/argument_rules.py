@@ -18,6 +18,8 @@ Texts = str | Sequence[str]
 OnePrompt = str | Sequence[Mapping[str, Any]]
 Prompts = Sequence[OnePrompt]
 
+#: What a chat message says, by one of these: a template may write a content that is None as that word.
+_SAID = ("content", "tool_calls", "function_call")
 #: What need not be text, in messages of `listed`.
 _WIDER = ("prompt", "conversation", "list of continuations")
 
@@ -72,14 +74,15 @@ def as_prompt(prompt: Any) -> Prompt:
     content, as in OpenAI's API.
 
     Raises:
-        InvalidInputError: it is neither, or a message lacks ``role``, or both ``content`` and ``tool_calls``.
+        InvalidInputError: it is neither, or a message lacks ``role``, or says nothing.
     """
     if isinstance(prompt, str):
-        return str(prompt)
+        return prompt
     if not isinstance(prompt, (list, tuple)) or not prompt:
         raise InvalidInputError(f"a prompt is text or a non-empty list of chat messages, not {prompt!r}")
     for message in prompt:
-        if not isinstance(message, Mapping) or "role" not in message or not message.keys() & {"content", "tool_calls"}:
+        said = isinstance(message, Mapping) and any(message.get(name) is not None for name in _SAID)
+        if not said or "role" not in message:
             raise InvalidInputError(f"a chat message is a dict with 'role' and 'content', not {message!r}")
     return tuple(dict(message) if len(message) > 2 else {"role": message["role"], **message} for message in prompt)
 
@@ -104,7 +107,7 @@ def with_tools(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {**rest, "template": {**template, "tools": list(tools)}}
 
 
-def to_continue(prompt: Any) -> list[str]:
+def to_continue(prompt: Any) -> list[Prompt]:
     """Return the prompts of ``generate()`` as a list.
 
     Raises:

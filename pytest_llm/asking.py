@@ -13,6 +13,7 @@ from pytest_llm import environment, record
 from pytest_llm.engines.protocol import is_answer
 from pytest_llm.errors import StoreMissError, measured
 from pytest_llm.files import digest_of
+from pytest_llm.reports.text import counted
 from pytest_llm.requests import Request
 from pytest_llm.results import Origin
 from pytest_llm.store import claims
@@ -111,34 +112,31 @@ class Asker:
     def _ask(self, requests: Sequence[Request], result: Callable[[Answer, Origin], T]) -> list[T]:
         """Answer from the store what it has, compute and keep the rest, and make results in order."""
         with self._loader.asking:
-            return self._ask_alone(requests, result)
-
-    def _ask_alone(self, requests: Sequence[Request], result: Callable[[Answer, Origin], T]) -> list[T]:
-        digests = [request.digest for request in requests]
-        run = record.current()
-        self._look(run.nodeid if run is not None else "")
-        sampled = any(request.sampled for request in requests)
-        repeat = run.repeat if run is not None and sampled else 0
-        asked = dict(zip(digests, requests, strict=True))
-        answers = self._stored(asked, repeat)
-        missing = {digest: request for digest, request in asked.items() if digest not in answers}
-        try:
-            if missing:
-                self._compute(missing, repeat, answers)
-        finally:
-            if answers:  # where one failed, what was there before
-                self._use().asked += len(answers)
-        if run is not None:
-            run.sampled = run.sampled or sampled
-            if not repeat:
-                for digest, request in zip(digests, requests, strict=True):
-                    self._loader.log.note(run.nodeid, self._role, digest, request)
-            kind = requests[0].kind
-            run.asked.append(record.Asked(run.nodeid, self._key, kind, list(asked), list(missing)))
-        return [
-            result(answers[digest], self._origin_of(request, answers[digest]))
-            for digest, request in zip(digests, requests, strict=True)
-        ]
+            digests = [request.digest for request in requests]
+            run = record.current()
+            self._look(run.nodeid if run is not None else "")
+            sampled = any(request.sampled for request in requests)
+            repeat = run.repeat if run is not None and sampled else 0
+            asked = dict(zip(digests, requests, strict=True))
+            answers = self._stored(asked, repeat)
+            missing = {digest: request for digest, request in asked.items() if digest not in answers}
+            try:
+                if missing:
+                    self._compute(missing, repeat, answers)
+            finally:
+                if answers:  # where one failed, what was there before
+                    self._use().asked += len(answers)
+            if run is not None:
+                run.sampled = run.sampled or sampled
+                if not repeat:
+                    for digest, request in zip(digests, requests, strict=True):
+                        self._loader.log.note(run.nodeid, self._role, digest, request)
+                kind = requests[0].kind
+                run.asked.append(record.Asked(run.nodeid, self._key, kind, list(asked), list(missing)))
+            return [
+                result(answers[digest], self._origin_of(request, answers[digest]))
+                for digest, request in zip(digests, requests, strict=True)
+            ]
 
     def _look(self, test: str) -> None:
         """Check that the weights are still those of the digest: what the store has is of no others."""
@@ -195,7 +193,7 @@ class Asker:
     def _say_who_computes(self, waiting: Sequence[str], repeat: int) -> None:
         owners = claims.owners(self._loader.store, list(self._keys(waiting, repeat)))
         if owners:
-            what = f"{len(waiting)} answer{'s' * (len(waiting) != 1)} of {self.spec.source}"
+            what = f"{counted(len(waiting), 'answer')} of {self.spec.source}"
             self._loader.tell(
                 f"pytest_llm: {', '.join(owners)} is computing {what}; waiting for it to finish or to end"
             )

@@ -91,8 +91,7 @@ class LanguageModel(Heads):
         Returns:
             A `Generation` a prompt; a list of them a prompt when ``num_return_sequences`` is above 1.
         """
-        prompts = [as_prompt(one) for one in to_continue(prompt)]
-        return self._generate(prompts, isinstance(prompt, str), arguments)
+        return self._generate(to_continue(prompt), isinstance(prompt, str), arguments)
 
     @overload
     def chat(self, messages: Any, *, system: str | None = None, num_return_sequences: int, **arguments: Any) -> Any: ...

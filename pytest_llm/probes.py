@@ -51,8 +51,7 @@ def assert_deterministic(llm: LanguageModel, prompts: Any, *, times: int = 2, **
         InvalidInputError: no prompts, ``times`` below 2, a model that cannot generate, or empty answers only.
         StoreMissError: under ``--llm-offline``, as nothing may be computed.
     """
-    if isinstance(times, bool) or not isinstance(times, int) or times < 2:
-        raise InvalidInputError(f"assert_deterministic: times must be at least 2, not {times!r}")
+    _check_count("assert_deterministic: times", times)
     requests = _requests("assert_deterministic", prompts, arguments)
     with _engine(llm, len(requests) * times) as (engine, advance):
         runs = [_answers(engine, requests, advance) for _ in range(times)]
@@ -93,8 +92,8 @@ def assert_batch_invariant(
         raise InvalidInputError("assert_batch_invariant needs at least two prompts, to put beside each other")
     if not (isinstance(atol, (int, float)) and math.isfinite(atol) and atol >= 0):
         raise InvalidInputError(f"assert_batch_invariant: atol is a distance in nats, not {atol!r}")
-    if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 2):
-        raise InvalidInputError(f"assert_batch_invariant: batch_size must be at least 2, not {batch_size!r}")
+    if batch_size is not None:
+        _check_count("assert_batch_invariant: batch_size", batch_size)
     with _engine(llm, 3 * len(requests)) as (engine, advance), _batches_of(engine, batch_size) as size:
         alone = [_answers(engine, [request], advance)[0] for request in requests]
         found = [_compare("batched", alone, _answers(engine, requests, advance), 2 * atol)]
@@ -107,6 +106,11 @@ def assert_batch_invariant(
         note = "no longer neighbour fits the model's context: the prompts were not padded to one"
         verdict = dataclasses.replace(verdict, notes=(note,))
     return record.settle(verdict)
+
+
+def _check_count(what: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 2:
+        raise InvalidInputError(f"{what} must be an integer of at least 2, not {value!r}")
 
 
 @dataclasses.dataclass

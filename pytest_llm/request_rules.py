@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 import numbers
@@ -35,6 +34,9 @@ EXTRA_OPTIONS = frozenset(
     }
 )
 
+#: What a field of these annotations must be, and in words.
+_TYPES = {"bool": (bool, "True or False"), "str": (str, "text"), "dict[str, Any]": (dict, "a dict")}
+
 
 def check(request: Request) -> None:
     """Check every field of a request, and that they go together.
@@ -48,40 +50,32 @@ def check(request: Request) -> None:
 
 
 def _check_fields(request: Request) -> None:
-    """Check that every field holds what its annotation says, and make its numbers plain ones (NumPy's, and integers
-    where floats are declared), its dicts and messages the request's own.
+    """Check that every field holds what its annotation says, and make it plain data of the request's own.
 
     Raises:
         InvalidInputError: one does not, or it holds what no request can (no JSON, half a surrogate pair).
     """
     for field in dataclasses.fields(request):
-        name, value = field.name, getattr(request, field.name)
-        if value is None and str(field.type).endswith(" | None"):
+        name, value, kind = field.name, getattr(request, field.name), str(field.type).removesuffix(" | None")
+        if value is None and kind != field.type:
             continue
-        if field.type in ("int", "int | None"):
+        if kind == "int":
             integer = _is_number(value) and hasattr(value, "__index__")
             need(request, integer, f"{name} must be an integer, not {value!r}")
             value = operator.index(value)
             need(request, value >= 0, f"{name} cannot be negative ({value})")
-            object.__setattr__(request, name, value)
-        elif field.type == "float":
+        elif kind == "float":
             finite = _is_number(value) and math.isfinite(value)
             need(request, finite, f"{name} must be a finite number, not {value!r}")
             value = float(value)
-            object.__setattr__(request, name, value)
-        elif field.type == "bool":
-            need(request, isinstance(value, bool), f"{name} must be True or False, not {value!r}")
-        elif field.type == "str | None":
-            need(request, isinstance(value, str | None), f"{name} must be text, not {value!r}")
-        elif field.type == "tuple[str, ...]":
+        elif kind == "tuple[str, ...]":
             texts = isinstance(value, tuple) and all(isinstance(one, str) for one in value)
             need(request, texts, f"{name} must be text, or a list of texts, not {value!r}")
-        elif field.type in ("dict[str, Any]", "dict[str, Any] | None"):
-            need(request, isinstance(value, dict), f"{name} must be a dict, not {value!r}")
-        _check_json(request, name, value)
-        if value and (isinstance(value, dict) or field.type == "Prompt" and not isinstance(value, str)):
-            # The caller's own, who may change it afterwards.
-            object.__setattr__(request, name, copy.deepcopy(value))
+        elif kind in _TYPES:
+            of, what = _TYPES[kind]
+            need(request, isinstance(value, of), f"{name} must be {what}, not {value!r}")
+        plain = _plain(request, name, value)
+        object.__setattr__(request, name, tuple(plain) if isinstance(value, tuple) else plain)
 
 
 def _is_number(value: Any) -> bool:
@@ -99,25 +93,31 @@ def need(request: Request, ok: bool, what: str) -> None:
         raise InvalidInputError(f"{request.call}(): {what}")
 
 
-def _check_json(request: Request, name: str, value: Any) -> None:
+def _plain(request: Request, name: str, value: Any) -> Any:
+    """Return ``value`` as JSON data of plain types: a chat template writes the member of a text enum as its name, and
+    what the caller changes afterwards must not change the request.
+
+    Raises:
+        InvalidInputError: there is no such data, or it holds half a surrogate pair.
+    """
     if isinstance(value, str):
-        half = SURROGATE.search(value)
-        need(
-            request,
-            half is None,
-            f"{name} holds {half and half[0]!r}, half of a surrogate pair, which is no text: decode the bytes it came "
-            'from as UTF-8, with errors="replace" if they are damaged',
-        )
-    elif isinstance(value, dict):
-        for key, one in value.items():
+        if half := SURROGATE.search(value):
+            what = f"{name} holds {half[0]!r}, half of a surrogate pair, which is no text: decode the bytes it came"
+            need(request, False, what + ' from as UTF-8, with errors="replace" if they are damaged')
+        return str.__str__(value)
+    if isinstance(value, dict):
+        for key in value:
             need(request, isinstance(key, str), f"{name} has the key {key!r}: the keys of a dict are text here")
-            _check_json(request, name, one)
-    elif isinstance(value, (list, tuple)):
-        for one in value:
-            _check_json(request, name, one)
-    else:
-        finite = value is None or isinstance(value, int) or isinstance(value, float) and math.isfinite(value)
-        need(request, finite, f"{name} holds {value!r}, which is no text, finite number, list or dict of them")
+        return {str.__str__(key): _plain(request, name, one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(request, name, one) for one in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if hasattr(value, "__index__") and _is_number(value):
+        return operator.index(value)
+    finite = _is_number(value) and math.isfinite(value)
+    need(request, finite, f"{name} holds {value!r}, which is no text, finite number, list or dict of them")
+    return float(value)
 
 
 def check_template(r: Generate | Score) -> None:

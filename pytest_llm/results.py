@@ -1,7 +1,6 @@
 """Results: what a model answered, with the evidence (logprobs in nats) and where it came from.
 
-Each class has ``to_json`` and ``from_json`` for the store. A result is also the plain thing a test wants:
-a `Generation` is a ``str``, a `TokenLoss` a ``float``.
+A result is also the plain thing a test wants: a `Generation` is a ``str``, a list of scores a ``list``.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """Arguments that no model is asked with: each is refused by name before anything is computed."""
 
+import enum
+
 import numpy as np
 import pytest
 from pandas import DataFrame
 
-from pytest_llm.argument_rules import generate_request
+from pytest_llm.argument_rules import as_prompt, generate_request
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden.activations import LayerStatesCheck
 from pytest_llm.golden.distribution import Distribution
@@ -31,6 +33,7 @@ MESSAGE = {"role": "user", "content": "Hello"}
             lambda llm: llm.chat([{"role": "user"}]),
             "a chat message is a dict with 'role' and 'content', not {'role': 'user'}",
         ),
+        (lambda llm: llm.chat([{"role": "user", "content": None}]), "a chat message is .*, not {.*'content': None}"),
         (lambda llm: llm.chat([5]), "a prompt is text or a non-empty list of chat messages, not 5"),
         (lambda llm: llm.chat(["Hello", MESSAGE]), "a prompt is text or a non-empty list of chat messages, not {"),
         (lambda llm: llm.generate({"a": "x"}), "a prompt or a list of them is needed, not a dict$"),
@@ -189,3 +192,30 @@ def test_numbers_of_numpy_are_numbers():
     assert [type(x) for x in (same.max_new_tokens, same.temperature, same.top_p)] == [int, float, float]
     with pytest.raises(InvalidInputError, match="max_new_tokens must be an integer, not np.float64"):
         generate_request("x", {"max_new_tokens": np.float64(2.0)})
+
+
+class Word(str, enum.Enum):
+    """Members whose ``str()`` is their name."""
+
+    ROLE = "user"
+    ASK = "Hello"
+    KEY = "day"
+
+
+def test_members_of_text_enums_are_their_texts():
+    assert generate_request(as_prompt(Word.ASK), {}).prompt == "Hello"
+    assert f"{generate_request(as_prompt(Word.ASK), {}).prompt}" == "Hello"
+    given = {"template": {Word.KEY: [Word.ASK, (np.int64(3), np.float32(0.5))]}, "stop": [Word.ASK]}
+    chat = generate_request(as_prompt([{"content": Word.ASK, "role": Word.ROLE}]), given)
+    assert repr(chat.prompt) == repr(({"role": "user", "content": "Hello"},))
+    assert repr(chat.template) == repr({"day": ["Hello", [3, 0.5]]})
+    assert repr(chat.stop) == repr(("Hello",))
+
+
+def test_a_request_is_its_own():
+    message, template = {"role": "user", "content": [{"type": "text", "text": "a"}]}, {"x": [1]}
+    request = generate_request(as_prompt([message]), {"template": template})
+    before = request.digest
+    message["content"][0]["text"] = "b"
+    template["x"].append(2)
+    assert request.digest == before

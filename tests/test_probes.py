@@ -154,14 +154,15 @@ def test_a_tie_is_told_from_a_preference(run):
         ("assert_deterministic(llm, {'role': 'user', 'content': 'a'})", "*not a dict: put one message in a list"),
         ("assert_deterministic(None, PROMPTS)", "a probe takes a model, as the fixture llm gives it, not None"),
         ("assert_batch_invariant('org/name', PROMPTS)", "a probe takes a model, *, not 'org/name'"),
-        ("assert_deterministic(llm, PROMPTS, times=1)", "assert_deterministic: times must be at least 2, not 1"),
+        ("assert_deterministic(llm, PROMPTS, times=1)", "*times must be an integer of at least 2, not 1"),
         ("assert_deterministic(llm, PROMPTS, max_tokens=1)", "generate() does not know the argument 'max_tokens'*"),
         ("assert_deterministic(llm, PROMPTS, max_length=9)", "*'max_length': max_new_tokens= counts the tokens of*"),
         ("assert_deterministic(llm, PROMPTS, min_length=9)", "*'min_length': min_new_tokens= counts the tokens of*"),
         ("assert_deterministic(llm, [{'role': 'user', 'content': 'a'}])", "*put the conversation into a list"),
         ("assert_batch_invariant(llm, ['a'])", "assert_batch_invariant needs at least two prompts*"),
         ("assert_batch_invariant(llm, PROMPTS, atol=-1)", "assert_batch_invariant: atol is a distance in nats, not -1"),
-        ("assert_batch_invariant(llm, PROMPTS, batch_size=1)", "*batch_size must be at least 2, not 1"),
+        ("assert_batch_invariant(llm, PROMPTS, batch_size=1)", "*batch_size must be an integer of at least 2, not 1"),
+        ('assert_batch_invariant(llm, PROMPTS, batch_size="8")', "*batch_size must be an integer of at least 2*"),
     ],
 )
 def test_wrong_arguments_are_errors(run, call, message):

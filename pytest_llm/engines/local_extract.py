@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_llm.engines.batching import each_whole
 from pytest_llm.engines.head import widen
 from pytest_llm.engines.local_classify import Encoded, read
+from pytest_llm.engines.prompts import require_fast
 from pytest_llm.engines.rows import checked
 from pytest_llm.errors import InvalidInputError
 
@@ -77,11 +78,7 @@ def extract(engine: LocalEngine, group: list[tuple[int, Extract]]) -> Iterator[t
 def _passage(engine: LocalEngine, request: Extract, index: int) -> Passage:
     """Return the tokens of a question and its context, the question first; an XLNet is trained to read it last."""
     tokenizer = engine.tokenizer
-    if not tokenizer.is_fast:
-        raise InvalidInputError(
-            f"request {index}: an answer's place in its context needs a fast tokenizer, and {type(tokenizer).__name__} "
-            "is none: save one with the model (tokenizer.json)"
-        )
+    require_fast(tokenizer, request.call)
     sequence = 0 if engine.config.model_type == "xlnet" else 1
     texts = (request.question, request.context) if sequence else (request.context, request.question)
     encoded = tokenizer(*texts, padding=False, truncation=False, verbose=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_llm.engines.batching import each_whole
 from pytest_llm.engines.loading import quiet
 from pytest_llm.engines.local_classify import Encoded, logits
-from pytest_llm.engines.prompts import check_length, require_text
+from pytest_llm.engines.prompts import check_length, require_fast, require_text
 from pytest_llm.engines.rows import checked
 from pytest_llm.errors import InvalidInputError
 
@@ -65,11 +65,7 @@ def _windows(engine: LocalEngine, request: Tag, index: int) -> list[_Window]:
     """
     require_text(request.text, index)
     tokenizer = engine.tokenizer
-    if not tokenizer.is_fast:
-        raise InvalidInputError(
-            f"tag() needs a fast tokenizer, which says where its tokens stand in the text: {type(tokenizer).__name__} "
-            "is a slow one; convert it and save it as tokenizer.json"
-        )
+    require_fast(tokenizer, request.call)
     cut: dict[str, Any] = {}
     if request.stride and engine.model is not None:  # the weights may know better how long the context is
         longest = min(engine.context_length or tokenizer.model_max_length, tokenizer.model_max_length)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 IN_FLIGHT = 16
 #: Seconds without any answer until the terminal says so.
 PATIENCE = 30.0
+#: What leaves sampling as it is. Some services refuse it: of OpenAI's reasoning models each has other words and other
+#: arguments, TGI's top_p is below 1, and Claude takes one of the two.
+_IDLE = {"temperature": 1.0, "top_p": 1.0}
 
 
 class OpenAIEngine:
@@ -190,7 +193,7 @@ class OpenAIEngine:
 
         limit, refused, why = self._limit, set(self._refused), ""
         while True:
-            sent = {name: value for name, value in arguments.items() if name not in refused}
+            sent = {n: value for n, value in arguments.items() if n not in refused or value != _IDLE.get(n, value)}
             sent[limit] = sent.pop("max_tokens")
             try:
                 found = self._asked(ask, sent)
@@ -198,27 +201,39 @@ class OpenAIEngine:
             except openai.APIError as error:
                 if "max_completion_tokens" in str(error) and limit == "max_tokens":  # OpenAI's newer models
                     limit = "max_completion_tokens"
-                elif failures.about_logprobs(error) and "logprobs" in sent:
+                elif failures.about(error, "logprobs") and "logprobs" in sent:
                     refused |= {"logprobs", "top_logprobs"}
                     why = self.connection.said(error)
+                elif idle := {n for n in _IDLE if sent.get(n) == _IDLE[n] and failures.about(error, n)}:
+                    refused |= idle
                 else:
                     raise
         with self._learning:
             news, self._refused = refused - self._refused, self._refused | refused
             self._limit = limit if limit != "max_tokens" else self._limit
-        if news:
+        if "logprobs" in news:
             self._tell(f"pytest_llm: {self} refuses logprobs, so its goldens know no near-ties: {why}")
         return found
 
     def _read(self, request: Loss | Logprobs) -> Answer:
         top = request.top_k if isinstance(request, Logprobs) else 1
         text = self._echoed(request.kind, request.text, top)
-        return answers.loss(text) if isinstance(request, Loss) else answers.logprobs(text, top)
+        if isinstance(request, Logprobs):
+            return answers.logprobs(text, top)
+        answer = answers.loss(text)
+        if not answer["tokens"]:
+            raise InvalidInputError(f"{self}: {request.text!r} is a single token, which nothing before it predicts")
+        return answer
 
     def _score(self, request: Score) -> Answer:
-        prompt = str(request.prompt)
-        texts = [self._echoed("score", prompt + continuation, 1) for continuation in request.continuations]
-        return {"scores": [answers.continuation(text, len(prompt)) for text in texts]}
+        prompt, scores = str(request.prompt), []
+        for text in request.continuations:
+            scores.append(answers.continuation(self._echoed("score", prompt + text, 1), len(prompt)))
+            if scores[-1] is None:
+                raise InvalidInputError(
+                    f"{self}: the continuation {text!r} has no token, or a first one that nothing before it predicts"
+                )
+        return {"scores": scores}
 
     def _echoed(self, kind: str, text: str, top: int) -> answers.Echo:
         """Return the tokens of ``text`` with their logprobs: a completion of one token, which says its prompt again."""

@@ -67,16 +67,17 @@ def chat(response: Any, name: str, request: Generate) -> Answer:
 def echo(response: Any, text: str) -> Echo | None:
     """Return ``text`` as the service read it; ``None`` where it did not say its prompt again with logprobs."""
     choice = _one(response, "choices")
-    tokens = _tokens(choice.logprobs)
-    if not tokens:
-        return None
-    ends = list(itertools.accumulate(len(token.text) for token in tokens))
-    offsets = getattr(choice.logprobs, "text_offset", None) or []
-    if "".join(token.text for token in tokens).endswith(choice.text):
-        before = ends[-1] - len(choice.text)  # special tokens, which are no part of the text
-        ends = [end - before for end in ends]
-    elif len(offsets) == len(tokens):  # half a character is a token without a text of its own
-        ends = [*offsets[1:], len(choice.text)]
+    tokens, offsets = _tokens(choice.logprobs), getattr(choice.logprobs, "text_offset", None) or []
+    starts = [0, *itertools.accumulate(len(token.text) for token in tokens)]
+    # The last token is the one that was asked for: the text is without it if it is an end token or half a character.
+    for count in (len(tokens) - 1, len(tokens)):
+        whole = "".join(token.text for token in tokens[:count])
+        if whole.endswith(choice.text):
+            before = len(whole) - len(choice.text)  # special tokens, which are no part of the text
+            ends = [start - before for start in starts[1 : count + 1]]
+            break
+    else:  # half a character is a token without a text of its own; offsets that add up such texts say nothing more
+        ends = offsets[1:] if len(offsets) == len(tokens) and offsets != starts[:-1] else []
     kept = [i for i, end in enumerate(ends) if 0 < end <= len(text)]
     if not choice.text.startswith(text) or not kept or ends[kept[-1]] != len(text):
         return None
@@ -110,12 +111,17 @@ def logprobs(text: Echo, top_k: int) -> Answer:
     }
 
 
-def continuation(text: Echo, start: int) -> dict[str, Any]:
-    """Return the score of what follows character ``start``; a token that lies on both sides is part of it."""
+def continuation(text: Echo, start: int) -> dict[str, Any] | None:
+    """Return the score of what follows character ``start``; a token that lies on both sides is part of it.
+
+    ``None`` where there is no token, or one that nothing before it predicts.
+    """
     scored = [token for token, end in zip(text.tokens, text.ends, strict=True) if end > start]
-    scored = [token for token in scored if token.logprob is not None]
+    logprobs = [token.logprob for token in scored if token.logprob is not None]
+    if not scored or len(logprobs) < len(scored):
+        return None
     return {
-        "logprob": math.fsum(token.logprob for token in scored if token.logprob is not None),
+        "logprob": math.fsum(logprobs),
         "tokens": len(scored),
         "is_greedy": all(token.top and token.top[0][0] == token.id for token in scored),
     }

@@ -210,7 +210,7 @@ class Connection:
                 "ask with do_sample=True and temperature=1.0"
             )
         refusals = (openai.BadRequestError, openai.UnprocessableEntityError)
-        if isinstance(error, refusals) or failures.about_logprobs(error):
+        if isinstance(error, refusals) or failures.about(error, "logprobs"):
             return InvalidInputError(f"{self}: it refuses this {kind} request: {said}")
         if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
             return UnavailableError(f"{self}: it refuses the key in {_KEY}: {said}")

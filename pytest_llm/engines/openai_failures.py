@@ -56,7 +56,7 @@ def pause(error: Any, tries: int) -> float:
     status: int = getattr(error, "status_code", 0)
     if status not in (408, 409, 429) and status < 500:
         return math.inf
-    if used_up(error) or about_logprobs(error):
+    if used_up(error) or about(error, "logprobs"):
         return math.inf
     later = retry_after(error)
     return max(backoff, later) + random.uniform(0.0, step) if later else backoff
@@ -92,7 +92,7 @@ def shared(error: Exception) -> bool:
     if isinstance(error, (TimeoutError, openai.APIConnectionError)):
         return True
     status: int = getattr(error, "status_code", 0)
-    return (status in (401, 402, 403, 429) or status >= 500) and not about_logprobs(error)
+    return (status in (401, 402, 403, 429) or status >= 500) and not about(error, "logprobs")
 
 
 def used_up(error: Any) -> bool:
@@ -100,15 +100,17 @@ def used_up(error: Any) -> bool:
     return "insufficient_quota" in _all(error)
 
 
-def about_logprobs(error: Any) -> bool:
-    """Whether logprobs are what the service has refused; gateways and servers have no one status for that."""
-    return getattr(error, "status_code", 0) not in (0, 401, 404, 429) and "logprobs" in _all(error)
+def about(error: Any, name: str) -> bool:
+    """Whether the argument ``name`` may be what the service has refused; gateways and servers have no one status for
+    that, and some repeat all of a request that is wrong otherwise.
+    """
+    return getattr(error, "status_code", 0) not in (0, 401, 404, 429) and name in _all(error)
 
 
 def about_temperature(error: Any) -> bool:
     """Whether the model has a temperature of its own, as OpenAI's reasoning models have."""
-    said = _all(error)
-    return "temperature" in said and ("does not support 0" in said or "Only the default" in said)
+    said, words = _all(error), ("does not support 0", "Only the default", "Unsupported parameter: 'temperature'")
+    return "temperature" in said and any(one in said for one in words)
 
 
 def _all(error: Any) -> str:

@@ -224,6 +224,19 @@ def require_text(text: str, index: int) -> None:
         raise InvalidInputError(f"request {index}: the text is empty, so there is nothing to measure")
 
 
+def require_fast(tokenizer: Any, call: str) -> None:
+    """Refuse a tokenizer that does not say where its tokens stand in a text, which ``call`` needs.
+
+    Raises:
+        InvalidInputError: it is a slow one.
+    """
+    if not tokenizer.is_fast:
+        raise InvalidInputError(
+            f"{call}() needs a fast tokenizer, which says where its tokens stand in the text: "
+            f"{type(tokenizer).__name__} is a slow one; convert it and save it as tokenizer.json"
+        )
+
+
 def pad(rows: Sequence[list[int]], pad_id: int, device: Any, *, left: bool = False, length: int = 0) -> tuple[Any, Any]:
     """Return ids and mask (1 where there is a token), [rows, longest], padded on one side to ``length`` or more."""
     import torch

@@ -17,7 +17,7 @@ activations ``{"token_ids", "layers": [name, ...], "norms": [...], "sketch": [[.
 tokenize    ``{"token_ids": [...]}``
 =========== =============================================================================================
 
-Logprobs are natural logarithms, in nats.
+Logprobs are natural logarithms, in nats. An answer may also have an ``environment``: what a service says of itself.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from pytest_llm import environment
 from pytest_llm.engines import threads
 from pytest_llm.engines.batching import PART
 from pytest_llm.errors import InvalidInputError, LLMError, MissingExtraError, ServiceError
-from pytest_llm.reports.text import one_line
+from pytest_llm.reports.text import counted, one_line
 from pytest_llm.requests import Request
 
 if TYPE_CHECKING:
@@ -236,8 +236,8 @@ class RayEngine:
         if deaths[first] < _DEATHS:
             return None
         return ServiceError(
-            f"{self.cluster}: {_DEATHS} replicas died of {len(part)} requests of kind {part[0][1].kind}, the last one: "
-            f"{one_line(error)}; if memory ran out, lower --llm-batch-size"
+            f"{self.cluster}: {_DEATHS} replicas died of {counted(len(part), 'request')} of kind {part[0][1].kind}, "
+            f"the last one: {one_line(error)}; if memory ran out, lower --llm-batch-size"
         )
 
     def _parts(self, requests: Sequence[Request], replicas: int) -> list[Part]:

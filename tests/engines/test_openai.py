@@ -394,6 +394,54 @@ def test_special_tokens_and_halves_of_characters_in_an_echo(engine, service):
 
 
 @pytest.mark.parametrize(
+    ("text", "tokens", "offsets"),
+    [
+        ("hi", ["h", "i", "<|endoftext|>"], [0, 1, 2]),  # vLLM, which adds lengths up
+        ("hi", ["<s>", "h", "i", "</s>"], [0, 3, 4, 5]),
+        ("hi", ["h", "i", "</s>"], [-1, -1, -1]),  # SGLang
+        ("hi", ["h", "i", ""], [0, 1, 2]),  # the first half of a character
+        ("h\u00e9", ["h", "\ufffd", "\ufffd", "</s>"], [0, 1, 1, 2]),
+    ],
+)
+def test_the_end_token_after_an_echo_is_no_part_of_it(engine, service, text, tokens, offsets):
+    given = [float(-i) if i else None for i in range(len(tokens))]
+    logprobs = {"tokens": tokens, "token_logprobs": given, "top_logprobs": None, "text_offset": offsets}
+    body = {"choices": [{"index": 0, "text": text, "logprobs": logprobs, "finish_reason": "stop"}]}
+    service.before = lambda path, asked: (200, body)
+    (found,) = answers(engine, [Loss(text)])
+    assert found["token_logprobs"] == given[1:-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "offsets"),
+    [
+        ("h\u00e9!", ["h", "\ufffd", "\ufffd", "!", "?"], [0, 1, 2, 3, 4]),
+        ("the cat is in", ["<s>", "the", "cat", "is", "in", "?"], [0, 3, 6, 9, 11, 13]),  # each without its space
+    ],
+)
+def test_offsets_that_only_add_up_the_tokens_place_nothing(engine, service, text, tokens, offsets):
+    given = [None, *[-1.0] * (len(tokens) - 1)]
+    logprobs = {"tokens": tokens, "token_logprobs": given, "top_logprobs": None, "text_offset": offsets}
+    body = {"choices": [{"index": 0, "text": text + "?", "logprobs": logprobs, "finish_reason": "length"}]}
+    service.before = lambda path, asked: (200, body)
+    with pytest.raises(InvalidInputError, match="gives no logprobs of a prompt"):
+        answers(engine, [Loss(text)])
+
+
+@pytest.mark.parametrize(
+    ("request_", "what"),
+    [
+        (Loss("the"), "'the' is a single token, which nothing before it predicts"),
+        (Score("the", (" cat", "")), "the continuation '' has no token, or a first one that nothing"),
+        (Score("", ("the cat",)), "the continuation 'the cat' has no token, or a first one that nothing"),
+    ],
+)
+def test_what_nothing_predicts_has_no_score(engine, request_, what):
+    with pytest.raises(InvalidInputError, match=what):
+        answers(engine, [request_])
+
+
+@pytest.mark.parametrize(
     ("request_", "what"),
     [
         (Generate("x", num_beams=2), "OpenAI's API has no num_beams"),

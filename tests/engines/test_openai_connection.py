@@ -580,6 +580,34 @@ def test_a_model_with_a_temperature_of_its_own(engine, service):
     answers(engine, [Generate(CHAT, do_sample=True)])
 
 
+@pytest.mark.parametrize(
+    ("status", "text", "refused"),
+    [
+        (400, "Unsupported parameter: '{}' is not supported with this model.", ("temperature", "top_p")),  # o3-mini
+        (400, "Unsupported parameter: '{}' is not supported with this model.", ("top_p",)),  # gpt-5
+        (422, "Input validation error: `{}` must be > 0.0 and < 1.0", ("top_p",)),  # TGI
+    ],
+)
+def test_what_leaves_sampling_as_it_is_may_be_refused(service, status, text, refused):
+    def refuse(path, body):
+        given = [name for name in refused if name in body]
+        return error(status, text.format(given[0])) if given else said("Paris.")
+
+    told, tries = [], len(refused)
+    engine = OpenAIEngine("m1", service.url, timeout=30, tell=told.append)
+    service.before = refuse
+    for seed in (1, 2):
+        answers(engine, [Generate(CHAT, do_sample=True, seed=seed)])
+        assert len(service.asked) == tries + seed
+    assert (service.asked[-1][1]["seed"], told) == (2, [])
+    with pytest.raises(InvalidInputError, match="it refuses this generate request: .*top_p"):
+        answers(engine, [Generate(CHAT, do_sample=True, top_p=0.9)])
+    if "temperature" in refused:
+        with pytest.raises(InvalidInputError, match="temperature of its own, .*; ask with do_sample=True and temp"):
+            answers(engine, [Generate(CHAT)])
+    engine.close()
+
+
 def test_an_empty_text_has_no_loss(engine, service):
     with pytest.raises(InvalidInputError, match=r"loss\(\) of a service needs a text; this one is empty"):
         answers(engine, [Loss("")])

@@ -104,7 +104,7 @@ class Deadly(Loss):
 
 def test_requests_that_kill_replicas_are_given_up(cluster, loader):
     engine = RayEngine(cluster, loader())
-    with pytest.raises(ServiceError, match=r"2 replicas died of 1 requests of kind loss.*lower --llm-batch-size"):
+    with pytest.raises(ServiceError, match=r"2 replicas died of 1 request of kind loss.*lower --llm-batch-size"):
         list(engine.answer([Loss(TEXTS[0]), Deadly(TEXTS[1])]))
     assert answers(engine, [Loss(TEXTS[0])])
 
