@@ -134,6 +134,14 @@ def test_contents_and_clear(store):
     assert store.contents() == []
 
 
+def test_what_is_kept_after_another_process_cleared_the_store_is_known_by_its_model(store, tmp_path):
+    store.put(FACTS, "org/name", [(ONE, {})])
+    OutputStore(tmp_path).clear()
+    store.put(FACTS, "org/name", [(TWO, {})])
+    assert [(row["source"], row["answers"]) for row in store.contents()] == [("org/name", 1)]
+    assert "answered by org/name, but dtype is" in store.explain_miss({**FACTS, "dtype": "float16"}, TWO)
+
+
 def test_a_corrupt_file_says_what_to_do(tmp_path):
     (tmp_path / "answers.sqlite").write_bytes(b"not a database, by any means" * 100)
     with pytest.raises(LLMError, match=r"answers\.sqlite cannot be used: .*pytest-llm cache clear"):
