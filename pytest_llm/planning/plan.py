@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llm import jsontext, lifecycle
+from pytest_llm import jsontext
 from pytest_llm.errors import LLMError
 from pytest_llm.golden.file import module_folder
 from pytest_llm.location import plain_nodeid
@@ -61,7 +61,7 @@ def _fixtures(item: pytest.Item) -> Sequence[str]:
 
 def _under_test(item: pytest.Item, loader: ModelLoader) -> LanguageModel | None:
     with contextlib.suppress(Exception):  # whatever it is, the test itself will say why
-        return _found(loader.under_test(lifecycle.marked(item)))
+        return _found(loader.under_test(item))
     return None
 
 

@@ -172,6 +172,19 @@ def test_off_leaves_everything_to_the_tests(project):
     assert counts(result) == {"model": (7, 7, 0), "other": (1, 1, 0)}
 
 
+@pytest.mark.parametrize(("broken", "option", "computed"), [
+    (True, "-q", False), (True, "-n1", True), (True, "--continue-on-collection-errors", True),
+    (False, "--setup-plan", False),
+])  # fmt: skip
+def test_nothing_is_computed_for_tests_that_pytest_will_not_run(project, broken, option, computed):
+    project.runpytest("--llm-update=new").assert_outcomes(passed=8)
+    retrain(project)
+    if broken:
+        (project.path / "test_broken.py").write_text("import nothing_of_this_name\n", "utf-8")
+    result = project.runpytest(option)
+    assert counts(result) == ({"model": (7, 7, 7), "other": (1, 1, 1)} if computed else {})
+
+
 def test_ahead_or_in_turn_the_answers_are_the_same(project, cache_dir):
     project.runpytest("--llm-update=new")
     (golden,) = project.path.glob("__llm_snapshots__/test_suite/test_golden*.json")
