@@ -13,6 +13,7 @@ import pytest
 
 from pytest_llm import lifecycle
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.options import arguments
 
 if TYPE_CHECKING:
     from pytest_llm.settings import Settings
@@ -73,7 +74,7 @@ def _leaves_out(config: pytest.Config) -> bool:
     """Whether the run may have left out files or tests (in the ini file's addopts that is part of the suite), or
     assertions: ``python -O`` runs those of test modules only.
     """
-    some = any(re.match(_ARGUMENTS, argument) for argument in _given(config)) or config.getoption("lf", False)
+    some = any(re.match(_ARGUMENTS, argument) for argument in arguments(config)) or config.getoption("lf", False)
     return bool(some or sys.flags.optimize)
 
 
@@ -83,7 +84,7 @@ def chooses(config: pytest.Config) -> bool:
     With another ini file, or other conftests or plugins, than the suite's; with an option of a conftest, wherever it
     is set (``--langs=en,de`` that feeds pytest_generate_tests), or one of a plugin that is given (``--flake-runs=2``).
     """
-    given = _given(config)
+    given = arguments(config)
     if any(map(os.environ.get, _VARIABLES)) or any(re.match(_OTHERS, argument) for argument in given):
         return True
     parser = config._parser
@@ -95,8 +96,3 @@ def chooses(config: pytest.Config) -> bool:
         flag for group in parser._groups if group.name not in _HARMLESS for one in group.options for flag in one.names()
     }
     return any(argument.partition("=")[0] in flags or argument[:2] in flags for argument in given)
-
-
-def _given(config: pytest.Config) -> list[str]:
-    """Return the arguments of the command line, and of the environment: those of the ini file are part of the suite."""
-    return [*map(str, config.invocation_params.args), *os.environ.get("PYTEST_ADDOPTS", "").split()]

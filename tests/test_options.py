@@ -143,7 +143,7 @@ def test_a_misspelt_variable_is_named_once_in_a_suite_that_uses_us(pytester, cac
     ]
 
 
-def test_a_path_after_a_space_is_refused_as_pytest_would_take_it_for_its_root(pytester):
+def test_a_path_after_a_space_is_refused_as_pytest_would_take_it_for_its_root(pytester, monkeypatch):
     pytester.makepyfile("def test_a(): pass")
     pytester.mkdir("model")
     result = pytester.runpytest("--llm-model", "model")
@@ -151,6 +151,9 @@ def test_a_path_after_a_space_is_refused_as_pytest_would_take_it_for_its_root(py
     result.stderr.fnmatch_lines(
         ["ERROR: write --llm-model=model: with a space, pytest takes the path for a test folder"]
     )
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTEST_ADDOPTS", "-v --llm-model model")
+        assert pytester.runpytest().ret == pytest.ExitCode.USAGE_ERROR
     assert pytester.runpytest("--llm-model", "org/name").ret == 0
     assert pytester.runpytest("--llm-model=model").ret == 0
     assert (
