@@ -42,6 +42,8 @@ def finished(session: pytest.Session) -> None:
         run.stopped = f"pytest's exit status {status}"
     elif early and left:
         run.stopped = str(early)
+    elif session.items and next(reversed(run.collected), "") not in run.tests:  # pytest.exit(..., returncode=0)
+        run.stopped = "before its last test"
     if run.stopped and left:
         run.filtered = True
     if run.collection_errors:
