@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llm import environment
 from pytest_llm.argument_rules import as_prompt
 from pytest_llm.cli import main
 from pytest_llm.errors import LLMError
@@ -58,6 +59,20 @@ def test_every_fact_of_the_identity_is_in_the_key(store, field):
 )
 def test_what_decides_an_answer_is_in_the_identity(change):
     assert digest_of(identity("a" * 64, ModelSpec("m", **change))) != digest_of(identity("a" * 64, ModelSpec("m")))
+
+
+@pytest.mark.parametrize(("node", "device"), [
+    ("nvidia0", "cuda"), ("nvidia1", "cuda"), ("kfd", "cuda"), ("nvidiactl", "cpu"), ("null", "cpu"),
+])  # fmt: skip
+def test_auto_is_the_gpu_that_a_container_was_given(tmp_path, monkeypatch, node, device):
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / node).touch()
+    monkeypatch.setattr(environment, "Path", lambda path: tmp_path / path.lstrip("/"))
+    monkeypatch.setattr(environment, "_gpu", environment._gpu.__wrapped__)
+    monkeypatch.setattr(environment, "version", lambda distribution: "2.14.0")
+    for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    assert identity("a" * 64, ModelSpec("org/name"))["device"] == device
 
 
 def test_code_of_a_models_own_is_in_the_identity():
