@@ -136,17 +136,15 @@ class Baseline:
         from pytest_llm.metrics.registry import find
 
         known = find(metric)
-        if higher_is_better is None:
-            if known is None:
+        if known is not None:
+            if higher_is_better not in (None, known.higher_is_better):
                 raise InvalidInputError(
-                    "say higher_is_better=True or False: this is no metric whose direction is known"
+                    f"higher_is_better={higher_is_better} contradicts the metric of that name: leave it out, or give "
+                    "another figure another name"
                 )
             return Score(float(value), name=metric, n=1, higher_is_better=known.higher_is_better, unit=known.unit)
-        if known is not None and known.higher_is_better != higher_is_better:
-            raise InvalidInputError(
-                f"higher_is_better={higher_is_better} contradicts the metric of that name: leave it out, or give "
-                "another figure another name"
-            )
+        if higher_is_better is None:
+            raise InvalidInputError("say higher_is_better=True or False: this is no metric whose direction is known")
         return Score(float(value), name=metric, n=1, higher_is_better=higher_is_better)
 
     def _verdict(self, metric: str, score: Score, terms: Terms) -> Verdict:
