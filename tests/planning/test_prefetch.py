@@ -90,9 +90,11 @@ def test_a_question_that_this_version_refuses_is_left_out_of_the_plan(project, c
     with contextlib.closing(sqlite3.connect(cache_dir / "answers.sqlite")) as db, db:
         refused = 'UPDATE questions SET data = replace(data, \'"seed": 0\', \'"seed": "no"\')'
         assert db.execute(f"{refused} WHERE data LIKE '%\"her\"%'").rowcount == 1
+        other = 'UPDATE questions SET data = \'{"kind": "extract", "question": ["which"], "context": "none"}\''
+        assert db.execute(f"{other} WHERE data LIKE '%\"my\"%'").rowcount == 1
     second = project.runpytest("--llm-update=all")
     second.assert_outcomes(passed=8)
-    assert counts(second)["model"] == (7, 7, 6)
+    assert counts(second)["model"] == (7, 7, 5)
 
 
 def test_a_damaged_row_is_as_good_as_none(project, cache_dir):
