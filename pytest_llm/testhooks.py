@@ -7,7 +7,7 @@ import inspect
 import json
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -122,11 +122,12 @@ def _names_ours(function: Any, helpers: int) -> bool:
     """Whether a function's body names something of this package, or a function that does, ``helpers`` deep."""
     for name in _names(function.__code__):
         value = function.__globals__.get(name)
-        if inspect.ismodule(value):
+        kind = type(value)  # what isinstance asks wakes a lazy object, as django.conf.settings is
+        if issubclass(kind, ModuleType):
             name = value.__name__
-        elif inspect.isfunction(value) or inspect.isclass(value):
+        elif issubclass(kind, (FunctionType, type)):
             name = value.__module__ or ""
-            if helpers and inspect.isfunction(value) and _names_ours(value, helpers - 1):
+            if helpers and kind is FunctionType and _names_ours(value, helpers - 1):
                 return True
         if name.partition(".")[0] == "pytest_llm":
             return True

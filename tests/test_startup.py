@@ -68,6 +68,26 @@ def test_a_fixture_asked_for_by_name_attends_to_the_test(pytester):
     assert [(t["nodeid"], t["outcome"]) for t in data["tests"]] == [(f"{pytester.path.name[:-1]}.py::test_a", "passed")]
 
 
+def test_a_lazy_object_that_a_test_names_is_not_woken(pytester, cache_dir):
+    """As django.conf.settings, which raises where Django is not set up; or what opens a database."""
+    pytester.makepyfile("""
+        class Lazy:
+            @property
+            def __class__(self):
+                raise RuntimeError("settings are not configured")
+
+        settings = Lazy()
+
+        def test_ours(llm_snapshot):
+            llm_snapshot.check("a")
+
+        def test_other():
+            if not settings:
+                settings.later
+    """)
+    assert pytester.runpytest("--llm-update=new").ret == pytest.ExitCode.OK
+
+
 def test_pytest_does_not_look_for_tests_among_goldens(pytester):
     pytester.makepyfile("def test_a(llm_snapshot): assert 'hello' == llm_snapshot")
     pytester.runpytest_subprocess("--llm-update=new")
