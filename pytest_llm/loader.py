@@ -213,7 +213,7 @@ class ModelLoader:
         if unknown:
             raise InvalidInputError(f"a model has no {unknown[0]!r}: it takes {', '.join(MODEL_FIELDS)}")
         settings = self.settings
-        given = {name: value for name, value in fields.items() if value is not None and name not in forced}
+        given = {name: str(value) for name, value in fields.items() if value is not None and name not in forced}
         if "model" in forced:
             given = {name: value for name, value in given.items() if name not in ("revision", "adapter")}
         if "model" in given:
@@ -225,11 +225,11 @@ class ModelLoader:
         source = values.pop("model")
         if not source:
             raise InvalidInputError(absent)
-        if str(source).startswith(SERVICE):
-            return service_spec(str(source), values["revision"], values["base_url"], values["adapter"])
+        if source.startswith(SERVICE):
+            return service_spec(source, values["revision"], values["base_url"], values["adapter"])
         del values["base_url"]
         return ModelSpec(
-            source=str(source),
+            source=source,
             trust_remote_code=settings.trust_remote_code,
             trust_pickle=settings.trust_pickle,
             exact=settings.exact,

@@ -67,7 +67,7 @@ def pytest_runtest_makereport(
             del report.wasxfail
         lifecycle.unmeasured(item.config)
     if report.when == "call" and call.excinfo is not None:
-        run.details += _unshown(run.verdicts[run.told :], [str(call.excinfo.value), *run.details])
+        run.details += _unshown(run.verdicts[run.told :], [call.excinfo.exconly(), *run.details])
         run.told = len(run.verdicts)
     if run.details:
         report.sections.append(("model regression", "\n\n".join(run.details)))

@@ -88,6 +88,23 @@ def test_a_lazy_object_that_a_test_names_is_not_woken(pytester, cache_dir):
     assert pytester.runpytest("--llm-update=new").ret == pytest.ExitCode.OK
 
 
+def test_an_exception_that_cannot_say_what_it_is_fails_its_test_alone(pytester, cache_dir):
+    pytester.makepyfile("""
+        class Mute(Exception):
+            def __str__(self):
+                raise TypeError("not all arguments converted")
+
+        def test_ours(llm_snapshot):
+            llm_snapshot.check("a")
+
+        def test_other():
+            raise Mute
+    """)
+    result = pytester.runpytest("--llm-update=new")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=1, failed=1)
+
+
 def test_pytest_does_not_look_for_tests_among_goldens(pytester):
     pytester.makepyfile("def test_a(llm_snapshot): assert 'hello' == llm_snapshot")
     pytester.runpytest_subprocess("--llm-update=new")
