@@ -148,7 +148,8 @@ def _from_here(path: str | None, start: Path) -> str | None:
     """Return ``./PATH`` or ``../PATH`` as the absolute one in ``start`` if it is there: a shell completes it so."""
     if path and path.startswith(("./", "../")):
         here = (start / path).parent.resolve() / Path(path).name  # reports name it from the root, without ".."
-        if here.exists() or here.with_name(here.name.rpartition("#")[0] or here.name).exists():
+        # Not by Path, which raises where a folder may not be read.
+        if any(map(os.path.exists, (here, here.with_name(here.name.rpartition("#")[0] or here.name)))):
             return str(here)
     return path
 
@@ -159,7 +160,7 @@ def _refuse_paths_apart(arguments: Sequence[str]) -> None:
     It then looks for its rootdir and ini file from there, and the project's own settings are silently not read.
     """
     for flag, value in zip(arguments, arguments[1:], strict=False):
-        if flag.startswith("--llm-") and "=" not in flag and Path(value).exists():
+        if flag.startswith("--llm-") and "=" not in flag and os.path.exists(value):  # noqa: PTH110
             option = next((o for o in OPTIONS if flag == "--llm-" + o.name.replace("_", "-")), None)
             if option is not None and option.type is not bool:
                 raise _usage(f"write {flag}={value}: with a space, pytest takes the path for a test folder")

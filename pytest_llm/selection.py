@@ -65,7 +65,7 @@ def used_before(settings: Settings, nodeids: Iterable[str]) -> bool:
     from pytest_llm import baselines, golden
     from pytest_llm.history.runfile import runs_folder
 
-    with contextlib.suppress(InvalidInputError):  # the cache has no folder
+    with contextlib.suppress(InvalidInputError, OSError):  # the cache has no folder, or one of somebody else
         if runs_folder(settings.cache_dir, settings.root).is_dir():
             return True
     folders = {(settings.root / nodeid.partition("::")[0]).parent for nodeid in nodeids}

@@ -156,6 +156,8 @@ def test_a_path_after_a_space_is_refused_as_pytest_would_take_it_for_its_root(py
         assert pytester.runpytest().ret == pytest.ExitCode.USAGE_ERROR
     assert pytester.runpytest("--llm-model", "org/name").ret == 0
     assert pytester.runpytest("--llm-model=model").ret == 0
+    too_long = "./" + "longer-than-a-name-may-be-" * 20  # stands for what may not be read
+    assert pytester.runpytest("--llm-model", too_long).ret == pytester.runpytest(f"--llm-model={too_long}").ret == 0
     assert (
         pytester.runpytest(
             "--llm-offline", "test_a_path_after_a_space_is_refused_as_pytest_would_take_it_for_its_root.py"

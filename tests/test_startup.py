@@ -105,6 +105,27 @@ def test_an_exception_that_cannot_say_what_it_is_fails_its_test_alone(pytester, 
     result.assert_outcomes(passed=1, failed=1)
 
 
+def test_a_cache_that_cannot_even_be_looked_at_ends_no_run(pytester, cache_dir, monkeypatch):
+    """As that of a home folder of somebody else, in a container."""
+    pytester.makepyfile("""
+        import os
+        import pytest
+
+        @pytest.mark.xfail
+        def test_a(llm_snapshot):
+            llm_snapshot.check(os.environ.get("ANSWER", "a"))
+    """)
+    pytester.runpytest("--llm-update=new").assert_outcomes(xpassed=1)
+    monkeypatch.setenv("PYTEST_LLM_CACHE_DIR", "longer-than-a-name-may-be-" * 20)
+    monkeypatch.setenv("ANSWER", "b")
+    drifted = pytester.runpytest()
+    drifted.assert_outcomes(xfailed=1)
+    assert drifted.ret == pytest.ExitCode.OK
+    pytester.makepyfile(test_broken="import nothing_of_this_name")
+    broken = pytester.runpytest("test_broken.py")
+    broken.stdout.fnmatch_lines(["*No module named 'nothing_of_this_name'", "*1 error during collection*"])
+
+
 def test_pytest_does_not_look_for_tests_among_goldens(pytester):
     pytester.makepyfile("def test_a(llm_snapshot): assert 'hello' == llm_snapshot")
     pytester.runpytest_subprocess("--llm-update=new")
