@@ -241,6 +241,10 @@ def test_a_cache_folder_in_an_ini_file_starts_from_there(pytester, monkeypatch, 
     assert project_settings().cache_dir == pytester.path / "cache"
     monkeypatch.setenv("PYTEST_LLM_CACHE_DIR", "cache")
     assert project_settings().cache_dir == pytester.path / start / "cache"
+    monkeypatch.delenv("PYTEST_LLM_CACHE_DIR")
+    (pytester.path / "tox.ini").rename(pytester.path / "other.ini")
+    monkeypatch.setenv("XDG_CACHE_HOME", "shared")
+    assert project_settings().cache_dir == pytester.path / start / "shared" / "pytest_llm"
 
 
 @pytest.mark.parametrize("addopts", ["", "-p pytest_llm.plugin", "-p pytest_llm"])
