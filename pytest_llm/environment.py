@@ -37,7 +37,8 @@ def resolve_device(device: str) -> str:
 
 @functools.cache
 def _gpu() -> bool:
-    return Path("/dev/nvidia0").exists() or Path("/dev/kfd").exists()
+    # A container that was given the second GPU alone has /dev/nvidia1 alone.
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
 
 
 def device_type(device: str) -> str:

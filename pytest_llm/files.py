@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +32,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """Replace ``path`` by ``content``: a reader sees the old file or the new one, never a part.
 
     A symbolic link stays one: the file it leads to is replaced. A device or a pipe is written to. The file gets the
-    permissions the umask gives (``mkstemp`` alone would leave 0600, which locks colleagues out of a shared cache).
+    permissions the umask gives, as ``mkstemp`` would not: 0600 locks colleagues out of a shared cache.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     if path.exists() and not path.is_file() and not path.is_dir():
@@ -41,17 +40,16 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         return
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".tmp")
+    temporary = path.with_name(f".{path.name[:40]}.{os.urandom(8).hex()}.tmp")
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with temporary.open("xb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101
-        os.replace(temporary, path)  # noqa: PTH105
+        temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)  # noqa: PTH108
+            temporary.unlink()
         raise
 
 
@@ -191,9 +189,3 @@ def _folded(name: str) -> str:
     import unicodedata
 
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

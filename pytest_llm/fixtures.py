@@ -24,7 +24,7 @@ def llm_loader(pytestconfig: pytest.Config) -> ModelLoader:
 @pytest.fixture
 def llm(llm_loader: ModelLoader) -> LanguageModel:
     """The model under test: ``--llm-model``, else ``@pytest.mark.llm(model=...)``, else the ini key ``llm_model``."""
-    return llm_loader.under_test(lifecycle.marked(lifecycle.test()))
+    return llm_loader.under_test(lifecycle.test())
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ from typing import Any
 from pytest_llm.files import strict_json
 
 #: Characters written as escapes: lone surrogates (UTF-8 cannot hold them), and everything that would not show, or
-#: would reorder what shows, in a diff: a model's answer is untrusted text.
+#: would reorder what shows, in a diff, as a model's answer is untrusted text; but not what joins emoji or letters.
 _HIDDEN = re.compile(
-    "[\ud800-\udfff\x7f-\x9f\u00ad\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]"
+    "[\ud800-\udfff\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0d\ufeff\uffa0\U000e0000-\U000e0fff]"
 )
 #: Numbers in a row of a table that is still written on one line.
 _LONG_ROW = 40

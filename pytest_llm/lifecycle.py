@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -154,11 +154,15 @@ def loader(config: pytest.Config) -> ModelLoader:
 
 def prefetch(session: pytest.Session) -> None:
     """Compute ahead what the selected tests will ask, where this process runs them and they use a model."""
-    chosen = settings(session.config)
-    controller = session.config.pluginmanager.hasplugin("dsession")
-    if controller or session.config.option.collectonly or chosen.prefetch == "off" or chosen.cache == "off":
+    config, option, chosen = session.config, session.config.option, settings(session.config)
+    if config.pluginmanager.hasplugin("dsession") or option.collectonly or config.getoption("setuponly", False):
         return
-    if not chosen.offline and any("llm_loader" in getattr(item, "fixturenames", ()) for item in session.items):
+    # Where a file could not be collected pytest itself runs no test, but a worker of pytest-xdist does.
+    if session.testsfailed and not (option.continue_on_collection_errors or hasattr(config, "workerinput")):
+        return
+    if "off" in (chosen.prefetch, chosen.cache) or chosen.offline:
+        return
+    if any("llm_loader" in getattr(item, "fixturenames", ()) for item in session.items):
         from pytest_llm.planning.prefetch import prefetch
 
         prefetch(session)
@@ -197,22 +201,6 @@ def place_of_files(fixture: str) -> tuple[Location, Settings]:
 
         raise InvalidInputError(f"{fixture} cannot be combined with {why}")
     return place()
-
-
-def marked(item: pytest.Item) -> dict[str, Any]:
-    """Return the arguments of ``@pytest.mark.llm``, the closest marker winning field by field.
-
-    Raises:
-        InvalidInputError: positional arguments.
-    """
-    fields: dict[str, Any] = {}
-    for marker in item.iter_markers("llm"):
-        if marker.args:
-            from pytest_llm.errors import InvalidInputError
-
-            raise InvalidInputError("@pytest.mark.llm takes named arguments: @pytest.mark.llm(model='org/name')")
-        fields = {**marker.kwargs, **fields}
-    return fields
 
 
 def keeps_files(folder: str) -> bool:

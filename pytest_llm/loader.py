@@ -45,6 +45,20 @@ NO_NAME = (
 )
 
 
+def marked(item: pytest.Item) -> dict[str, Any]:
+    """Return the arguments of ``@pytest.mark.llm``, the closest marker winning field by field.
+
+    Raises:
+        InvalidInputError: positional arguments.
+    """
+    fields: dict[str, Any] = {}
+    for marker in item.iter_markers("llm"):
+        if marker.args:
+            raise InvalidInputError("@pytest.mark.llm takes named arguments: @pytest.mark.llm(model='org/name')")
+        fields = {**marker.kwargs, **fields}
+    return fields
+
+
 class ModelLoader:
     """The ``llm_loader`` fixture: ``llm_loader("org/name", dtype="bfloat16")`` gives a `LanguageModel`.
 
@@ -84,13 +98,13 @@ class ModelLoader:
         named = {name: str(value) for name, value in given.items() if value is not None}
         return LanguageModel(self._spec(named, forced=frozenset(), absent=NO_NAME), self, role=canonical_json(named))
 
-    def under_test(self, marks: dict[str, Any]) -> LanguageModel:
-        """Return the model of the ``llm`` fixture: the marker's fields, overruled by what the run was given.
+    def under_test(self, item: pytest.Item) -> LanguageModel:
+        """Return the model of a test's ``llm`` fixture: the marker's fields, overruled by what the run was given.
 
         A run's own flags and environment decide over a marker: ``--llm-model`` swaps the model under test
         of every test, and then a marker's revision and adapter, which belong to another model, do not apply.
         """
-        spec = self._spec(marks, forced=self.settings.given)
+        spec = self._spec(marked(item), forced=self.settings.given)
         return self._under_test.setdefault(spec, LanguageModel(spec, self))
 
     def named(self, role: str) -> LanguageModel:
@@ -199,7 +213,7 @@ class ModelLoader:
         if unknown:
             raise InvalidInputError(f"a model has no {unknown[0]!r}: it takes {', '.join(MODEL_FIELDS)}")
         settings = self.settings
-        given = {name: value for name, value in fields.items() if value is not None and name not in forced}
+        given = {name: str(value) for name, value in fields.items() if value is not None and name not in forced}
         if "model" in forced:
             given = {name: value for name, value in given.items() if name not in ("revision", "adapter")}
         if "model" in given:
@@ -211,11 +225,11 @@ class ModelLoader:
         source = values.pop("model")
         if not source:
             raise InvalidInputError(absent)
-        if str(source).startswith(SERVICE):
-            return service_spec(str(source), values["revision"], values["base_url"], values["adapter"])
+        if source.startswith(SERVICE):
+            return service_spec(source, values["revision"], values["base_url"], values["adapter"])
         del values["base_url"]
         return ModelSpec(
-            source=str(source),
+            source=source,
             trust_remote_code=settings.trust_remote_code,
             trust_pickle=settings.trust_pickle,
             exact=settings.exact,

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import math
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,7 @@ OPTIONS = (
     Option("attn_implementation", str, "sdpa", "attention implementation, as in transformers"),
     Option("ray", str, "", "compute on a Ray cluster, in a process for each of its GPUs, or machines: its address, or "
            "local for this machine (needs the extra 'ray')"),
-    Option("update", str, None, "goldens and baselines: write none (default), the missing ones (new), or all",
+    Option("update", str, "none", "goldens and baselines: write none, the missing ones (new), or all",
            ("none", "new", "all")),
     Option("variant", str, "", "write goldens and baselines of this kind of environment only, beside the plain ones: "
            "names that hold here, as 'cuda,bfloat16' or 'torch-2.14'"),
@@ -129,23 +130,26 @@ def resolve(config: pytest.Config) -> Settings:
     Raises:
         pytest.UsageError: a value that is not of the option's type or range, naming where it was set.
     """
-    _refuse_paths_apart(config.invocation_params.args)
+    _refuse_paths_apart(arguments(config))
+    start = config.invocation_params.dir
     flags = {option.name: config.getoption(f"llm_{option.name}", None) for option in OPTIONS}
     for name in ("model", "adapter"):
-        flags[name] = _from_here(flags[name], config.invocation_params.dir)
-    return settings_from(
-        flags,
-        os.environ,
-        {option.name: _ini(config, option) for option in OPTIONS},
-        root=config.rootpath,
-    ).replace(start=config.invocation_params.dir)
+        flags[name] = _from_here(flags[name], start)
+    ini = {option.name: _ini(config, option) for option in OPTIONS}
+    return settings_from(flags, os.environ, ini, root=config.rootpath).replace(start=start)
+
+
+def arguments(config: pytest.Config) -> list[str]:
+    """Return the arguments of the command line, and of the environment: those of the ini file are part of the suite."""
+    return [*shlex.split(os.environ.get("PYTEST_ADDOPTS", "")), *map(str, config.invocation_params.args)]
 
 
 def _from_here(path: str | None, start: Path) -> str | None:
     """Return ``./PATH`` or ``../PATH`` as the absolute one in ``start`` if it is there: a shell completes it so."""
     if path and path.startswith(("./", "../")):
         here = (start / path).parent.resolve() / Path(path).name  # reports name it from the root, without ".."
-        if here.exists() or here.with_name(here.name.rpartition("#")[0] or here.name).exists():
+        # Not by Path, which raises where a folder may not be read.
+        if any(map(os.path.exists, (here, here.with_name(here.name.rpartition("#")[0] or here.name)))):
             return str(here)
     return path
 
@@ -156,7 +160,7 @@ def _refuse_paths_apart(arguments: Sequence[str]) -> None:
     It then looks for its rootdir and ini file from there, and the project's own settings are silently not read.
     """
     for flag, value in zip(arguments, arguments[1:], strict=False):
-        if str(flag).startswith("--llm-") and "=" not in str(flag) and Path(value).exists():
+        if flag.startswith("--llm-") and "=" not in flag and os.path.exists(value):  # noqa: PTH110
             option = next((o for o in OPTIONS if flag == "--llm-" + o.name.replace("_", "-")), None)
             if option is not None and option.type is not bool:
                 raise _usage(f"write {flag}={value}: with a space, pytest takes the path for a test folder")
@@ -166,7 +170,7 @@ def settings_from(
     flags: Mapping[str, Any], environ: Mapping[str, str], ini: Mapping[str, Any], *, root: Path
 ) -> Settings:
     """Combine the three sources, most specific first, into `Settings`."""
-    values: dict[str, Any] = {}
+    values = {option.name: option.default for option in OPTIONS}
     given = set()
     for option in OPTIONS:
         variable = f"PYTEST_LLM_{option.name.upper()}"
@@ -180,11 +184,8 @@ def settings_from(
                 if not where.endswith("(ini)"):
                     given.add(option.name)
                 break
-        else:
-            values[option.name] = option.default
     if "model" in given:  # the revision and the adapter of an ini file are of its own model
         values |= dict.fromkeys({"revision", "adapter"} - given)
-    values["update"] = values["update"] or "none"
     values["cache_dir"] = cache_folder(values["cache_dir"], environ)
     values["variant"] = _variant(values)
     values["memory_limit"] = _memory(values["memory_limit"])
@@ -287,9 +288,7 @@ def _variant(values: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _levels(text: str) -> dict[str, str]:
     levels = dict(DRIFT_LEVELS)
-    for part in text.replace("\n", ",").split(","):
-        if not part.strip():
-            continue
+    for part in filter(str.strip, text.replace("\n", ",").split(",")):
         status, _, level = (piece.strip() for piece in part.partition("="))
         if status not in levels or level not in ("pass", "warn", "fail"):
             raise _usage(

@@ -190,7 +190,7 @@ class RunRecord:
         self.collected.update(data["collected"])
         self.filtered = self.filtered or data["filtered"]
         self.collection_errors.update(data["collection_errors"])
-        self.observations += data.get("observations", [])
+        self.observations += data["observations"]
         self.asked += [Asked(**one) for one in data["asked"]]
         self.tests.update({nodeid: TestResult(**test) for nodeid, test in data["tests"].items()})
         self.users.update(data["tests"])

@@ -174,7 +174,10 @@ def repeat(item: pytest.Function, run: RunRecord, asked: Repeat) -> None:
             results.append(run_body(item, run, done, left - 1))
         except Exception as error:
             if not isinstance(error, FAILURES):
-                run.details.append(_interrupted(error, len(results), asked.n))
+                run.details.append(
+                    f"repeat {done + 1} of {asked.n} raised {type(error).__name__}, which ended the test: only a "
+                    "failed assertion counts as an answer that is not good enough"
+                )
             raise
         questions = questions or _questions(run, before)
         failures = sum(result is not None for result in results)
@@ -213,10 +216,8 @@ def judge(results: list[bool], asked: Repeat, evidence: tuple[str, ...] = (), *,
         "interval": [float(f"{end:.3g}") for end in interval],
     }  # fmt: skip
     for k in (2**i for i in range(1, asked.n.bit_length()) if not left):
-        figures[f"pass@{k}"], figures[f"pass^{k}"] = (
-            pass_at_k(ran, successes, k),
-            pass_hat_k(ran, successes, k),
-        )
+        figures[f"pass@{k}"] = pass_at_k(ran, successes, k)
+        figures[f"pass^{k}"] = pass_hat_k(ran, successes, k)
     notes = []
     if left:
         notes.append(
@@ -260,10 +261,3 @@ def _first(results: list[BaseException | None]) -> tuple[str, ...]:
             rest = [f"… (+{len(lines) - _SHOWN} lines)"] if len(lines) > _SHOWN else []
             return (f"the first to fail is repeat {number + 1}:", *(f"  {line}" for line in lines[:_SHOWN] + rest))
     return ()
-
-
-def _interrupted(error: Exception, number: int, n: int) -> str:
-    return (
-        f"repeat {number + 1} of {n} raised {type(error).__name__}, which ended the test: only a failed "
-        "assertion counts as an answer that is not good enough"
-    )

@@ -13,6 +13,7 @@ import pytest
 
 from pytest_llm import lifecycle
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.options import arguments
 
 if TYPE_CHECKING:
     from pytest_llm.settings import Settings
@@ -41,6 +42,8 @@ def finished(session: pytest.Session) -> None:
         run.stopped = f"pytest's exit status {status}"
     elif early and left:
         run.stopped = str(early)
+    elif session.items and next(reversed(run.collected), "") not in run.tests:  # pytest.exit(..., returncode=0)
+        run.stopped = "before its last test"
     if run.stopped and left:
         run.filtered = True
     if run.collection_errors:
@@ -62,7 +65,7 @@ def used_before(settings: Settings, nodeids: Iterable[str]) -> bool:
     from pytest_llm import baselines, golden
     from pytest_llm.history.runfile import runs_folder
 
-    with contextlib.suppress(InvalidInputError):  # the cache has no folder
+    with contextlib.suppress(InvalidInputError, OSError):  # the cache has no folder, or one of somebody else
         if runs_folder(settings.cache_dir, settings.root).is_dir():
             return True
     folders = {(settings.root / nodeid.partition("::")[0]).parent for nodeid in nodeids}
@@ -73,7 +76,7 @@ def _leaves_out(config: pytest.Config) -> bool:
     """Whether the run may have left out files or tests (in the ini file's addopts that is part of the suite), or
     assertions: ``python -O`` runs those of test modules only.
     """
-    some = any(re.match(_ARGUMENTS, argument) for argument in _given(config)) or config.getoption("lf", False)
+    some = any(re.match(_ARGUMENTS, argument) for argument in arguments(config)) or config.getoption("lf", False)
     return bool(some or sys.flags.optimize)
 
 
@@ -83,7 +86,7 @@ def chooses(config: pytest.Config) -> bool:
     With another ini file, or other conftests or plugins, than the suite's; with an option of a conftest, wherever it
     is set (``--langs=en,de`` that feeds pytest_generate_tests), or one of a plugin that is given (``--flake-runs=2``).
     """
-    given = _given(config)
+    given = arguments(config)
     if any(map(os.environ.get, _VARIABLES)) or any(re.match(_OTHERS, argument) for argument in given):
         return True
     parser = config._parser
@@ -95,8 +98,3 @@ def chooses(config: pytest.Config) -> bool:
         flag for group in parser._groups if group.name not in _HARMLESS for one in group.options for flag in one.names()
     }
     return any(argument.partition("=")[0] in flags or argument[:2] in flags for argument in given)
-
-
-def _given(config: pytest.Config) -> list[str]:
-    """Return the arguments of the command line, and of the environment: those of the ini file are part of the suite."""
-    return [*map(str, config.invocation_params.args), *os.environ.get("PYTEST_ADDOPTS", "").split()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -89,8 +90,7 @@ class Settings:
 def cache_folder(given: str | None, environ: Mapping[str, str]) -> Path | None:
     """Return the cache folder: as given, or the platform's user cache; ``None`` where that is in a home and none is."""
     try:
-        if given:
-            return Path(given).expanduser().absolute()
-        return Path(environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pytest_llm"
+        folder = given or os.path.join(environ.get("XDG_CACHE_HOME") or "~/.cache", "pytest_llm")  # noqa: PTH118
+        return Path(folder).expanduser().absolute()
     except RuntimeError:
         return None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -67,7 +68,7 @@ def pytest_runtest_makereport(
             del report.wasxfail
         lifecycle.unmeasured(item.config)
     if report.when == "call" and call.excinfo is not None:
-        run.details += _unshown(run.verdicts[run.told :], [str(call.excinfo.value), *run.details])
+        run.details += _unshown(run.verdicts[run.told :], [call.excinfo.exconly(), *run.details])
         run.told = len(run.verdicts)
     if run.details:
         report.sections.append(("model regression", "\n\n".join(run.details)))
@@ -79,7 +80,8 @@ def pytest_runtest_makereport(
     if expected and any(one.kind == "golden" and one.outcome != "pass" for one in mine):
         from pytest_llm.golden.pending import discard_candidates_of
 
-        discard_candidates_of(lifecycle.settings(item.config).cache_dir, run.goldens, run.nodeid)
+        with contextlib.suppress(OSError):  # a cache that cannot be read has none
+            discard_candidates_of(lifecycle.settings(item.config).cache_dir, run.goldens, run.nodeid)
     if report.when == "teardown" and _uses_ours(item):
         run.users.add(run.nodeid)
     if report.when == "teardown" and mine:
@@ -122,11 +124,12 @@ def _names_ours(function: Any, helpers: int) -> bool:
     """Whether a function's body names something of this package, or a function that does, ``helpers`` deep."""
     for name in _names(function.__code__):
         value = function.__globals__.get(name)
-        if inspect.ismodule(value):
+        kind = type(value)  # what isinstance asks wakes a lazy object, as django.conf.settings is
+        if issubclass(kind, ModuleType):
             name = value.__name__
-        elif inspect.isfunction(value) or inspect.isclass(value):
+        elif issubclass(kind, (FunctionType, type)):
             name = value.__module__ or ""
-            if helpers and inspect.isfunction(value) and _names_ours(value, helpers - 1):
+            if helpers and kind is FunctionType and _names_ours(value, helpers - 1):
                 return True
         if name.partition(".")[0] == "pytest_llm":
             return True

@@ -32,6 +32,7 @@ def gather(run: RunRecord, config: pytest.Config) -> None:
     """Add to the controller's record what nobody waits for after Ctrl-C, and the tests in which workers crashed."""
     for told in config.stash.get(_TOLD, {}).values():
         _merge(run, told)
+        run.stopped = "before its last test"
     if run.ours:  # else nobody knows that they are of ours
         crashed = config.stash.get(_CRASHED, None) or {}
         run.tests.update(crashed)

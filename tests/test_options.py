@@ -143,7 +143,7 @@ def test_a_misspelt_variable_is_named_once_in_a_suite_that_uses_us(pytester, cac
     ]
 
 
-def test_a_path_after_a_space_is_refused_as_pytest_would_take_it_for_its_root(pytester):
+def test_a_path_after_a_space_is_refused_as_pytest_would_take_it_for_its_root(pytester, monkeypatch):
     pytester.makepyfile("def test_a(): pass")
     pytester.mkdir("model")
     result = pytester.runpytest("--llm-model", "model")
@@ -151,8 +151,13 @@ def test_a_path_after_a_space_is_refused_as_pytest_would_take_it_for_its_root(py
     result.stderr.fnmatch_lines(
         ["ERROR: write --llm-model=model: with a space, pytest takes the path for a test folder"]
     )
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTEST_ADDOPTS", "-v --llm-model model")
+        assert pytester.runpytest().ret == pytest.ExitCode.USAGE_ERROR
     assert pytester.runpytest("--llm-model", "org/name").ret == 0
     assert pytester.runpytest("--llm-model=model").ret == 0
+    too_long = "./" + "longer-than-a-name-may-be-" * 20  # stands for what may not be read
+    assert pytester.runpytest("--llm-model", too_long).ret == pytester.runpytest(f"--llm-model={too_long}").ret == 0
     assert (
         pytester.runpytest(
             "--llm-offline", "test_a_path_after_a_space_is_refused_as_pytest_would_take_it_for_its_root.py"
@@ -236,6 +241,10 @@ def test_a_cache_folder_in_an_ini_file_starts_from_there(pytester, monkeypatch, 
     assert project_settings().cache_dir == pytester.path / "cache"
     monkeypatch.setenv("PYTEST_LLM_CACHE_DIR", "cache")
     assert project_settings().cache_dir == pytester.path / start / "cache"
+    monkeypatch.delenv("PYTEST_LLM_CACHE_DIR")
+    (pytester.path / "tox.ini").rename(pytester.path / "other.ini")
+    monkeypatch.setenv("XDG_CACHE_HOME", "shared")
+    assert project_settings().cache_dir == pytester.path / start / "shared" / "pytest_llm"
 
 
 @pytest.mark.parametrize("addopts", ["", "-p pytest_llm.plugin", "-p pytest_llm"])

@@ -68,6 +68,64 @@ def test_a_fixture_asked_for_by_name_attends_to_the_test(pytester):
     assert [(t["nodeid"], t["outcome"]) for t in data["tests"]] == [(f"{pytester.path.name[:-1]}.py::test_a", "passed")]
 
 
+def test_a_lazy_object_that_a_test_names_is_not_woken(pytester, cache_dir):
+    """As django.conf.settings, which raises where Django is not set up; or what opens a database."""
+    pytester.makepyfile("""
+        class Lazy:
+            @property
+            def __class__(self):
+                raise RuntimeError("settings are not configured")
+
+        settings = Lazy()
+
+        def test_ours(llm_snapshot):
+            llm_snapshot.check("a")
+
+        def test_other():
+            if not settings:
+                settings.later
+    """)
+    assert pytester.runpytest("--llm-update=new").ret == pytest.ExitCode.OK
+
+
+def test_an_exception_that_cannot_say_what_it_is_fails_its_test_alone(pytester, cache_dir):
+    pytester.makepyfile("""
+        class Mute(Exception):
+            def __str__(self):
+                raise TypeError("not all arguments converted")
+
+        def test_ours(llm_snapshot):
+            llm_snapshot.check("a")
+
+        def test_other():
+            raise Mute
+    """)
+    result = pytester.runpytest("--llm-update=new")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=1, failed=1)
+
+
+def test_a_cache_that_cannot_even_be_looked_at_ends_no_run(pytester, cache_dir, monkeypatch):
+    """As that of a home folder of somebody else, in a container."""
+    pytester.makepyfile("""
+        import os
+        import pytest
+
+        @pytest.mark.xfail
+        def test_a(llm_snapshot):
+            llm_snapshot.check(os.environ.get("ANSWER", "a"))
+    """)
+    pytester.runpytest("--llm-update=new").assert_outcomes(xpassed=1)
+    monkeypatch.setenv("PYTEST_LLM_CACHE_DIR", "longer-than-a-name-may-be-" * 20)
+    monkeypatch.setenv("ANSWER", "b")
+    drifted = pytester.runpytest()
+    drifted.assert_outcomes(xfailed=1)
+    assert drifted.ret == pytest.ExitCode.OK
+    pytester.makepyfile(test_broken="import nothing_of_this_name")
+    broken = pytester.runpytest("test_broken.py")
+    broken.stdout.fnmatch_lines(["*No module named 'nothing_of_this_name'", "*1 error during collection*"])
+
+
 def test_pytest_does_not_look_for_tests_among_goldens(pytester):
     pytester.makepyfile("def test_a(llm_snapshot): assert 'hello' == llm_snapshot")
     pytester.runpytest_subprocess("--llm-update=new")

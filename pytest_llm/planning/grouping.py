@@ -6,6 +6,7 @@ import pytest
 
 from pytest_llm import lifecycle
 from pytest_llm.errors import LLMError
+from pytest_llm.loader import marked
 
 
 def group_by_model(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -18,10 +19,10 @@ def group_by_model(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if "llm" in getattr(item, "fixturenames", ()):
             try:
-                marked = lifecycle.marked(item).get("model")
+                own = marked(item).get("model")
             except LLMError:
                 continue  # the test itself reports its marker
-            models[item] = str(settings.model if "model" in settings.given else marked or settings.model)
+            models[item] = str(settings.model if "model" in settings.given else own or settings.model)
     if len(set(models.values())) > 1:
         for item, model in models.items():
             if item.get_closest_marker("xdist_group") is None:

@@ -55,7 +55,6 @@ class OutputStore(SqliteFile):
     def __init__(self, folder: Path, tell: Callable[[str], None] = lambda line: None) -> None:
         """Open the store in ``folder``; ``tell`` is told, once, that it has no room for an answer."""
         super().__init__(folder / "answers.sqlite")
-        self._known: set[str] = set()
         self._tell = tell
         #: Answers that the disk had no room for, as JSON, by key: this process has them.
         self._unkept: dict[bytes, str] = {}
@@ -87,8 +86,7 @@ class OutputStore(SqliteFile):
 
         Where the disk is full, they are kept in memory, for this process.
         """
-        digest = digest_of(identity)
-        now = time.time()
+        digest, facts, now = digest_of(identity), canonical_json(identity), time.time()
         rows = [
             # Not canonical: an answer may hold NaN, which the check on it must see, and half a surrogate pair.
             (answer_key(digest, request, repeat), request, digest, now, json.dumps(answer, separators=(",", ":")))
@@ -96,17 +94,13 @@ class OutputStore(SqliteFile):
         ]
         try:
             with self.writing() as db:
-                if digest not in self._known:
-                    db.execute(
-                        "INSERT OR IGNORE INTO identities VALUES (?, ?, ?)", (digest, source, canonical_json(identity))
-                    )
+                # Each time: another process may have cleared the store.
+                db.execute("INSERT OR IGNORE INTO identities VALUES (?, ?, ?)", (digest, source, facts))
                 db.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", rows)
         except FullError as error:
             if not self._unkept:
                 self._tell(f"pytest_llm: answers are used, but not kept for another run: {error}")
             self._unkept.update({key: text for key, *_, text in rows})
-        else:
-            self._known.add(digest)
 
     def explain_miss(self, identity: Mapping[str, Any], request: str) -> str:
         """Say why ``request`` is not answered for ``identity``: which part of the key is another one."""
@@ -155,7 +149,6 @@ class OutputStore(SqliteFile):
                     for table in ("asked", "questions", "claims"):
                         db.execute(f"DELETE FROM {table}")
             db.execute("VACUUM")
-        self._known.clear()
         return count
 
     def _in_memory(self, keys: Iterable[bytes]) -> dict[bytes, str]:

@@ -78,13 +78,14 @@ def test_any_text_comes_back_exactly(tmp_path_factory, text, nested):
 
 
 @pytest.mark.parametrize(
-    "text", ["\ud83d\ude00", "a\r\nb\rc", "\x00\u2028\x85\u202e\ufeff", "\U000e0041", "", "\n", "😀é"]
+    "text",
+    ["\ud83d\ude00", "a\r\nb\rc", "\x00\u2028\x85\u202e\u061c\ufeff", "\U000e0041\U000e0100\u3164", "", "\n", "😀é"],
 )
 def test_text_no_editor_shows_comes_back_exactly_and_is_shown_as_escapes(project, text):
     path = project.commit(text)
     assert read(path).value == text
     raw = path.read_text("utf-8")
-    assert not re.search("[\u2028\x85\u202e\ufeff\U000e0041\r\x00]", raw)
+    assert not re.search("[\u2028\x85\u202e\u061c\ufeff\U000e0041\U000e0100\u3164\r\x00]", raw)
     assert ("😀é" in raw) == (text == "😀é")
     assert text == project.snapshot()
 

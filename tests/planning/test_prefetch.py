@@ -90,9 +90,11 @@ def test_a_question_that_this_version_refuses_is_left_out_of_the_plan(project, c
     with contextlib.closing(sqlite3.connect(cache_dir / "answers.sqlite")) as db, db:
         refused = 'UPDATE questions SET data = replace(data, \'"seed": 0\', \'"seed": "no"\')'
         assert db.execute(f"{refused} WHERE data LIKE '%\"her\"%'").rowcount == 1
+        other = 'UPDATE questions SET data = \'{"kind": "extract", "question": ["which"], "context": "none"}\''
+        assert db.execute(f"{other} WHERE data LIKE '%\"my\"%'").rowcount == 1
     second = project.runpytest("--llm-update=all")
     second.assert_outcomes(passed=8)
-    assert counts(second)["model"] == (7, 7, 6)
+    assert counts(second)["model"] == (7, 7, 5)
 
 
 def test_a_damaged_row_is_as_good_as_none(project, cache_dir):
@@ -170,6 +172,19 @@ def test_off_leaves_everything_to_the_tests(project):
     retrain(project)
     result = project.runpytest("--llm-prefetch=off", "--llm-update=all")
     assert counts(result) == {"model": (7, 7, 0), "other": (1, 1, 0)}
+
+
+@pytest.mark.parametrize(("broken", "option", "computed"), [
+    (True, "-q", False), (True, "-n1", True), (True, "--continue-on-collection-errors", True),
+    (False, "--setup-plan", False),
+])  # fmt: skip
+def test_nothing_is_computed_for_tests_that_pytest_will_not_run(project, broken, option, computed):
+    project.runpytest("--llm-update=new").assert_outcomes(passed=8)
+    retrain(project)
+    if broken:
+        (project.path / "test_broken.py").write_text("import nothing_of_this_name\n", "utf-8")
+    result = project.runpytest(option)
+    assert counts(result) == ({"model": (7, 7, 7), "other": (1, 1, 1)} if computed else {})
 
 
 def test_ahead_or_in_turn_the_answers_are_the_same(project, cache_dir):

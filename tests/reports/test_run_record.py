@@ -269,6 +269,23 @@ def test_a_run_that_another_test_or_a_plugin_stopped_is_no_green_one(pytester, c
     assert (data["stopped"], data["filtered"]) == (why, True)
 
 
+@pytest.mark.parametrize(("status", "spread"), [(0, ()), (1, ()), (0, ("-n1",))])
+def test_a_run_that_ended_itself_with_the_status_of_a_whole_one_is_no_green_one(pytester, cache_dir, status, spread):
+    pytester.makepyfile("""
+        def test_a(llm_snapshot): assert "a" == llm_snapshot
+        def test_b(llm_snapshot): assert "b" == llm_snapshot
+    """)
+    pytester.runpytest("--llm-update=new")
+    pytester.makeconftest(f"""
+        import pytest
+        def pytest_runtest_logfinish(nodeid): pytest.exit("time is up", {status})
+    """)
+    assert pytester.runpytest("--llm-markdown=run.md", "--llm-record=run.json", *spread).ret == status
+    head = "## ⚠️ Model regression: 1 passed, and the run was stopped (before its last test)\n"
+    assert (pytester.path / "run.md").read_text("utf-8") == head
+    assert json.loads((pytester.path / "run.json").read_text("utf-8"))["filtered"]
+
+
 def test_a_test_whose_body_did_not_end_has_not_passed(pytester, cache_dir):
     pytester.makepyfile("""
         import pytest

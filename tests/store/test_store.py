@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llm import environment
 from pytest_llm.argument_rules import as_prompt
 from pytest_llm.cli import main
 from pytest_llm.errors import LLMError
@@ -58,6 +59,20 @@ def test_every_fact_of_the_identity_is_in_the_key(store, field):
 )
 def test_what_decides_an_answer_is_in_the_identity(change):
     assert digest_of(identity("a" * 64, ModelSpec("m", **change))) != digest_of(identity("a" * 64, ModelSpec("m")))
+
+
+@pytest.mark.parametrize(("node", "device"), [
+    ("nvidia0", "cuda"), ("nvidia1", "cuda"), ("kfd", "cuda"), ("nvidiactl", "cpu"), ("null", "cpu"),
+])  # fmt: skip
+def test_auto_is_the_gpu_that_a_container_was_given(tmp_path, monkeypatch, node, device):
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / node).touch()
+    monkeypatch.setattr(environment, "Path", lambda path: tmp_path / path.lstrip("/"))
+    monkeypatch.setattr(environment, "_gpu", environment._gpu.__wrapped__)
+    monkeypatch.setattr(environment, "version", lambda distribution: "2.14.0")
+    for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    assert identity("a" * 64, ModelSpec("org/name"))["device"] == device
 
 
 def test_code_of_a_models_own_is_in_the_identity():
@@ -132,6 +147,14 @@ def test_contents_and_clear(store):
     assert store.clear(before=0) == 0
     assert store.clear() == 3
     assert store.contents() == []
+
+
+def test_what_is_kept_after_another_process_cleared_the_store_is_known_by_its_model(store, tmp_path):
+    store.put(FACTS, "org/name", [(ONE, {})])
+    OutputStore(tmp_path).clear()
+    store.put(FACTS, "org/name", [(TWO, {})])
+    assert [(row["source"], row["answers"]) for row in store.contents()] == [("org/name", 1)]
+    assert "answered by org/name, but dtype is" in store.explain_miss({**FACTS, "dtype": "float16"}, TWO)
 
 
 def test_a_corrupt_file_says_what_to_do(tmp_path):
