@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.cli.history import opened
 from pytest_llm.cli.streams import shows
 from pytest_llm.evidence import EXAMPLES
-from pytest_llm.reports.text import counted, number, shorten, visible
+from pytest_llm.reports.text import counted, number, p_value, shorten, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,7 +82,7 @@ def _show(found: Comparison) -> None:
     lost = f"; {len(found.unmeasured)} could not be measured now" if found.unmeasured else ""
     only = f"; {len(new)} in B only: {in_words(Counter(found.new.values()))}" if new else ""
     console.print(
-        f"\n{counted(found.both, 'test')} in both: {turned} (exact McNemar p {number(_p(found.p))}); "
+        f"\n{counted(found.both, 'test')} in both: {turned} (exact McNemar p {p_value(found.p)}); "
         f"{len(found.items) - len(changed)} of {len(found.items)} checks the same{lost}{only}{visible(end)}"
     )
 
@@ -162,11 +162,7 @@ def _arrow() -> str:
 
 
 def _adjusted(item: Item) -> str:
-    return "" if item.paired is None else str(_p(item.paired.adjusted))
-
-
-def _p(p: float) -> float | str:
-    return "<0.001" if p < 0.001 else float(f"{p:.2g}")
+    return "" if item.paired is None else p_value(item.paired.adjusted)
 
 
 def _figure(value: float | None, other: float | None) -> str:
