@@ -34,6 +34,11 @@ MODELS = {
         {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]],
          "window_size": 16}, True, False,
     ),
+    "Gemma4Text": (
+        {**SIZES, "num_key_value_heads": 1, "head_dim": 16, "global_head_dim": 32, "sliding_window": 16,
+         "layer_types": ["sliding_attention", "full_attention"], "hidden_size_per_layer_input": 8,
+         "vocab_size_per_layer_input": 400}, True, None,
+    ),
     "OpenAIGPT": ({"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128}, True, None),
 }  # fmt: skip
 
