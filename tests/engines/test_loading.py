@@ -115,6 +115,7 @@ def setting(file, name, value):
         (lambda folder: (folder / "model.safetensors").write_bytes(b"junk" * 9), "cannot load the weights of 'model'"),
         (lambda folder: (folder / "config.json").write_text("{"), "cannot load the configuration of 'model'"),
         (lambda folder: (folder / "tokenizer.json").write_text("{"), "cannot load the tokenizer of 'model'"),
+        (lambda folder: [file.unlink() for file in folder.glob("tokenizer*")], "model holds no vocabulary; put there"),
         (
             setting("config.json", "architectures", 5),
             "architectures in config.json is 5, and should be a list of names",
