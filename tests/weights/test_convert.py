@@ -388,8 +388,8 @@ def test_damaged_weights_are_named(tiny, cache):
         with pytest.raises(ModelNotFoundError) as error:
             converted(tiny, cache, dtype)
         assert str(error.value) == (
-            f"the weight file {path} is damaged or not in safetensors format: the header asks for {size} bytes, the "
-            f"file has {size - 100}. Copy or download it again."
+            f"the weight file {path} is damaged or not in safetensors format: Error while deserializing header: "
+            "incomplete metadata, file not fully covered. Copy or download it again."
         )
     for content in (b"", b"\x10", b"\x02" + b"\0" * 7 + b"[]"):
         path.write_bytes(content)
