@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_llm.engines import buckets
 from pytest_llm.engines.kvcache import prefix_cache
+from pytest_llm.errors import LLMError
+from pytest_llm.reports.text import counted, one_line
 
 if TYPE_CHECKING:
     from pytest_llm.engines.local import LocalEngine
@@ -39,7 +41,7 @@ def in_batches(
     memory cannot hold is halved, and so are those after it.
 
     Raises:
-        RuntimeError, MemoryError: a single item does not fit into memory.
+        LLMError: a single item does not fit into memory.
     """
     pending = deque(sorted(items, key=length, reverse=True))
     most = len(pending)
@@ -55,8 +57,13 @@ def in_batches(
         try:
             result = compute(batch)
         except (RuntimeError, MemoryError) as error:
-            if len(batch) == 1 or not out_of_memory(error):
+            if not out_of_memory(error):
                 raise
+            if len(batch) == 1:
+                raise LLMError(
+                    f"the memory does not hold a pass over {counted(longest, 'token')} ({one_line(error)}): ask for "
+                    "less at once (a shorter text, max_new_tokens, num_beams), or choose another dtype or device"
+                ) from error
         else:
             yield batch, result
             continue
@@ -144,7 +151,9 @@ def share_prefixes(items: Sequence[Item], ids: Callable[[Item], list[int]]) -> l
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the memory cannot hold what was asked for."""
     message = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in message or "not enough memory" in message
+    # "Can't allocate memory" is torch's on Linux, "not enough memory" on Windows, "out of memory" that of a GPU.
+    said = any(words in message for words in ("allocate memory", "not enough memory", "out of memory"))
+    return said or isinstance(error, MemoryError)
 
 
 def _free() -> None:

@@ -71,6 +71,8 @@ def family_of(config: Any) -> Family:
         return "decoder"
     if architecture in masked.values() or "AutoModelForMaskedLM" in remote:
         return "masked"
+    if architecture.endswith("ForConditionalGeneration") and config.model_type in causal:  # its decoder, without images
+        return "decoder"
     return "encoder"
 
 

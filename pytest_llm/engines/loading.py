@@ -132,7 +132,7 @@ def load_tokenizer(folder: Path, spec: ModelSpec, adapter: Path | None = None) -
     """Return the tokenizer, the adapter's own before the model's, as is its chat template; no weights are read.
 
     Raises:
-        ModelNotFoundError: it is missing or cannot be read.
+        ModelNotFoundError: it is missing, knows no text, or cannot be read.
     """
     from transformers import AutoTokenizer
 
@@ -143,6 +143,10 @@ def load_tokenizer(folder: Path, spec: ModelSpec, adapter: Path | None = None) -
         )
         if adapter is not None and has_template(adapter):
             tokenizer.chat_template = (adapter / "chat_template.jinja").read_text("utf-8")
+        # Without files of a vocabulary transformers makes many tokenizers all the same (GPT-2, Qwen, BERT).
+        special = {*tokenizer.all_special_tokens, "▁"}
+        if len(tokenizer) < 2 * len(special) and tokenizer.get_vocab().keys() <= special:
+            raise ValueError(f"{own} holds no vocabulary; put there what the tokenizer's save_pretrained writes")
         if not isinstance(tokenizer.model_max_length, (int, float)):
             raise TypeError(f"model_max_length is {tokenizer.model_max_length!r}, and should be a number")
     return tokenizer

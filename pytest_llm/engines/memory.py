@@ -81,5 +81,10 @@ def _glibc() -> Any:
 
 
 def _number(config: Any, *names: str) -> int:
-    found = (getattr(config, name, None) for name in names)
-    return next((value for value in found if isinstance(value, int)), 0)
+    def value(name: str) -> Any:
+        try:
+            return getattr(config, name, None)
+        except RuntimeError:  # each layer has its own (Gemma 4): the largest
+            return max(getattr(layer, name) for layer in config.per_layer_config)
+
+    return next((found for found in map(value, names) if isinstance(found, int)), 0)

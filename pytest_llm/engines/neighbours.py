@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pytest_llm.engines.batching import out_of_memory
 from pytest_llm.engines.choosing import NO_RIVAL, Draft
 from pytest_llm.engines.decoding import decode
 from pytest_llm.engines.rows import Row, forward
@@ -42,7 +43,9 @@ def may_share(engine: LocalEngine, prompts: Sequence[list[int]]) -> bool:
     drafts = [Draft(Generate("", max_new_tokens=4), prompt) for prompt in prompts]
     try:
         decode(engine, drafts, lambda draft: len(draft.token_ids) == draft.request.max_new_tokens)
-    except Exception:  # the model takes no batch
+    except Exception as error:  # the model takes no batch
+        if out_of_memory(error):
+            raise
         return False
     return alike(engine, drafts)
 

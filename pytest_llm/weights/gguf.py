@@ -12,6 +12,7 @@ from typing import Any
 
 from pytest_llm.engines.loading import quiet
 from pytest_llm.errors import ModelNotFoundError
+from pytest_llm.reports.text import counted
 
 
 def dequantise(gguf: Path, dtype: str, out: Path) -> None:
@@ -26,7 +27,8 @@ def dequantise(gguf: Path, dtype: str, out: Path) -> None:
     except Exception as error:  # numpy, struct, transformers and torch each have their own for a damaged file
         raise ModelNotFoundError(
             f"the GGUF file {gguf} cannot be loaded ({type(error).__name__}: {error}). If it is damaged or cut off, "
-            "copy or download it again; otherwise transformers may not know its architecture or quantisation."
+            "copy or download it again; if it is one of several parts, merge them (llama-gguf-split --merge); "
+            "otherwise transformers may not know its architecture or quantisation."
         ) from error
     with quiet():
         model.save_pretrained(out)
@@ -39,9 +41,14 @@ def _load(folder: Path, name: str, dtype: str) -> tuple[Any, Any]:
 
     config = transformers.AutoConfig.from_pretrained(folder, gguf_file=name)
     options: dict[str, Any] = {"config": config, "gguf_file": name, "dtype": getattr(torch, dtype)}
+    options["output_loading_info"] = True
     if hasattr(transformers, "GgufConfig"):  # newer versions keep the blocks packed where they have a kernel for them
         options["quantization_config"] = transformers.GgufConfig(dequantize=True)
-    model = _model_class(config).from_pretrained(folder, **options)
+    model, report = _model_class(config).from_pretrained(folder, **options)
+    # They would be random. No GGUF holds a pooler, which nothing here reads.
+    missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+    if missing:
+        raise ValueError(f"it lacks {counted(len(missing), 'tensor')} ({missing[0]}, ...)")
     # Dense by now, but still marked as quantised, and then save_pretrained refuses.
     model.hf_quantizer = None
     for holder in (model, model.config):

@@ -11,8 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
     IBertForMaskedLM,
     PreTrainedTokenizerFast,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
     RobertaForMaskedLM,
     XLMConfig,
     XLMWithLMHeadModel,
@@ -111,6 +115,7 @@ def setting(file, name, value):
         (lambda folder: (folder / "model.safetensors").write_bytes(b"junk" * 9), "cannot load the weights of 'model'"),
         (lambda folder: (folder / "config.json").write_text("{"), "cannot load the configuration of 'model'"),
         (lambda folder: (folder / "tokenizer.json").write_text("{"), "cannot load the tokenizer of 'model'"),
+        (lambda folder: [file.unlink() for file in folder.glob("tokenizer*")], "model holds no vocabulary; put there"),
         (
             setting("config.json", "architectures", 5),
             "architectures in config.json is 5, and should be a list of names",
@@ -214,14 +219,14 @@ def test_a_model_that_answers_nan_is_an_error(tiny_gpt2, tmp_path):
 def test_batches_are_halved_when_memory_runs_out():
     def compute(batch):
         if len(batch) > 3:
-            raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes")
+            torch.empty(1 << 45)
         return [item * 2 for item in batch]
 
     found = list(in_batches(range(20), compute, size=8, length=lambda item: item))
     assert sorted(item for batch, _ in found for item in batch) == list(range(20))
     assert all(result == [item * 2 for item in batch] for batch, result in found)
     assert max(len(batch) for batch, _ in found) == 2, "8 and 4 do not fit"
-    with pytest.raises(RuntimeError, match="not enough memory"):
+    with pytest.raises(LLMError, match="memory does not hold a pass over 1 token .*allocat"):
         list(in_batches([1], lambda batch: compute([1] * 9), size=8, length=lambda item: item))
     with pytest.raises(RuntimeError, match="a bug"):
         list(in_batches([1, 2], lambda batch: (_ for _ in ()).throw(RuntimeError("a bug")), size=8, length=int))
@@ -267,6 +272,27 @@ def test_a_class_that_is_both_is_what_its_configuration_says(tmp_path, causal, f
         with torch.no_grad():
             logits = model(torch.tensor([[3, 2], [4, 3]])).logits.log_softmax(-1)
         assert answer["token_logprobs"] == pytest.approx([logits[0, 0, 4].item(), logits[1, 1, 2].item()], abs=1e-5)
+
+
+def test_of_a_model_that_sees_the_decoder_answers_where_transformers_has_one_of_it(tiny_gpt2, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_gpt2)
+    text = {
+        "vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "intermediate_size": 64, "head_dim": 16, "linear_num_key_heads": 2,
+        "linear_num_value_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8, "pad_token_id": 0,
+    }  # fmt: skip
+    seen = {"depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 32}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        Qwen3_5ForConditionalGeneration(Qwen3_5Config(text_config=text, vision_config=seen)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    found = answers(engine_for(tmp_path), [Generate(prompt, max_new_tokens=6) for prompt in PROMPTS])
+
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    for prompt, answer in zip(PROMPTS, found, strict=True):
+        ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
+        expected = model.generate(ids, max_new_tokens=6, do_sample=False)[0, ids.shape[1] :]
+        assert first(answer)["token_ids"] == expected.tolist()
 
 
 @pytest.mark.parametrize("model_class", [RobertaForMaskedLM, IBertForMaskedLM])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 import transformers
@@ -31,6 +33,11 @@ MODELS = {
     "GPTNeo": (
         {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "attention_types": [[["global", "local"], 1]],
          "window_size": 16}, True, False,
+    ),
+    "Gemma4Text": (
+        {**SIZES, "num_key_value_heads": 1, "head_dim": 16, "global_head_dim": 32, "sliding_window": 16,
+         "layer_types": ["sliding_attention", "full_attention"], "hidden_size_per_layer_input": 8,
+         "vocab_size_per_layer_input": 400}, True, None,
     ),
     "OpenAIGPT": ({"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 128}, True, None),
 }  # fmt: skip
@@ -108,3 +115,21 @@ def test_what_held_is_asked_again_where_prompts_are_twice_as_long(gpt2):
     answers(gpt2, [Generate(text, max_new_tokens=2) for text in (SHORT[0], SHORT[2] * 3)])
     assert gpt2.harmless[False] > 2 * longest
     assert not gpt2.one_by_one
+
+
+@pytest.mark.parametrize("num_beams", [1, 2])
+def test_a_batch_that_memory_does_not_hold_is_halved_and_not_asked_one_by_one(tiny_gpt2, monkeypatch, num_beams):
+    engine, rows = engine_for(tiny_gpt2), []
+    own = engine.model.forward
+
+    @functools.wraps(own)
+    def forward(**inputs):
+        rows.append(len(inputs["input_ids"]))
+        return own(**inputs) if rows[-1] <= 2 else torch.empty(1 << 45)
+
+    monkeypatch.setattr(engine.model, "forward", forward)
+    monkeypatch.setattr(type(engine), "tokens_per_pass", lambda engine, scoring: 1 << 20)
+    requests = [Generate(text, max_new_tokens=2, num_beams=num_beams) for text in (*SHORT, *HEADED)]
+    assert len(answers(engine, requests)) == 6
+    assert max(rows) > 2
+    assert not engine.one_by_one

@@ -70,8 +70,11 @@ def smollm2(shared_cache):
 
 @pytest.fixture(scope="session")
 def tiny_gguf(tmp_path_factory):
-    """A GGUF as llama.cpp would write it: the shape of a Llama with Q8_0 matrices, a BPE of bytes, a chat template."""
-    path = tmp_path_factory.mktemp("gguf") / "tiny-q8.gguf"
+    return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny-q8.gguf")
+
+
+def write_gguf(path, without=""):
+    """Write a GGUF as llama.cpp would: the shape of a Llama with Q8_0 matrices, a BPE of bytes, a chat template."""
     tokens = ["<unk>", "<s>", "</s>", *bytes_to_unicode().values(), "th", "an"]
     kinds = [gguf.TokenType.CONTROL] * 3 + [gguf.TokenType.NORMAL] * 258
     writer = gguf.GGUFWriter(path, "llama")
@@ -105,6 +108,7 @@ def tiny_gguf(tmp_path_factory):
         "blk.0.ffn_up": (64, 32),
         "blk.0.ffn_down": (32, 64),
     }
+    shapes.pop(without, None)
     for name, shape in shapes.items():
         values = random.normal(size=shape).astype(numpy.float32)
         packed = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q8_0)

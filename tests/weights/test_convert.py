@@ -23,6 +23,7 @@ from pytest_llm.weights.convert import prepare
 from pytest_llm.weights.fingerprint import fingerprint
 from pytest_llm.weights.resolve import resolve
 from pytest_llm.weights.spec import ModelSpec, Weights
+from tests.weights.conftest import write_gguf
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
 
@@ -387,8 +388,8 @@ def test_damaged_weights_are_named(tiny, cache):
         with pytest.raises(ModelNotFoundError) as error:
             converted(tiny, cache, dtype)
         assert str(error.value) == (
-            f"the weight file {path} is damaged or not in safetensors format: the header asks for {size} bytes, the "
-            f"file has {size - 100}. Copy or download it again."
+            f"the weight file {path} is damaged or not in safetensors format: Error while deserializing header: "
+            "incomplete metadata, file not fully covered. Copy or download it again."
         )
     for content in (b"", b"\x10", b"\x02" + b"\0" * 7 + b"[]"):
         path.write_bytes(content)
@@ -418,6 +419,13 @@ def test_damaged_gguf_is_named(tiny_gguf, tmp_path, cache, keep):
     assert str(error.value).startswith(f"the GGUF file {tmp_path}/cut.gguf cannot be loaded (")
     assert "copy or download it again" in str(error.value)
     assert [path for path in (cache / "converted").iterdir() if path.is_dir()] == []
+
+
+def test_what_a_gguf_lacks_is_not_made_up(tmp_path, cache):
+    """A part of a split one holds all of the configuration: transformers fills in the other tensors at random."""
+    write_gguf(tmp_path / "model-00001-of-00002.gguf", without="blk.0.ffn_up")
+    with pytest.raises(ModelNotFoundError, match=r"lacks 1 tensor \(model\.layers\.0\.mlp\.up_proj.*gguf-split"):
+        converted(tmp_path, cache, gguf="model-00001-of-00002.gguf")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
