@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm import machine
 from pytest_llm.settings import DRIFT_LEVELS, Settings, cache_folder
 
 if TYPE_CHECKING:
@@ -259,22 +260,13 @@ def _check_address(address: str, where: str) -> None:
 def _memory(text: str) -> int:
     units: dict[str, float] = {"KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
     if "%" in text:
-        units["%"] = _installed() / 100
+        units["%"] = machine.installed() / 100
     unit = next((unit for unit in units if text.upper().endswith(unit)), "")
     with contextlib.suppress(ValueError, OverflowError):
         size = int(float(text.upper().removesuffix(unit)) * units.get(unit, 1))
         if size > 0:
             return size
     raise _usage(f"llm_memory_limit: {text!r} is not a size such as 8GB, 512MB or 50%")
-
-
-def _installed() -> int:
-    """Return the bytes of memory that this machine has."""
-    if hasattr(os, "sysconf"):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    import psutil  # on Windows; elsewhere its import would be most of what start-up takes
-
-    return int(psutil.virtual_memory().total)
 
 
 def _variant(values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ import functools
 import os
 from typing import Any
 
+from pytest_llm import machine
+
 #: Part of the free memory that one pass may take; the rest is for weights still to come, and for error.
 _PART = 4
 #: Bytes of the largest array, and of all arrays, that stay with this process when freed (see `keep_freed`).
@@ -36,14 +38,12 @@ def bytes_per_token(model: Any) -> int:
 
 
 def free_bytes(device: Any) -> int:
-    """Return the bytes that can still be allocated on ``device``."""
+    """Return the bytes that can still be allocated on ``device``, in the container that this process is in."""
     import torch
 
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    import psutil
-
-    return int(psutil.virtual_memory().available)
+    return machine.available()
 
 
 def keep_freed() -> None:
