@@ -82,20 +82,25 @@ def attention(engine: LocalEngine, bucket: int) -> Iterator[None]:
 
 
 def _bit_equal(engine: LocalEngine) -> bool:
-    """Answer a needle in two random rows, among other random prompts each time.
+    """Answer random prompts, then each of them one row away, among other random prompts.
 
-    Its logprobs, generated and scored, must be the same bits. The negative control is another prompt in the same batch,
-    which must have others.
+    Their logprobs, generated and scored, must be the same bits: some kernels round every second row in one way and the
+    rest in another (Qwen3.5's recurrent steps). The negative control is another prompt, which must have others.
     """
     rng = random.Random(0)
     vocabulary = engine.config.get_text_config(decoder=True).vocab_size
 
-    def prompt() -> list[int]:
-        return [rng.randrange(vocabulary) for _ in range(rng.randint(5, 14))]
+    def prompts(count: int) -> list[list[int]]:
+        return [[rng.randrange(vocabulary) for _ in range(rng.randint(5, 14))] for _ in range(count)]
 
-    needle = prompt()
-    (first, other), (second, _) = (_answers(engine, needle, [prompt() for _ in range(ROWS - 1)], rng) for _ in range(2))
-    return bool(first == second != other)
+    needles = prompts(ROWS)
+    first = _answers(engine, needles)
+    for start in (0, 1):
+        moved = prompts(ROWS)
+        moved[start::2] = needles[1 - start :: 2]
+        if _answers(engine, moved)[start::2] != first[1 - start :: 2]:
+            return False
+    return bool(first[0] != first[1])
 
 
 def _as_alone(engine: LocalEngine) -> bool:
@@ -114,8 +119,8 @@ def _as_alone(engine: LocalEngine) -> bool:
     return moved(engine, draft) <= (ROUNDING if engine.spec.dtype == "float32" else COARSE)
 
 
-def _answers(engine: LocalEngine, needle: list[int], others: list[list[int]], rng: random.Random) -> tuple[Any, Any]:
-    """Return what the needle gets in a random row, and what one of the others gets beside it."""
+def _answers(engine: LocalEngine, prompts: list[list[int]]) -> list[Any]:
+    """Return what each of a batch of prompts gets, generated and scored."""
     import torch
 
     from pytest_llm.engines.choosing import Draft
@@ -123,12 +128,9 @@ def _answers(engine: LocalEngine, needle: list[int], others: list[list[int]], rn
     from pytest_llm.engines.rows import Row, forward
     from pytest_llm.requests import Generate
 
-    at = rng.randrange(ROWS)
-    prompts = [*others[:at], needle, *others[at:]]
-    drafts = [Draft(Generate("", max_new_tokens=2), prompt) for prompt in prompts]
+    drafts = [Draft(Generate("", max_new_tokens=4), prompt) for prompt in prompts]
     rows = [Row(0, prompt, [(0, prompt[1]), (len(prompt) - 2, prompt[-1])]) for prompt in prompts]
     with torch.no_grad(), quiet():
-        decode(engine, drafts, lambda draft: len(draft.token_ids) == 2, bucket=ROWS)
+        decode(engine, drafts, lambda draft: len(draft.token_ids) == 4, bucket=ROWS)
     scored = forward(engine, rows, bucket=ROWS)
-    seen = [(d.token_ids, d.logprobs, d.margins, s) for d, s in zip(drafts, scored, strict=True)]
-    return seen[at], seen[at - 1]
+    return [(d.token_ids, d.logprobs, d.margins, s) for d, s in zip(drafts, scored, strict=True)]

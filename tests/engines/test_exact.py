@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import warnings
 
 import pytest
 import torch
+import transformers
 
 from pytest_llm.engines import buckets, products
 from pytest_llm.requests import Generate, Logprobs, Loss, Score
@@ -80,6 +82,25 @@ def test_a_real_model_is_bit_equal_among_neighbours(smollm2):
     others = [Generate("Once upon a time, there was a", max_new_tokens=6), Loss(text="Roses are red, violets are")]
     alone = answers(engine, needle)
     assert answers(engine, [*others, *needle[::-1]])[2:] == alone[::-1]
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_recurrent_steps_that_round_by_the_row_are_seen(tiny_gpt2, tmp_path, seed):
+    # A needle in two rows of even number did not see it; of sixteen answers one had other bits beside the rest.
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_gpt2)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16,
+             "intermediate_size": 64, "linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 8,
+             "linear_value_head_dim": 8, "vocab_size": len(tokenizer), "eos_token_id": 0}  # fmt: skip
+    torch.manual_seed(seed)
+    transformers.Qwen3_5ForCausalLM(transformers.Qwen3_5TextConfig(**sizes)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    rng = random.Random(seed)
+    words = " ".join(sentences()).split()
+    asked = [Generate(" ".join(rng.choices(words, k=rng.randint(2, 9))), max_new_tokens=6) for _ in range(16)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where it is asked one prompt at a time
+        engine = engine_for(tmp_path, exact=True)
+        assert [answers(engine, [one])[0] for one in asked] == answers(engine, asked)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
