@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import machine
-from pytest_llm.settings import DRIFT_LEVELS, Settings, cache_folder
+from pytest_llm.settings import DRIFT_LEVELS, LEVELS, Settings, cache_folder
 
 if TYPE_CHECKING:
     import pytest
@@ -282,7 +282,7 @@ def _levels(text: str) -> dict[str, str]:
     levels = dict(DRIFT_LEVELS)
     for part in filter(str.strip, text.replace("\n", ",").split(",")):
         status, _, level = (piece.strip() for piece in part.partition("="))
-        if status not in levels or level not in ("pass", "warn", "fail"):
+        if status not in levels or level not in LEVELS:
             raise _usage(
                 f"llm_drift_levels: {part.strip()!r} is not STATUS=LEVEL with a status of "
                 f"{', '.join(levels)} and a level of pass, warn, fail"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __tracebackhide__ = measured
 
+#: What stopped a run of which nobody knows more.
+UNFINISHED = "before its last test"
+
 
 @dataclasses.dataclass
 class ModelUse:

@@ -14,6 +14,7 @@ import pytest
 from pytest_llm import lifecycle
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.options import arguments
+from pytest_llm.record import UNFINISHED
 
 if TYPE_CHECKING:
     from pytest_llm.settings import Settings
@@ -43,7 +44,7 @@ def finished(session: pytest.Session) -> None:
     elif early and left:
         run.stopped = str(early)
     elif session.items and next(reversed(run.collected), "") not in run.tests:  # pytest.exit(..., returncode=0)
-        run.stopped = "before its last test"
+        run.stopped = UNFINISHED
     if run.stopped and left:
         run.filtered = True
     if run.collection_errors:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from pytest_llm.verdicts import Outcome
 
 #: Statuses whose level may be set, with their defaults.
 DRIFT_LEVELS: Mapping[str, str] = {"near-tie": "pass", "format-only": "fail", "close": "pass", "drifted": "fail"}
+#: What each may do, from best to worst.
+LEVELS: tuple[Outcome, ...] = ("pass", "warn", "fail")
 
 
 class Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
 import json
@@ -80,8 +79,7 @@ def pytest_runtest_makereport(
     if expected and any(one.kind == "golden" and one.outcome != "pass" for one in mine):
         from pytest_llm.golden.pending import discard_candidates_of
 
-        with contextlib.suppress(OSError):  # a cache that cannot be read has none
-            discard_candidates_of(lifecycle.settings(item.config).cache_dir, run.goldens, run.nodeid)
+        discard_candidates_of(lifecycle.settings(item.config).cache_dir, run.goldens, run.nodeid)
     if report.when == "teardown" and _uses_ours(item):
         run.users.add(run.nodeid)
     if report.when == "teardown" and mine:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm import lifecycle
-from pytest_llm.record import TestResult
+from pytest_llm.record import UNFINISHED, TestResult
 from pytest_llm.reports.progress import tell
 from pytest_llm.reports.text import visible
 
@@ -32,7 +32,7 @@ def gather(run: RunRecord, config: pytest.Config) -> None:
     """Add to the controller's record what nobody waits for after Ctrl-C, and the tests in which workers crashed."""
     for told in config.stash.get(_TOLD, {}).values():
         _merge(run, told)
-        run.stopped = "before its last test"
+        run.stopped = UNFINISHED
     if run.ours:  # else nobody knows that they are of ours
         crashed = config.stash.get(_CRASHED, None) or {}
         run.tests.update(crashed)

@@ -15,43 +15,44 @@ from pytest_llm import machine
 GIB = 1 << 30
 
 
-def tree(root: Path, lines: str, **groups: str) -> Path:
-    """Write ``proc/self/cgroup`` and files of groups, ``path=content`` with __ for a slash."""
-    (root / "proc/self").mkdir(parents=True)
-    (root / "proc/self/cgroup").write_text(lines)
-    for path, content in groups.items():
-        file = root / "sys/fs/cgroup" / path.replace("__", "/").replace("memory_", "memory.")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content)
-    return root
-
-
 def test_without_groups_it_is_the_machines(tmp_path):
     assert machine.installed(tmp_path) == psutil.virtual_memory().total
     assert machine.available(tmp_path) == pytest.approx(psutil.virtual_memory().available, rel=0.2)
 
 
-def test_a_limit_of_version_two_is_that_of_the_narrowest_group_above(tmp_path):
-    root = tree(
-        tmp_path,
-        "0::/pod/container\n",
-        pod__memory_max=f"{GIB}\n", pod__memory_current=f"{GIB - 1000}\n",
-        pod__memory_stat="anon 5\nactive_file 100\ninactive_file 20\nshmem 7\n",
-        pod__container__memory_max="max\n", pod__container__memory_current="5\n",
-    )  # fmt: skip
-    assert machine.installed(root) == GIB
-    assert machine.available(root) == 1000 + 120
-
-
-def test_a_limit_of_version_one_whose_path_is_one_of_the_machine_outside(tmp_path):
-    root = tree(
-        tmp_path,
-        "9:name=systemd:/docker/abc\n4:cpu,cpuacct:/docker/abc\n3:memory:/docker/abc\n0::/\n",
-        memory__memory_limit_in_bytes=f"{GIB}\n", memory__memory_usage_in_bytes=f"{GIB}\n",
-        memory__memory_stat="total_active_file 30\ntotal_inactive_file 0\nactive_file 7\n",
-    )  # fmt: skip
-    assert machine.installed(root) == GIB
-    assert machine.available(root) == 30
+@pytest.mark.parametrize(
+    ("lines", "files", "left"),
+    [
+        pytest.param(
+            "0::/pod/container\n",
+            {
+                "pod/memory.max": f"{GIB}\n",
+                "pod/memory.current": f"{GIB - 1000}\n",
+                "pod/memory.stat": "anon 5\nactive_file 100\ninactive_file 20\nshmem 7\n",
+                "pod/container/memory.max": "max\n",
+                "pod/container/memory.current": "5\n",
+            },
+            1000 + 120,
+            id="version two, the narrowest group above",
+        ),
+        pytest.param(
+            "9:name=systemd:/docker/abc\n4:cpu,cpuacct:/docker/abc\n3:memory:/docker/abc\n0::/\n",
+            {
+                "memory/memory.limit_in_bytes": f"{GIB}\n",
+                "memory/memory.usage_in_bytes": f"{GIB}\n",
+                "memory/memory.stat": "total_active_file 30\ntotal_inactive_file 0\nactive_file 7\n",
+            },
+            30,
+            id="version one, its path one of the machine outside",
+        ),
+    ],
+)
+def test_a_limit_is_that_of_the_groups_of_this_process(tmp_path, lines, files, left):
+    for path, content in {"proc/self/cgroup": lines, **{f"sys/fs/cgroup/{k}": v for k, v in files.items()}}.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(content)
+    assert machine.installed(tmp_path) == GIB
+    assert machine.available(tmp_path) == left
 
 
 def group() -> Path | None:

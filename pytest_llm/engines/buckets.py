@@ -115,7 +115,7 @@ def _as_alone(engine: LocalEngine) -> bool:
     rng, vocabulary = random.Random(1), engine.config.get_text_config(decoder=True).vocab_size
     draft = Draft(Generate("", max_new_tokens=4), [rng.randrange(vocabulary) for _ in range(24)])
     with torch.no_grad(), quiet():
-        decode(engine, [draft], lambda one: len(one.token_ids) == one.request.max_new_tokens, bucket=ROWS)
+        decode(engine, [draft], lambda one: one.whole, bucket=ROWS)
     return moved(engine, draft) <= (ROUNDING if engine.spec.dtype == "float32" else COARSE)
 
 
@@ -131,6 +131,6 @@ def _answers(engine: LocalEngine, prompts: list[list[int]]) -> list[Any]:
     drafts = [Draft(Generate("", max_new_tokens=4), prompt) for prompt in prompts]
     rows = [Row(0, prompt, [(0, prompt[1]), (len(prompt) - 2, prompt[-1])]) for prompt in prompts]
     with torch.no_grad(), quiet():
-        decode(engine, drafts, lambda draft: len(draft.token_ids) == 4, bucket=ROWS)
+        decode(engine, drafts, lambda draft: draft.whole, bucket=ROWS)
     scored = forward(engine, rows, bucket=ROWS)
     return [(d.token_ids, d.logprobs, d.margins, s) for d, s in zip(drafts, scored, strict=True)]

@@ -44,6 +44,11 @@ class Draft:
     finish_reason: str = ""
     forced: list[int] = dataclasses.field(default_factory=list)
 
+    @property
+    def whole(self) -> bool:
+        """Whether it has as many tokens as were asked for."""
+        return len(self.token_ids) == self.request.max_new_tokens
+
     def start(self, engine: LocalEngine) -> list[int]:
         """Return the ids that the answer follows in the decoder."""
         if engine.family == "decoder":

@@ -126,10 +126,10 @@ def _decoded(engine: LocalEngine, batch: list[_Job], prefix: list[int], cache: A
 
 def _finished(engine: LocalEngine, sequence: Draft) -> bool:
     """Say whether the last token ended the sequence, and note why."""
-    request, tokens = sequence.request, sequence.token_ids
-    if tokens[-1] in _end_tokens(engine) or _stop_at(engine, tokens, request) is not None:
+    tokens = sequence.token_ids
+    if tokens[-1] in _end_tokens(engine) or _stop_at(engine, tokens, sequence.request) is not None:
         sequence.finish_reason = "stop"
-    elif len(tokens) == request.max_new_tokens:
+    elif sequence.whole:
         sequence.finish_reason = "length"
     return bool(sequence.finish_reason)
 

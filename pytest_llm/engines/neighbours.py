@@ -42,7 +42,7 @@ def may_share(engine: LocalEngine, prompts: Sequence[list[int]]) -> bool:
         return True
     drafts = [Draft(Generate("", max_new_tokens=4), prompt) for prompt in prompts]
     try:
-        decode(engine, drafts, lambda draft: len(draft.token_ids) == draft.request.max_new_tokens)
+        decode(engine, drafts, lambda draft: draft.whole)
     except Exception as error:  # the model takes no batch
         if out_of_memory(error):
             raise

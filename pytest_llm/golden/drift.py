@@ -13,15 +13,14 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.values import Array
 from pytest_llm.results import Generation
-from pytest_llm.settings import DRIFT_LEVELS
-from pytest_llm.verdicts import ENDED, Outcome
+from pytest_llm.settings import DRIFT_LEVELS, LEVELS
+from pytest_llm.verdicts import ENDED
 
 if TYPE_CHECKING:
     from pytest_llm.evidence import Evidence
 
-#: Statuses that a part of a value can have, and what each may do, from best to worst.
+#: Statuses that a part of a value can have, from best to worst.
 _ORDER = ("near-tie", "format-only", "close", "drifted")
-LEVELS: tuple[Outcome, ...] = ("pass", "warn", "fail")
 
 #: Default tolerances of floats; see `Rules`.
 RTOL, ATOL = 1e-5, 1e-5

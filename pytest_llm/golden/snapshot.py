@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 from pytest_llm import record, variants
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.golden import file
-from pytest_llm.golden.drift import ATOL, LEVELS, RTOL, Drift, Rules, compare
+from pytest_llm.golden.drift import ATOL, RTOL, Drift, Rules, compare
 from pytest_llm.golden.file import Golden
 from pytest_llm.golden.noise import MAX_ERROR
 from pytest_llm.golden.use import Use
 from pytest_llm.golden.values import problem
-from pytest_llm.settings import DRIFT_LEVELS, Settings
+from pytest_llm.settings import DRIFT_LEVELS, LEVELS, Settings
 from pytest_llm.verdicts import Outcome, Verdict
 
 if TYPE_CHECKING:

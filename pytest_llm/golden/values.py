@@ -76,14 +76,17 @@ def _normalise(value: Any) -> Any:
                 f"a golden would lose the columns' names of a {type(value).__name__}: compare df.to_dict('list')"
             )
         return _array(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _normalise(_fields(value))
+    if (fields := _fields(value)) is not None:
+        return _normalise(fields)
     raise InvalidInputError(
         f"a golden holds text, numbers, lists, dicts and arrays, not {type(value).__name__}: compare its text or fields"
     )
 
 
-def _fields(value: Any) -> dict[str, Any]:
+def _fields(value: Any) -> dict[str, Any] | None:
+    """Return the fields of a dataclass's instance, ``None`` of anything else."""
+    if isinstance(value, type) or not dataclasses.is_dataclass(value):
+        return None
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
@@ -152,8 +155,8 @@ def _origins(value: Any) -> Iterator[Origin]:
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from _origins(item)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        yield from _origins(_fields(value))
+    elif (fields := _fields(value)) is not None:
+        yield from _origins(fields)
 
 
 def _fold(parts: list[dict[str, Any]]) -> dict[str, Any]:

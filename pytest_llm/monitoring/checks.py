@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.monitoring import features, statistics
+from pytest_llm.reports.text import counted
 
 if TYPE_CHECKING:
     from pytest_llm.metrics.similarity import Encoder
@@ -145,7 +146,7 @@ def vocabulary(reference: Sequence[str], current: Sequence[str], dealing: Dealin
     n = len(samples[0])
     value, chance, p = statistics.rows_p(statistics.jensen_shannon, matrix, n, **dealing.of("vocabulary"))
     bars = _most_moved([*known, "(others)"], matrix[:n].sum(axis=0), matrix[n:].sum(axis=0))
-    words = [f"{len(one)} word{'s' * (len(one) != 1)}" for one in sums]
+    words = [counted(len(one), "word") for one in sums]
     note = _sampled(WORDS_SAMPLE, samples, told)
     return Check("vocabulary", "js", value, chance, p, words[0], words[1], (n, len(said) - n), bars=bars, note=note)
 
