@@ -238,6 +238,8 @@ def _arrays(old: Array, new: Array, where: str, rules: Rules) -> list[_Differenc
 
     if old.data.shape != new.data.shape:
         return [_Difference(where, "drifted", f"shape {old.data.shape} became {new.data.shape}", {})]
+    if old.data.size and (old.data.dtype.kind == "b") != (new.data.dtype.kind == "b"):  # as True is not 1 elsewhere
+        return [_Difference(where, "drifted", f"an array of {old.dtype} became one of {new.dtype}", {})]
     wrong = old.data != new.data
     with np.errstate(all="ignore"):
         a, b = (x.data.astype(np.complex128 if x.data.dtype.kind == "c" else np.float64) for x in (old, new))

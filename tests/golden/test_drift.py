@@ -239,6 +239,18 @@ def test_arrays_of_whole_numbers_compare_exactly_and_infinities_with_themselves(
     assert drift(np.array([1 + 1j]), np.array([1 + 2j])).status == "drifted"
 
 
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_an_array_of_bools_is_none_of_numbers_as_elsewhere(project, size):
+    mask = np.arange(size) % 2 == 0
+    for in_golden, numbers in ((mask, mask.astype(int)), (mask.astype(float), mask), ({"m": mask}, {"m": mask * 1})):
+        assert in_golden == project.snapshot("all")
+        assert in_golden == project.snapshot()
+        assert (numbers == project.snapshot()) is False
+    assert drift(mask, mask * 1).headline == "an array of bool became one of int64"
+    assert mask[:0] == project.snapshot("all")
+    assert mask[:0] == project.snapshot()
+
+
 # --- similarity ---
 
 
