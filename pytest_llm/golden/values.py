@@ -71,16 +71,30 @@ def _normalise(value: Any) -> Any:
         arrays = items and all(isinstance(item, Array) for item in items)
         return _stack(items) if arrays else [_listed(item) for item in items]
     if hasattr(value, "__array__"):
-        if hasattr(value, "columns"):
-            raise InvalidInputError(
-                f"a golden would lose the columns' names of a {type(value).__name__}: compare df.to_dict('list')"
-            )
+        _check_labels(value)
         return _array(value)
     if (fields := _fields(value)) is not None:
         return _normalise(fields)
     raise InvalidInputError(
         f"a golden holds text, numbers, lists, dicts and arrays, not {type(value).__name__}: compare its text or fields"
     )
+
+
+def _check_labels(value: Any) -> None:
+    """Refuse a table of pandas, and a column whose index is more than the numbers of its rows: an array has neither."""
+    kind = type(value).__name__
+    if hasattr(value, "columns"):
+        raise InvalidInputError(
+            f"a golden would lose the names of the columns and rows of a {kind}: "
+            "compare df.reset_index().to_dict('list')"
+        )
+    if hasattr(value, "reset_index") and not all(
+        isinstance(label, int) and label == row for row, label in enumerate(value.index)
+    ):
+        raise InvalidInputError(
+            f"a golden would lose the index of a {kind}: compare series.reset_index(name='value').to_dict('list'), "
+            "or series.to_numpy() if the index says nothing"
+        )
 
 
 def _fields(value: Any) -> dict[str, Any] | None:
@@ -185,7 +199,7 @@ def _array(value: Any) -> Any:
         value = value.float() if dtype == "bfloat16" else value
     data = np.asarray(value)
     if data.dtype.kind not in "biufc":
-        raise InvalidInputError(f"a golden holds arrays of numbers, not of dtype {data.dtype}")
+        raise InvalidInputError(f"a golden holds arrays of numbers, not of dtype {data.dtype}: compare array.tolist()")
     if data.ndim == 0 and data.dtype.kind != "c":
         return _normalise(data.item())
     return Array(np.ascontiguousarray(data.astype(data.dtype.newbyteorder("="), copy=False)), dtype or str(data.dtype))

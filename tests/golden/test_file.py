@@ -278,17 +278,41 @@ def test_numpy_scalars_are_numbers_and_equal_arrays_stack(project):
     assert stacked.data.tolist() == [[0, 0], [1, 1]]
 
 
-def test_a_table_is_refused_and_a_column_of_it_is_an_array(project):
+def test_a_table_is_refused_and_a_column_with_the_numbers_of_its_rows_is_an_array(project):
     from pandas import DataFrame
 
     table = DataFrame({"a": [1.0, 2.0]})
     for value in (table, {"in": table}):
-        with pytest.raises(InvalidInputError, match=r"lose the columns' names of a DataFrame: compare df.to_dict"):
+        with pytest.raises(InvalidInputError, match=r"lose the names of the columns and rows of a DataFrame: compare"):
             assert value == project.snapshot()
     project.commit(table["a"])
     assert table["a"] == project.snapshot()
     assert project.snapshot() == table["a"]
     assert (table["a"] + 1 == project.snapshot()) is False
+
+
+@pytest.mark.parametrize("labels", [["neg", "pos"], [1, 0], [None, None], [("a", 1), ("b", 1)]])
+def test_what_is_said_to_compare_in_place_of_a_table_and_of_a_column_keeps_the_labels_of_rows(project, labels):
+    from pandas import DataFrame, Index, MultiIndex
+
+    many = MultiIndex.from_tuples(labels) if isinstance(labels[0], tuple) else Index(labels, dtype=object)
+    df = DataFrame({"a": [1.0, 1.0]}, index=many)
+    for name, value in (("df", df), ("series", df["a"])):
+        with pytest.raises(InvalidInputError, match="a golden would lose") as refused:
+            project.snapshot("new").check({"in": value})
+        advice = re.search(r"compare (\S+)", str(refused.value))[1].removesuffix(",")
+        held, swapped = (eval(advice, {name: one}) for one in (value, value[::-1]))
+        project.snapshot("all").check(held)
+        assert (swapped == project.snapshot()) is (labels == [None, None])
+    assert df["a"].to_numpy() == project.snapshot("all")
+
+
+def test_an_array_of_texts_is_compared_as_a_list(project):
+    array = np.array(["neg", "pos"])
+    with pytest.raises(InvalidInputError, match=r"not of dtype <U3: compare array\.tolist\(\)"):
+        project.snapshot("new").check(array)
+    project.commit(array.tolist())
+    assert (array[::-1].tolist() == project.snapshot()) is False
 
 
 def test_arrays_beside_other_values_are_lists(project):
