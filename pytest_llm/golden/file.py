@@ -20,6 +20,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,26 +116,41 @@ def encode(golden: Golden, path: Path) -> tuple[str, bytes | None]:
 
 
 def write(path: Path, text: str, sidecar: bytes | None) -> None:
-    """Write an encoded golden; the JSON comes last, so a reader never takes a half-written array for a golden.
-
-    The caller holds the golden's lock.
+    """Write an encoded golden. A new array waits beside the old one until the JSON stands: killed before that, the
+    old golden is whole; killed after it, `finish` makes the new one whole. The caller holds the golden's lock.
 
     Raises:
         GoldenError: the file system refused, or a file or its folder is a link that leads out of the goldens.
     """
-    beside = path.with_suffix(".npy")
-    for one, kind in ((path.parent, "folder"), (path, "file"), (beside, "file")):
+    beside, waiting = path.with_suffix(".npy"), _waiting(path)
+    for one, kind in ((path.parent, "folder"), (path, "file"), (beside, "file"), (waiting, "file")):
         if out := leads_out(one, path.parent.parent):  # which may be a link itself: goldens are kept elsewhere
             raise GoldenError(f"{one}: the golden could not be written: it is a link to {out}; put a {kind} there")
     try:
-        if sidecar is not None and not (beside.exists() and beside.read_bytes() == sidecar):
-            write_atomic(beside, sidecar)
+        another = sidecar is not None and not (beside.exists() and beside.read_bytes() == sidecar)
+        if sidecar is not None and another:
+            write_atomic(waiting, sidecar)
         write_atomic(path, text)
-        if sidecar is None:
+        if another:
+            waiting.replace(os.path.realpath(beside))
+        elif sidecar is None:
             with contextlib.suppress(FileNotFoundError):
                 beside.unlink()
     except OSError as error:
         raise GoldenError(f"{path}: the golden could not be written: {error}") from error
+
+
+def finish(path: Path) -> None:
+    """Do what is left of a write that was killed between its JSON and its array. The caller holds the golden's lock."""
+    waiting = _waiting(path)
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # nothing is left
+        raw = waiting.read_bytes()
+        if jsontext.load(path.read_text("utf-8-sig"))["output"]["sha256"] == hashlib.sha256(raw).hexdigest():
+            waiting.replace(os.path.realpath(path.with_suffix(".npy")))
+
+
+def _waiting(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.npy")
 
 
 def read(path: Path) -> Golden | None:

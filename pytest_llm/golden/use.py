@@ -92,8 +92,9 @@ class Use(NamedTuple):
         try:
             return file.read(self.path)
         except DamagedGoldenError:
-            # Another worker may stand between writing an array and its JSON: look again when it is done.
+            # Another worker may stand between writing a JSON and its array: look again when it is done, or was killed.
             with self._lock():
+                file.finish(self.path)
                 return file.read(self.path)
 
     def _lock(self) -> Any:

@@ -354,6 +354,37 @@ def test_an_array_that_is_not_the_one_written_is_an_error(project, damage):
         assert array == project.snapshot()
 
 
+@pytest.mark.parametrize(("renames", "whole"), [(1, "old"), (2, "new"), (3, "new")])
+def test_an_array_and_its_json_stay_together_when_the_run_is_killed_between_them(pytester, cache_dir, renames, whole):
+    pytester.makepyfile("""
+        import os, numpy
+        def test_it(llm_snapshot): assert numpy.full(100, float(os.environ["VALUE"] == "new")) == llm_snapshot
+    """)
+
+    def run(value, *arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("VALUE", value)
+            return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
+
+    run("old", "--llm-update=new").assert_outcomes(passed=1)
+    conftest = pytester.makeconftest(f"""
+        import os, pathlib
+        rename, left = pathlib.Path.replace, [{renames}]
+        def replace(self, target):
+            rename(self, target)
+            left[0] -= ".npy" in str(target) or ".json" in str(target)
+            if not left[0]: os._exit(9)
+        pathlib.Path.replace = replace
+    """)
+    assert run("new", "--llm-update=all").ret == 9
+    conftest.unlink()
+    run(whole).assert_outcomes(passed=1)
+    run("new", "--llm-update=all").assert_outcomes(passed=1)
+    run("new").assert_outcomes(passed=1)
+    assert {file.name for file in pytester.path.rglob("test_it*")} == {"test_it--1.json", "test_it--1.npy"}
+    assert not list(pytester.path.rglob(".*.npy"))
+
+
 def test_an_array_that_git_lfs_did_not_fetch_is_said_and_not_written_anew(project):
     beside = project.commit(np.zeros(100)).with_suffix(".npy")
     beside.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 928\n")
