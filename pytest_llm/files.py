@@ -17,6 +17,8 @@ from typing import Any
 SURROGATE = re.compile("[\ud800-\udfff]")
 #: Bytes of the name of a file of ours.
 _LONGEST = 120
+#: Temporary files of `write_atomic`, and the seconds after which no write of one is under way any more.
+_TEMPORARY, _LEFT = re.compile(r"\..{1,40}\.[0-9a-f]{16}\.tmp"), 3600.0
 _UNSAFE = re.compile(r"[^\w\[\]=,.+-]")
 #: Seconds to wait for who holds a folder, and the folders that were held for longer, by none of us.
 PATIENCE = 10.0
@@ -51,6 +53,14 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writes to ``folder`` that were killed left there."""
+    for file in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            if _TEMPORARY.fullmatch(file.name) and time.time() - file.lstat().st_mtime > _LEFT:
+                file.unlink()
 
 
 def contents(path: Path) -> bytes:

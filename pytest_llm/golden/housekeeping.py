@@ -1,4 +1,4 @@
-"""At the end of a session: which goldens nothing used, if this run can tell."""
+"""At the end of a session: which goldens nothing used, and what killed runs left, if this run can tell."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm import golden, selection
 from pytest_llm.baselines import FOLDER
+from pytest_llm.files import sweep
 from pytest_llm.golden.listing import write_list
 from pytest_llm.golden.obsolete import find_obsolete, unlist
 from pytest_llm.reports.progress import tell
@@ -34,6 +35,9 @@ def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -
         folder_of = {module: Path(module).parent for module in set(run.collected.values())}
         folders = {*folder_of.values(), *left_alone(session)}
         folders = {folder for folder in folders if not _shared(folder, settings.root)}
+        for folder in folders:
+            for place in (folder / FOLDER, *(folder / golden.FOLDER).glob("*")):
+                sweep(place)
         collected = {nodeid: module for nodeid, module in run.collected.items() if folder_of[module] in folders}
         chosen = selection.chooses(session.config)
         doctests = bool(session.config.getoption("doctestmodules", False))

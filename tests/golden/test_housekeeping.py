@@ -1,6 +1,8 @@
 """Which runs may say that a golden is obsolete."""
 
+import os
 import sys
+import time
 from textwrap import dedent, indent
 
 import pytest
@@ -425,3 +427,27 @@ def test_l(lang, llm_snapshot, llm_baseline):
     suite.runpytest()
     assert len(obsolete(suite, cache_dir)) == 9  # with two of de and en, and six of --count=2
     assert len(baselines(suite, cache_dir)) == 4
+
+
+def test_a_complete_run_removes_what_killed_runs_left_an_hour_ago(suite, cache_dir):
+    with (suite.path / "test_m.py").open("a") as module:
+        module.write(BASELINE)
+    next(suite.path.rglob("test_a--1.json")).unlink()
+
+    def left():
+        return sorted(suite.path.glob("__llm_*/**/.*"))
+
+    conftest = suite.makeconftest("import os; os.fsync = lambda file: os._exit(9)")
+    for test in ("test_a", "test_base"):
+        assert suite.runpytest_subprocess("-k", test, "--llm-update=new").ret == 9
+    conftest.unlink()
+    baseline, golden = left()
+    young, another = golden.with_name(golden.name.replace(".json", ".npy")), golden.with_name(".mine.tmp")
+    for file in (young, another):
+        file.touch()
+    for file in (baseline, golden, another):
+        os.utime(file, (0, time.time() - 3700))
+    suite.runpytest("-k", "test_a", "--llm-update=new").assert_outcomes(passed=1, deselected=1)
+    assert left() == sorted([baseline, golden, young, another])
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    assert left() == sorted([young, another])
