@@ -27,11 +27,13 @@ def _run(arguments: argparse.Namespace) -> int:
     from pytest_llm.baselines import obsolete as baselines
     from pytest_llm.golden.listing import STALE, read_list
     from pytest_llm.golden.obsolete import Obsolete, remove
-    from pytest_llm.golden.pending import discard_candidate
+    from pytest_llm.golden.pending import discard_candidate, list_pending
 
     settings = project_settings()
     place = settings.cache_dir, settings.root
-    found = [one for one in read_list(*place, "goldens", Obsolete) or () if one.path.exists()]
+    waiting = {one.path for one in list_pending(*place)}
+    listed = read_list(*place, "goldens", Obsolete) or ()
+    found = [one for one in listed if one.path.exists() or one.path in waiting]
     entries = [one for one in read_list(*place, "baselines", baselines.ObsoleteEntry) or () if one.path.exists()]
     every: list[Obsolete | baselines.ObsoleteEntry] = [*found, *entries]
     stale = {one for one in every if one.stale}  # each reads its test module
@@ -44,20 +46,22 @@ def _run(arguments: argparse.Namespace) -> int:
             )
         return _tell(kept)
     for one in found:
-        print(visible(relative(one.path)))
+        print(visible(relative(one.path)) + ("" if one.path.exists() else ": a candidate"))
     for entry in entries:
         print(visible(f"{relative(entry.path)}: {entry.metric} of {entry.test} ({entry.reason})"))
-    both = (found, "obsolete golden"), (entries, "obsolete baseline")
+    goldens = {one.path.with_suffix("") for one in found}  # with their arrays
+    both = (goldens, "obsolete golden"), (entries, "obsolete baseline")
     what = " and ".join(counted(len(some), noun) for some, noun in both if some)
     if not arguments.yes:
         if not interactive():
-            print(f"{what}; 'pytest-llm prune --yes' removes {'it' if len(found) + len(entries) == 1 else 'them'}")
+            print(f"{what}; 'pytest-llm prune --yes' removes {'it' if len(goldens) + len(entries) == 1 else 'them'}")
             return 1
         if ask(f"remove {what}? [y]es, [n]o", "yn") == "n":
             return 1
     removed, left = remove(found)
     kept += left
-    for path in removed:
+    dropped = {one.path for one in found if not one.path.exists()}
+    for path in dropped:
         discard_candidate(settings.cache_dir, path)
     gone = 0
     for entry in entries:
@@ -66,7 +70,8 @@ def _run(arguments: argparse.Namespace) -> int:
         except GoldenError as error:
             kept.append((entry.path, str(error)))
     if found:
-        print(f"removed {counted(len(removed), 'file')}")
+        candidates = counted(len(dropped & waiting), "candidate")
+        print(f"removed {counted(len(removed), 'file')}" + (f" and {candidates}" if dropped & waiting else ""))
     if entries:
         print(f"removed {counted(gone, 'baseline')}")
     return _tell(kept)

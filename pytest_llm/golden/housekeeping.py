@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import sys
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from pytest_llm import golden, selection
 from pytest_llm.baselines import FOLDER
+from pytest_llm.errors import GoldenError
 from pytest_llm.files import sweep
 from pytest_llm.golden.listing import write_list
 from pytest_llm.golden.obsolete import find_obsolete, unlist
+from pytest_llm.golden.pending import list_pending
 from pytest_llm.reports.progress import tell
 
 if TYPE_CHECKING:
@@ -41,7 +44,12 @@ def note_obsolete(session: pytest.Session, run: RunRecord, settings: Settings) -
         collected = {nodeid: module for nodeid, module in run.collected.items() if folder_of[module] in folders}
         chosen = selection.chooses(session.config)
         doctests = bool(session.config.getoption("doctestmodules", False))
-        found = find_obsolete(run.goldens, collected, run.passed, folders, chosen=chosen, doctests=doctests)
+        awaited: list[Path] = []
+        with contextlib.suppress(GoldenError):  # a candidate is damaged, as review will say
+            awaited = [one.path for one in list_pending(settings.cache_dir, settings.root)]
+        found = find_obsolete(
+            run.goldens, collected, run.passed, folders, chosen=chosen, doctests=doctests, awaited=awaited
+        )
         run.obsolete = [str(one.path) for one in found]
         write_list(settings.cache_dir, settings.root, "goldens", found)
         entries = []

@@ -20,10 +20,10 @@ from pytest_llm.location import may_be_doctest, qualname_of, undecided
 
 
 class Obsolete(NamedTuple):
-    """A golden file, or the ``.npy`` of one, that a complete run did not use.
+    """A golden file, or the ``.npy`` of one, that a complete run did not use; or one that a candidate waits to be.
 
-    ``sha256`` is of its content when it was found, ``source`` of its test module (`source_of`): where either has
-    changed since, it is not deleted.
+    ``sha256`` is of its content when it was found (``""`` where there is none), ``source`` of its test module
+    (`source_of`): where either has changed since, it is not deleted.
     """
 
     path: Path
@@ -77,6 +77,7 @@ def find_obsolete(
     *,
     chosen: bool = False,
     doctests: bool = False,
+    awaited: Iterable[Path] = (),
 ) -> list[Obsolete]:
     """Return the goldens beside the modules, and in ``folders``, that a complete, unfiltered run did not use, by path.
 
@@ -89,6 +90,7 @@ def find_obsolete(
         folders: further folders the run went through, where no module may be left.
         chosen: parameters may be the choice of this run: what is there of a collected function with others is kept.
         doctests: doctests of Python files were collected; where they were not, what may be of one is kept.
+        awaited: goldens that candidates wait to be, which need not be there.
 
     A file that cannot be read as a golden is kept: nothing is known about it.
     """
@@ -97,19 +99,26 @@ def find_obsolete(
     folder_of = functools.cache(lambda module: module_folder(Path(module)))
     for nodeid, module in collected.items():
         asked.setdefault(folder_of(module), {})[qualname_of(nodeid)] = nodeid in passed
+    waiting: dict[Path, set[str]] = {}
+    for path in awaited:
+        waiting.setdefault(path.parent, set()).add(path.name)
     found: list[Obsolete] = []
     for snapshots in sorted({*(folder.parent for folder in asked), *(folder / FOLDER for folder in folders)}):
-        if not snapshots.is_dir():
+        golden_folders = {path for path in snapshots.glob("*") if path.is_dir()}
+        golden_folders.update(folder for folder in waiting if folder.parent == snapshots)
+        if not golden_folders:
             continue
         living: dict[Path, list[Path]] = {}
         for file in snapshots.parent.iterdir():
             if file.is_file():
                 living.setdefault(module_folder(file), []).append(file)
-        for folder in sorted(path for path in snapshots.iterdir() if path.is_dir()):
+        for folder in sorted(golden_folders):
             # A module that stands there and was not collected (another pattern, an ignore) keeps its goldens.
             if folder in asked or folder not in living:
                 beside = living.get(folder, [])
-                entries = list(_in_folder(folder, kept, asked.get(folder, {}), beside, chosen, doctests))
+                # A path for each of ten thousand goldens takes long.
+                names = waiting.get(folder, set()).union(os.listdir(folder) if folder.is_dir() else ())  # noqa: PTH208
+                entries = list(_in_folder(folder, names, kept, asked.get(folder, {}), beside, chosen, doctests))
                 source = source_of(beside, snapshots.parent) if entries else ""
                 found += [one._replace(source=source) for one in entries]
     return found
@@ -134,7 +143,13 @@ def remove(found: Iterable[Obsolete]) -> tuple[list[Path], list[tuple[Path, str]
 
 
 def _in_folder(
-    folder: Path, kept: set[str], tests: Mapping[str, bool], modules: Collection[Path], chosen: bool, doctests: bool
+    folder: Path,
+    names: Collection[str],
+    kept: set[str],
+    tests: Mapping[str, bool],
+    modules: Collection[Path],
+    chosen: bool,
+    doctests: bool,
 ) -> Iterator[Obsolete]:
     unfinished = {test for test, passed in tests.items() if not passed}
     may_be_there = undecided(tests, tests if chosen else unfinished, modules)
@@ -143,10 +158,10 @@ def _in_folder(
         documented = not doctests and any(may_be_doctest(module, test) for module in modules)
         return test in unfinished or documented or may_be_there(test)
 
-    # Whose an array without its golden was, nobody knows.
+    # Whose an array without its golden was, nobody knows; nor, but by its name, whose a golden that is not there.
     sure = not unfinished and not chosen
     real, reason = os.path.realpath(folder), "no test uses it" if modules else "its test module is gone"
-    for name in sorted(os.listdir(folder)):  # noqa: PTH208 (a path for each of ten thousand goldens takes long)
+    for name in sorted(names):
         stem, suffix = os.path.splitext(name)  # noqa: PTH122
         plain = os.path.join(real, stem.partition("@")[0] + ".json")  # noqa: PTH118
         if suffix not in (".json", ".npy") or plain in kept:
@@ -159,7 +174,7 @@ def _in_folder(
             if nodeid is not None and not any(map(unknown, {qualname_of(nodeid), owner(stem)})):
                 yield Obsolete(file, nodeid, reason, digest(file))
         elif sure and not unknown(owner(stem)):
-            yield Obsolete(file, "", "it belongs to no golden", digest(file))
+            yield Obsolete(file, "", "it belongs to no golden" if suffix == ".npy" else reason, digest(file))
 
 
 def _source_of(folder: Path) -> str:

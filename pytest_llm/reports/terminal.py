@@ -99,7 +99,8 @@ def _next_steps(
         what = _count(missing, "golden or baseline is", "goldens or baselines are")
         _line(reporter, "next", f"{what} missing: pytest --llm-update=new writes them")
     if run.obsolete:
-        what = _count(len(run.obsolete), "golden that no test uses is", "goldens that no test uses are")
+        goldens = {Path(file).with_suffix("") for file in run.obsolete}  # with their arrays
+        what = _count(len(goldens), "golden that no test uses is", "goldens that no test uses are")
         _line(reporter, "next", f"{what} obsolete: {command} prune")
     if run.obsolete_baselines:
         what = _count(run.obsolete_baselines, "baseline that no test checks is", "baselines that no test checks are")

@@ -138,7 +138,9 @@ def test_case(case, llm_snapshot, llm_baseline):
     assert obsolete(suite, cache_dir) == ["test_b--1.json", "test_case[one]--1.json", "test_case[two]--1.json"]
     assert [one.test for one in baselines(suite, cache_dir)] == ["test_case[one]", "test_case[two]"]
     assert len(list_pending(cache_dir, suite.path)) == 2
-    suite.run(COMMAND, "prune", "--yes").stdout.fnmatch_lines(["removed 3 files", "removed 2 baselines"])
+    suite.run(COMMAND, "prune", "--yes").stdout.fnmatch_lines(
+        ["removed 3 files and 2 candidates", "removed 2 baselines"]
+    )
     assert list_pending(cache_dir, suite.path) == []
 
 
@@ -451,3 +453,46 @@ def test_a_complete_run_removes_what_killed_runs_left_an_hour_ago(suite, cache_d
     assert left() == sorted([baseline, golden, young, another])
     suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
     assert left() == sorted([young, another])
+
+
+def test_a_candidate_of_a_test_that_is_gone_is_pruned_and_one_of_a_test_that_is_there_waits(suite, cache_dir):
+    module = suite.path / "test_m.py"
+    module.write_text(
+        module.read_text().replace('"a"', '"another"') + "\ndef test_c(llm_snapshot): assert 1 == llm_snapshot\n"
+    )
+    suite.makepyfile(test_old="def test_one(llm_snapshot): assert 'one' == llm_snapshot")
+    suite.runpytest().assert_outcomes(failed=3)
+    (suite.path / "test_old.py").rename(suite.path / "test_new.py")
+    suite.runpytest().stdout.fnmatch_lines(["next      2 goldens that no test uses are obsolete: pytest-llm prune"])
+
+    def waiting():
+        return [f"{one.path.parent.name}/{one.path.name}" for one in list_pending(cache_dir, suite.path)]
+
+    there = ["test_m/test_a--1.json", "test_m/test_c--1.json", "test_new/test_one--1.json"]
+    assert waiting() == [*there, "test_old/test_one--1.json"]
+    result = suite.run(COMMAND, "prune", "--yes")
+    assert result.outlines == [
+        "__llm_snapshots__/test_m/test_b--1.json",
+        "__llm_snapshots__/test_old/test_one--1.json: a candidate",
+        "removed 1 file and 1 candidate",
+    ]
+    assert waiting() == there
+
+    module.write_text(module.read_text().replace("test_c", "test_d"))
+    suite.runpytest("--llm-update=all").assert_outcomes(passed=3)
+    assert waiting() == ["test_m/test_c--1.json"]
+    suite.run(COMMAND, "prune", "--yes").stdout.fnmatch_lines(["removed 0 files and 1 candidate"])
+    assert waiting() == []
+    suite.run(COMMAND, "prune", "--yes").stdout.fnmatch_lines(["nothing to remove: *"])
+
+
+def test_an_obsolete_golden_and_its_array_are_one(suite):
+    module = suite.path / "test_m.py"
+    before = module.read_text()
+    module.write_text(before + ARRAY)
+    suite.runpytest("--llm-update=new").assert_outcomes(passed=2)
+    module.write_text(before)
+    suite.runpytest().stdout.fnmatch_lines(["next      2 goldens that no test uses are obsolete: pytest-llm prune"])
+    result = suite.run(COMMAND, "prune")
+    assert len(result.outlines) == 4  # a line for each file
+    assert result.outlines[-1] == "2 obsolete goldens; 'pytest-llm prune --yes' removes them"
