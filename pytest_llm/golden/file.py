@@ -165,7 +165,9 @@ def read(path: Path) -> Golden | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise GoldenError(f"{path}: the golden cannot be read: {error}") from error
+        raise GoldenError(
+            f"{path}: the golden cannot be read: {error}; put a file that may be read there, as from version control"
+        ) from error
     return decode(raw, path)
 
 

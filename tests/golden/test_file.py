@@ -513,6 +513,22 @@ def test_a_broken_golden_says_where_and_what_to_do(project, content, message):
     assert project.snapshot() == "text"
 
 
+@pytest.mark.parametrize("there", ["folder", "endless link", "file as folder"])
+@pytest.mark.parametrize("update", ["none", "all"])
+def test_what_is_no_file_in_the_place_of_a_golden_says_what_to_do(project, there, update):
+    path = project.commit("text")
+    path.unlink()
+    if there == "folder":
+        path.mkdir()
+    elif there == "endless link":
+        path.symlink_to(path)
+    else:
+        path.parent.rmdir()
+        path.parent.touch()
+    with pytest.raises(GoldenError, match=r"test_a--1\.json: .* put a file that may be read there, as from version"):
+        assert project.snapshot(update) == "text"
+
+
 def test_evidence_of_unequal_length_is_damage(project):
     path = project.commit(answer("a b"))
     path.write_text(path.read_text().replace('"margins": [2.0, 2.0]', '"margins": [2.0]'))
