@@ -1,3 +1,4 @@
+import contextlib
 import json
 import multiprocessing
 import os
@@ -284,4 +285,26 @@ def test_answers_are_readable_json_not_pickle(store, tmp_path):
     store.put(FACTS, "m", [(ONE, {"text": "hello"})])
     with sqlite3.connect(tmp_path / "answers.sqlite") as db:
         ((answer,),) = db.execute("SELECT answer FROM answers").fetchall()
-    assert json.loads(answer) == {"text": "hello"}
+    data = json.loads(answer)
+    assert (data["text"], set(data)) == ("hello", {"text", "seal"})
+
+
+def test_no_flipped_bit_gives_another_answer(store, tmp_path):
+    """Not in a number, nor in the digest; and a bit above ASCII is no error of SQLite's."""
+    kept = {"token_logprobs": [-2.5, float("-inf")], "token_ids": [7, 50], "tokens": ["a", "é\ud800"]}
+    store.put(FACTS, "m", [(ONE, kept), (TWO, {"token_logprobs": [-0.5]})])
+    with contextlib.closing(sqlite3.connect(tmp_path / "answers.sqlite", isolation_level=None)) as db:
+        key = answer_key(IDENTITY, ONE)
+        ((whole,),) = db.execute("SELECT CAST(answer AS BLOB) FROM answers WHERE key = ?", (key,)).fetchall()
+        damaged = [
+            whole[:i] + bytes([whole[i] ^ 1 << bit]) + whole[i + 1 :] for i in range(len(whole)) for bit in (1, 7)
+        ]
+        for text in damaged:
+            db.execute("UPDATE answers SET answer = CAST(? AS TEXT) WHERE key = ?", (text, key))
+            found = store.get(IDENTITY, [ONE, TWO])
+            assert found.pop(TWO) == {"token_logprobs": [-0.5]}
+            assert not found or {name: found[ONE][name] for name in kept} == kept, text
+        db.execute("UPDATE answers SET answer = (SELECT answer FROM answers WHERE key != ?1) WHERE key = ?1", (key,))
+        assert set(store.get(IDENTITY, [ONE, TWO])) == {TWO}, "the answer to another question"
+        db.execute("UPDATE answers SET answer = ? WHERE key = ?", ('{"text":"of an older version"}', key))
+        assert store.get(IDENTITY, [ONE]) == {ONE: {"text": "of an older version"}}
