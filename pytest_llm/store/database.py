@@ -46,8 +46,8 @@ class OutputStore(SqliteFile):
 
     WHAT = "output store"
     CURE = (
-        "Choose another folder with --llm-cache-dir, run without it (--llm-cache=off), or remove it with "
-        "'pytest-llm cache clear'"
+        "Choose another folder with --llm-cache-dir, run without it (--llm-cache=off), or, if it is damaged, remove it "
+        "with 'pytest-llm cache clear'"
     )
     UNWRITABLE = (
         "It lacks an answer that this run wants to keep: ask all questions once where it is written, run without it "

@@ -403,7 +403,7 @@ def test_a_log_that_cannot_be_written_is_one_line_above_the_summary(project):
     result = project.runpytest_subprocess("-k", "other")
     result.assert_outcomes(passed=1, deselected=7)
     result.stdout.fnmatch_lines(
-        ["requests  could not be written: the output store * cannot be used: database or disk is full. *",
+        ["requests  could not be written: the output store * cannot be used: the disk is full (database or disk is full). *",
          "*= model regression =*", "model *"]
     )  # fmt: skip
 
@@ -437,7 +437,9 @@ def test_a_full_disk_is_one_line_and_every_answer_is_used(project, cache_dir, wo
     full.assert_outcomes(passed=40)
     if not workers:
         (told,) = re.findall("^pytest_llm: answers are used, but .*", full.stdout.str(), re.M)
-        assert "answers.sqlite cannot be used: database or disk is full. Choose another folder" in told
+        assert (
+            "answers.sqlite cannot be used: the disk is full (database or disk is full). Choose another folder" in told
+        )
         assert counts(full) == {"model": (80, 40, 40)}
 
 

@@ -2,6 +2,8 @@ import contextlib
 import json
 import multiprocessing
 import os
+import re
+import shutil
 import sqlite3
 import tempfile
 import time
@@ -200,6 +202,48 @@ def test_a_store_that_cannot_be_written_is_read(open_folder):
         if root:
             os.setresuid(0, 0, 0)
         open_folder.chmod(0o755)
+
+
+def test_a_store_on_a_full_disk_is_read(pytester, cache_dir, tiny_gpt2, monkeypatch):
+    """A file that may not grow to the 32 KiB that SQLite keeps beside the store is what a full disk is to it."""
+    resource = pytest.importorskip("resource")
+    free = shutil.disk_usage(cache_dir)._replace(free=1000)
+    pytester.makeini(f"[pytest]\nllm_model = {tiny_gpt2}\n")
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.parametrize("n", range(3))
+        def test_a(llm, n):
+            assert llm.generate(f"the {n}", max_new_tokens=2)
+    """)
+    pytester.runpytest("-k", "0 or 1").assert_outcomes(passed=2)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(shutil, "disk_usage", lambda path: free)
+            warm, cold = pytester.runpytest("-k", "0 or 1"), pytester.runpytest()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    warm.assert_outcomes(passed=2)
+    warm.stdout.fnmatch_lines(["model  *  2 answers: 2 from the store, 0 computed; *"])
+    cold.assert_outcomes(passed=3)
+    (told,) = re.findall("^pytest_llm: answers are used, but .*", cold.stdout.str(), re.M)
+    assert "answers.sqlite cannot be used: the disk is full (disk I/O error). Choose another folder" in told
+
+
+@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), PermissionError(13, "denied")])
+def test_a_sound_store_that_cannot_be_used_is_not_removed(cache_dir, monkeypatch, capsys, error):
+    OutputStore(cache_dir).put(FACTS, "m", [(ONE, {"text": "kept"})])
+
+    def broken(self):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OutputStore, "_connect", broken)
+        assert main(["cache", "clear"]) == 2
+    assert str(error) in capsys.readouterr().err
+    assert OutputStore(cache_dir).has(IDENTITY, [ONE])
 
 
 @pytest.mark.parametrize("damage", ["newer", "damaged"])
