@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import time
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class OutputStore(SqliteFile):
             identity: digest of what answers (see `pytest_llm.store.key.identity`).
             requests: request digests.
             repeat: which of several answers to the same sampled request.
-            since: in Unix seconds; older answers are left out.
+            since: in Unix seconds, by `clock`; older answers are left out.
         """
         keys = {answer_key(identity, request, repeat): request for request in requests}
         # Bytes: damaged text may be no UTF-8, which SQLite's wrapper would refuse.
@@ -91,7 +91,7 @@ class OutputStore(SqliteFile):
 
         Where the disk is full, they are kept in memory, for this process.
         """
-        digest, facts, now = digest_of(identity), canonical_json(identity), time.time()
+        digest, facts, now = digest_of(identity), canonical_json(identity), clock()
         keyed = [(answer_key(digest, request, repeat), request, answer) for request, answer in answers]
         rows = [(key, request, digest, now, _sealed(key, answer)) for key, request, answer in keyed]
         try:
@@ -164,6 +164,12 @@ class OutputStore(SqliteFile):
                 yield from db.execute(
                     f"SELECT {columns} FROM answers WHERE key IN ({','.join('?' * len(chunk))}){newer}", chunk
                 )
+
+
+def clock() -> float:
+    """Return the Unix time in seconds as SQLite reads it: what freezes time in a test does not reach it."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        return float(db.execute("SELECT (julianday('now') - 2440587.5) * 86400.0").fetchone()[0])
 
 
 #: Facts of an identity that their name does not explain.
