@@ -66,7 +66,7 @@ class Asker:
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """Everything but the request that decides an answer."""
-        return identity(self.digest, self.spec, own_code=bool(self.weights.code))
+        return identity(self.digest, self.spec, own_code=bool(self.weights.code), gguf=bool(self.weights.gguf))
 
     @functools.cached_property
     def identity_digest(self) -> str:
@@ -82,7 +82,7 @@ class Asker:
             model["digest"] = self.digest
         if self.weights.adapter_source:
             model["adapter"] = self.weights.adapter_source
-        names = ["torch", "transformers", "device", "dtype", "attention"]
+        names = ["torch", "transformers", "peft", "gguf", "device", "dtype", "attention"]
         names += [] if self.weights.service else ["engine"]
         return Origin(model=model, environment={name: facts[name] for name in names if name in facts})
 

@@ -46,12 +46,13 @@ def device_type(device: str) -> str:
     return device.partition(":")[0]
 
 
-def changed(name: str, before: Any, now: Any) -> bool:
-    """Whether the fact ``name`` of an environment is another one.
+#: Facts of which older files say nothing; ``peft`` and ``gguf`` are said of models that need them.
+_ADDED = ("engine", "peft", "gguf")
 
-    Of the engine, this package's own computation, older files say nothing: then it is not known to be another.
-    """
-    return before != now and not (name == "engine" and None in (before, now))
+
+def changed(name: str, before: Any, now: Any) -> bool:
+    """Whether the fact ``name`` of an environment is another one; what one of them does not say is not known to be."""
+    return before != now and not (name in _ADDED and None in (before, now))
 
 
 def another_model(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -53,8 +53,16 @@ def start(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     config.stash[_SETTINGS] = options.resolve(config)
     # What one of a run's workers refreshes is fresh for all.
-    config.stash[STARTED] = getattr(config, "workerinput", {}).get("llm_started", time.time())
+    config.stash[STARTED] = getattr(config, "workerinput", {}).get("llm_started") or _clock(config)
     config.stash[_OUTER] = _at
+
+
+def _clock(config: pytest.Config) -> float:
+    if config.stash[_SETTINGS].cache != "refresh":
+        return time.time()
+    from pytest_llm.store.database import clock
+
+    return clock()
 
 
 def stop(config: pytest.Config) -> None:

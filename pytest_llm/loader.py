@@ -15,7 +15,7 @@ from pytest_llm.errors import InvalidInputError, LLMError, measured
 from pytest_llm.files import canonical_json
 from pytest_llm.model import LanguageModel
 from pytest_llm.planning.requestlog import RequestLog
-from pytest_llm.store.database import OutputStore
+from pytest_llm.store.database import OutputStore, clock
 from pytest_llm.weights.spec import SERVICE, ModelSpec, Weights, service_spec
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class ModelLoader:
     ) -> None:
         self.settings = settings
         #: The Unix time from which answers count: under ``--llm-cache=refresh`` that at which the session began.
-        self.since = 0.0 if settings.cache != "refresh" else time.time() if started is None else started
+        self.since = 0.0 if settings.cache != "refresh" else clock() if started is None else started
         self.store = OutputStore(settings.cache_dir, self.tell)
         self.log = RequestLog(self.store, str(settings.root))
         self._config = config

@@ -20,8 +20,8 @@ class Origin:
     """What produced an answer: the request, the model that answered, and the environment it ran in.
 
     ``request`` is the request's JSON. ``model`` has source, revision, adapter (if any) and digest.
-    ``environment`` has torch, transformers, device, dtype, attention; and where no service answered
-    engine, the number of what this package itself computes (`pytest_llm.store.key.ENGINE_VERSION`).
+    ``environment`` has torch, transformers, device, dtype, attention; peft of an adapter and gguf of a GGUF; and where
+    no service answered engine, the number of what this package itself computes (`pytest_llm.store.key.ENGINE_VERSION`).
     """
 
     request: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -218,13 +218,15 @@ def test_without_a_home_folder_only_what_needs_the_cache_says_so(pytester, monke
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr("pwd.getpwuid", nobody)
     pytester.makepyfile(
-        test_other="def test_other(): pass", test_ours="def test_ours(llm_snapshot): llm_snapshot.check('a')"
+        test_other="def test_other(): pass",
+        test_ours="def test_ours(llm_snapshot): llm_snapshot.check('a')",
+        test_model="def test_model(llm): llm.generate('a')",
     )
     result = pytester.runpytest("-W", "error", "test_other.py")
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*--llm-cache-dir*")
-    result = pytester.runpytest("--llm-update=new", "--llm-report=~/r.html")
-    result.assert_outcomes(passed=1, errors=1)
+    result = pytester.runpytest("--llm-update=new", "--llm-report=~/r.html", "--llm-model=m")
+    result.assert_outcomes(passed=1, errors=2)
     result.stdout.fnmatch_lines(
         ["*the cache has no folder, as this user has no home folder: name one with --llm-cache-dir*"]
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llm.cli.common import project_settings, size
-from pytest_llm.errors import LLMError
+from pytest_llm.errors import FullError, LLMError
 from pytest_llm.reports.text import counted, visible
 from pytest_llm.store.database import OutputStore
 
@@ -73,18 +73,26 @@ def _clear(arguments: argparse.Namespace) -> int:
 
 
 def _cleared(store: OutputStore, before: float | None) -> str:
-    """Remove answers; where all are to go and the store cannot be used, the store."""
+    """Remove answers; where all are to go and the store is damaged, or the disk too full to write that, the store."""
     try:
         count = store.clear(before=before)
     except LLMError as error:
-        if before is not None or isinstance(error.__cause__, sqlite3.Error) and "locked" in str(error.__cause__):
+        if before is not None or not (isinstance(error, FullError) or _damaged(error.__cause__)):
             raise
         try:
             store.remove()
         except OSError as failure:
             raise LLMError(f"the output store {store.path} cannot be removed: {failure}") from None
-        return f"the output store, which could not be used: {error.__cause__}"
+        why = "the disk is full" if isinstance(error, FullError) else error.__cause__
+        return f"the output store, which could not be used: {why}"
     return counted(count, "answer")
+
+
+def _damaged(cause: BaseException | None) -> bool:
+    """Whether SQLite found the file to be none of ours; of a lock or an I/O error it says nothing of the kind."""
+    return isinstance(cause, sqlite3.DatabaseError) and (
+        not isinstance(cause, sqlite3.OperationalError) or "no such table" in str(cause)
+    )
 
 
 def _days(text: str) -> float:

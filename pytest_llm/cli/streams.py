@@ -74,12 +74,10 @@ class _Unheard(io.TextIOWrapper):
 
 @contextlib.contextmanager
 def patient() -> Iterator[None]:
-    """Make the standard streams so, where they are the process's own."""
+    """Make the standard streams so, where they are the process's own. What is written to a closed one is dropped."""
     kept = sys.stdout, sys.stderr
-    if kept[0] is sys.__stdout__ and kept[0] is not None:
-        sys.stdout = _wrapped(kept[0])
-    if kept[1] is sys.__stderr__ and kept[1] is not None:
-        sys.stderr = _wrapped(kept[1])
+    sys.stdout = _wrapped(kept[0]) if kept[0] is sys.__stdout__ else kept[0]
+    sys.stderr = _wrapped(kept[1]) if kept[1] is sys.__stderr__ else kept[1]
     try:
         yield
     finally:
@@ -90,6 +88,8 @@ def patient() -> Iterator[None]:
 
 
 def _wrapped(stream: Any) -> io.TextIOWrapper:
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 (a path of no file)
     stream.flush()
     writer = io.BufferedWriter(_Patient(getattr(stream.buffer, "raw", stream.buffer)))
     lines = stream.line_buffering or stream.write_through

@@ -89,6 +89,7 @@ def save_candidate(cache_dir: Path, path: Path, verdict: Verdict, content: str, 
         "verdict": verdict.to_json(),
         "content": content,
         "sidecar": None if sidecar is None else base64.b64encode(sidecar).decode(),
+        "sha256": _sha256(content, sidecar),
     }
     with golden_lock(cache_dir, path):  # not while somebody settles an older one
         write_atomic(_candidate_file(cache_dir, path), json.dumps(data, allow_nan=False))
@@ -213,20 +214,29 @@ def _candidate_folder(cache_dir: Path, folder: Path | str) -> Path:
     return cache_dir / "pending" / path_tag(Path(os.path.realpath(folder)))
 
 
+def _sha256(content: str, sidecar: bytes | None) -> str:
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass") + (sidecar or b"")).hexdigest()
+
+
 def _load(file: Path) -> Candidate:
     try:
         raw = file.read_bytes()
         data = jsontext.load(raw.decode("utf-8"))
         os.path.realpath(data["golden"])  # raises where it can be no path
+        content, sidecar = data["content"], None if data["sidecar"] is None else base64.b64decode(data["sidecar"])
+        if data.get("sha256", "") not in ("", _sha256(content, sidecar)):  # an older version wrote none
+            raise ValueError("its content is not what the test left")
         return Candidate(
             file=file,
             path=Path(data["golden"]),
             nodeid=data["nodeid"],
             verdict=Verdict.from_json(data["verdict"]),
             base=data["base"],
-            content=data["content"],
-            sidecar=None if data["sidecar"] is None else base64.b64decode(data["sidecar"]),
+            content=content,
+            sidecar=sidecar,
             sha256=hashlib.sha256(raw).hexdigest(),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise GoldenError(f"{file}: this pending candidate cannot be read ({error!r}); delete the file") from error
+        raise GoldenError(
+            f"{file}: this pending candidate cannot be read ({error!r}); delete the file, and run its test again"
+        ) from error

@@ -37,7 +37,7 @@ PACKED = "packed"
 MAX_TEXT = 20_000
 
 _SETTINGS = ("update", "cache", "offline", "logprob_margin", "alpha", "power", "correction", "strict_gates")
-_VERSIONS = ("pytest-llm-regression", "pytest", "torch", "transformers", "evaluate", "sacrebleu")
+_VERSIONS = ("pytest-llm-regression", "pytest", "torch", "transformers", "peft", "gguf", "evaluate", "sacrebleu")
 _OURS = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{8}\.json")
 #: What `path_tag` makes of a project's root.
 _TAG = re.compile("[0-9a-f]{20}")

@@ -111,8 +111,8 @@ def moved(
     # Where a test asked none, a fixture may have asked for it. What only one run used was for other tests.
     ours = models is None or all(models)
     yield from (one for one in found if ours or not (one[0] == "model" and "none" in one[1:]))
-    for name in {**before.environment, **after.environment}:
-        was, now = before.environment.get(name, ""), after.environment.get(name, "")
+    for name, was in before.environment.items():
+        now = after.environment.get(name, was)  # of another version's record, which may not say
         if was != now:
             yield name, was or "none", now or "none"
 

@@ -24,7 +24,7 @@ Plan = dict["LanguageModel", dict[str, Request]]
 
 
 def make_plan(items: Iterable[pytest.Item], loader: ModelLoader) -> Plan:
-    """Return what ``items`` will ask and the store cannot answer, all of it under ``--llm-cache=refresh``.
+    """Return what ``items`` will ask and the store cannot answer; under ``--llm-cache=refresh`` what it can, too.
 
     From the request log, what each test asked when it last ran on this machine; for a test that is not in it (a
     fresh clone), from its goldens. A test that changed asks something else: that is a miss, computed in its turn.
@@ -65,8 +65,10 @@ def _under_test(item: pytest.Item, loader: ModelLoader) -> LanguageModel | None:
 
 
 def _named(role: str, loader: ModelLoader) -> LanguageModel | None:
+    """Return a model that a test names; no judge behind a service where its prompts are made of answers asked anew."""
     with contextlib.suppress(Exception):  # a model that a test makes may not be there yet
-        return _found(loader.named(role))
+        model = _found(loader.named(role))
+        return None if loader.since and model.spec.base_url is not None else model
     return None
 
 
@@ -97,7 +99,10 @@ def _add_goldens(plan: Plan, items: Iterable[pytest.Item], loader: ModelLoader) 
 def _golden_requests(folder: Path) -> dict[str, list[Request]]:
     """Return the requests in a folder of goldens, by test. What cannot be read is the test's to report."""
     found: dict[str, list[Request]] = {}
-    for file in sorted(folder.glob("*.json")):
+    files: list[Path] = []
+    with contextlib.suppress(OSError):
+        files = sorted(folder.glob("*.json"))
+    for file in files:
         with contextlib.suppress(Exception):
             golden = jsontext.load(file.read_text("utf-8"))
             if golden["request"]:

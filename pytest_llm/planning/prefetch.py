@@ -30,13 +30,13 @@ def prefetch(session: pytest.Session) -> None:
     A request that cannot be answered (too long), a model that cannot be asked, and a store that cannot be used, are
     left to the tests: they report it.
     """
-    loader = lifecycle.loader(session.config)
+    batch_size = lifecycle.settings(session.config).batch_size
     workers = int(getattr(session.config, "workerinput", {}).get("workercount", 1))
     plan: Plan = {}
     with contextlib.suppress(LLMError):
-        plan = make_plan(session.items, loader)
+        plan = make_plan(session.items, lifecycle.loader(session.config))
     for model, missing in plan.items():
-        size = len(missing) if workers == 1 else PART * loader.settings.batch_size
+        size = len(missing) if workers == 1 else PART * batch_size
         with contextlib.suppress(*_HOPELESS):
             for part in _parts(missing, size):
                 _answer(model, part)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
-import time
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ CREATE TABLE IF NOT EXISTS questions (request TEXT PRIMARY KEY, data TEXT NOT NU
 """
 #: SQLite takes at most 999 variables in a statement on older builds.
 _CHUNK = 900
+#: What the JSON of an answer ends with: 16 hexadecimal digits of a digest. Earlier versions wrote none, and read on.
+_SEAL = "seal"
+_SEALED = len(f'"{_SEAL}":"0123456789abcdef"}}')
 
 
 class OutputStore(SqliteFile):
@@ -42,8 +46,8 @@ class OutputStore(SqliteFile):
 
     WHAT = "output store"
     CURE = (
-        "Choose another folder with --llm-cache-dir, run without it (--llm-cache=off), or remove it with "
-        "'pytest-llm cache clear'"
+        "Choose another folder with --llm-cache-dir, run without it (--llm-cache=off), or, if it is damaged, remove it "
+        "with 'pytest-llm cache clear'"
     )
     UNWRITABLE = (
         "It lacks an answer that this run wants to keep: ask all questions once where it is written, run without it "
@@ -57,20 +61,21 @@ class OutputStore(SqliteFile):
         super().__init__(folder / "answers.sqlite")
         self._tell = tell
         #: Answers that the disk had no room for, as JSON, by key: this process has them.
-        self._unkept: dict[bytes, str] = {}
+        self._unkept: dict[bytes, bytes] = {}
 
     def get(self, identity: str, requests: Sequence[str], repeat: int = 0, *, since: float = 0.0) -> dict[str, Answer]:
-        """Return the answers the store holds, by request digest; one that cannot be read is left out.
+        """Return the answers the store holds, by request digest; one that is not as it was written is left out.
 
         Args:
             identity: digest of what answers (see `pytest_llm.store.key.identity`).
             requests: request digests.
             repeat: which of several answers to the same sampled request.
-            since: in Unix seconds; older answers are left out.
+            since: in Unix seconds, by `clock`; older answers are left out.
         """
         keys = {answer_key(identity, request, repeat): request for request in requests}
-        found = {**dict(self._select("key, answer", list(keys), since)), **self._in_memory(keys)}
-        answers = {keys[key]: _parsed(text) for key, text in found.items()}
+        # Bytes: damaged text may be no UTF-8, which SQLite's wrapper would refuse.
+        found = {**dict(self._select("key, CAST(answer AS BLOB)", list(keys), since)), **self._in_memory(keys)}
+        answers = {keys[key]: _opened(key, text) for key, text in found.items()}
         return {request: answer for request, answer in answers.items() if answer}
 
     def has(self, identity: str, requests: Sequence[str], repeat: int = 0, *, since: float = 0.0) -> set[str]:
@@ -86,12 +91,9 @@ class OutputStore(SqliteFile):
 
         Where the disk is full, they are kept in memory, for this process.
         """
-        digest, facts, now = digest_of(identity), canonical_json(identity), time.time()
-        rows = [
-            # Not canonical: an answer may hold NaN, which the check on it must see, and half a surrogate pair.
-            (answer_key(digest, request, repeat), request, digest, now, json.dumps(answer, separators=(",", ":")))
-            for request, answer in answers
-        ]
+        digest, facts, now = digest_of(identity), canonical_json(identity), clock()
+        keyed = [(answer_key(digest, request, repeat), request, answer) for request, answer in answers]
+        rows = [(key, request, digest, now, _sealed(key, answer)) for key, request, answer in keyed]
         try:
             with self.writing() as db:
                 # Each time: another process may have cleared the store.
@@ -100,7 +102,7 @@ class OutputStore(SqliteFile):
         except FullError as error:
             if not self._unkept:
                 self._tell(f"pytest_llm: answers are used, but not kept for another run: {error}")
-            self._unkept.update({key: text for key, *_, text in rows})
+            self._unkept.update({key: text.encode() for key, *_, text in rows})
 
     def explain_miss(self, identity: Mapping[str, Any], request: str) -> str:
         """Say why ``request`` is not answered for ``identity``: which part of the key is another one."""
@@ -151,7 +153,7 @@ class OutputStore(SqliteFile):
             db.execute("VACUUM")
         return count
 
-    def _in_memory(self, keys: Iterable[bytes]) -> dict[bytes, str]:
+    def _in_memory(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         return {key: self._unkept[key] for key in keys if key in self._unkept} if self._unkept else {}
 
     def _select(self, columns: str, keys: list[bytes], since: float) -> Iterator[tuple[Any, ...]]:
@@ -162,6 +164,12 @@ class OutputStore(SqliteFile):
                 yield from db.execute(
                     f"SELECT {columns} FROM answers WHERE key IN ({','.join('?' * len(chunk))}){newer}", chunk
                 )
+
+
+def clock() -> float:
+    """Return the Unix time in seconds as SQLite reads it: what freezes time in a test does not reach it."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        return float(db.execute("SELECT (julianday('now') - 2440587.5) * 86400.0").fetchone()[0])
 
 
 #: Facts of an identity that their name does not explain.
@@ -177,7 +185,29 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def _sealed(key: bytes, answer: Answer) -> str:
+    """Return an answer as the JSON of its row."""
+    # Not canonical: an answer may hold NaN, which the check on it must see, and half a surrogate pair.
+    text = json.dumps(answer, separators=(",", ":"))
+    head = text[:-1] + ("," if answer else "")
+    return f'{head}"{_SEAL}":"{_digest(key, head.encode())}"}}'
+
+
+def _opened(key: bytes, text: bytes) -> Answer:
+    """Return the answer that was written under ``key``, an empty one where the disk changed a bit of it.
+
+    A number of another value is JSON, too, and so is the answer of another row.
+    """
+    answer = _parsed(text)
+    seal = answer.pop(_SEAL, None)
+    return answer if seal is None or seal == _digest(key, text[:-_SEALED]) else {}
+
+
+def _digest(key: bytes, text: bytes) -> str:
+    return hashlib.sha256(key + text).hexdigest()[:16]
+
+
+def _parsed(text: str | bytes) -> dict[str, Any]:
     """Return a JSON object, an empty one for what is none: the disk may have damaged it."""
     with contextlib.suppress(ValueError, RecursionError, TypeError):
         return dict(json.loads(text))

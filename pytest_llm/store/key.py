@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 ENGINE_VERSION = 4
 
 
-def identity(digest: str, spec: ModelSpec, *, own_code: bool = False) -> dict[str, Any]:
+def identity(digest: str, spec: ModelSpec, *, own_code: bool = False, gguf: bool = False) -> dict[str, Any]:
     """Return everything but the request that decides an answer, by name.
 
     ``digest`` covers the content of the weights, adapter, tokenizer, config and chat template. ``shape``
     says how batches are formed: ``any`` in float32 and above, where neighbours change nothing but
     rounding; ``bucket-1`` with ``--llm-exact`` and in reduced precision (`pytest_llm.engines.buckets`); the number
     is raised when that way of forming them changes. ``own_code`` says that code that comes with the model runs, where
-    transformers' own may be another. Of a service its address, the model's name there and what the user
-    calls its revision stand for all of that.
+    transformers' own may be another; ``gguf`` that the package of that name unpacks the weights. Of a service its
+    address, the model's name there and what the user calls its revision stand for all of that.
     """
     if spec.base_url is not None:
         return {
@@ -46,6 +46,8 @@ def identity(digest: str, spec: ModelSpec, *, own_code: bool = False) -> dict[st
         facts["trust_remote_code"] = True
     if spec.adapter:
         facts["peft"] = environment.version("peft")
+    if gguf:
+        facts["gguf"] = environment.version("gguf")
     return facts
 
 

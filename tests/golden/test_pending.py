@@ -146,6 +146,22 @@ def test_a_damaged_candidate_is_named_in_its_project_and_left_alone_elsewhere(pr
         project.pending()
 
 
+@pytest.mark.parametrize("field", ["content", "sidecar"])
+def test_a_candidate_that_is_not_what_its_test_left_is_not_accepted(project, field):
+    project.commit(np.zeros(500))
+    assert (np.linspace(0, 1, 500) == project.snapshot()) is False
+    (candidate,) = project.pending()
+    data = json.loads(candidate.file.read_text())
+    changed = data[field].replace("0", "1", 1) if field == "content" else data[field][::-1]
+    candidate.file.write_text(json.dumps({**data, field: changed}))
+    with pytest.raises(GoldenError, match=r"cannot be read .*its content is not what the test left.*delete the file"):
+        project.pending()
+    del data["sha256"]  # as an older version left it
+    candidate.file.write_text(json.dumps(data))
+    project.pending()[0].accept()
+    assert np.linspace(0, 1, 500) == project.snapshot()
+
+
 def test_no_cache_no_candidates(tmp_path):
     assert list_pending(tmp_path / "none", tmp_path) == []
 

@@ -417,6 +417,15 @@ def test_models_of_one_source_are_paired_by_what_they_have_in_common():
     )  # fmt: skip
 
 
+def test_versions_that_moved_are_said_where_both_runs_tell_them():
+    def of(i, **versions):
+        return {**record(i, verdict(), commit="c" * 40), "environment": versions}
+
+    assert compare(of(0, torch="2", peft="1"), of(1, torch="2", peft="2")).moved == (("peft", "1", "2"),)
+    assert compare(of(0, peft=""), of(1, peft="2")).moved == (("peft", "none", "2"),)
+    assert compare(of(0, torch="2"), of(1, torch="2", peft="2")).moved == ()
+
+
 def test_settings_that_moved_are_said():
     after = {**record(1, verdict(), commit="c" * 40), "settings": {"alpha": 0.1}}
     found = compare(record(0, verdict(), commit="c" * 40), after)

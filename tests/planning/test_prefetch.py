@@ -18,6 +18,8 @@ from pytest_llm.requests import Generate
 from pytest_llm.store import claims
 from pytest_llm.store.database import OutputStore
 from pytest_llm.store.key import answer_key
+from tests.engines.conftest import engine_for
+from tests.engines.service import Service
 
 SUITE = """
     import pytest
@@ -84,6 +86,40 @@ def test_refresh_computes_all_of_it_ahead(project):
     assert counts(result) == {"model": (7, 7, 7), "other": (1, 1, 1)}
 
 
+@pytest.mark.parametrize("where", ["test", "conftest"])
+def test_a_frozen_clock_does_not_keep_a_refresh_from_asking(project, where, monkeypatch):
+    """Not one that stands in the future where a test asks, nor in the past where the run begins."""
+    monkeypatch.setattr(time, "time", time.time)  # put back at the end
+    test = "def test_frozen(llm):\n    assert llm.generate('the', max_new_tokens=2)\n"
+    freeze = "import time\n\ntime.time = lambda: {}.0\n\n"
+    project.makepyfile(test_suite=freeze.format(2082758400) + test if where == "test" else test)
+    project.makeconftest(freeze.format(1577836800) if where == "conftest" else "")
+    for _ in range(2):
+        result = project.runpytest("--llm-cache=refresh")
+        result.assert_outcomes(passed=1)
+        assert counts(result)["model"][:2] == (1, 1)
+
+
+def test_a_refresh_asks_a_judge_behind_a_service_in_its_turn(project, tiny_gpt2):
+    """Its prompts are made of answers, which may be others by then."""
+    service = Service(engine_for(tiny_gpt2), name="judge")
+    project.makepyfile(
+        test_suite=f"""
+        def test_judged(llm, llm_loader):
+            answer = llm.generate("the", max_new_tokens=3)
+            judge = llm_loader("openai:judge", base_url="{service.url}")
+            assert judge.generate(f"is it good:{{answer}}", max_new_tokens=2)
+        """
+    )
+    try:
+        project.runpytest_subprocess().assert_outcomes(passed=1)
+        result = project.runpytest_subprocess("--llm-cache=refresh")
+    finally:
+        service.close()
+    result.assert_outcomes(passed=1)
+    assert counts(result) == {"model": (1, 1, 1), "openai:judge": (1, 1, 0)}
+
+
 def test_a_question_that_this_version_refuses_is_left_out_of_the_plan(project, cache_dir):
     project.runpytest("--llm-update=new")
     retrain(project)
@@ -98,16 +134,18 @@ def test_a_question_that_this_version_refuses_is_left_out_of_the_plan(project, c
 
 
 def test_a_damaged_row_is_as_good_as_none(project, cache_dir):
-    """Of an answer, in three ways, of a question and of a model."""
+    """Of an answer, in four ways, of a question and of a model."""
     project.runpytest("--llm-update=new")
     with contextlib.closing(sqlite3.connect(cache_dir / "answers.sqlite")) as db, db:
         keys = [key for (key,) in db.execute("SELECT key FROM answers WHERE answer LIKE '{\"sequences\"%'")]
         for key, answer in zip(keys, ("{", "[" * 100_000, '{"sequences":[]}'), strict=False):
             db.execute("UPDATE answers SET answer = ? WHERE key = ?", (answer, key))
+        other = 'UPDATE answers SET answer = REPLACE(answer, \'"text":"\', \'"text":"x\') WHERE key = ?'
+        db.execute(other, (keys[3],))
     offline = project.runpytest_subprocess("--llm-offline", "-p", "no:xdist")
-    offline.assert_outcomes(passed=5, errors=3)
+    offline.assert_outcomes(passed=4, errors=4)
     offline.stdout.fnmatch_lines(["*answered by model, but only another repeat is answered, or it is damaged"])
-    assert counts(project.runpytest()) == {"model": (7, 3, 0), "other": (1, 0, 0)}
+    assert counts(project.runpytest()) == {"model": (7, 4, 0), "other": (1, 0, 0)}
     with contextlib.closing(sqlite3.connect(cache_dir / "answers.sqlite")) as db, db:
         db.execute("DELETE FROM answers")
         damage = "UPDATE questions SET data = ? WHERE request = (SELECT MIN(request) FROM questions WHERE data != ?)"
@@ -129,6 +167,24 @@ def test_a_fresh_clone_plans_from_its_goldens(project, cache_dir):
     result = project.runpytest()
     result.assert_outcomes(passed=8)
     assert counts(result) == {"model": (7, 7, 1), "other": (1, 1, 0)}
+
+
+def test_goldens_that_cannot_be_read_are_their_tests_to_report(project, cache_dir, monkeypatch):
+    from pathlib import Path
+
+    project.runpytest("--llm-update=new")
+    (cache_dir / "answers.sqlite").unlink()
+    listed = Path.glob
+
+    def refused(self, pattern):
+        if self.parent.name == "__llm_snapshots__":
+            raise PermissionError(13, "Permission denied", str(self))
+        return listed(self, pattern)
+
+    monkeypatch.setattr(Path, "glob", refused)
+    result = project.runpytest()
+    result.assert_outcomes(passed=8)
+    assert counts(result) == {"model": (7, 7, 0), "other": (1, 1, 0)}
 
 
 def test_the_order_of_keys_that_a_chat_template_shows_is_the_tests_own(project, cache_dir):
@@ -401,7 +457,7 @@ def test_a_log_that_cannot_be_written_is_one_line_above_the_summary(project):
     result = project.runpytest_subprocess("-k", "other")
     result.assert_outcomes(passed=1, deselected=7)
     result.stdout.fnmatch_lines(
-        ["requests  could not be written: the output store * cannot be used: database or disk is full. *",
+        ["requests  could not be written: the output store * cannot be used: the disk is full (database or disk is full). *",
          "*= model regression =*", "model *"]
     )  # fmt: skip
 
@@ -435,7 +491,9 @@ def test_a_full_disk_is_one_line_and_every_answer_is_used(project, cache_dir, wo
     full.assert_outcomes(passed=40)
     if not workers:
         (told,) = re.findall("^pytest_llm: answers are used, but .*", full.stdout.str(), re.M)
-        assert "answers.sqlite cannot be used: database or disk is full. Choose another folder" in told
+        assert (
+            "answers.sqlite cannot be used: the disk is full (database or disk is full). Choose another folder" in told
+        )
         assert counts(full) == {"model": (80, 40, 40)}
 
 

@@ -20,9 +20,9 @@ from .conftest import drifted
 FORGED = ("::error file=README.md::forged", f"{'a' * 70} ::error::forged", "\n  ::warning::forged", "a ##[error]forged")
 
 
-def run(folder, *arguments, stdout, **env):
+def run(folder, *arguments, stdout, command=COMMAND, **env):
     return subprocess.run(
-        [COMMAND, *arguments], cwd=folder, stdout=stdout, stderr=subprocess.PIPE, text=True, env={**os.environ, **env}
+        [command, *arguments], cwd=folder, stdout=stdout, stderr=subprocess.PIPE, text=True, env={**os.environ, **env}
     )
 
 
@@ -46,6 +46,12 @@ def test_the_exit_code_does_not_depend_on_who_reads(candidate, gone):
     assert run(candidate, "feedback", "import", "bad.jsonl", stdout=gone).returncode == 2
     listed = run(candidate, "history", stdout=gone)  # by way of rich
     assert (listed.returncode, listed.stderr) == (0, "")
+
+
+def test_a_closed_output_is_no_error(candidate):
+    for streams in (">&-", ">&- 2>&-"):
+        found = run(candidate, "-c", f"'{COMMAND}' review list {streams}", stdout=subprocess.PIPE, command="sh")
+        assert (found.returncode, found.stdout, found.stderr) == (1, "", "")
 
 
 def test_a_full_disk_is_said(candidate):

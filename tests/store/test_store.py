@@ -1,6 +1,9 @@
+import contextlib
 import json
 import multiprocessing
 import os
+import re
+import shutil
 import sqlite3
 import tempfile
 import time
@@ -201,6 +204,48 @@ def test_a_store_that_cannot_be_written_is_read(open_folder):
         open_folder.chmod(0o755)
 
 
+def test_a_store_on_a_full_disk_is_read(pytester, cache_dir, tiny_gpt2, monkeypatch):
+    """A file that may not grow to the 32 KiB that SQLite keeps beside the store is what a full disk is to it."""
+    resource = pytest.importorskip("resource")
+    free = shutil.disk_usage(cache_dir)._replace(free=1000)
+    pytester.makeini(f"[pytest]\nllm_model = {tiny_gpt2}\n")
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.parametrize("n", range(3))
+        def test_a(llm, n):
+            assert llm.generate(f"the {n}", max_new_tokens=2)
+    """)
+    pytester.runpytest("-k", "0 or 1").assert_outcomes(passed=2)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(shutil, "disk_usage", lambda path: free)
+            warm, cold = pytester.runpytest("-k", "0 or 1"), pytester.runpytest()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    warm.assert_outcomes(passed=2)
+    warm.stdout.fnmatch_lines(["model  *  2 answers: 2 from the store, 0 computed; *"])
+    cold.assert_outcomes(passed=3)
+    (told,) = re.findall("^pytest_llm: answers are used, but .*", cold.stdout.str(), re.M)
+    assert "answers.sqlite cannot be used: the disk is full (disk I/O error). Choose another folder" in told
+
+
+@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), PermissionError(13, "denied")])
+def test_a_sound_store_that_cannot_be_used_is_not_removed(cache_dir, monkeypatch, capsys, error):
+    OutputStore(cache_dir).put(FACTS, "m", [(ONE, {"text": "kept"})])
+
+    def broken(self):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OutputStore, "_connect", broken)
+        assert main(["cache", "clear"]) == 2
+    assert str(error) in capsys.readouterr().err
+    assert OutputStore(cache_dir).has(IDENTITY, [ONE])
+
+
 @pytest.mark.parametrize("damage", ["newer", "damaged"])
 def test_clearing_the_cache_cures_a_store_that_cannot_be_used(pytester, cache_dir, damage):
     path = cache_dir / "answers.sqlite"
@@ -284,4 +329,26 @@ def test_answers_are_readable_json_not_pickle(store, tmp_path):
     store.put(FACTS, "m", [(ONE, {"text": "hello"})])
     with sqlite3.connect(tmp_path / "answers.sqlite") as db:
         ((answer,),) = db.execute("SELECT answer FROM answers").fetchall()
-    assert json.loads(answer) == {"text": "hello"}
+    data = json.loads(answer)
+    assert (data["text"], set(data)) == ("hello", {"text", "seal"})
+
+
+def test_no_flipped_bit_gives_another_answer(store, tmp_path):
+    """Not in a number, nor in the digest; and a bit above ASCII is no error of SQLite's."""
+    kept = {"token_logprobs": [-2.5, float("-inf")], "token_ids": [7, 50], "tokens": ["a", "é\ud800"]}
+    store.put(FACTS, "m", [(ONE, kept), (TWO, {"token_logprobs": [-0.5]})])
+    with contextlib.closing(sqlite3.connect(tmp_path / "answers.sqlite", isolation_level=None)) as db:
+        key = answer_key(IDENTITY, ONE)
+        ((whole,),) = db.execute("SELECT CAST(answer AS BLOB) FROM answers WHERE key = ?", (key,)).fetchall()
+        damaged = [
+            whole[:i] + bytes([whole[i] ^ 1 << bit]) + whole[i + 1 :] for i in range(len(whole)) for bit in (1, 7)
+        ]
+        for text in damaged:
+            db.execute("UPDATE answers SET answer = CAST(? AS TEXT) WHERE key = ?", (text, key))
+            found = store.get(IDENTITY, [ONE, TWO])
+            assert found.pop(TWO) == {"token_logprobs": [-0.5]}
+            assert not found or {name: found[ONE][name] for name in kept} == kept, text
+        db.execute("UPDATE answers SET answer = (SELECT answer FROM answers WHERE key != ?1) WHERE key = ?1", (key,))
+        assert set(store.get(IDENTITY, [ONE, TWO])) == {TWO}, "the answer to another question"
+        db.execute("UPDATE answers SET answer = ? WHERE key = ?", ('{"text":"of an older version"}', key))
+        assert store.get(IDENTITY, [ONE]) == {ONE: {"text": "of an older version"}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import stat
@@ -14,8 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
+from pytest_llm import environment
 from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError
 from pytest_llm.weights import cast, convert
 from pytest_llm.weights import fingerprint as fingerprints
@@ -419,6 +422,41 @@ def test_damaged_gguf_is_named(tiny_gguf, tmp_path, cache, keep):
     assert str(error.value).startswith(f"the GGUF file {tmp_path}/cut.gguf cannot be loaded (")
     assert "copy or download it again" in str(error.value)
     assert [path for path in (cache / "converted").iterdir() if path.is_dir()] == []
+
+
+def test_another_version_of_what_unpacks_or_adapts_is_asked_anew_and_named(
+    pytester, cache_dir, tiny_gguf, tmp_path, monkeypatch
+):
+    base = transformers.AutoModelForCausalLM.from_pretrained(
+        converted(tiny_gguf.parent, cache_dir, gguf=tiny_gguf.name)
+    )
+    get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(tmp_path / "lora")
+    pytester.makepyfile("""
+        def test_golden(llm, llm_snapshot):
+            assert llm.loss("than") == llm_snapshot
+
+        def test_gate(llm, llm_baseline):
+            llm_baseline.check("loss", llm.loss(["at", "hot", "tank", "tan", "hat"]), margin=0.01)
+    """)
+    model = (f"--llm-model={tiny_gguf}", f"--llm-adapter={tmp_path / 'lora'}")
+    pytester.runpytest(*model, "--llm-update=new").assert_outcomes(passed=2)
+    real = environment.version
+    monkeypatch.setattr(environment, "version", lambda name: "9" if name in ("gguf", "peft") else real(name))
+    newer = pytester.runpytest(*model)
+    newer.assert_outcomes(passed=2)
+    newer.stdout.fnmatch_lines(["model  *  6 answers: 0 from the store, 6 computed*"])
+    moved = f"1 gate passed in another environment: gguf {real('gguf')} -> 9, peft {real('peft')} -> 9"
+    assert moved in " ".join(newer.stdout.str().split())
+    (golden,) = pytester.path.glob("__llm_snapshots__/*/*.json")
+    data = json.loads(golden.read_text())
+    golden.write_text(json.dumps({**data, "output": {"value": 0.5}}))
+    drifted = pytester.runpytest(*model)
+    drifted.assert_outcomes(passed=1, failed=1)
+    drifted.stdout.fnmatch_lines([f"*in another environment (gguf {real('gguf')} → 9, peft {real('peft')} → 9), *"])
+
+    for file in pytester.path.glob("__llm_*/**/*.json"):  # of an older version, which did not say
+        file.write_text(re.sub(r'"(gguf|peft|digest)": "[^"]*",?\s*', "", file.read_text()))
+    assert "environment" not in pytester.runpytest(*model).stdout.str()
 
 
 def test_what_a_gguf_lacks_is_not_made_up(tmp_path, cache):
