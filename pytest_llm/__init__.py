@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_llm.assertions import (
         assert_accuracy,
+        assert_bits_per_byte,
         assert_bleu,
         assert_chrf,
         assert_contains,
@@ -92,6 +93,7 @@ __all__ = [
     "Verdict",
     "assert_accuracy",
     "assert_batch_invariant",
+    "assert_bits_per_byte",
     "assert_bleu",
     "assert_chrf",
     "assert_contains",

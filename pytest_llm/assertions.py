@@ -115,6 +115,11 @@ def assert_perplexity(perplexity: float, *, at_most: float) -> Score:
     return _assert_made("perplexity", perplexity, at_most)
 
 
+def assert_bits_per_byte(bits: float, *, at_most: float) -> Score:
+    """Assert a loss in bits a byte: what ``llm.bits_per_byte(texts)`` returned, or a number."""
+    return _assert_made("bits_per_byte", bits, at_most)
+
+
 def assert_similar(
     predictions: Any, references: Any, *, at_least: float, encoder: Encoder | None = None, **options: Any
 ) -> Score:

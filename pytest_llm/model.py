@@ -21,7 +21,7 @@ from pytest_llm.argument_rules import (
 from pytest_llm.errors import InvalidInputError, measured
 from pytest_llm.heads import Heads
 from pytest_llm.metrics.inputs import read_ids
-from pytest_llm.metrics.loss import loss_of, perplexity_of
+from pytest_llm.metrics.loss import bits_per_byte_of, loss_of, perplexity_of
 from pytest_llm.metrics.score import Score
 from pytest_llm.requests import (
     Activations,
@@ -58,8 +58,8 @@ class LanguageModel(Heads):
     """A model under test, made by the fixtures ``llm`` and ``llm_loader``.
 
     Nothing is loaded until an answer is not in the store. Every method takes one input, and gives one
-    result, or a list, and gives a list in the same order; a list is answered in batches. (`loss` and `perplexity`
-    give one `Score` of all, `activations` always a list.)
+    result, or a list, and gives a list in the same order; a list is answered in batches. (`loss`, `perplexity` and
+    `bits_per_byte` give one `Score` of all, `activations` always a list.)
 
     Errors of every method: `InvalidInputError` for input this model cannot answer, `ModelNotFoundError` when
     its weights cannot be found or read, `StoreMissError` under ``--llm-offline``.
@@ -162,6 +162,14 @@ class LanguageModel(Heads):
     def perplexity(self, texts: Texts, **arguments: Any) -> Score:
         """Return ``exp(loss)``; the arguments are those of `loss`. ``per_example`` has each text's own perplexity."""
         return perplexity_of(self.loss(texts, **arguments))
+
+    def bits_per_byte(self, texts: Texts, **arguments: Any) -> Score:
+        """Return the `loss` in bits a byte of UTF-8, as models with other tokenizers can be compared (Gao et al. 2020).
+
+        The arguments and answers are those of `loss`; ``weights`` has each text's bytes. A first token that a loss
+        leaves out adds no bits, but its bytes count.
+        """
+        return bits_per_byte_of(self.loss(texts, **arguments))
 
     @overload
     def logprobs(self, text: str, *, top_k: int = 5) -> list[TokenLogprob]: ...  # type: ignore[overload-overlap]

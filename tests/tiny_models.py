@@ -79,13 +79,13 @@ def translations() -> list[tuple[str, str]]:
     ]
 
 
-def train_gpt2(folder: Path, *, seed: int = 0, steps: int = 250) -> Path:
+def train_gpt2(folder: Path, *, seed: int = 0, steps: int = 250, vocabulary: int = 400) -> Path:
     """Train a GPT-2 of 2 layers on `sentences`; it has a chat template, and no BOS in front of its texts."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400,
+        vocab_size=vocabulary,
         special_tokens=["<|endoftext|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,

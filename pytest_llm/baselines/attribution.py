@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Sequence
 
-from pytest_llm.baselines.entry import LOSSES, Entry, nats
+from pytest_llm.baselines.entry import LIKELIHOODS, Entry, nats
 from pytest_llm.evidence import Example
 from pytest_llm.metrics.score import Score
 from pytest_llm.stats.bootstrap import contributions
@@ -28,7 +28,7 @@ def evidence(
         before: the baseline as it was stored.
         places: the examples by cost, where the comparison knows it.
     """
-    if score.name in LOSSES and new.per_example and old.per_example:
+    if score.name in LIKELIHOODS and new.per_example and old.per_example:
         return (), (*_documents(score, new, old), *_tokens(score, before))
     places, cost = _by_cost(new, old, places)
     said = dict(zip(before.ids or map(str, range(before.n)), before.predictions, strict=False))
@@ -103,6 +103,7 @@ def _label(new: Score, old: Score, i: int, cost: Sequence[float]) -> str:
 
 def _documents(score: Score, new: Score, old: Score) -> Iterator[str]:
     """Give the documents whose total NLL rose most, with their share of the rise of all."""
+    sized_by = "bytes" if score.name == "bits_per_byte" else "tokens"
     pairs = list(zip(_totals(score, new), _totals(score, old), strict=True))
     rises = [mine - base for mine, base in pairs]
     whole = math.fsum(rises)
@@ -111,10 +112,10 @@ def _documents(score: Score, new: Score, old: Score) -> Iterator[str]:
         yield f"documents that worsened most, of {new.n}:"
     for i in places:
         share = f", {rises[i] / whole:.0%} of the rise" if whole > 0 else ""
-        tokens = f" over {new.weights[i]:.0f} tokens" if new.weights else ""
+        size = f" over {new.weights[i]:.0f} {sized_by}" if new.weights else ""
         text = f"  {_cut(str(score.predictions[i]))}" if score.predictions else ""
         change = f"{short(old.per_example[i])} -> {short(new.per_example[i])}{unit_of(new)}"
-        yield f"  [{new.ids[i]}] {change}{tokens}{share}{text}"
+        yield f"  [{new.ids[i]}] {change}{size}{share}{text}"
 
 
 def _totals(score: Score, side: Score) -> list[float]:
@@ -129,7 +130,9 @@ def _tokens(score: Score, before: Entry) -> Iterator[str]:
     found, compared = [], 0
     for i, row in enumerate(score.token_logprobs):
         old = stored.get(score.ids[i], ())
-        if row and len(old) == len(row):  # other counts are other tokens
+        if row and old:
+            if len(old) != len(row):  # another tokenizer, whose tokens are others where their number is the same too
+                return
             compared += 1
             now = nats(row)
             found += [(x - y, i, t, y, x) for t, (x, y) in enumerate(zip(now, old, strict=True)) if x > y]

@@ -96,7 +96,8 @@ def check_comparable(name: str, now: Entry, before: Entry) -> None:
     if name in LOSSES and sorted(now.weights) != sorted(before.weights):
         raise InvalidInputError(
             f"the texts are {sum(now.weights):.0f} tokens here and {sum(before.weights):.0f} in the baseline: the "
-            "tokenizer changed, and nats a token of different tokens cannot be compared"
+            "tokenizer changed, and nats a token of different tokens cannot be compared; compare bits per byte: "
+            "llm.bits_per_byte(texts)"
         )
 
 

@@ -19,8 +19,11 @@ from pytest_llm.results import Generation
 #: Characters of one answer, answers, characters of all; tokens of all documents. The first examples are kept.
 ANSWER, ANSWERS, CHARACTERS, TOKENS = 300, 200, 20_000, 4_000
 
-#: Scores whose texts are the test's own, and no answers.
+#: Scores that are means over tokens: those of another tokenizer are others.
 LOSSES = ("loss", "perplexity")
+
+#: Scores whose texts are the test's own, and no answers.
+LIKELIHOODS = (*LOSSES, "bits_per_byte")
 
 #: The unit of lengths where an answer is in a script without spaces between words.
 _UNSPACED = "words and characters"
@@ -190,7 +193,7 @@ def answer_length(score: Score, unit: str = "") -> tuple[float, str]:
     Where an answer is in a script without spaces each of its letters counts: "words and characters". To compare with
     another length, give its ``unit``. A service sends no tokens of an empty answer.
     """
-    if not score.predictions or score.name in LOSSES:
+    if not score.predictions or score.name in LIKELIHOODS:
         return 0.0, ""
     answers = [text for text in score.predictions if isinstance(text, Generation) and (text.token_ids or not text)]
     if unit in ("", "tokens") and len(answers) == score.n:
@@ -207,7 +210,7 @@ def nats(logprobs: Iterable[float]) -> list[float]:
 
 
 def _kept_answers(score: Score) -> tuple[str, ...]:
-    if score.name in LOSSES:
+    if score.name in LIKELIHOODS:
         return ()
     kept: list[str] = []
     for text in map(str, score.predictions[:ANSWERS]):

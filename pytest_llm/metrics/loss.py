@@ -1,9 +1,10 @@
-"""Loss and perplexity of texts, from the loss of each."""
+"""Loss, perplexity and bits per byte of texts, from the loss of each."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from pytest_llm.metrics.score import Score
 from pytest_llm.results import TokenLoss, joint_origin
@@ -35,17 +36,30 @@ def perplexity_of(loss: Score) -> Score:
     return Score(
         _exp(loss),
         name="perplexity",
-        n=loss.n,
-        higher_is_better=False,
         per_example=[_exp(value) for value in loss.per_example],
         weights=loss.weights,
-        ids=loss.ids,
-        predictions=loss.predictions,
-        tokens=loss.tokens,
-        token_logprobs=loss.token_logprobs,
-        request=loss.request,
-        origin=loss.origin,
+        **_evidence(loss),
     )
+
+
+def bits_per_byte_of(loss: Score) -> Score:
+    """Return the NLL in bits of all texts by their bytes, and that of each; see `LanguageModel.bits_per_byte`."""
+    sizes = [len(text.encode()) for text in loss.predictions]
+    bits = [tokens * nats / math.log(2) for tokens, nats in zip(loss.weights, loss.per_example, strict=True)]
+    return Score(
+        sum(bits) / sum(sizes) if sizes else math.nan,
+        name="bits_per_byte",
+        unit="bits/byte",
+        per_example=[one / size for one, size in zip(bits, sizes, strict=True)],
+        weights=sizes,
+        **_evidence(loss),
+    )
+
+
+def _evidence(loss: Score) -> dict[str, Any]:
+    """Return what a figure made of ``loss`` has in common with it."""
+    kept = ("n", "higher_is_better", "ids", "predictions", "tokens", "token_logprobs", "request", "origin")
+    return {name: getattr(loss, name) for name in kept}
 
 
 def _exp(value: float) -> float:

@@ -99,6 +99,14 @@ _METRICS = {
         Metric("similarity", "similarity", similarity, lowest=-1.0),
         Metric("loss", "loss", functools.partial(_made_by, "loss"), False, highest=math.inf, unit="nats/token"),
         Metric("perplexity", "perplexity", functools.partial(_made_by, "perplexity"), False, 1.0, math.inf),
+        Metric(
+            "bits_per_byte",
+            "bits per byte",
+            functools.partial(_made_by, "bits_per_byte"),
+            False,
+            highest=math.inf,
+            unit="bits/byte",
+        ),
     )
 }
 

@@ -10,6 +10,7 @@ import torch
 from pytest_llm import assertions, record
 from pytest_llm.assertions import (
     assert_accuracy,
+    assert_bits_per_byte,
     assert_bleu,
     assert_chrf,
     assert_contains,
@@ -79,6 +80,7 @@ FAILURES = [
     (lambda: assert_accuracy([1, 2, 3], [1, 2, 4], at_least=0.9), "accuracy 0.667", "is below 0.9"),
     (lambda: assert_loss(3.25, at_most=3), "loss 3.25", "is above 3"),
     (lambda: assert_perplexity(12.0, at_most=10), "perplexity 12", "is above 10"),
+    (lambda: assert_bits_per_byte(1.25, at_most=1), "bits per byte 1.25", "is above 1"),
     (lambda: assert_similar([[1, 0]], [[1, 1]], at_least=0.8), "similarity 0.707", "is below 0.8"),
     (lambda: assert_json(["{}", "no"]), "fraction of valid JSON 0.5", "is below 1"),
     (lambda: assert_matches(PREDICTIONS, "dog"), "fraction matching the pattern 0.333", "is below 1"),
@@ -108,6 +110,7 @@ PASSES = [
     lambda: assert_accuracy(["a", "b"], ["a", "b"], at_least=1),
     lambda: assert_loss(2.5, at_most=3),
     lambda: assert_perplexity(9, at_most=10),
+    lambda: assert_bits_per_byte(0.75, at_most=0.8),
     lambda: assert_similar(["ab"], ["ab"], at_least=0.9, encoder=Lengths()),
     lambda: assert_json(['{"a": 1}'], {"required": ["a"]}),
     lambda: assert_matches("the answer is 42.", r"\b42\b"),
@@ -151,13 +154,15 @@ def test_a_loss_shows_the_texts_that_cost_most():
     assert assert_loss(loss, at_most=3.0) is loss
     with pytest.raises(InvalidInputError, match="assert_perplexity got loss: use assert_loss"):
         assert_perplexity(loss, at_most=30)
+    with pytest.raises(InvalidInputError, match=r"use assert_loss, or pass llm\.bits_per_byte\(\.\.\.\)"):
+        assert_bits_per_byte(loss, at_most=1)
     for wrong in ("3.0", None, [3.0], True):
         with pytest.raises(InvalidInputError, match=r"assert_loss takes a number or what llm\.loss\(texts\) returned"):
             assert_loss(wrong, at_most=3)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("check", [assert_loss, assert_perplexity])
+@pytest.mark.parametrize("check", [assert_loss, assert_perplexity, assert_bits_per_byte])
 def test_nothing_was_measured(check, value, recorded):
     with pytest.raises(InvalidInputError, match=r" is (nan|inf|-inf)\n"):
         check(value, at_most=3)
