@@ -2,6 +2,9 @@
 
 import json
 import random
+import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -416,6 +419,47 @@ def test_questions_are_told_by_their_ids_and_not_by_their_order(pytester, cache_
         result = pytester.runpytest(f"--llm-model={tiny_gpt2}")
     result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines(["E*the prompts or generation settings changed"] * 3)
+
+
+def test_a_loss_over_as_many_other_tokens_is_not_compared(pytester, cache_dir, tiny_gpt2, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    shutil.copytree(tiny_gpt2, pytester.path / "broken")
+    file = pytester.path / "broken" / "tokenizer.json"
+    normalizer = {"type": "Replace", "pattern": {"String": "cat"}, "content": "dog"}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "normalizer": normalizer}))
+    texts = ["the red cat sees the blue dog", "the white cat likes the black hen", "the brown cow hears the owl"]
+    pytester.makepyfile(
+        test_loss=f"""
+        from pytest_llm import assert_perplexity
+        from pytest_llm.stats.gate import gate
+
+        TEXTS = {texts}
+
+        def test_loss(llm, llm_baseline):
+            llm_baseline.check("loss", llm.loss(TEXTS), margin=9.0)
+
+        def test_perplexity(llm):
+            assert_perplexity(llm.perplexity(TEXTS), at_most=1e9)
+
+        def test_gate(llm, llm_loader):
+            gate(llm.perplexity(TEXTS), llm_loader({str(tiny_gpt2)!r}).perplexity(TEXTS), margin=1e9)
+        """
+    )
+    pytester.runpytest(f"--llm-model={tiny_gpt2}", "--llm-update=new").assert_outcomes(passed=3)
+    result = pytester.runpytest("--llm-model=broken")
+    result.assert_outcomes(passed=1, errors=2)
+    result.stdout.fnmatch_lines(["E*: the texts are 17 tokens here and 17 others in the baseline: the tokenizer*"] * 2)
+    command = [COMMAND, "compare", "latest~1", "latest"]
+    done = subprocess.run(command, cwd=pytester.path, capture_output=True, text=True, check=False)
+    assert re.search(r"^perplexity .* other tokens +test_loss.py::test_perplexity", done.stdout, re.MULTILINE)
+
+    file = pytester.path / "__llm_baselines__" / "test_loss.json"
+    data = json.loads(file.read_text())
+    entry = data["tests"]["test_loss"]["loss"]
+    del entry["tokens"], entry["digest"]
+    file.write_text(json.dumps(data))
+    result = pytester.runpytest("--llm-model=broken", "test_loss.py::test_loss")
+    result.assert_outcomes(passed=1)  # an older version kept nothing of the tokens
 
 
 def test_sets_and_objects_are_the_same_references_in_every_run(pytester, cache_dir):

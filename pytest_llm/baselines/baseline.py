@@ -168,7 +168,7 @@ class Baseline:
         stale = changes.of_question(score, now, before)
         if stale:
             return _placed(judgement.stale(metric, now, before, stale, terms, self._command("all")), place)
-        changes.check_comparable(score.name, now, before)
+        changes.check_comparable(score, now, before)
         old = aligned(before.score(score.name, score.aggregate), new.ids)
         found = _gate(new, old, terms)
         verdict = judgement.judged(metric, score, new, old, before, found, terms, self._command("all"))

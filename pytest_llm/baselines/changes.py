@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pytest_llm import variants
 from pytest_llm.baselines import questions
-from pytest_llm.baselines.entry import LOSSES, Entry
+from pytest_llm.baselines.entry import Entry
 from pytest_llm.environment import changed, engine_changed
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics.registry import find
 from pytest_llm.metrics.score import Score
 from pytest_llm.reports.text import shorten
+from pytest_llm.stats.pairs import other_tokens
 
 
 def of_question(score: Score, now: Entry, before: Entry) -> list[str]:
@@ -18,7 +19,7 @@ def of_question(score: Score, now: Entry, before: Entry) -> list[str]:
     ``now`` is the entry of ``score``, whose examples may stand in another order than those of ``before``.
     """
     found = []
-    order = before.ids or tuple(map(str, range(before.n)))
+    order = _order(before)
     mine, theirs = set(score.ids), set(order)
     request = questions.asked(score, order) if mine == theirs else now.request
     if request and before.request and request != before.request:
@@ -78,8 +79,8 @@ def check_variant(names: variants.Names, before: Entry) -> None:
         )
 
 
-def check_comparable(name: str, now: Entry, before: Entry) -> None:
-    """Refuse two figures that do not measure the same thing.
+def check_comparable(score: Score, now: Entry, before: Entry) -> None:
+    """Refuse two figures that do not measure the same thing; ``now`` is the entry of ``score``.
 
     Raises:
         InvalidInputError: another unit or direction, a baseline on another scale, or a loss over other tokens.
@@ -89,15 +90,17 @@ def check_comparable(name: str, now: Entry, before: Entry) -> None:
             f"the baseline is {_measured(before)}, this score {_measured(now)}: they are not the same metric; check "
             "the name, or move the baseline with --llm-update=all"
         )
-    metric = find(name)
+    metric = find(score.name)
     fault = metric.fault(before.value) if metric and metric.unit == before.unit else ""
     if fault:
         raise InvalidInputError(f"in the baseline, {fault}; measure it again with --llm-update=all")
-    if name in LOSSES and sorted(now.weights) != sorted(before.weights):
-        raise InvalidInputError(
-            f"the texts are {sum(now.weights):.0f} tokens here and {sum(before.weights):.0f} in the baseline: the "
-            "tokenizer changed, and nats a token of different tokens cannot be compared"
-        )
+    tokens = questions.read_as(score, _order(before))
+    if tokens and before.tokens and tokens != before.tokens:
+        raise other_tokens(now.weights, before.weights)
+
+
+def _order(before: Entry) -> tuple[str, ...]:
+    return before.ids or tuple(map(str, range(before.n)))
 
 
 def _measured(entry: Entry) -> str:
