@@ -557,6 +557,48 @@ def test_what_a_partial_sets_of_a_metric_is_its_configuration(pytester, cache_di
         file.write_text(text)
 
 
+def test_another_judge_of_a_metric_makes_its_baseline_stale(pytester, cache_dir, tiny_gpt2, tiny_t5):
+    file = pytester.makepyfile(
+        test_judge="""
+        import functools
+        from pytest_llm.metrics import custom
+
+        def asked(judge, text):
+            return judge.generate(text, max_new_tokens=2)
+
+        def rated(outputs, judge):
+            return [1.0] * len(outputs)
+
+        def check(name, outputs, llm_baseline, judge):
+            llm_baseline.check(name, custom(rated, outputs, judge=judge), margin=0.5, length_band=None)
+
+        def test_judges(llm, llm_loader, llm_baseline):
+            one, outputs = llm_loader("JUDGE"), llm.generate(["see the cat"] * 3, max_new_tokens=2)
+            check("plain", outputs, llm_baseline, one)
+
+        def test_nested(llm, llm_loader, llm_baseline):
+            one, outputs = llm_loader("JUDGE"), llm.generate(["see the cat"] * 3, max_new_tokens=2)
+            check("nested", outputs, llm_baseline, {"ask": [functools.partial(asked, one)]})
+
+        def test_method(llm, llm_loader, llm_baseline):
+            one, outputs = llm_loader("JUDGE"), llm.generate(["see the cat"] * 3, max_new_tokens=2)
+            check("method", outputs, llm_baseline, one.generate)
+
+        def test_itself(llm, llm_baseline):
+            check("itself", llm.generate(["see the cat"] * 3, max_new_tokens=2), llm_baseline, llm)
+    """.replace("JUDGE", str(tiny_t5))
+    )
+    model = f"--llm-model={tiny_gpt2}"
+    pytester.runpytest(model, "--llm-update=new").assert_outcomes(passed=4)
+    pytester.runpytest(model).assert_outcomes(passed=4)
+    pytester.runpytest(f"--llm-model={tiny_t5}").assert_outcomes(passed=4)
+    file.write_text(file.read_text().replace(str(tiny_t5), str(tiny_gpt2)))
+    result = pytester.runpytest(model)
+    result.assert_outcomes(failed=3, passed=1)
+    result.stdout.fnmatch_lines(["E*note: the metric is another, or configured differently*"] * 3)
+    result.stdout.fnmatch_lines(["E* rated|judge:LanguageModel.generate:*)"])
+
+
 OPTIONS = """
     import functools
     import os
