@@ -64,7 +64,7 @@ def _shown(value: Any) -> str:
 
 
 def _data(value: Any) -> Any:
-    """Return ``value`` as JSON: a model's answer by what was asked, an object that is no data by name and `_signature`."""
+    """Return ``value`` as JSON: a model's answer by what was asked, an object that is no data by name, `_signature`."""
     origin = getattr(value, "origin", None)
     if isinstance(origin, Origin) and origin.request:
         return {"asked": origin.request}
