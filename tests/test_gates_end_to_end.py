@@ -148,6 +148,22 @@ def test_improved_offers_to_ratchet(committed):
     committed.runpytest().assert_outcomes(passed=1, failed=1)  # what was good enough no longer is
 
 
+def test_commands_measure_the_model_that_was_given(committed):
+    given = ("--llm-model=out/it", "--llm-dtype=bfloat16")
+    now(committed, figures(quality=0.1))
+    flags = f"--llm-update=all {' '.join(given)}"
+    improved = f'*make it the baseline, to hold this level: pytest "test_life.py::test_quality" {flags}'
+    committed.runpytest(*given).stdout.fnmatch_lines([improved])
+    shutil.rmtree(committed.path / "__llm_baselines__")
+    flags = f"--llm-update=new {' '.join(given)}"
+    committed.runpytest(*given).stdout.fnmatch_lines(
+        [
+            f'E*note: create it: pytest "test_life.py::test_quality" {flags}',
+            f"next      2 goldens or baselines are missing: pytest {flags} writes them",
+        ]
+    )
+
+
 def test_stale(committed):
     now(committed, {name: values[:30] for name, values in figures().items()})
     result = committed.runpytest()

@@ -194,8 +194,7 @@ class Baseline:
         return noted(verdict, self._location, self._path, now, self._settings.root)
 
     def _command(self, update: str, variant: variants.Names = ()) -> str:
-        flags = variants.flags(variant or self._settings.variant, self._settings)
-        return self._location.command(self._settings.start, f"--llm-update={update}{flags}")
+        return self._location.command(self._settings.start, variants.update(self._settings, update, variant))
 
 
 def _gate(new: Score, old: Score, terms: Terms) -> GateResult:
