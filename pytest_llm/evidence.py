@@ -105,7 +105,8 @@ class PerExample:
 
     ``ids`` is empty for the default "0", "1", ...; ``weights`` is empty where all are equal. ``questions`` has a short
     digest of what each example asks (its prompt and references, a loss's text), and is empty where none is known.
-    ``groups`` numbers the group of each, and is empty where none were given.
+    ``groups`` numbers the group of each, and is empty where none were given. ``tokens`` has a short digest of the
+    tokens that each text of a loss was read as, and is empty where they are not known.
     """
 
     values: tuple[float, ...]
@@ -113,6 +114,7 @@ class PerExample:
     weights: tuple[float, ...] = ()
     questions: tuple[str, ...] = ()
     groups: tuple[int, ...] = ()
+    tokens: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, score: Score, groups: Sequence[Hashable] | None = None) -> PerExample | None:
@@ -124,7 +126,8 @@ class PerExample:
         labels = score.groups if groups is None else groups
         number = {label: i for i, label in enumerate(dict.fromkeys(labels))}
         numbers = tuple(number[label] for label in labels)
-        return cls(values, score.ids if named else (), weights, _questions(score), numbers)
+        tokens = tuple(digest_of(row)[:12] for row in score.token_ids)
+        return cls(values, score.ids if named else (), weights, _questions(score), numbers, tokens)
 
 
 def _questions(score: Score) -> tuple[str, ...]:

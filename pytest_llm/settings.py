@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
 
 #: Statuses whose level may be set, with their defaults.
 DRIFT_LEVELS: Mapping[str, str] = {"near-tie": "pass", "format-only": "fail", "close": "pass", "drifted": "fail"}
+#: What decides which model answers, and how.
+_MODEL = (
+    "model", "revision", "adapter", "base_url", "device", "dtype", "attn_implementation", "exact",
+    "trust_remote_code", "trust_pickle",
+)  # fmt: skip
 #: What each may do, from best to worst.
 LEVELS: tuple[Outcome, ...] = ("pass", "warn", "fail")
 
@@ -86,6 +92,13 @@ class Settings:
                 "llm_cache_dir (ini) or PYTEST_LLM_CACHE_DIR"
             )
         return folder
+
+    @property
+    def flags(self) -> str:
+        """The flags for a shell, each after a space, that have the same model answer as in this run: those given."""
+        found = {name: getattr(self, name) for name in _MODEL if name in self.given}
+        parts = {name: "" if value is True else f"={value}" for name, value in found.items() if value is not False}
+        return "".join(" " + shlex.quote(f"--llm-{name.replace('_', '-')}{part}") for name, part in parts.items())
 
     def replace(self, **values: Any) -> Settings:
         """Return these settings with some of them replaced."""

@@ -78,11 +78,14 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> Names:
     return tuple(name for name in _names(here).values() if there and _fact(name, there) is None)
 
 
-def flags(names: Names, settings: Settings) -> str:
-    """Return what a command needs to write the variant ``names``: the option, and those that made this environment."""
-    given = [name for name in ("device", "dtype", "attn_implementation") if name in settings.given]
-    made = "".join(f" --llm-{name.replace('_', '-')}={getattr(settings, name)}" for name in given)
-    return f"{made} --llm-variant={','.join(names)}" if names else ""
+def update(settings: Settings, how: str, names: Names = ()) -> str:
+    """Return the flags that write what this run measures: with those it was given that decide which model answers.
+
+    Into the variant ``names``, by default that of this run.
+    """
+    names = names or settings.variant
+    into = f" --llm-variant={','.join(names)}" if names else ""
+    return f"--llm-update={how}{settings.flags}{into}"
 
 
 def _names(here: Mapping[str, Any]) -> dict[str, str]:

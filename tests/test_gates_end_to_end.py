@@ -2,6 +2,9 @@
 
 import json
 import random
+import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -143,6 +146,22 @@ def test_improved_offers_to_ratchet(committed):
     committed.runpytest("test_life.py::test_quality", "--llm-update=all").assert_outcomes(passed=1)
     now(committed, figures())
     committed.runpytest().assert_outcomes(passed=1, failed=1)  # what was good enough no longer is
+
+
+def test_commands_measure_the_model_that_was_given(committed):
+    given = ("--llm-model=out/it", "--llm-dtype=bfloat16")
+    now(committed, figures(quality=0.1))
+    flags = f"--llm-update=all {' '.join(given)}"
+    improved = f'*make it the baseline, to hold this level: pytest "test_life.py::test_quality" {flags}'
+    committed.runpytest(*given).stdout.fnmatch_lines([improved])
+    shutil.rmtree(committed.path / "__llm_baselines__")
+    flags = f"--llm-update=new {' '.join(given)}"
+    committed.runpytest(*given).stdout.fnmatch_lines(
+        [
+            f'E*note: create it: pytest "test_life.py::test_quality" {flags}',
+            f"next      2 goldens or baselines are missing: pytest {flags} writes them",
+        ]
+    )
 
 
 def test_stale(committed):
@@ -418,6 +437,47 @@ def test_questions_are_told_by_their_ids_and_not_by_their_order(pytester, cache_
     result.stdout.fnmatch_lines(["E*the prompts or generation settings changed"] * 3)
 
 
+def test_a_loss_over_as_many_other_tokens_is_not_compared(pytester, cache_dir, tiny_gpt2, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    shutil.copytree(tiny_gpt2, pytester.path / "broken")
+    file = pytester.path / "broken" / "tokenizer.json"
+    normalizer = {"type": "Replace", "pattern": {"String": "cat"}, "content": "dog"}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "normalizer": normalizer}))
+    texts = ["the red cat sees the blue dog", "the white cat likes the black hen", "the brown cow hears the owl"]
+    pytester.makepyfile(
+        test_loss=f"""
+        from pytest_llm import assert_perplexity
+        from pytest_llm.stats.gate import gate
+
+        TEXTS = {texts}
+
+        def test_loss(llm, llm_baseline):
+            llm_baseline.check("loss", llm.loss(TEXTS), margin=9.0)
+
+        def test_perplexity(llm):
+            assert_perplexity(llm.perplexity(TEXTS), at_most=1e9)
+
+        def test_gate(llm, llm_loader):
+            gate(llm.perplexity(TEXTS), llm_loader({str(tiny_gpt2)!r}).perplexity(TEXTS), margin=1e9)
+        """
+    )
+    pytester.runpytest(f"--llm-model={tiny_gpt2}", "--llm-update=new").assert_outcomes(passed=3)
+    result = pytester.runpytest("--llm-model=broken")
+    result.assert_outcomes(passed=1, errors=2)
+    result.stdout.fnmatch_lines(["E*: the texts are 17 tokens here and 17 others in the baseline: the tokenizer*"] * 2)
+    command = [COMMAND, "compare", "latest~1", "latest"]
+    done = subprocess.run(command, cwd=pytester.path, capture_output=True, text=True, check=False)
+    assert re.search(r"^perplexity .* other tokens +test_loss.py::test_perplexity", done.stdout, re.MULTILINE)
+
+    file = pytester.path / "__llm_baselines__" / "test_loss.json"
+    data = json.loads(file.read_text())
+    entry = data["tests"]["test_loss"]["loss"]
+    del entry["tokens"], entry["digest"]
+    file.write_text(json.dumps(data))
+    result = pytester.runpytest("--llm-model=broken", "test_loss.py::test_loss")
+    result.assert_outcomes(passed=1)  # an older version kept nothing of the tokens
+
+
 def test_sets_and_objects_are_the_same_references_in_every_run(pytester, cache_dir):
     file = pytester.makepyfile("""
         import pytest
@@ -511,6 +571,48 @@ def test_what_a_partial_sets_of_a_metric_is_its_configuration(pytester, cache_di
             ]
         )
         file.write_text(text)
+
+
+def test_another_judge_of_a_metric_makes_its_baseline_stale(pytester, cache_dir, tiny_gpt2, tiny_t5):
+    file = pytester.makepyfile(
+        test_judge="""
+        import functools
+        from pytest_llm.metrics import custom
+
+        def asked(judge, text):
+            return judge.generate(text, max_new_tokens=2)
+
+        def rated(outputs, judge):
+            return [1.0] * len(outputs)
+
+        def check(name, outputs, llm_baseline, judge):
+            llm_baseline.check(name, custom(rated, outputs, judge=judge), margin=0.5, length_band=None)
+
+        def test_judges(llm, llm_loader, llm_baseline):
+            one, outputs = llm_loader("JUDGE"), llm.generate(["see the cat"] * 3, max_new_tokens=2)
+            check("plain", outputs, llm_baseline, one)
+
+        def test_nested(llm, llm_loader, llm_baseline):
+            one, outputs = llm_loader("JUDGE"), llm.generate(["see the cat"] * 3, max_new_tokens=2)
+            check("nested", outputs, llm_baseline, {"ask": [functools.partial(asked, one)]})
+
+        def test_method(llm, llm_loader, llm_baseline):
+            one, outputs = llm_loader("JUDGE"), llm.generate(["see the cat"] * 3, max_new_tokens=2)
+            check("method", outputs, llm_baseline, one.generate)
+
+        def test_itself(llm, llm_baseline):
+            check("itself", llm.generate(["see the cat"] * 3, max_new_tokens=2), llm_baseline, llm)
+    """.replace("JUDGE", str(tiny_t5))
+    )
+    model = f"--llm-model={tiny_gpt2}"
+    pytester.runpytest(model, "--llm-update=new").assert_outcomes(passed=4)
+    pytester.runpytest(model).assert_outcomes(passed=4)
+    pytester.runpytest(f"--llm-model={tiny_t5}").assert_outcomes(passed=4)
+    file.write_text(file.read_text().replace(str(tiny_t5), str(tiny_gpt2)))
+    result = pytester.runpytest(model)
+    result.assert_outcomes(failed=3, passed=1)
+    result.stdout.fnmatch_lines(["E*note: the metric is another, or configured differently*"] * 3)
+    result.stdout.fnmatch_lines(["E* rated|judge:LanguageModel.generate:*)"])
 
 
 OPTIONS = """

@@ -26,6 +26,14 @@ def test_a_flag_beats_the_environment_beats_the_ini_file(tmp_path):
     assert settings.given == {"model", "dtype"}
 
 
+def test_flags_of_the_model_are_those_given(tmp_path):
+    flags = {"model": "out/my model", "dtype": "bfloat16", "exact": True, "alpha": "0.1", "base_url": "http://a:8/v1"}
+    environ, ini = {"PYTEST_LLM_TRUST_PICKLE": "0", "PYTEST_LLM_REVISION": "main"}, {"device": "cpu"}
+    assert resolve(tmp_path, flags, environ, ini).flags == (
+        " '--llm-model=out/my model' --llm-revision=main --llm-base-url=http://a:8/v1 --llm-dtype=bfloat16 --llm-exact"
+    )
+
+
 def test_a_flag_given_as_false_still_beats_the_ini_file(tmp_path):
     assert resolve(tmp_path, {}, {"PYTEST_LLM_OFFLINE": "no"}, {"offline": "true"}).offline is False
 

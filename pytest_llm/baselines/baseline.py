@@ -168,7 +168,7 @@ class Baseline:
         stale = changes.of_question(score, now, before)
         if stale:
             return _placed(judgement.stale(metric, now, before, stale, terms, self._command("all")), place)
-        changes.check_comparable(score.name, now, before)
+        changes.check_comparable(score, now, before)
         old = aligned(before.score(score.name, score.aggregate), new.ids)
         found = _gate(new, old, terms)
         verdict = judgement.judged(metric, score, new, old, before, found, terms, self._command("all"))
@@ -194,8 +194,7 @@ class Baseline:
         return noted(verdict, self._location, self._path, now, self._settings.root)
 
     def _command(self, update: str, variant: variants.Names = ()) -> str:
-        flags = variants.flags(variant or self._settings.variant, self._settings)
-        return self._location.command(self._settings.start, f"--llm-update={update}{flags}")
+        return self._location.command(self._settings.start, variants.update(self._settings, update, variant))
 
 
 def _gate(new: Score, old: Score, terms: Terms) -> GateResult:

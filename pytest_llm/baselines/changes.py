@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 from pytest_llm import variants
 from pytest_llm.baselines import questions
-from pytest_llm.baselines.entry import LOSSES, Entry
+from pytest_llm.baselines.entry import Entry
 from pytest_llm.environment import changed, engine_changed
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics.registry import find
 from pytest_llm.metrics.score import Score
 from pytest_llm.reports.text import shorten
+from pytest_llm.stats.pairs import other_tokens
+
+#: Where the signatures of sacrebleu and of `pytest_llm.metrics.rouge` have its version.
+_LIBRARY = re.compile(r"^(nrefs:.*?)\|version:([^|]*)|\|rouge-score:([^|]*)")
 
 
 def of_question(score: Score, now: Entry, before: Entry) -> list[str]:
@@ -18,7 +24,7 @@ def of_question(score: Score, now: Entry, before: Entry) -> list[str]:
     ``now`` is the entry of ``score``, whose examples may stand in another order than those of ``before``.
     """
     found = []
-    order = before.ids or tuple(map(str, range(before.n)))
+    order = _order(before)
     mine, theirs = set(score.ids), set(order)
     request = questions.asked(score, order) if mine == theirs else now.request
     if request and before.request and request != before.request:
@@ -29,18 +35,19 @@ def of_question(score: Score, now: Entry, before: Entry) -> list[str]:
     elif before.references != questions.held_to(score, order):
         found.append("the reference texts changed")
     width = {len(e.statistics[0]) for e in (now, before) if e.statistics}
-    if now.signature != before.signature or len(width) > 1:
+    if _configured(now) != _configured(before) or len(width) > 1:
         found.append(f"the metric is another, or configured differently ({before.signature} -> {now.signature})")
     return found
 
 
 def of_environment(now: Entry, before: Entry) -> str:
     """Return what is not as it was when the baseline was made, ``""`` when nothing (or nothing known)."""
-    keys = sorted(set(now.environment) | set(before.environment)) if now.environment and before.environment else []
+    known = now.environment and before.environment
+    was, there = ({**(one.environment if known else {}), **_versions(one)} for one in (before, now))
     return ", ".join(
-        f"{key} {before.environment.get(key) or 'none'} -> {now.environment.get(key) or 'none'}"
-        for key in keys
-        if changed(key, before.environment.get(key), now.environment.get(key))
+        f"{key} {was.get(key) or 'none'} -> {there.get(key) or 'none'}"
+        for key in sorted({*was, *there})
+        if changed(key, was.get(key), there.get(key))
     )
 
 
@@ -78,8 +85,8 @@ def check_variant(names: variants.Names, before: Entry) -> None:
         )
 
 
-def check_comparable(name: str, now: Entry, before: Entry) -> None:
-    """Refuse two figures that do not measure the same thing.
+def check_comparable(score: Score, now: Entry, before: Entry) -> None:
+    """Refuse two figures that do not measure the same thing; ``now`` is the entry of ``score``.
 
     Raises:
         InvalidInputError: another unit or direction, a baseline on another scale, or a loss over other tokens.
@@ -89,16 +96,27 @@ def check_comparable(name: str, now: Entry, before: Entry) -> None:
             f"the baseline is {_measured(before)}, this score {_measured(now)}: they are not the same metric; check "
             "the name, or move the baseline with --llm-update=all"
         )
-    metric = find(name)
+    metric = find(score.name)
     fault = metric.fault(before.value) if metric and metric.unit == before.unit else ""
     if fault:
         raise InvalidInputError(f"in the baseline, {fault}; measure it again with --llm-update=all")
-    if name in LOSSES and sorted(now.weights) != sorted(before.weights):
-        raise InvalidInputError(
-            f"the texts are {sum(now.weights):.0f} tokens here and {sum(before.weights):.0f} in the baseline: the "
-            "tokenizer changed, and nats a token of different tokens cannot be compared; compare bits per byte: "
-            "llm.bits_per_byte(texts)"
-        )
+    tokens = questions.read_as(score, _order(before))
+    if tokens and before.tokens and tokens != before.tokens:
+        raise other_tokens(now.weights, before.weights)
+
+
+def _configured(entry: Entry) -> str:
+    """Return the metric's signature without the version of the library that computed it."""
+    return _LIBRARY.sub(r"\1", entry.signature)
+
+
+def _versions(entry: Entry) -> dict[str, str]:
+    found = _LIBRARY.search(entry.signature)
+    return {"sacrebleu" if found[2] else "rouge-score": found[2] or found[3]} if found else {}
+
+
+def _order(before: Entry) -> tuple[str, ...]:
+    return before.ids or tuple(map(str, range(before.n)))
 
 
 def _measured(entry: Entry) -> str:

@@ -44,6 +44,7 @@ class Entry:
         signature: how the metric was configured, or its name alone.
         request, references: digests of the questions and of the references in the order of the ids, "" when unknown.
         predictions: the answers to the first examples, cut to `ANSWER` characters.
+        tokens: digest of the tokens that the texts of a loss were read as, "" when unknown.
         token_nll: the NLL in nats of every token of the first documents, a row a document, rounded to two decimals.
         raters: who gave the values, where people did.
         length, length_unit: mean length of the answers, in a unit of `answer_length`; "" when there are no answers.
@@ -60,6 +61,7 @@ class Entry:
     signature: str = ""
     request: str = ""
     references: str = ""
+    tokens: str = ""
     predictions: tuple[str, ...] = ()
     token_nll: tuple[tuple[float, ...], ...] = ()
     raters: tuple[str, ...] = ()
@@ -85,6 +87,7 @@ class Entry:
             signature=score.signature or score.name,
             request=score.request,
             references=questions.held_to(score, score.ids),
+            tokens=questions.read_as(score, score.ids),
             predictions=_kept_answers(score),
             token_nll=_kept_tokens(score),
             raters=score.raters,
@@ -154,7 +157,7 @@ class Entry:
         _need(isinstance(data["higher_is_better"], bool), "higher_is_better must be true or false")
         for name in ("value", "length"):
             _need(_is_number(data.get(name, 0)), f"{name} must be a finite number, not {data.get(name)!r}")
-        for name in ("unit", "signature", "request", "references", "length_unit"):
+        for name in ("unit", "signature", "request", "references", "tokens", "length_unit"):
             _need(isinstance(data.get(name, ""), str), f"{name} must be text")
         for name in ("model", "environment"):
             _need(isinstance(data.get(name, {}), dict), f"{name} must be an object")

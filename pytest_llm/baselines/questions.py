@@ -30,6 +30,11 @@ def held_to(score: Score, order: Sequence[str]) -> str:
     return digest_of(_moved(references, score, order)) if references else ""
 
 
+def read_as(score: Score, order: Sequence[str]) -> str:
+    """Return the digest of the tokens that the texts of a loss were read as, in ``order``; "" for none."""
+    return digest_of(_moved(score.token_ids, score, order))[:16] if score.token_ids else ""
+
+
 def _moved(rows: Sequence[Any], score: Score, order: Sequence[str]) -> list[Any]:
     place = {id: i for i, id in enumerate(score.ids)}
     return [rows[place[id]] for id in order]

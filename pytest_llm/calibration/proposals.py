@@ -130,7 +130,7 @@ def margin_of(location: Location, settings: Settings, metric: str) -> float:
     if not isinstance(row.get("proposed"), (int, float)):
         raise InvalidInputError(
             f'margin="calibrated", but {FILE} has no margin for this check: measure one with '
-            f"{location.command(settings.start, '--llm-calibrate=20')}"
+            f"{location.command(settings.start, f'--llm-calibrate=20{settings.flags}')}"
         )
     return float(row["proposed"])
 

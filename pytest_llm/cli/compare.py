@@ -134,8 +134,7 @@ def _figures(console: Console, items: Sequence[Item]) -> None:
 
 def _examples(item: Item) -> str:
     if item.paired is None:
-        unkept = f"more than {EXAMPLES:,} are not kept" if item.unkept else "no pairs"
-        return "other questions" if item.other else unkept
+        return item.other or (f"more than {EXAMPLES:,} are not kept" if item.unkept else "no pairs")
     worse, improved, n = len(item.paired.worse), len(item.paired.better), item.paired.n
     words = ("worse", "better") if item.better else ("lower", "higher")
     unpaired = f", {item.paired.unpaired} in one run only" if item.paired.unpaired else ""

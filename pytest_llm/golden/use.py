@@ -174,5 +174,4 @@ class Use(NamedTuple):
         return renames(self)
 
     def _command(self, update: str, variant: variants.Names = ()) -> str:
-        flags = variants.flags(variant or self.settings.variant, self.settings)
-        return self.location.command(self.settings.start, f"--llm-update={update}{flags}")
+        return self.location.command(self.settings.start, variants.update(self.settings, update, variant))

@@ -10,10 +10,11 @@ from typing import Any
 
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.evidence import EXAMPLES
-from pytest_llm.history.pairing import Paired, counted, paired
+from pytest_llm.history.pairing import Paired, paired
 from pytest_llm.history.rows import Run, better, of_record, value_of
 from pytest_llm.history.series import moved
 from pytest_llm.reports.overview import entries
+from pytest_llm.stats.pairs import BY_TOKEN
 
 #: What counts as worse or better: two-sided p, corrected over the figures of the comparison.
 ALPHA = 0.05
@@ -28,8 +29,8 @@ _AS_BEFORE = {"created", "updated", "pass", "identical"}
 class Item:
     """One check in both runs. ``answers`` are those compared with a golden that differ: ``(place, A, B)``.
 
-    ``paired`` is ``None`` where there is nothing to pair; ``other`` tells that both runs have examples, of other
-    questions, and ``unkept`` that a run had more than a record keeps.
+    ``paired`` is ``None`` where there is nothing to pair; ``other`` tells that both runs have examples, of ``other
+    questions`` or read as ``other tokens``, and ``unkept`` that a run had more than a record keeps.
     """
 
     nodeid: str
@@ -41,7 +42,7 @@ class Item:
     now_value: float | None
     better: str
     paired: Paired | None
-    other: bool
+    other: str
     unkept: bool
     answers: tuple[tuple[str, str, str], ...]
 
@@ -49,7 +50,7 @@ class Item:
     def changed(self) -> bool:
         """Whether anything about it did, which examples it is of too."""
         change = self.paired
-        examples = self.other if change is None else bool(change.worse or change.better or change.unpaired)
+        examples = bool(self.other) if change is None else bool(change.worse or change.better or change.unpaired)
         turned = self.was != self.now and not {self.was, self.now} <= _AS_BEFORE
         return turned or self.was_value != self.now_value or bool(self.answers) or examples
 
@@ -177,8 +178,8 @@ def _pairs(a: list[dict[str, Any]], b: list[dict[str, Any]]) -> Iterator[tuple[d
 
 def _item(old: dict[str, Any], new: dict[str, Any]) -> Item:
     direction = better(new) or better(old)
-    held = old["per_example"], new["per_example"]
-    change = paired(*held, direction)
+    found = paired(old["per_example"], new["per_example"], direction, by_token=new["name"] in BY_TOKEN)
+    change, other = (None, found) if isinstance(found, str) else (found, "")
     return Item(
         nodeid=new["nodeid"],
         kind=new["kind"],
@@ -189,7 +190,7 @@ def _item(old: dict[str, Any], new: dict[str, Any]) -> Item:
         now_value=value_of(new),
         better=direction,
         paired=change,
-        other=change is None and all(one and len(counted(one)) > 1 for one in held),
+        other=other,
         unkept=change is None and any(map(_unkept, (old, new))),
         answers=tuple(_answers(old, new)),
     )

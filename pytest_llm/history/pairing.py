@@ -32,14 +32,20 @@ class Paired:
     adjusted: float = math.nan
 
 
-def paired(old: Any, new: Any, direction: str) -> Paired | None:
-    """Compare the values of the examples that both have; ``None`` where there are fewer than two."""
+def paired(old: Any, new: Any, direction: str, *, by_token: bool) -> Paired | str:
+    """Compare the values of the examples that both have; where they cannot be, return why, in words or ``""``.
+
+    ``by_token`` tells that they are means over tokens, which must be the same ones: by number, and where it is known.
+    """
     if not old or not new:
-        return None
+        return ""
     before, after = counted(old), counted(new)
     places = [(i, j) for i, j in _same(old, new) if i in before and j in after]
     if len(places) < 2:
-        return None
+        return "other questions" if min(len(before), len(after)) > 1 else ""
+    were, are = (held.get("tokens") for held in (old, new))  # an older record says nothing of them
+    if any((were and are and were[i] != are[j]) or (by_token and before[i][1] != after[j][1]) for i, j in places):
+        return "other tokens"
     import numpy as np
 
     from pytest_llm.stats.paired import Design, compare_binary, compare_means

@@ -31,7 +31,8 @@ def custom(
     ranking, a vector), or as arrays. It returns one number an example, of which the mean is the value; or one number,
     which says nothing of its examples; or a `Score`. Its name and options, those that a `functools.partial` sets among
     them, are the signature by which a baseline knows the metric: numbers, texts, containers and arrays by what they
-    hold, answers of a model by what was asked, any other object by its class. Its code is no part of that. Without
+    hold, answers of a model by what was asked, a model that judges (`llm_loader`) by its weights or its service's name,
+    any other object by its ``signature``, a text, or its class. Its code is no part of that. Without
     ``higher_is_better`` the direction is that of the `Score` it returned, or else higher.
 
     Raises:

@@ -14,6 +14,7 @@ def loss_of(losses: Sequence[TokenLoss], ids: Sequence[str]) -> Score:
     """Return the NLL of all texts in nats a token, token-weighted; see `LanguageModel.loss`."""
     tokens = sum(loss.tokens for loss in losses)
     request, origin = joint_origin(losses)
+    local = "engine" in origin.get("environment", {})  # a service's ids are made of its own spelling of the tokens
     return Score(
         sum(loss.nll for loss in losses) / tokens if tokens else math.nan,
         name="loss",
@@ -26,6 +27,7 @@ def loss_of(losses: Sequence[TokenLoss], ids: Sequence[str]) -> Score:
         predictions=[loss.text for loss in losses],
         tokens=[loss.token_texts for loss in losses],
         token_logprobs=[loss.token_logprobs for loss in losses],
+        token_ids=[loss.token_ids for loss in losses] if local else (),
         request=request,
         origin=origin,
     )
@@ -39,6 +41,7 @@ def perplexity_of(loss: Score) -> Score:
         per_example=[_exp(value) for value in loss.per_example],
         weights=loss.weights,
         **_evidence(loss),
+        token_ids=loss.token_ids,
     )
 
 

@@ -30,6 +30,7 @@ class Score(float):
         gold: the references as JSON data, a list of them an example, where their text does not tell all; else empty.
         faults: why each example does not pass, "" where it does, to be shown; empty where the metric does not say.
         tokens, token_logprobs: a loss's scored tokens as text, and their logprobs in nats: one row of them an example.
+        token_ids: a loss's scored tokens as the model counts them, a row of them an example; empty behind a service.
         groups: a label an example, where examples are not independent (one answer, rated once); empty means all are.
         raters: who gave the values, where people did.
         signature: how the metric was configured (sacrebleu's signature, or similar).
@@ -51,6 +52,7 @@ class Score(float):
     faults: tuple[str, ...]
     tokens: tuple[tuple[str, ...], ...]
     token_logprobs: tuple[tuple[float, ...], ...]
+    token_ids: tuple[tuple[int, ...], ...]
     groups: tuple[Hashable, ...]
     raters: tuple[str, ...]
     signature: str
@@ -76,6 +78,7 @@ class Score(float):
         faults: Sequence[str] = (),
         tokens: Sequence[Sequence[str]] = (),
         token_logprobs: Sequence[Sequence[float]] = (),
+        token_ids: Sequence[Sequence[int]] = (),
         groups: Sequence[Hashable] = (),
         raters: Sequence[str] = (),
         signature: str = "",
@@ -105,12 +108,13 @@ class Score(float):
         self.gold, self.faults = tuple(gold), tuple(faults)
         self.tokens = tuple(map(tuple, tokens))
         self.token_logprobs = tuple(map(tuple, token_logprobs))
+        self.token_ids = tuple(map(tuple, token_ids))
         self.groups, self.raters = tuple(groups), tuple(raters)
         self.signature, self.request = signature, request
         self.origin, self.aggregate = origin or {}, aggregate
         for field in (
             "per_example", "weights", "statistics", "ids", "predictions", "references", "gold", "faults",
-            "tokens", "token_logprobs", "groups",
+            "tokens", "token_logprobs", "token_ids", "groups",
         ):  # fmt: skip
             size = len(getattr(self, field))
             if size not in (0, n):

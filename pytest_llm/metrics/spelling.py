@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import enum
+import functools
 import hashlib
 import numbers
 import re
@@ -63,7 +64,7 @@ def _shown(value: Any) -> str:
 
 
 def _data(value: Any) -> Any:
-    """Return ``value`` as JSON: an answer of a model by what was asked, an object that is no data by its name."""
+    """Return ``value`` as JSON: a model's answer by what was asked, an object that is no data by name, `_signature`."""
     origin = getattr(value, "origin", None)
     if isinstance(origin, Origin) and origin.request:
         return {"asked": origin.request}
@@ -89,7 +90,22 @@ def _data(value: Any) -> Any:
             "another one a baseline is not stale; give a numpy array or a list",
             stacklevel=2,
         )
-    return str(getattr(value, "__qualname__", type(value).__qualname__))
+    if isinstance(value, functools.partial):
+        return {"partial": [_data(value.func), _data(value.args), _data(value.keywords)]}
+    name = str(getattr(value, "__qualname__", type(value).__qualname__))
+    own = _signature(getattr(value, "__self__", value))  # of a method, that of its object
+    return f"{name}:{own}" if own else name
+
+
+def _signature(value: Any) -> str:
+    """Return what tells an object from another of its class: a model's weights, else its ``signature``; "" for nothing.
+
+    Nothing tells the model under test from another, which answers in its place.
+    """
+    origin, said = getattr(value, "origin", None), getattr(value, "signature", "")
+    if isinstance(origin, Origin) and not getattr(value, "under_test", False):
+        return str(origin.model.get("digest", "")[:12] or origin.model.get("source", ""))
+    return said if isinstance(said, str) else ""
 
 
 def _sorted(values: Iterable[Any]) -> list[Any]:

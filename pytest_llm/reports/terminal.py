@@ -96,8 +96,10 @@ def _next_steps(
         _line(reporter, "next", f"{what} for you: {_command(settings, _home(run, settings, tests))} review")
     _renames(reporter, verdicts)
     if missing:
+        from pytest_llm.variants import update
+
         what = _count(missing, "golden or baseline is", "goldens or baselines are")
-        _line(reporter, "next", f"{what} missing: pytest --llm-update=new writes them")
+        _line(reporter, "next", f"{what} missing: pytest {update(settings, 'new')} writes them")
     if run.obsolete:
         goldens = {Path(file).with_suffix("") for file in run.obsolete}  # with their arrays
         what = _count(len(goldens), "golden that no test uses is", "goldens that no test uses are")

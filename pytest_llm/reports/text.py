@@ -150,8 +150,12 @@ def _example(example: Example, against_expected: bool) -> list[str]:
     if example.before and example.before != example.actual:
         from pytest_llm.golden.diff import word_diff
 
-        lines.append(f"      before:   {visible(shorten(example.before))}")
-        lines.append(f"      changed:  {shorten(word_diff(example.before, example.actual))}")
+        was, now, more = example.before, example.actual, ""
+        if len(was) > EXAMPLE_WIDTH and was.endswith("…"):  # a baseline keeps the beginning of a long answer
+            was, now, more = was[:-1], now[: len(was) - 1], "…"
+        lines.append(f"      before:   {visible(shorten(was))}{more}")
+        diff = f"{shorten(word_diff(was, now))}{more}" if was != now else "nothing in the part that the baseline keeps"
+        lines.append(f"      changed:  {diff}")
     elif against_expected and example.expected and set(example.expected.split()) & set(example.actual.split()):
         from pytest_llm.golden.diff import word_diff
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pytest_llm.metrics.score import Score
 from pytest_llm.stats import clustered
 from pytest_llm.stats.paired import Comparison, Design, Method, compare_binary, compare_corpus, compare_means
-from pytest_llm.stats.pairs import aligned, check_score, check_terms
+from pytest_llm.stats.pairs import aligned, check_score, check_terms, check_tokens
 
 Status = Literal["pass", "fail", "inconclusive"]
 
@@ -106,12 +106,13 @@ def gate(
 
     Raises:
         InvalidInputError: a bad margin, alpha, method or groups; values that are not finite; ids that are repeated or
-            differ.
+            differ; a loss over other tokens.
     """
     check_terms(new.n, margin=margin, alpha=alpha, power=power, groups=groups, method=method)
     check_score(new, "the score")
     check_score(base, "the baseline")
     base = aligned(base, new.ids)
+    check_tokens(new, base)
     sign = 1.0 if new.higher_is_better else -1.0
     kind = _kind(new, base)
     facts: dict[str, Any] = {"delta": float(new) - float(base), "n": new.n, "alpha": alpha}

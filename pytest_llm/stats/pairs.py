@@ -12,6 +12,9 @@ from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics.score import Score
 from pytest_llm.stats.paired import Method
 
+#: Scores that are means over tokens.
+BY_TOKEN = ("loss", "perplexity")
+
 
 def aligned(base: Score, ids: tuple[str, ...]) -> Score:
     """Return ``base`` with its examples in the order of ``ids``.
@@ -38,6 +41,27 @@ def aligned(base: Score, ids: tuple[str, ...]) -> Score:
         per_example=moved(base.per_example),
         weights=moved(base.weights),
         statistics=moved(base.statistics),
+        token_ids=moved(base.token_ids),
+    )
+
+
+def check_tokens(new: Score, base: Score) -> None:
+    """Refuse losses of texts that were not read as the same tokens; the examples of both are in one order.
+
+    Raises:
+        InvalidInputError: their numbers differ, or they do where both are known.
+    """
+    known = new.token_ids and base.token_ids and new.token_ids != base.token_ids
+    if known or (new.name in BY_TOKEN and new.weights != base.weights):
+        raise other_tokens(new.weights, base.weights)
+
+
+def other_tokens(now: Sequence[float], before: Sequence[float]) -> InvalidInputError:
+    """Return the error that texts were read as other tokens than in the baseline, given their numbers of tokens."""
+    return InvalidInputError(
+        f"the texts are {sum(now):.0f} tokens here and {sum(before):.0f}{' others' * (sum(now) == sum(before))} in the "
+        "baseline: the tokenizer changed, and nats a token of different tokens cannot be compared; compare bits per "
+        "byte: llm.bits_per_byte(texts)"
     )
 
 

@@ -11,7 +11,7 @@ from pytest_llm.baselines.attribution import short
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.errors import GoldenError
 from pytest_llm.golden.diff import word_diff
-from pytest_llm.metrics import bleu, chrf, rouge, ter
+from pytest_llm.metrics import bleu, chrf, f1, rouge, ter
 from pytest_llm.metrics.score import Score
 
 REFERENCES = [f"the {colour} fox jumps over the lazy dog number {i}" for i, colour in enumerate(["red", "blue"] * 10)]
@@ -51,6 +51,19 @@ def test_sentences_that_cost_most_with_what_was_said_before(project):
         "      changed:  [-the blue fox leaps over the lazy dog number 13-]",
     ]
     assert lines[start + 9] == "      changed:  the red fox leaps over the [-lazy-]{+sleepy old+} dog number 4"
+
+
+def test_an_answer_that_the_baseline_cut_is_compared_as_far_as_it_goes(project):
+    long = [f"answer {i}: " + " ".join(f"word{(i * 7 + j) % 50}" for j in range(80)) for i in range(12)]
+    project.create("f1", f1(long, long))
+    for now, changed in (
+        ([text.replace("answer", "wrong") for text in long], "[-answer-]{+wrong+} 0: word0 word1"),
+        ([text[:400] for text in long], "nothing in the part that the baseline keeps"),
+    ):
+        said = fail(project, "f1", f1(now, long))
+        assert f"      changed:  {changed}" in said
+        assert "{+…" not in said
+        assert "(+1 characters)" not in said
 
 
 def test_without_the_old_answers_the_reference_is_the_measure(project):

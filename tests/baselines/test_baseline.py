@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -7,8 +8,9 @@ import pandas
 import pytest
 import torch
 
+from pytest_llm.environment import version
 from pytest_llm.errors import GoldenError, InvalidInputError
-from pytest_llm.metrics import bleu, exact_match, ter
+from pytest_llm.metrics import bleu, chrf, custom, exact_match, rouge, ter
 from pytest_llm.metrics.score import Score
 from pytest_llm.results import Generation
 from pytest_llm.stats.power import power_of_mcnemar
@@ -470,6 +472,28 @@ def test_several_references_are_not_one_that_looks_like_them(project):
     project.create("cut", exact_match(["b"] * 40, cut, normalize=False))
     with pytest.raises(AssertionError, match="the reference texts changed"):
         project.run().check("cut", exact_match(["b"] * 40, [["a", "| b"]] * 40, normalize=False), margin=1 - 1e-9)
+
+
+def test_another_version_of_a_library_is_noted_and_no_other_question(project):
+    says, wants = ["the red cat sees the dog", "a blue fox"], ["the red cat sees a dog", "the blue fox"]
+
+    def own(outputs, references, **options):
+        return bleu(outputs, references)
+
+    for score, library in (
+        (bleu(says, wants), "sacrebleu"), (chrf(says, wants), "sacrebleu"), (ter(says, wants), "sacrebleu"),
+        (rouge(says, wants), "rouge-score"), (custom(own, says, wants, version=2), "sacrebleu"),
+    ):  # fmt: skip
+        project.create("m", score)
+        older = re.sub(r"\b(version|rouge-score):[\d.]+", r"\1:0.9", score.signature, count=1)
+        project.edit("m", signature=older)
+        verdict = project.run().check("m", score, margin=0.5)
+        assert verdict.status == "pass"
+        assert verdict.figures["environment"] == f"{library} 0.9 -> {version(library)}"
+        project.file.unlink()
+    project.create("m", custom(own, says, wants, version=1))
+    with pytest.raises(AssertionError, match="configured differently"):
+        project.run().check("m", custom(own, says, wants, version=2), margin=0.5)
 
 
 def test_environment_is_noted_before_the_model(project):

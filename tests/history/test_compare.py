@@ -256,6 +256,13 @@ def test_weights_are_those_of_the_metric():
     assert found.delta == pytest.approx(0.8)
 
 
+def test_losses_of_a_text_in_other_tokens_are_no_pairs():
+    x, y = {"per_example": [3.0] * 20, "weights": [10.0] * 20}, {"per_example": [2.0] * 20, "weights": [12.0] * 20}
+    item = paired(x, y)
+    assert (item.paired, item.other, item.verdict, item.changed) == (None, "other tokens", "", True)
+    assert paired(x, y, name="my mean").verdict == "better", "whose weights may be anything"
+
+
 def test_examples_are_paired_by_id_and_those_of_one_run_are_counted():
     found = paired(
         {"per_example": [1.0, 2.0, 3.0], "ids": ["a", "b", "c"]},
@@ -285,7 +292,7 @@ def test_what_asks_the_same_is_paired_though_its_position_moved():
 def test_other_questions_are_not_paired(asked, asks):
     n = 35 if not asks else len(asks)
     item = paired({"per_example": [1.0] * 40, "questions": asked}, {"per_example": [0.0] * n, "questions": asks})
-    assert (item.paired, item.other, item.verdict) == (None, True, "")
+    assert (item.paired, item.other, item.verdict) == (None, "other questions", "")
 
 
 @pytest.mark.parametrize(

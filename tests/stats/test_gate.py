@@ -311,6 +311,16 @@ def test_bounds_hold_the_difference_where_one_document_has_most_of_the_tokens(rn
     assert not any(one.status == "pass" and one.delta > 0.05 for one in found)
 
 
+def test_a_loss_over_other_tokens_is_refused():
+    base = loss([2.0, 3.0], [10, 20])
+    with pytest.raises(InvalidInputError, match="31 tokens here and 30 in the baseline: the tokenizer changed"):
+        gate(loss([2.0, 3.0], [11, 20]), base, margin=9)
+    with pytest.raises(InvalidInputError, match="30 tokens here and 30 others in the baseline"):
+        gate(loss([2.0, 3.0], [20, 10]), base, margin=9)
+    moved = loss([3.0, 2.0], [20, 10], ids=["1", "0"])
+    assert gate(moved, base, margin=9).status == "pass"
+
+
 def test_perplexity_is_compared_by_its_ratio(rng):
     tokens = rng.integers(20, 200, size=100).astype(float)
     base = rng.normal(3, 0.5, size=100)
