@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import queue
+import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import queue
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines import openai_answers as answers
@@ -18,8 +19,9 @@ from pytest_llm.engines.openai_arguments import arguments_of
 from pytest_llm.engines.openai_connection import Connection
 from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError, ServiceError
 from pytest_llm.requests import Embed, Generate, Logprobs, Loss, Request, Score
-
+from pytest_llm.weights.spec import KEY
 if TYPE_CHECKING:
+
     from pytest_llm.engines.protocol import Answer
 
 #: Requests under way at once, where ``--llm-batch-size`` allows as many.
@@ -34,9 +36,9 @@ _IDLE = {"temperature": 1.0, "top_p": 1.0}
 class OpenAIEngine:
     """Asks the model ``name`` of the service at ``base_url`` (with its ``/v1``).
 
-    The key is read from ``OPENAI_API_KEY``; a service of one's own needs none. Logprobs are asked for with every
-    generation, and left out where the service refuses them: goldens then have no evidence of near-ties. A request may
-    take ``timeout`` seconds; after long silence ``tell`` is given a line that says so.
+    The key is the variable ``api_key_env`` of ``environ``; a service of one's own needs none. Logprobs are asked for
+    with every generation, and left out where the service refuses them: goldens then have no evidence of near-ties. A
+    request may take ``timeout`` seconds; after long silence ``tell`` is given a line that says so.
     """
 
     load_seconds = 0.0
@@ -47,10 +49,12 @@ class OpenAIEngine:
         base_url: str,
         *,
         timeout: float,
-        batch_size: int = IN_FLIGHT,
+        api_key_env: str = KEY,
+        environ: Mapping[str, str] = os.environ,
         tell: Callable[[str], None] = lambda line: None,
+        batch_size: int = IN_FLIGHT,
     ) -> None:
-        self.connection = Connection(name, base_url, timeout)
+        self.connection = Connection(name, base_url, timeout, api_key_env, environ)
         self._in_flight = min(batch_size, IN_FLIGHT)
         self._tell = tell
         #: Arguments this service does without, and what it calls the number of tokens.
@@ -181,7 +185,7 @@ class OpenAIEngine:
         if len(sequences) != wanted:
             raise ServiceError(f"{self}: it gave {len(sequences)} of {wanted} answers")
         said = answer.get("environment", {})
-        said.update({name: self.connection.without_key(value) for name, value in said.items()})
+        said.update({name: self.connection.key.hidden(value) for name, value in said.items()})
         return answer
 
     def _adapted(self, ask: Callable[..., Any], arguments: dict[str, Any]) -> Any:

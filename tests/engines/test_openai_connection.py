@@ -827,3 +827,101 @@ def test_a_model_that_is_not_listed_is_asked_for_a_token(service, path):
     with pytest.raises(ModelNotFoundError, match="openai:other at .*: not found"):
         engine.check()
     engine.close()
+
+
+def keys(service):
+    """What was asked, with the key that came along."""
+    given = [one["authorization"].removeprefix("Bearer ") for one in service.headers]
+    return sorted((body["messages"][0]["content"], key) for (_, body), key in zip(service.asked, given, strict=True))
+
+
+def test_each_service_gets_the_key_that_was_named_for_it(suite, service, monkeypatch):
+    other = Service(None, "m1")
+    other.before = service.before
+    monkeypatch.setenv("OPENAI_API_KEY", "agent")
+    monkeypatch.setenv("JUDGE_KEY", "judge")
+    tests = f"""
+        import pytest
+
+        @pytest.fixture
+        def judge(llm_loader):
+            return llm_loader("openai:m1", base_url="{other.url}", api_key_env="JUDGE_KEY")
+
+        def test_loader(llm, judge):
+            judge.chat("a")
+            llm.chat("b")
+
+        @pytest.mark.llm(base_url="{other.url}", api_key_env="JUDGE_KEY")
+        def test_marker(llm):
+            llm.chat("c")
+
+        @pytest.mark.llm(api_key_env="JUDGE_KEY")
+        class TestMarkers:
+            @pytest.mark.llm(base_url="{other.url}")
+            def test_the_nearest_address_has_no_key_beside_it(self, llm):
+                llm.chat("d")
+        """
+    for asked_ahead in (False, True):
+        service.reset(), other.reset()
+        service.before = other.before = lambda path, body: said("Paris.")
+        suite(tests, "--llm-cache=refresh").assert_outcomes(passed=3)
+        assert keys(other) == [("a", "judge"), ("c", "judge"), ("d", "agent")], asked_ahead
+        assert keys(service) == [("b", "agent")]
+    suite(tests, "--llm-api-key-env=RUNS_KEY", "--llm-offline").assert_outcomes(passed=3)  # no part of an answer's key
+    # A run's own address takes the run's own key, and none that was named for another.
+    monkeypatch.setenv("RUNS_KEY", "run")
+    service.reset(), other.reset()
+    service.before = other.before = lambda path, body: said("Paris.")
+    given = (f"--llm-base-url={service.url}", "--llm-api-key-env=RUNS_KEY", "--llm-cache=refresh")
+    suite(tests, *given).assert_outcomes(passed=3)
+    assert keys(other) == [("a", "judge")]
+    assert keys(service) == [("b", "run"), ("c", "run"), ("d", "run")]
+    monkeypatch.delenv("JUDGE_KEY")
+    result = suite(tests, "-k", "test_marker", "--llm-cache=refresh")
+    result.assert_outcomes(errors=1, deselected=2)
+    result.stdout.fnmatch_lines(["E *openai:m1 at http:*: no key: set JUDGE_KEY"])
+    other.close()
+
+
+def test_a_key_that_a_fixture_sets_goes_to_nobody(suite, service, monkeypatch):
+    tests = """
+        import pytest
+
+        @pytest.fixture(autouse=True)
+        def key(monkeypatch):
+            monkeypatch.setenv("OPENAI_API_KEY", "judge")
+
+        def test_a(llm):
+            llm.chat("a")
+        """
+    monkeypatch.setenv("OPENAI_API_KEY", "agent")
+    result = suite(tests)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["E *OPENAI_API_KEY was changed after the tests began*api_key_env='NAME'"])
+    monkeypatch.delenv("OPENAI_API_KEY")
+    suite(tests).assert_outcomes(passed=1)
+    assert keys(service) == [("a", "none")]
+
+
+@pytest.mark.parametrize("given", ["sk-proj-SECRET", ""])
+def test_a_key_in_place_of_its_name_is_refused_and_not_repeated(suite, given):
+    result = suite("def test_a(llm): llm.chat('Q')", f"--llm-api-key-env={given}")
+    result.stderr.fnmatch_lines(["ERROR: --llm-api-key-env: api_key_env is the name of an environment variable *"])
+    assert "SECRET" not in result.stdout.str() + result.stderr.str()
+
+
+def test_another_model_under_test_is_asked_where_the_run_says(suite, service):
+    tests = """
+        import pytest
+
+        @pytest.mark.llm(model="openai:m0", base_url="http://127.0.0.1:9/v1", api_key_env="NO_KEY")
+        def test_marked(llm):
+            llm.chat("a")
+
+        def test_plain(llm):
+            llm.chat("b")
+        """
+    result = suite(tests, "--llm-model=openai:m1")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["model     openai:m1  service at *  2 answers: *"])
+    assert len(service.asked) == 2
