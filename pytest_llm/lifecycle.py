@@ -281,6 +281,7 @@ def _enter(item: pytest.Item) -> None:
     run = item.config.stash[RECORD]
     run.nodeid = plain_nodeid(item)
     run.before = len(run.verdicts)
+    run.draws = {}
 
 
 def leave(config: pytest.Config) -> None:

@@ -892,6 +892,27 @@ def test_a_key_that_a_fixture_sets_goes_to_nobody(suite, service, monkeypatch):
             monkeypatch.setenv("OPENAI_API_KEY", "judge")
 
         def test_a(llm):
+def test_repeats_that_a_service_answers_alike_are_a_warning(suite, service):
+    """Whether it samples cannot be seen: one draw that is counted five times has no interval."""
+    test = """
+        import pytest
+
+        @pytest.mark.llm_repeat(5)
+        def test_animal(llm):
+            assert llm.chat("Name one.", do_sample=True)
+        """
+    result = suite(test)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["gates *  warn  *", "*the service gave 1 distinct answer of 5, each to another seed: it"]
+    )
+    assert len({body["seed"] for _, body in service.asked}) == 5
+    service.before = lambda path, body: said("Cat." if body["seed"] else "Dog.")
+    result = suite(test, "--llm-cache=refresh")
+    result.assert_outcomes(passed=1)
+    assert "distinct" not in result.stdout.str()
+
+
             llm.chat("a")
         """
     monkeypatch.setenv("OPENAI_API_KEY", "agent")
