@@ -5,23 +5,24 @@ Every request is an HTTP request of its own, several of them under way at once: 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import os
-import threading
 import queue
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines import openai_answers as answers
 from pytest_llm.engines import openai_failures as failures
 from pytest_llm.engines.openai_arguments import arguments_of
-from pytest_llm.engines.openai_connection import Connection
+from pytest_llm.engines.openai_connection import Connection, TooManyError
 from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError, ServiceError
 from pytest_llm.requests import Embed, Generate, Logprobs, Loss, Request, Score
 from pytest_llm.weights.spec import KEY
-if TYPE_CHECKING:
 
+if TYPE_CHECKING:
     from pytest_llm.engines.protocol import Answer
 
 #: Requests under way at once, where ``--llm-batch-size`` allows as many.
@@ -51,8 +52,8 @@ class OpenAIEngine:
         timeout: float,
         api_key_env: str = KEY,
         environ: Mapping[str, str] = os.environ,
-        tell: Callable[[str], None] = lambda line: None,
         batch_size: int = IN_FLIGHT,
+        tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.connection = Connection(name, base_url, timeout, api_key_env, environ)
         self._in_flight = min(batch_size, IN_FLIGHT)
@@ -98,27 +99,36 @@ class OpenAIEngine:
         """Yield ``(index, answer)`` as answers arrive; see `pytest_llm.engines.protocol.Engine`.
 
         After a failure nothing more is asked; what is under way is still waited for and kept, then the failure raised.
+        Where a request is one too many for the service, another time is left to ask it, and fewer are under way.
         """
-        calls = iter(list(enumerate([self._call(request) for request in requests])))
+        calls = collections.deque(enumerate([self._call(request) for request in requests]))
+        working = min(self._in_flight, len(requests))
         assert self.connection.client  # an error of the set-up is raised here once, not in every thread
         done: queue.SimpleQueue[tuple[int, Answer] | BaseException | None] = queue.SimpleQueue()
         stop, turn = threading.Event(), threading.Lock()
 
         def work() -> None:
+            nonlocal working
             while not stop.is_set():
                 with turn:
-                    index, call = next(calls, (-1, None))
-                if call is None:
-                    break
+                    if not calls:
+                        working -= 1
+                        break
+                    index, call = calls.popleft()
                 try:
                     done.put((index, call()))
                 except BaseException as error:
+                    with turn:
+                        if isinstance(error, TooManyError) and working > 1:
+                            working -= 1
+                            calls.append((index, call))
+                            break
                     stop.set()
                     done.put(error)
             done.put(None)
 
         # Daemons: after Ctrl-C nobody waits for an answer that may take minutes.
-        workers = [threading.Thread(target=work, daemon=True) for _ in range(min(self._in_flight, len(requests)))]
+        workers = [threading.Thread(target=work, daemon=True) for _ in range(working)]
         for worker in workers:
             worker.start()
         failure, left, patience = None, len(workers), PATIENCE

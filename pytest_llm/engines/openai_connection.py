@@ -43,6 +43,10 @@ _CONNECT = 15.0
 _UNREADABLE = (AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError)
 
 
+class TooManyError(UnavailableError):
+    """The service has refused a request, all its tries, as one too many."""
+
+
 class Connection:
     """Asks the service at ``base_url`` for its model ``name``, each request within ``timeout`` seconds.
 
@@ -91,7 +95,7 @@ class Connection:
         except Exception as error:  # whatever the environment holds: a proxy, certificates
             names = ", ".join(failures.proxies())
             hint = f"; is what {names} says the address of a proxy?" if names else ""
-            raise UnavailableError(f"{self}: it cannot be asked: {self.said(error)}{hint}") from error
+            raise UnavailableError(f"{self}: it cannot be asked: {self.said(error)}{hint}") from None
 
     def _look(self, response: Any) -> None:
         """Look at the head of a response, and count what will be read of it.
@@ -156,7 +160,7 @@ class Connection:
         tries = 0
         while True:
             try:
-                found = _within(end - time.monotonic(), call)
+                found = _within(end - time.monotonic(), lambda: failures.whole(call))
                 failures.check(found)
                 return found
             except openai.APIError as error:
@@ -185,14 +189,13 @@ class Connection:
     @contextlib.contextmanager
     def errors(self, kind: str) -> Iterator[None]:
         """Say what went wrong with a request of ``kind`` in our words."""
-        import openai
-
         try:
             yield
         except LLMError:
             raise
-        except (openai.APIError, TimeoutError, *_UNREADABLE) as error:
-            raise self._explained(kind, error) from error
+        except Exception as error:
+            # Alone, as whoever logs it would print the client's own with all that the service repeats.
+            raise self._explained(kind, error) from None
 
     def _explained(self, kind: str, error: Exception) -> LLMError:
         import openai
@@ -225,13 +228,15 @@ class Connection:
         if failures.used_up(error):
             return UnavailableError(f"{self}: what {self.key} may spend is used up: {said}")
         if isinstance(error, openai.RateLimitError):
-            return UnavailableError(
+            return TooManyError(
                 f"{self}: too many requests: {said}; --llm-batch-size says how many are under way at once"
             )
         if isinstance(error, openai.APIError) and not failures.unreadable(error):
             way = f", through the proxy in {proxy}" if proxy else ""
             return (UnavailableError if failures.shared(error) else ServiceError)(f"{self}: {said}{way}")
-        return ServiceError(f"{self}: what it answered to {kind} cannot be read: {said}")
+        if isinstance(error, (openai.APIError, *_UNREADABLE)):
+            return ServiceError(f"{self}: what it answered to {kind} cannot be read: {said}")
+        return UnavailableError(f"{self}: it cannot be asked: {type(error).__name__}: {said}")
 
     def names(self) -> list[str]:
         """Return the names of the models that the service has. Raises as `ask` does."""
