@@ -128,6 +128,10 @@ class Asker:
                     self._use().asked += len(answers)
             if run is not None:
                 run.sampled = run.sampled or sampled
+                for digest in asked if self.weights.service else ():
+                    if asked[digest].sampled:
+                        texts = [one["text"] for one in answers[digest]["sequences"]]
+                        run.draws.setdefault(digest, {})[run.repeat] = texts
                 if not repeat:
                     for digest, request in zip(digests, requests, strict=True):
                         self._loader.log.note(run.nodeid, self._role, digest, request)

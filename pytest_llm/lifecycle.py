@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from pytest_llm.record import RunRecord
 
 MARKERS = (
-    "llm(model, revision, base_url, dtype, device, adapter, attn_implementation): the model of the 'llm' fixture here",
+    "llm(model, revision, base_url, api_key_env, dtype, device, adapter, attn_implementation): the model of the 'llm' "
+    "fixture here",
     "llm_repeat(n, min_success=1.0, stop_early=True): run a test of sampled answers up to n times, each with other "
     "answers; it passes when min_success of them (a count, or a rate as a float) succeed",
 )
@@ -29,6 +31,8 @@ _FILTERED = pytest.StashKey[bool]()
 _UNCOLLECTED = pytest.StashKey[dict[str, str]]()
 STARTED = pytest.StashKey[float]()
 LOADER = pytest.StashKey["ModelLoader"]()
+#: The environment before the first test: a key that a fixture sets is one service's, and no other's to get.
+_ENVIRON = pytest.StashKey[dict[str, str]]()
 #: Whoever asks for one of these may use this plugin.
 _FIXTURES = frozenset({"llm", "llm_loader", "llm_snapshot", "llm_baseline"})
 #: Records of the sessions under way in this process, innermost last (pytester runs sessions inside sessions). They
@@ -92,6 +96,7 @@ def attend(config: pytest.Config) -> None:
         return
     from pytest_llm import endhooks, record, testhooks
 
+    config.stash[_ENVIRON] = dict(os.environ)
     config.stash[RECORD] = record.begin(filtered=config.stash.get(_FILTERED, False))
     config.stash[RECORD].collection_errors = config.stash.setdefault(_UNCOLLECTED, {})
     config.pluginmanager.register(testhooks, "pytest_llm.testhooks")
@@ -156,7 +161,8 @@ def loader(config: pytest.Config) -> ModelLoader:
     if LOADER not in config.stash:
         from pytest_llm.loader import ModelLoader
 
-        config.stash[LOADER] = ModelLoader(settings(config), config, started=config.stash[STARTED])
+        started, environ = config.stash[STARTED], config.stash[_ENVIRON]
+        config.stash[LOADER] = ModelLoader(settings(config), config, started=started, environ=environ)
     return config.stash[LOADER]
 
 
@@ -283,6 +289,7 @@ def _enter(item: pytest.Item) -> None:
     run = item.config.stash[RECORD]
     run.nodeid = plain_nodeid(item)
     run.before = len(run.verdicts)
+    run.draws = {}
 
 
 def leave(config: pytest.Config) -> None:

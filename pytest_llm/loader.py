@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import record
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 __tracebackhide__ = measured
 
 #: What ``@pytest.mark.llm`` and `ModelLoader.__call__` take.
-MODEL_FIELDS = ("model", "revision", "base_url", "dtype", "device", "adapter", "attn_implementation")
+MODEL_FIELDS = ("model", "revision", "base_url", "api_key_env", "dtype", "device", "adapter", "attn_implementation")
+#: Those that only a service has.
+_SERVICE_FIELDS = ("base_url", "api_key_env")
 
 NO_MODEL = (
     "no model is chosen: set 'llm_model' in pytest.ini or pyproject.toml, mark the test with "
@@ -55,7 +58,10 @@ def marked(item: pytest.Item) -> dict[str, Any]:
     for marker in item.iter_markers("llm"):
         if marker.args:
             raise InvalidInputError("@pytest.mark.llm takes named arguments: @pytest.mark.llm(model='org/name')")
-        fields = {**marker.kwargs, **fields}
+        outer = dict(marker.kwargs)
+        if "base_url" in fields:  # a key is for the address beside it
+            outer.pop("api_key_env", None)
+        fields = {**outer, **fields}
     return fields
 
 
@@ -66,9 +72,16 @@ class ModelLoader:
     """
 
     def __init__(
-        self, settings: Settings, config: pytest.Config | None = None, *, started: float | None = None
+        self,
+        settings: Settings,
+        config: pytest.Config | None = None,
+        *,
+        started: float | None = None,
+        environ: Mapping[str, str] = os.environ,
     ) -> None:
+        """Made once a session, which began at the Unix time ``started``; keys of services are read in ``environ``."""
         self.settings = settings
+        self._environ = environ
         #: The Unix time from which answers count: under ``--llm-cache=refresh`` that at which the session began.
         self.since = 0.0 if settings.cache != "refresh" else clock() if started is None else started
         self.store = OutputStore(settings.cache_dir, self.tell)
@@ -87,9 +100,10 @@ class ModelLoader:
 
         Args:
             model: hub id, folder, .gguf file, folder#file.gguf, pkg:MODULE/FILE or openai:NAME.
-            fields: ``revision``, ``base_url``, ``dtype``, ``device``, ``adapter``, ``attn_implementation``; each
-                defaults to the session's own, but a model named here does not take the session's revision or adapter.
-                An adapter's own tokenizer and chat template go before the model's.
+            fields: ``revision``, ``base_url``, ``api_key_env``, ``dtype``, ``device``, ``adapter``,
+                ``attn_implementation``; each defaults to the session's own, but a model named here does not take the
+                session's revision or adapter, nor an address named here its ``api_key_env``. An
+                adapter's own tokenizer and chat template go before the model's.
 
         Raises:
             InvalidInputError: no model is named anywhere, or an unknown field.
@@ -102,7 +116,8 @@ class ModelLoader:
         """Return the model of a test's ``llm`` fixture: the marker's fields, overruled by what the run was given.
 
         A run's own flags and environment decide over a marker: ``--llm-model`` swaps the model under test
-        of every test, and then a marker's revision and adapter, which belong to another model, do not apply.
+        of every test, and then a marker's revision and adapter, which belong to another model, do not apply; nor do,
+        where the marker names that model, the address and the key of its service.
         """
         spec = self._spec(marked(item), forced=self.settings.given)
         return self._under_test.setdefault(spec, LanguageModel(spec, self))
@@ -193,9 +208,12 @@ class ModelLoader:
         if model.spec.base_url is not None:
             from pytest_llm.engines.openai import OpenAIEngine
 
-            name, url, settings = model.weights.service, model.spec.base_url, self.settings
-            batch_size, timeout = settings.batch_size, settings.timeout
-            return OpenAIEngine(name, url, batch_size=batch_size, timeout=timeout, tell=self.tell), 0
+            name, spec, settings = model.weights.service, model.spec, self.settings
+            engine: Engine = OpenAIEngine(
+                name, model.spec.base_url, timeout=settings.timeout, api_key_env=spec.api_key_env,
+                environ=self._environ, batch_size=settings.batch_size, tell=self.tell,
+            )  # fmt: skip
+            return engine, 0
         if self.settings.ray:
             from pytest_llm.engines.ray import RayEngine
 
@@ -215,19 +233,28 @@ class ModelLoader:
         settings = self.settings
         given = {name: str(value) for name, value in fields.items() if value is not None and name not in forced}
         if "model" in forced:
-            given = {name: value for name, value in given.items() if name not in ("revision", "adapter")}
+            others = ("revision", "adapter", *(_SERVICE_FIELDS if fields.get("model") is not None else ()))
+            given = {name: value for name, value in given.items() if name not in others}
         if "model" in given:
             settings = settings.replace(
                 revision=settings.revision if "revision" in forced else None,
                 adapter=settings.adapter if "adapter" in forced else None,
             )
         values = {name: given.get(name, getattr(settings, name)) for name in MODEL_FIELDS}
+        # A key goes to the address that it was named for, and to no other.
+        if "base_url" in given:
+            values["api_key_env"] = fields.get("api_key_env")
+        elif "base_url" in forced:
+            values["api_key_env"] = settings.api_key_env
         source = values.pop("model")
         if not source:
             raise InvalidInputError(absent)
         if source.startswith(SERVICE):
-            return service_spec(source, values["revision"], values["base_url"], values["adapter"])
-        del values["base_url"]
+            return service_spec(
+                source, values["revision"], values["base_url"], values["adapter"], values["api_key_env"]
+            )
+        for name in _SERVICE_FIELDS:
+            del values[name]
         return ModelSpec(
             source=source,
             trust_remote_code=settings.trust_remote_code,

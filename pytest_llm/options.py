@@ -39,6 +39,8 @@ OPTIONS = (
     Option("revision", str, None, "revision of a hub model (branch, tag or commit); for openai:NAME a label of yours"),
     Option("base_url", str, None, "address of the service that answers for openai:NAME, with its /v1 [OPENAI_BASE_URL, "
            "else OpenAI's own]"),
+    Option("api_key_env", str, None, "name of the environment variable that holds the key of the service at "
+           "--llm-base-url [OPENAI_API_KEY]"),
     Option("timeout", float, 600.0, "seconds that a service may take for one request, tries after a failure included"),
     Option("dtype", str, "float32", "dtype the model runs in", ("float32", "bfloat16", "float16", "float64")),
     Option("device", str, "auto", "device the model runs on: auto, cpu, cuda, cuda:1, mps"),
@@ -240,19 +242,19 @@ def _parse(option: Option, raw: Any, where: str) -> Any:
         raise _usage(f"{where}: {raw!r} is not a {_KINDS[option.type]}") from None
     if isinstance(value, float) and not math.isfinite(value):
         raise _usage(f"{where}: {raw!r} is not a finite number")
-    if option.name == "base_url":
-        _check_address(raw, where)
+    if option.name in ("base_url", "api_key_env"):
+        _check_service(option.name, raw, where)
     if option.choices and value not in option.choices:
         raise _usage(f"{where}: {raw!r} is not one of {', '.join(option.choices)}")
     return value
 
 
-def _check_address(address: str, where: str) -> None:
+def _check_service(name: str, value: str, where: str) -> None:
     from pytest_llm.errors import InvalidInputError
-    from pytest_llm.weights.spec import service_address
+    from pytest_llm.weights.spec import check_key_name, service_address
 
     try:
-        service_address(address)
+        (service_address if name == "base_url" else check_key_name)(value)
     except InvalidInputError as error:
         raise _usage(f"{where}: {error}") from None
 

@@ -100,8 +100,9 @@ class RunRecord:
     that runs now, ``before`` the number of verdicts before it, ``failures`` the number of its subtests that failed,
     ``details`` what its failing assertion had no room for; the verdicts from ``told`` on are in no report yet, and
     pytest is ``explaining`` a failed assertion. ``repeat`` counts the runs of that test's body from 0, of which
-    ``ahead`` more come if all goes well; ``sampled`` says that chance decided an answer to it. ``watch`` takes what its
-    checks measure while it is being calibrated; ``observations`` are what it took, as data.
+    ``ahead`` more come if all goes well; ``sampled`` says that chance decided an answer to it; ``draws`` are the texts
+    that a service gave to each sampled request of it, by digest and repeat. ``watch`` takes what its checks measure
+    while it is being calibrated; ``observations`` are what it took, as data.
     """
 
     verdicts: list[Verdict] = dataclasses.field(default_factory=list)
@@ -124,6 +125,7 @@ class RunRecord:
     repeat: int = 0
     ahead: int = 0
     sampled: bool = False
+    draws: dict[str, dict[int, list[str]]] = dataclasses.field(default_factory=dict)
     watch: Watch | None = None
     observations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     details: list[str] = dataclasses.field(default_factory=list)

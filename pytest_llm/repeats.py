@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import traceback
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,8 @@ FAILURES = (AssertionError, pytest.fail.Exception)
 
 _FILES = ("llm_snapshot", "llm_baseline")
 _SHOWN = 12
+#: Repeats below which equal answers are no sign of a service that does not sample.
+_FEW = 3
 _INSIDE = pytest.StashKey[bool]()
 #: What `terms` said at a test's set-up.
 _TERMS = pytest.StashKey["Repeat | None"]()
@@ -162,7 +165,7 @@ def repeat(item: pytest.Function, run: RunRecord, asked: Repeat) -> None:
         AssertionError: too few repeats succeeded; it has the traceback of the first that did not.
         Exception: whatever else a repeat raised, as it is: it says nothing about an answer.
     """
-    seen, before, run.sampled = (len(run.verdicts), len(run.details)), len(run.asked), False
+    seen, before, run.sampled, run.draws = (len(run.verdicts), len(run.details)), len(run.asked), False, {}
     questions: set[str] = set()
     results: list[BaseException | None] = []
     while len(results) < asked.n:
@@ -185,7 +188,8 @@ def repeat(item: pytest.Function, run: RunRecord, asked: Repeat) -> None:
             break
     del run.verdicts[seen[0] :], run.details[seen[1] :]
     same = len(results) > 1 and bool(questions) and questions == _questions(run, before) and not run.sampled
-    verdict = record.note(judge([result is None for result in results], asked, _first(results), same=same))
+    alike = _alike(run.draws.values())
+    verdict = record.note(judge([result is None for result in results], asked, _first(results), same=same, alike=alike))
     if not verdict.ok:
         from pytest_llm.reports.text import render
 
@@ -194,10 +198,13 @@ def repeat(item: pytest.Function, run: RunRecord, asked: Repeat) -> None:
         raise AssertionError(render(verdict)).with_traceback(first.__traceback__) from None
 
 
-def judge(results: list[bool], asked: Repeat, evidence: tuple[str, ...] = (), *, same: bool = False) -> Verdict:
+def judge(
+    results: list[bool], asked: Repeat, evidence: tuple[str, ...] = (), *, same: bool = False, alike: int = 0
+) -> Verdict:
     """Return the verdict on repeats that succeeded or not, in order; ``evidence`` shows the first that did not.
 
-    ``same`` says that chance decided no answer, so that all repeats had the same ones.
+    ``same`` says that chance decided no answer, so that all repeats had the same ones; ``alike`` how many had the same
+    answers though a service was to sample them.
 
     The interval is Wilson's at 95 %. Where the repeats stopped early it is wider: it covers the interval that all
     ``n`` would have given, whatever the missing ones were, since a count that decided when to stop is biased.
@@ -235,7 +242,12 @@ def judge(results: list[bool], asked: Repeat, evidence: tuple[str, ...] = (), *,
         notes.append(
             "each repeat had the same answers: none was sampled. do_sample=True samples; a temperature alone does not"
         )
-    outcome: Outcome = "fail" if not passed else "warn" if flaky or same else "pass"
+    if alike:
+        notes.append(
+            f"the service gave 1 distinct answer of {alike}, each to another seed: it may not sample, or know no "
+            "seeds, and then this is one draw and the interval means nothing. (A short answer may be that certain)"
+        )
+    outcome: Outcome = "fail" if not passed else "warn" if flaky or same or alike else "pass"
     return Verdict(
         kind="threshold",
         name="success rate",
@@ -246,6 +258,13 @@ def judge(results: list[bool], asked: Repeat, evidence: tuple[str, ...] = (), *,
         notes=tuple(notes),
         diff=evidence,
     )
+
+
+def _alike(draws: Collection[dict[int, list[str]]]) -> int:
+    """Return how many repeats had the same texts of every request that was sampled; 0 where any differs, or few say."""
+    most = max(map(len, draws), default=0)
+    different = any(texts != next(iter(drawn.values())) for drawn in draws for texts in drawn.values())
+    return 0 if different or most < _FEW else most
 
 
 def _questions(run: RunRecord, start: int) -> set[str]:

@@ -36,6 +36,7 @@ class Settings:
     model: str | None
     revision: str | None
     base_url: str | None
+    api_key_env: str | None
     timeout: float
     dtype: str
     device: str

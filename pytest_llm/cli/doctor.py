@@ -71,7 +71,9 @@ def _model(settings: Settings, given: str | None) -> bool:
         if model.spec.base_url is not None:
             from pytest_llm.engines.openai import OpenAIEngine
 
-            engine = OpenAIEngine(model.weights.service, model.spec.base_url, timeout=settings.timeout)
+            engine = OpenAIEngine(
+                model.weights.service, model.spec.base_url, timeout=settings.timeout, api_key_env=model.spec.api_key_env
+            )
             with contextlib.closing(engine):
                 found = "has it" if engine.check() else "answers to it, and does not list it"
             _say("", f"at {visible(model.spec.base_url)}, which {found}")

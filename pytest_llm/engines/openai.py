@@ -5,19 +5,22 @@ Every request is an HTTP request of its own, several of them under way at once: 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
+import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines import openai_answers as answers
 from pytest_llm.engines import openai_failures as failures
 from pytest_llm.engines.openai_arguments import arguments_of
-from pytest_llm.engines.openai_connection import Connection
+from pytest_llm.engines.openai_connection import Connection, TooManyError
 from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError, ServiceError
 from pytest_llm.requests import Embed, Generate, Logprobs, Loss, Request, Score
+from pytest_llm.weights.spec import KEY
 
 if TYPE_CHECKING:
     from pytest_llm.engines.protocol import Answer
@@ -34,9 +37,9 @@ _IDLE = {"temperature": 1.0, "top_p": 1.0}
 class OpenAIEngine:
     """Asks the model ``name`` of the service at ``base_url`` (with its ``/v1``).
 
-    The key is read from ``OPENAI_API_KEY``; a service of one's own needs none. Logprobs are asked for with every
-    generation, and left out where the service refuses them: goldens then have no evidence of near-ties. A request may
-    take ``timeout`` seconds; after long silence ``tell`` is given a line that says so.
+    The key is the variable ``api_key_env`` of ``environ``; a service of one's own needs none. Logprobs are asked for
+    with every generation, and left out where the service refuses them: goldens then have no evidence of near-ties. A
+    request may take ``timeout`` seconds; after long silence ``tell`` is given a line that says so.
     """
 
     load_seconds = 0.0
@@ -47,10 +50,12 @@ class OpenAIEngine:
         base_url: str,
         *,
         timeout: float,
+        api_key_env: str = KEY,
+        environ: Mapping[str, str] = os.environ,
         batch_size: int = IN_FLIGHT,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.connection = Connection(name, base_url, timeout)
+        self.connection = Connection(name, base_url, timeout, api_key_env, environ)
         self._in_flight = min(batch_size, IN_FLIGHT)
         self._tell = tell
         #: Arguments this service does without, and what it calls the number of tokens.
@@ -94,27 +99,36 @@ class OpenAIEngine:
         """Yield ``(index, answer)`` as answers arrive; see `pytest_llm.engines.protocol.Engine`.
 
         After a failure nothing more is asked; what is under way is still waited for and kept, then the failure raised.
+        Where a request is one too many for the service, another time is left to ask it, and fewer are under way.
         """
-        calls = iter(list(enumerate([self._call(request) for request in requests])))
+        calls = collections.deque(enumerate([self._call(request) for request in requests]))
+        working = min(self._in_flight, len(requests))
         assert self.connection.client  # an error of the set-up is raised here once, not in every thread
         done: queue.SimpleQueue[tuple[int, Answer] | BaseException | None] = queue.SimpleQueue()
         stop, turn = threading.Event(), threading.Lock()
 
         def work() -> None:
+            nonlocal working
             while not stop.is_set():
                 with turn:
-                    index, call = next(calls, (-1, None))
-                if call is None:
-                    break
+                    if not calls:
+                        working -= 1
+                        break
+                    index, call = calls.popleft()
                 try:
                     done.put((index, call()))
                 except BaseException as error:
+                    with turn:
+                        if isinstance(error, TooManyError) and working > 1:
+                            working -= 1
+                            calls.append((index, call))
+                            break
                     stop.set()
                     done.put(error)
             done.put(None)
 
         # Daemons: after Ctrl-C nobody waits for an answer that may take minutes.
-        workers = [threading.Thread(target=work, daemon=True) for _ in range(min(self._in_flight, len(requests)))]
+        workers = [threading.Thread(target=work, daemon=True) for _ in range(working)]
         for worker in workers:
             worker.start()
         failure, left, patience = None, len(workers), PATIENCE
@@ -181,7 +195,7 @@ class OpenAIEngine:
         if len(sequences) != wanted:
             raise ServiceError(f"{self}: it gave {len(sequences)} of {wanted} answers")
         said = answer.get("environment", {})
-        said.update({name: self.connection.without_key(value) for name, value in said.items()})
+        said.update({name: self.connection.key.hidden(value) for name, value in said.items()})
         return answer
 
     def _adapted(self, ask: Callable[..., Any], arguments: dict[str, Any]) -> Any:

@@ -12,10 +12,11 @@ import queue
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 from pytest_llm.engines import openai_failures as failures
+from pytest_llm.engines.openai_key import Key
 from pytest_llm.errors import (
     InvalidInputError,
     LLMError,
@@ -25,7 +26,7 @@ from pytest_llm.errors import (
     UnavailableError,
 )
 from pytest_llm.reports.text import shorten, visible
-from pytest_llm.weights.spec import OPENAI
+from pytest_llm.weights.spec import KEY, OPENAI
 
 T = TypeVar("T")
 
@@ -38,24 +39,33 @@ LARGEST = 256 << 20
 #: Seconds for a connection to be made.
 _CONNECT = 15.0
 
-_KEY = "OPENAI_API_KEY"
-
 #: What reading an answer of another form raises.
 _UNREADABLE = (AttributeError, LookupError, TypeError, ValueError, OverflowError, RecursionError)
+
+
+class TooManyError(UnavailableError):
+    """The service has refused a request, all its tries, as one too many."""
 
 
 class Connection:
     """Asks the service at ``base_url`` for its model ``name``, each request within ``timeout`` seconds.
 
-    The key is read from ``OPENAI_API_KEY``. No message holds it, also where the service repeats it.
+    No message holds the key (see `openai_key.Key`), also where the service repeats it.
 
     A run goes on where a service went down, so what every test learns anew must cost little: after a failure that
     others would meet too there is one try for each, and after two that were silence none for a while.
     """
 
-    def __init__(self, name: str, base_url: str, timeout: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        timeout: float,
+        api_key_env: str = KEY,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
         self.name, self.base_url, self.timeout = name, base_url, timeout
-        self._key = ""
+        self.key = Key(api_key_env, environ)
         #: What went wrong since anything went well: how the last failure reads, and when the first and last were.
         self._trouble, self._first, self._last = "", 0.0, 0.0
         #: How many of these in a row were silence, whether the last was a rate limit, and until when nothing is asked.
@@ -70,26 +80,22 @@ class Connection:
 
         Raises:
             MissingExtraError: the package ``openai`` is not installed.
-            UnavailableError: OpenAI's own service is asked without a key, the key is none, or a proxy is none.
+            UnavailableError: a key is missing or wrong (see `openai_key.Key.read`), or a proxy is none.
         """
         try:
             import openai
         except ImportError:
             raise MissingExtraError("openai is not installed: pip install 'pytest-llm-regression[openai]'") from None
-        self._key = os.environ.get(_KEY, "").strip()
-        if not self._key and self.base_url == OPENAI:
-            raise UnavailableError(f"{self}: no key: set {_KEY}, or --llm-base-url to the address of another service")
-        if not (self._key.isascii() and self._key.isprintable()):
-            raise UnavailableError(f"{self}: {_KEY} holds what no key has (a line break, an accent): set it anew")
+        self.key.read(str(self), needed=self.base_url == OPENAI)
         limits = openai.Timeout(self.timeout, connect=min(self.timeout, _CONNECT))
-        key = self._key or "none"
+        key = self.key.value or "none"
         try:
             http = openai.DefaultHttpxClient(event_hooks={"response": [self._look]}, timeout=limits)
             return openai.OpenAI(base_url=self.base_url, api_key=key, max_retries=0, timeout=limits, http_client=http)
         except Exception as error:  # whatever the environment holds: a proxy, certificates
             names = ", ".join(failures.proxies())
             hint = f"; is what {names} says the address of a proxy?" if names else ""
-            raise UnavailableError(f"{self}: it cannot be asked: {self.said(error)}{hint}") from error
+            raise UnavailableError(f"{self}: it cannot be asked: {self.said(error)}{hint}") from None
 
     def _look(self, response: Any) -> None:
         """Look at the head of a response, and count what will be read of it.
@@ -154,7 +160,7 @@ class Connection:
         tries = 0
         while True:
             try:
-                found = _within(end - time.monotonic(), call)
+                found = _within(end - time.monotonic(), lambda: failures.whole(call))
                 failures.check(found)
                 return found
             except openai.APIError as error:
@@ -183,14 +189,13 @@ class Connection:
     @contextlib.contextmanager
     def errors(self, kind: str) -> Iterator[None]:
         """Say what went wrong with a request of ``kind`` in our words."""
-        import openai
-
         try:
             yield
         except LLMError:
             raise
-        except (openai.APIError, TimeoutError, *_UNREADABLE) as error:
-            raise self._explained(kind, error) from error
+        except Exception as error:
+            # Alone, as whoever logs it would print the client's own with all that the service repeats.
+            raise self._explained(kind, error) from None
 
     def _explained(self, kind: str, error: Exception) -> LLMError:
         import openai
@@ -213,7 +218,7 @@ class Connection:
         if isinstance(error, refusals) or failures.about(error, "logprobs"):
             return InvalidInputError(f"{self}: it refuses this {kind} request: {said}")
         if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
-            return UnavailableError(f"{self}: it refuses the key in {_KEY}: {said}")
+            return UnavailableError(f"{self}: it refuses {self.key}: {said}")
         if isinstance(error, openai.NotFoundError):
             names = self._names()
             if self.name in names:
@@ -221,15 +226,17 @@ class Connection:
             hint = self.offer(names) or "; is --llm-base-url the address with the /v1, and nothing after it?"
             return ModelNotFoundError(f"{self}: not found: {said}{hint}")
         if failures.used_up(error):
-            return UnavailableError(f"{self}: what the key in {_KEY} may spend is used up: {said}")
+            return UnavailableError(f"{self}: what {self.key} may spend is used up: {said}")
         if isinstance(error, openai.RateLimitError):
-            return UnavailableError(
+            return TooManyError(
                 f"{self}: too many requests: {said}; --llm-batch-size says how many are under way at once"
             )
         if isinstance(error, openai.APIError) and not failures.unreadable(error):
             way = f", through the proxy in {proxy}" if proxy else ""
             return (UnavailableError if failures.shared(error) else ServiceError)(f"{self}: {said}{way}")
-        return ServiceError(f"{self}: what it answered to {kind} cannot be read: {said}")
+        if isinstance(error, (openai.APIError, *_UNREADABLE)):
+            return ServiceError(f"{self}: what it answered to {kind} cannot be read: {said}")
+        return UnavailableError(f"{self}: it cannot be asked: {type(error).__name__}: {said}")
 
     def names(self) -> list[str]:
         """Return the names of the models that the service has. Raises as `ask` does."""
@@ -252,12 +259,7 @@ class Connection:
 
     def _shown(self, text: str, width: int) -> str:
         """Return what a service said as it may be shown: the key is cut out first, then the length is cut."""
-        return visible(shorten(self.without_key(text), width))
-
-    def without_key(self, text: str) -> str:
-        """Return what a service says of itself, where it may repeat the key, with stars in its place."""
-        # A shorter one is a stand-in ("EMPTY"), and perhaps a part of other words.
-        return text.replace(self._key, "***") if len(self._key) >= 8 else text
+        return visible(shorten(self.key.hidden(text), width))
 
 
 def _within(seconds: float, call: Callable[[], T]) -> T:

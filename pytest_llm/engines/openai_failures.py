@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import html
+import json
 import math
 import os
 import random
@@ -12,8 +13,10 @@ import re
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
 
 #: Seconds before the first try after a failure; they double.
 PAUSE = 0.5
@@ -41,6 +44,25 @@ def check(response: Any) -> None:
         code = str(body.get("code"))
         error.status_code = int(code) if re.fullmatch("[45][0-9][0-9]", code) else 500
         raise error
+
+
+def whole(call: Callable[[], T]) -> T:
+    """Return ``call()``.
+
+    Raises:
+        openai.APIConnectionError: its answer ends inside its JSON, or before it: where nothing says how long it is, the
+            client takes a connection that was lost for its end.
+    """
+    import openai
+
+    try:
+        return call()
+    except json.JSONDecodeError as error:
+        text = error.doc.strip()
+        if text and (text[0] != "{" or (text[-1] == "}" and error.pos < len(text))):
+            raise
+        message = f"its answer breaks off after {len(error.doc)} characters"
+        raise openai.APIConnectionError(message=message, request=cast("Any", None)) from None
 
 
 def pause(error: Any, tries: int) -> float:

@@ -22,7 +22,7 @@ def said(choice: Any, *, evidence: bool, tools: bool) -> tuple[str, str | None, 
 
     Raises:
         ValueError: something else came in place of a text, or the text did not begin, or a tool is called and none was
-            offered.
+            offered, or a call does not say which.
     """
     message, reason = choice.message, choice.finish_reason
     if message is None and reason != "content_filter":
@@ -62,6 +62,9 @@ def _text(message: Any) -> str:
 def _calls(message: Any) -> list[dict[str, Any]]:
     given = [dict(call) for call in getattr(message, "tool_calls", None) or ()]
     alone = getattr(message, "function_call", None)  # before there were several
+    for call in given:
+        if not (call.get("function") or call.get("custom")):
+            raise ValueError(f"a call of a tool that says no function: {call}")
     functions = [call.get("function") or call["custom"] for call in given] + ([alone] if alone else [])
     found = []
     for fields in map(dict, functions):

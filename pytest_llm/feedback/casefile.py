@@ -17,6 +17,7 @@ from typing import Any
 
 from pytest_llm import jsontext
 from pytest_llm.errors import GoldenError, InvalidInputError, measured
+from pytest_llm.feedback import turns as chat
 from pytest_llm.feedback.cases import Answer, Correction, FeedbackCase, case_id, single
 from pytest_llm.files import write_atomic
 
@@ -111,9 +112,7 @@ def _case(line: str, where: str) -> FeedbackCase:
             raise ValueError(f"there is no field {unknown[0]!r}; it has {', '.join(_FIELDS)}")
         name = _text(data["id"])
         turns = [{"role": "user", "content": data["prompt"]}] if "prompt" in data else data["messages"]
-        asked = tuple({"role": _text(turn["role"]), "content": _text(turn["content"])} for turn in turns)
-        if not asked:
-            raise ValueError("messages is empty")
+        asked = chat.read(turns)
         case = FeedbackCase(
             name,
             asked,

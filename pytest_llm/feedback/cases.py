@@ -7,6 +7,7 @@ the user on this question: what counts is people.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -16,6 +17,8 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from pytest_llm.errors import InvalidInputError, measured
+from pytest_llm.feedback import turns as chat
+from pytest_llm.feedback.turns import Turn
 from pytest_llm.verdicts import Verdict
 
 __tracebackhide__ = measured
@@ -59,13 +62,13 @@ class Correction:
 class FeedbackCase:
     """One question with what people said of its answers; see `pytest_llm.feedback_cases`.
 
-    ``turns`` are the chat messages that were asked, with ``role`` and ``content``. ``models`` gave the answers.
+    ``turns`` are the chat messages that were asked, as ``llm.chat`` takes them. ``models`` gave the answers.
     ``pinned`` is a reference that a reviewer wrote into the file, and ``ignored`` the reason not to test this case:
     an import leaves both alone.
     """
 
     id: str
-    turns: tuple[dict[str, str], ...]
+    turns: tuple[Turn, ...]
     answers: tuple[Answer, ...] = ()
     corrections: tuple[Correction, ...] = ()
     models: tuple[str, ...] = ()
@@ -74,9 +77,9 @@ class FeedbackCase:
     ignored: str = ""
 
     @property
-    def messages(self) -> list[dict[str, str]]:
+    def messages(self) -> list[Turn]:
         """The question as chat messages, for ``llm.chat(case.messages)``."""
-        return [dict(turn) for turn in self.turns]
+        return copy.deepcopy(list(self.turns))
 
     @property
     def prompt(self) -> str:
@@ -87,7 +90,7 @@ class FeedbackCase:
         """
         if not single(self.turns):
             raise InvalidInputError(f"feedback case {self.id} is a conversation of {len(self.turns)}: use .messages")
-        return self.turns[0]["content"]
+        return str(self.turns[0]["content"])
 
     @property
     def reference(self) -> str | None:
@@ -140,7 +143,7 @@ class FeedbackCase:
     @property
     def texts(self) -> frozenset[str]:
         """Every text that a report brought."""
-        turns = {text for turn in self.turns for text in turn.values()}
+        turns = {text for turn in self.turns for text in chat.texts(turn)}
         said = {*(one.text for one in self.answers), *(one.text for one in self.corrections)}
         return frozenset({*turns, *said, *self.models, *self.tags})
 
@@ -226,9 +229,9 @@ def people(keys: Iterable[str]) -> int:
     return len(set(map(person, keys)))
 
 
-def single(turns: tuple[dict[str, str], ...]) -> bool:
+def single(turns: tuple[Turn, ...]) -> bool:
     """Whether the question is one text of a user's, and no conversation."""
-    return len(turns) == 1 and turns[0]["role"] == "user"
+    return len(turns) == 1 and turns[0]["role"] == "user" and isinstance(turns[0]["content"], str)
 
 
 def normalised(text: str) -> str:
@@ -236,13 +239,13 @@ def normalised(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
-def case_id(turns: tuple[dict[str, str], ...]) -> str:
+def case_id(turns: tuple[Turn, ...]) -> str:
     """Return the id of the question: words of its last text to read, and a digest that tells it from all others.
 
     Letters, digits and hyphens only, so that it is safe in node ids, shells and file names.
     """
-    asked = [[turn["role"], normalised(turn["content"])] for turn in turns]
-    digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:_ID_DIGITS]
+    asked = [[turn["role"], normalised(chat.text(turn)), *chat.question(turn)] for turn in turns]
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:_ID_DIGITS]
     plain = unicodedata.normalize("NFKD", asked[-1][1]).encode("ascii", "ignore").decode()
     slug = re.sub("[^a-z0-9]+", "-", plain).strip("-")
     cut = slug if len(slug) <= _SLUG else slug[: _SLUG + 1].rpartition("-")[0] or slug[:_SLUG]

@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytest_llm.errors import InvalidInputError
+from pytest_llm.feedback import turns as chat
 from pytest_llm.feedback.cases import SEPARATOR, case_id, person, report_of
+from pytest_llm.feedback.turns import Turn
 from pytest_llm.files import digest_of, whole
+from pytest_llm.reports.text import shorten
 
 #: What a field may be called, the first that is there counts.
 NAMES = {
@@ -38,6 +41,9 @@ _THUMBS = ("vote", "thumbs")
 _UP = {"up", "+1", "true", "yes", "good", "like", "liked", "positive", "thumbs_up", "thumbs-up", "👍"}
 _DOWN = {"down", "false", "no", "bad", "dislike", "disliked", "negative", "thumbs_down", "thumbs-down", "👎"}
 
+#: Characters of what is said about a bad line.
+_SHOWN = 200
+
 Vote = Literal["up", "down"]
 
 
@@ -46,7 +52,7 @@ class Report:
     """One person's word on one output. ``key`` tells it from every other report, and its user from others."""
 
     key: str
-    turns: tuple[dict[str, str], ...]
+    turns: tuple[Turn, ...]
     output: str
     vote: Vote
     correction: str = ""
@@ -79,7 +85,7 @@ def read_reports(
     Args:
         path: the JSON Lines file, UTF-8.
         fields: what a field is called there, as ``{"prompt": "request"}``; by default `NAMES`.
-        clean: applied to every text that is kept.
+        clean: applied to every text that is kept, and to what is said of a bad line.
 
     Raises:
         InvalidInputError: the file cannot be read.
@@ -163,7 +169,7 @@ def _report(
         if report.vote == "up" and not report.output.strip():
             raise ValueError("thumbs up for an empty output")
     except ValueError as error:
-        return BadLine(number, str(error))
+        return BadLine(number, shorten(clean(str(error)), _SHOWN))
     user = "" if given["user"] is None else str(given["user"])
     # Of the text before it is cleaned: an import that blots out more knows the reports of one that did not.
     if given["id"] is not None and str(given["id"]).strip():
@@ -173,7 +179,7 @@ def _report(
         seen[content] += 1
         key = digest_of([content, seen[content]])[:16]
     # Half of a surrogate pair may be answered, but not asked.
-    turns = tuple({name: clean(whole(text)) for name, text in turn.items()} for turn in turns)
+    turns = tuple(chat.mapped(turn, lambda text: clean(whole(text))) for turn in turns)
     if user.strip():
         key += SEPARATOR + digest_of({"user": user, "case": case_id(turns)})[:8]
     return dataclasses.replace(
@@ -190,27 +196,19 @@ def cleaned(names: Iterable[str], clean: Callable[[str], str]) -> tuple[str, ...
 def _text(given: dict[str, Any], name: str) -> str:
     value = given[name]
     if value is not None and not isinstance(value, str):
-        raise ValueError(f"{name} is text, not {value!r:.60}")
+        raise ValueError(f"{name} is text, not {value!r}")
     return value or ""
 
 
-def _turns(prompt: Any, names: tuple[str, ...]) -> tuple[dict[str, str], ...]:
+def _turns(prompt: Any, names: tuple[str, ...]) -> tuple[Turn, ...]:
     if prompt is None:
         raise ValueError(f"no question ({' or '.join(names)})")
-    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    if not isinstance(turns, list) or not turns:
-        raise ValueError(f"a question is text or a list of chat messages, not {prompt!r:.60}")
-    asked = []
-    for turn in turns:
-        role, content = (turn.get("role"), turn.get("content")) if isinstance(turn, dict) else (None, None)
-        if not isinstance(role, str) or not isinstance(content, str):
-            raise ValueError(f"a chat message has a role and a content, both text: {turn!r:.60}")
-        asked.append({"role": role, "content": content})
+    asked = chat.read([{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt)
     if asked[-1]["role"] == "assistant":
         raise ValueError("the last message is the assistant's: it belongs in output")
-    if not asked[-1]["content"].strip():
+    if not chat.text(asked[-1]).strip() and not chat.question(asked[-1]):
         raise ValueError("the question is empty")
-    return tuple(asked)
+    return asked
 
 
 def _is_number(value: Any) -> bool:
@@ -227,7 +225,7 @@ def _vote(value: Any, called: str, numbers: Mapping[str, set[float]]) -> Vote:
     if spelled in _UP or spelled in _DOWN:
         return "up" if spelled in _UP else "down"
     if not _is_number(value):
-        raise ValueError(f"{value!r:.60} is no vote (up/down, 1/-1, true/false, good/bad)")
+        raise ValueError(f"no vote (up/down, 1/-1, true/false, good/bad): {value!r}")
     found = numbers[called]
     if found <= {1, -1} and (-1 in found or called in _THUMBS):
         return "up" if float(value) == 1 else "down"
@@ -236,11 +234,11 @@ def _vote(value: Any, called: str, numbers: Mapping[str, set[float]]) -> Vote:
     else:
         some = ", ".join(f"{x:g}" for x in sorted(found)[:6]) + (", ..." if len(found) > 6 else "")
         why = f"these are {some}, which may be stars, or none: write up or down for each"
-    raise ValueError(f"{value!r:.60} may be no vote: numbers of {called!r} are votes where all are 1 or -1, and {why}")
+    raise ValueError(f"{value!r} may be no vote: numbers of {called!r} are votes where all are 1 or -1, and {why}")
 
 
 def _tags(value: Any) -> tuple[str, ...]:
     tags = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise ValueError(f"tags are texts, not {value!r:.60}")
+        raise ValueError(f"tags are texts, not {value!r}")
     return tuple(sorted({tag.strip() for tag in tags} - {""}))

@@ -18,6 +18,8 @@ SERVICE = "openai:"
 SERVICE_DEVICE = "service"
 #: The service that a model is of where nothing says another.
 OPENAI = "https://api.openai.com/v1"
+#: The variable that holds the key of a service where nothing names another.
+KEY = "OPENAI_API_KEY"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,7 @@ class ModelSpec:
     """A model as a test names it, with everything around the weights that decides an answer.
 
     ``base_url`` is the address of the service that answers for a model ``openai:NAME``; of such a model no dtype
-    or attention is known, and its device is ``service``.
+    or attention is known, and its device is ``service``. ``api_key_env`` names the variable that holds its key.
     """
 
     source: str
@@ -38,6 +40,7 @@ class ModelSpec:
     trust_pickle: bool = False
     exact: bool = False
     base_url: str | None = None
+    api_key_env: str = KEY
 
     @property
     def fixed_shapes(self) -> bool:
@@ -97,23 +100,39 @@ def service_address(given: str) -> str:
     if more:
         raise InvalidInputError(
             f"the address of its service ({parts.scheme}://{parts.hostname}) holds more than an address "
-            f"({', '.join(more)}): leave that out; a key goes into OPENAI_API_KEY"
+            f"({', '.join(more)}): leave that out; a key goes into {KEY}"
         )
     return url
 
 
-def service_spec(source: str, revision: str | None, base_url: str | None, adapter: str | None) -> ModelSpec:
+def check_key_name(given: str) -> None:
+    """Check that ``given`` may be the name of a variable.
+
+    Raises:
+        InvalidInputError: it cannot be one, and may be a key; the message does not repeat it.
+    """
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", given):
+        raise InvalidInputError("api_key_env is the name of an environment variable that holds the key, not a key")
+
+
+def service_spec(
+    source: str, revision: str | None, base_url: str | None, adapter: str | None, api_key_env: str | None = None
+) -> ModelSpec:
     """Return the model ``openai:NAME`` of the service at ``base_url``, else at ``OPENAI_BASE_URL``, else OpenAI's own.
 
     Raises:
-        InvalidInputError: no name, an adapter, or an address that `service_address` refuses.
+        InvalidInputError: no name, an adapter, or what `service_address` or `check_key_name` refuses.
     """
     if source == SERVICE:
         raise InvalidInputError(f"{SERVICE} needs the name of a model behind it, as the service has it: {SERVICE}NAME")
     if adapter:
         raise InvalidInputError(f"{source}: no adapter can be put on a service's model: serve it there, under a name")
+    key = KEY if api_key_env is None else api_key_env
     try:
+        check_key_name(key)
         url = service_address(os.environ.get("OPENAI_BASE_URL") or OPENAI if base_url is None else base_url)
     except InvalidInputError as error:
         raise InvalidInputError(f"{source}: {error}") from None
-    return ModelSpec(source, revision, dtype="", device=SERVICE_DEVICE, attn_implementation="", base_url=url)
+    return ModelSpec(
+        source, revision, dtype="", device=SERVICE_DEVICE, attn_implementation="", base_url=url, api_key_env=key
+    )

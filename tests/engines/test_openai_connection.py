@@ -9,6 +9,8 @@ import itertools
 import json
 import os
 import re
+import socketserver
+import threading
 import time
 from html import unescape
 
@@ -106,6 +108,74 @@ def test_a_key_that_the_service_repeats_is_in_no_file(suite, service, monkeypatc
     assert not [path for path in written if b"SECRET" in path.read_bytes()]
 
 
+def test_a_key_that_the_service_repeats_is_in_no_log(suite, service, monkeypatch):
+    """Of an agent that catches everything and logs it, with the errors behind it."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    service.before = lambda path, body: error(400, f"header Bearer {KEY}")
+    test = """
+        import logging
+
+        def test_agent(llm):
+            try:
+                llm.chat("Q")
+            except Exception:
+                logging.exception("failed")
+            assert False
+        """
+    result = suite(test)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["pytest_llm.errors.InvalidInputError: openai:m1 *: Error code: 400 - header Bearer [*]*"]
+    )
+    assert "SECRET" not in result.stdout.str()
+
+
+def test_what_keeps_a_service_from_being_asked_is_no_failure_of_its_answers(suite, service, pytester):
+    """As pytest-socket does, whose error is none of the client's; xfail expects a wrong answer, and there is none."""
+    test = """
+        import socket
+
+        import pytest
+
+        @pytest.mark.xfail(reason="the model is bad at this")
+        def test_a(llm, monkeypatch):
+            def blocked(*arguments, **options):
+                raise RuntimeError("A test tried to use socket.getaddrinfo.")
+
+            monkeypatch.setattr(socket, "getaddrinfo", blocked)
+            assert llm.chat("Q") == "Hello"
+        """
+    result = suite(test)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["E *UnavailableError: openai:m1 at *: RuntimeError: A test tried to use socket*"])
+
+
+@pytest.mark.parametrize("kept", [0, 60, -1])
+def test_an_answer_that_breaks_off_is_a_lost_connection(service, quick, kept):
+    """Of one without a Content-Length nothing else tells that it is not whole."""
+    whole = json.dumps(said("Paris.")[1]).encode()
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            head = iter(self.rfile.readline, b"\r\n")
+            (length,) = (int(line.split()[1]) for line in head if line.lower().startswith(b"content-length"))
+            self.rfile.read(length)
+            asked.append(1)
+            body = whole if len(asked) == 3 else whole[:kept]
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n" + body)
+
+    asked = []
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        engine = OpenAIEngine("m1", f"http://127.0.0.1:{server.server_address[1]}/v1", timeout=30)
+        assert first(*answers(engine, [Generate(CHAT)]))["text"] == "Paris."
+        asked += [1]
+        with pytest.raises(UnavailableError, match=r"no connection \(its answer breaks off .*, after 5 more tries"):
+            answers(engine, [Generate(CHAT)])
+        engine.close()
+        server.shutdown()
+
+
 def test_an_answer_that_does_not_come_has_an_end_and_is_not_asked_for_again(engine, service):
     engine = OpenAIEngine("m1", service.url, timeout=0.3)
     service.before = lambda path, body: time.sleep(2) or said("late")
@@ -183,6 +253,25 @@ def test_a_rate_limit_has_all_its_tries_for_a_minute(engine, service, quick, mon
         with pytest.raises(UnavailableError, match="slow down"):
             answers(engine, [Generate(CHAT)])
         assert len(service.asked) == asked
+
+
+def test_a_list_ends_though_the_service_takes_fewer_at_once_than_are_asked(engine, service, quick):
+    """Whoever is refused for good gives its question back, and asks no more: fewer are under way."""
+    free = threading.Semaphore(2)
+
+    def respond(path, body):
+        if not free.acquire(blocking=False):
+            return error(429, "slow down")
+        time.sleep(0.05)
+        free.release()
+        return said("Paris.")
+
+    service.before = respond
+    requests = [Generate(({"role": "user", "content": f"Q {i}"},)) for i in range(40)]
+    assert len(answers(engine, requests)) == 40
+    service.before = lambda path, body: error(429, "never")
+    with pytest.raises(UnavailableError, match="too many requests: .*never"):
+        answers(engine, requests)
 
 
 def test_a_service_that_was_silent_twice_is_left_alone_for_a_while(service, monkeypatch):
@@ -803,6 +892,27 @@ def test_two_services_of_one_model_are_told_apart(suite, service, pytester):
     ) == sorted(hosts)
 
 
+def test_repeats_that_a_service_answers_alike_are_a_warning(suite, service):
+    """Whether it samples cannot be seen: one draw that is counted five times has no interval."""
+    test = """
+        import pytest
+
+        @pytest.mark.llm_repeat(5)
+        def test_animal(llm):
+            assert llm.chat("Name one.", do_sample=True)
+        """
+    result = suite(test)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["gates *  warn  *", "*the service gave 1 distinct answer of 5, each to another seed: it"]
+    )
+    assert len({body["seed"] for _, body in service.asked}) == 5
+    service.before = lambda path, body: said("Cat." if body["seed"] else "Dog.")
+    result = suite(test, "--llm-cache=refresh")
+    result.assert_outcomes(passed=1)
+    assert "distinct" not in result.stdout.str()
+
+
 def test_workers_refresh_an_answer_once(suite, service):
     test = """
         import pytest
@@ -827,3 +937,101 @@ def test_a_model_that_is_not_listed_is_asked_for_a_token(service, path):
     with pytest.raises(ModelNotFoundError, match="openai:other at .*: not found"):
         engine.check()
     engine.close()
+
+
+def keys(service):
+    """What was asked, with the key that came along."""
+    given = [one["authorization"].removeprefix("Bearer ") for one in service.headers]
+    return sorted((body["messages"][0]["content"], key) for (_, body), key in zip(service.asked, given, strict=True))
+
+
+def test_each_service_gets_the_key_that_was_named_for_it(suite, service, monkeypatch):
+    other = Service(None, "m1")
+    other.before = service.before
+    monkeypatch.setenv("OPENAI_API_KEY", "agent")
+    monkeypatch.setenv("JUDGE_KEY", "judge")
+    tests = f"""
+        import pytest
+
+        @pytest.fixture
+        def judge(llm_loader):
+            return llm_loader("openai:m1", base_url="{other.url}", api_key_env="JUDGE_KEY")
+
+        def test_loader(llm, judge):
+            judge.chat("a")
+            llm.chat("b")
+
+        @pytest.mark.llm(base_url="{other.url}", api_key_env="JUDGE_KEY")
+        def test_marker(llm):
+            llm.chat("c")
+
+        @pytest.mark.llm(api_key_env="JUDGE_KEY")
+        class TestMarkers:
+            @pytest.mark.llm(base_url="{other.url}")
+            def test_the_nearest_address_has_no_key_beside_it(self, llm):
+                llm.chat("d")
+        """
+    for asked_ahead in (False, True):
+        service.reset(), other.reset()
+        service.before = other.before = lambda path, body: said("Paris.")
+        suite(tests, "--llm-cache=refresh").assert_outcomes(passed=3)
+        assert keys(other) == [("a", "judge"), ("c", "judge"), ("d", "agent")], asked_ahead
+        assert keys(service) == [("b", "agent")]
+    suite(tests, "--llm-api-key-env=RUNS_KEY", "--llm-offline").assert_outcomes(passed=3)  # no part of an answer's key
+    # A run's own address takes the run's own key, and none that was named for another.
+    monkeypatch.setenv("RUNS_KEY", "run")
+    service.reset(), other.reset()
+    service.before = other.before = lambda path, body: said("Paris.")
+    given = (f"--llm-base-url={service.url}", "--llm-api-key-env=RUNS_KEY", "--llm-cache=refresh")
+    suite(tests, *given).assert_outcomes(passed=3)
+    assert keys(other) == [("a", "judge")]
+    assert keys(service) == [("b", "run"), ("c", "run"), ("d", "run")]
+    monkeypatch.delenv("JUDGE_KEY")
+    result = suite(tests, "-k", "test_marker", "--llm-cache=refresh")
+    result.assert_outcomes(errors=1, deselected=2)
+    result.stdout.fnmatch_lines(["E *openai:m1 at http:*: no key: set JUDGE_KEY"])
+    other.close()
+
+
+def test_a_key_that_a_fixture_sets_goes_to_nobody(suite, service, monkeypatch):
+    tests = """
+        import pytest
+
+        @pytest.fixture(autouse=True)
+        def key(monkeypatch):
+            monkeypatch.setenv("OPENAI_API_KEY", "judge")
+
+        def test_a(llm):
+            llm.chat("a")
+        """
+    monkeypatch.setenv("OPENAI_API_KEY", "agent")
+    result = suite(tests)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["E *OPENAI_API_KEY was changed after the tests began*api_key_env='NAME'"])
+    monkeypatch.delenv("OPENAI_API_KEY")
+    suite(tests).assert_outcomes(passed=1)
+    assert keys(service) == [("a", "none")]
+
+
+@pytest.mark.parametrize("given", ["sk-proj-SECRET", ""])
+def test_a_key_in_place_of_its_name_is_refused_and_not_repeated(suite, given):
+    result = suite("def test_a(llm): llm.chat('Q')", f"--llm-api-key-env={given}")
+    result.stderr.fnmatch_lines(["ERROR: --llm-api-key-env: api_key_env is the name of an environment variable *"])
+    assert "SECRET" not in result.stdout.str() + result.stderr.str()
+
+
+def test_another_model_under_test_is_asked_where_the_run_says(suite, service):
+    tests = """
+        import pytest
+
+        @pytest.mark.llm(model="openai:m0", base_url="http://127.0.0.1:9/v1", api_key_env="NO_KEY")
+        def test_marked(llm):
+            llm.chat("a")
+
+        def test_plain(llm):
+            llm.chat("b")
+        """
+    result = suite(tests, "--llm-model=openai:m1")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["model     openai:m1  service at *  2 answers: *"])
+    assert len(service.asked) == 2

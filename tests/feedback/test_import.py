@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from pytest_llm.argument_rules import as_prompt
 from pytest_llm.feedback.incoming import NAMES
 from pytest_llm.feedback.redaction import redact
 from tests.feedback.conftest import REPORTS
@@ -194,15 +195,15 @@ def test_bad_lines_are_named_and_the_good_ones_imported(feedback, lines):
         '{"prompt": "x", "output": "y"}\n': "neither a vote (vote or thumbs or feedback or rating) nor a correction",
         '{"prompt": "x", "output": "y", "vote": 0}\n': "0 may be no vote: numbers of 'vote' are votes where all "
         "are 1 or -1, and these are 0, 1, 5, which may be stars, or none: write up or down for each",
-        '{"prompt": "x", "output": "y", "vote": "meh"}\n': "'meh' is no vote (up/down, 1/-1, true/false, good/bad)",
+        '{"prompt": "x", "output": "y", "vote": "meh"}\n': "no vote (up/down, 1/-1, true/false, good/bad): 'meh'",
         '{"prompt": "x", "output": "y", "vote": 5}\n': "5 may be no vote: numbers of 'vote' are votes where all "
         "are 1 or -1, and these are 0, 1, 5, which may be stars, or none: write up or down for each",
-        '{"prompt": 3, "output": "y", "vote": 1}\n': "a question is text or a list of chat messages, not 3",
+        '{"prompt": 3, "output": "y", "vote": 1}\n': "a question is text or a list of chat messages",
         '{"prompt": " ", "output": "y", "vote": 1}\n': "the question is empty",
         '{"prompt": "x", "output": ["y"], "vote": 1}\n': "output is text, not ['y']",
         '{"prompt": "x", "output": " ", "vote": "up"}\n': "thumbs up for an empty output",
-        '{"messages": [{"role": "user"}], "output": "y", "vote": 1}\n': "a chat message has a role and a content, "
-        "both text: {'role': 'user'}",
+        '{"messages": [{"role": "user"}], "output": "y", "vote": 1}\n': "message 1 lacks a role, or a content or "
+        "tool_calls: see llm.chat",
         '{"messages": [{"role": "assistant", "content": "y"}], "output": "y", "vote": 1}\n': "the last message is the "
         "assistant's: it belongs in output",
         '{"prompt": "x", "output": "y", "vote": "up", "tags": 3}\n': "tags are texts, not 3",
@@ -502,6 +503,60 @@ def test_all_texts_of_a_case_are_redacted_also_what_an_earlier_import_left(feedb
     feedback(reports, "--redact")
     assert [(case["tags"], case["models"]) for case in lines()] == [(["[email]"], ["of [email]"])] * 2
     assert "ann" not in json.dumps(lines())
+
+
+CALL = {"type": "function", "function": {"name": "mail", "arguments": '{"to": "j\\u00f6rg@example.org", "day": "Mon"}'}}
+AGENT = [
+    {"role": "user", "content": [{"type": "text", "text": "Mail Jörg"}, {"type": "text", "text": "at j@example.org"}]},
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "call_1", **CALL}]},
+    {
+        "role": "tool",
+        "tool_call_id": "call_1",
+        "name": "mail",
+        "content": "sent to j@example.org",
+        "trace": "j@example.org",
+    },
+    {"role": "user", "content": "Thanks!"},
+]
+
+
+def test_the_conversation_of_an_agent_is_a_question(feedback, lines, tmp_path):
+    """As `llm.chat` takes it. Of another run's ids of calls it is the same question."""
+    again = json.loads(json.dumps(AGENT).replace("call_1", "call_2"))
+    reports = [{"prompt": turns, "output": "Bye.", "vote": "up"} for turns in (AGENT, again)]
+    assert feedback(reports)[0] == 0
+    (case,) = expected(tmp_path).values()
+    assert case.votes == (2, 0)
+    assert case.id.startswith("thanks-")
+    kept = [{name: value for name, value in turn.items() if name != "trace"} for turn in AGENT]
+    assert list(as_prompt(case.messages)) == kept
+    assert feedback(reports, "--redact")[0] == 0
+    (line,) = lines()
+    assert "example" not in json.dumps(line)
+    (call,) = line["messages"][1]["tool_calls"]
+    assert call == {
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "mail", "arguments": '{"to": "[email]", "day": "Mon"}'},
+    }
+    assert [part["text"] for part in line["messages"][0]["content"]] == ["Mail Jörg", "at [email]"]
+    assert feedback(reports)[0] == 2  # would write back what was blotted out
+
+
+def test_what_is_said_of_a_bad_line_is_redacted(feedback):
+    good = {"prompt": "Hi", "output": "Hello", "vote": "up"}
+    long = "x" * 50 + " ann.lee@example.org"
+    bad = [
+        {**good, "vote": long},
+        {**good, "output": [long]},
+        {**good, "tags": {"a": long}},
+        {**good, "prompt": [long]},
+    ]
+    code, _, err = feedback(bad, "--redact")
+    assert code == 2
+    assert len(err) == 5
+    assert "[email]" in err[0]
+    assert "ann" not in "".join(err)
 
 
 def test_a_correction_that_is_the_output_it_corrects_is_named(feedback):
