@@ -104,9 +104,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def _once(verdicts: list[Verdict]) -> list[Verdict]:
-    """Leave out what passes as an attempt of the same test wrote it."""
-    written = {(one.kind, one.name): one for one in verdicts if one.status in WRITTEN}
-    return [one for one in verdicts if one.outcome != "pass" or written.get((one.kind, one.name), one) is one]
+    """Leave out what an attempt of the same test wrote, where a later one did, and what passes as one wrote it."""
+    last = {(one.kind, one.name): one for one in verdicts if one.status in WRITTEN}
+    return [
+        one for one in verdicts
+        if last.get((one.kind, one.name), one) is one or not (one.outcome == "pass" or one.status in WRITTEN)
+    ]  # fmt: skip
 
 
 def _uses_ours(item: pytest.Item) -> bool:
