@@ -172,6 +172,7 @@ class RunRecord:
             verdicts=self.verdicts[self.before :],
             goldens=dict(itertools.takewhile(lambda golden: golden[1] == own, reversed(self.goldens.items()))),
             passed=self.passed & {own},
+            collected={own: self.collected[own]},
             tests={own: self.tests[own]},
             users=self.users & {own},
         )
