@@ -159,6 +159,14 @@ class RunRecord:
         """Whether a subtest of the test that runs now failed by something else than a check: some may not have run."""
         return self.failures > sum(not verdict.ok for verdict in self.verdicts[self.before :])
 
+    def created(self, kind: str, name: str, variant: str = "") -> bool:
+        """Whether an earlier attempt of the test that runs now created a golden or baseline: it is written anew then.
+
+        What was there before the run is ``updated``, or only compared.
+        """
+        mine = [one for one in self.verdicts[self.before : self.told] if one.status == "created"]
+        return any((one.kind, one.name, one.figures.get("variant", "")) == (kind, name, variant) for one in mine)
+
     def of_test(self) -> RunRecord:
         """Return what is known of the test that runs now, as a record of its own."""
         own = self.nodeid
@@ -166,6 +174,7 @@ class RunRecord:
             verdicts=self.verdicts[self.before :],
             goldens=dict(itertools.takewhile(lambda golden: golden[1] == own, reversed(self.goldens.items()))),
             passed=self.passed & {own},
+            collected={own: self.collected[own]},
             tests={own: self.tests[own]},
             users=self.users & {own},
         )

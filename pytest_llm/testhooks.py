@@ -27,8 +27,15 @@ _PACKAGE = Path(__file__).parent
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Forget what a test measured before, where a plugin runs it again: the last attempt counts, and what any wrote."""
+    """Forget how a test came out before, where a plugin runs it again: the last attempt counts, and what any wrote.
+
+    Its set-up's report may come late, after those of its subtests: pytest-rerunfailures logs when all phases are over.
+    """
     run = item.config.stash[lifecycle.RECORD]
+    run.tests.pop(run.nodeid, None)
+    run.passed.discard(run.nodeid)
+    run.partly.discard(run.nodeid)
+    run.failures = 0
     if len(run.verdicts) > run.before:
         run.verdicts[run.before :] = [one for one in run.verdicts[run.before :] if one.status in WRITTEN]
     run.told = len(run.verdicts)
@@ -104,9 +111,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def _once(verdicts: list[Verdict]) -> list[Verdict]:
-    """Leave out what passes as an attempt of the same test wrote it."""
-    written = {(one.kind, one.name): one for one in verdicts if one.status in WRITTEN}
-    return [one for one in verdicts if one.outcome != "pass" or written.get((one.kind, one.name), one) is one]
+    """Leave out what an attempt of the same test wrote, where a later one did, and what passes as one wrote it."""
+    last = {(one.kind, one.name): one for one in verdicts if one.status in WRITTEN}
+    return [
+        one for one in verdicts
+        if last.get((one.kind, one.name), one) is one or not (one.outcome == "pass" or one.status in WRITTEN)
+    ]  # fmt: skip
 
 
 def _uses_ours(item: pytest.Item) -> bool:

@@ -618,6 +618,33 @@ def test_what_an_attempt_wrote_that_a_plugin_repeats_is_not_compared(pytester, c
     assert (pytester.path / "j.xml").read_text().count('name="llm.golden.1"') == 1
 
 
+@pytest.mark.parametrize("update", ["new", "all"])
+def test_what_a_failed_attempt_created_is_written_anew_by_the_next(pytester, cache_dir, update):
+    pytester.makeconftest(RERUN)
+    module = pytester.makepyfile("""
+        from pytest_llm.metrics import exact_match
+        attempts = []
+        def test_flaky(llm_snapshot, llm_baseline):
+            attempts.append(1)
+            good = len(attempts) > 1
+            assert ("good" if good else "bad") == llm_snapshot
+            llm_baseline.check("m", 0.9 if good else 0.3, margin=0.05, higher_is_better=True)
+            llm_baseline.check("em", exact_match(["y" if good else "n", "n"], ["y", "y"]), margin=0.5)  # warns: 0 passes too
+            assert good
+    """)
+    result = pytester.runpytest(f"--llm-update={update}")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["goldens   1 created", "gates     em  0.5  created *", "* m * 0.9 * created *"])
+    assert sum(" created" in line for line in result.stdout.lines) == 3
+    module.write_text(module.read_text().replace("good = len(attempts) > 1", "good = True"))
+    pytester.runpytest().stdout.fnmatch_lines(["goldens   1 identical", "gates     em  0.5  baseline 0.5*"])
+    module.write_text(module.read_text().replace("good = True", "good = False"))
+    files = sorted(path for path in pytester.path.glob("__llm_*/**/*") if path.is_file())
+    before = [path.read_bytes() for path in files]
+    pytester.runpytest("--llm-update=new").assert_outcomes(failed=1)
+    assert [path.read_bytes() for path in files] == before
+
+
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["one-process", "xdist"])
 def test_what_could_not_be_measured_is_an_error_though_a_failure_was_expected(pytester, cache_dir, workers):
     pytester.makepyfile("""

@@ -43,6 +43,10 @@ class Use(NamedTuple):
         """The golden to compare with."""
         return self.place.path
 
+    @property
+    def _label(self) -> str:
+        return self.name + self.place.label.strip()
+
     def judge(self) -> Verdict:
         """Return the verdict, having written what ``--llm-update`` asks for or left a candidate.
 
@@ -56,6 +60,9 @@ class Use(NamedTuple):
             raise
 
     def _judged(self) -> Verdict:
+        run = record.current()
+        if run is not None and run.created("golden", self._label):
+            return self._write(Drift("created", "created", notes=self._renames()))
         try:
             golden = self._read()
         except DamagedGoldenError as error:
@@ -74,13 +81,12 @@ class Use(NamedTuple):
             from pytest_llm.golden.evidence import side_by_side
 
             evidence = side_by_side(golden, self.new)
-        label = self.place.label
         return Verdict(
             "golden",
-            self.name + label.strip(),
+            self._label,
             drift.status,
             outcome,
-            f"golden {self.name!r}{label}: {drift.headline}",
+            f"golden {self.name!r}{self.place.label}: {drift.headline}",
             figures=dict(drift.figures),
             notes=drift.notes,
             diff=drift.diff,

@@ -27,12 +27,9 @@ _WEIGHTS["failed"] = 4
 def note_phase(run: record.RunRecord, item: pytest.Item, report: pytest.TestReport) -> None:
     """Add one phase (set-up, call, tear-down), or one subtest, to the result of the test that runs."""
     test = run.tests.get(run.nodeid)
-    if test is None or report.when == "setup":  # a test that runs again starts anew
+    if test is None:
         file, line = item.location[0].replace("\\", "/"), (item.location[1] or 0) + 1
         test = run.tests[run.nodeid] = record.TestResult(record.INTERRUPTED, 0.0, file, line)
-        run.passed.discard(run.nodeid)
-        run.partly.discard(run.nodeid)
-        run.failures = 0
     subtest, outcome = hasattr(report, "context"), _outcome(report)
     test.seconds += 0.0 if subtest else report.duration
     if subtest and outcome == "skipped":  # what it would have used is not known, however the test comes out

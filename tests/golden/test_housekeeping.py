@@ -20,6 +20,14 @@ MODULE = """
 """
 
 ARRAY = "\nimport numpy\ndef test_array(llm_snapshot): assert numpy.arange(100.0) == llm_snapshot\n"
+#: As pytest-rerunfailures logs the phases of each test, which it may yet run again; subtests are logged at once.
+LATE = """
+    from _pytest.runner import runtestprotocol
+    def pytest_runtest_protocol(item, nextitem):
+        for report in runtestprotocol(item, nextitem=nextitem, log=False):
+            item.ihook.pytest_runtest_logreport(report=report)
+        return True
+"""
 BASELINE = """
 def test_base(llm_baseline): llm_baseline.check("score", 0.5, margin=0.1, higher_is_better=True)
 """
@@ -336,8 +344,11 @@ def test_b(llm_snapshot, subtests):
 
 
 @pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
+@pytest.mark.parametrize("late", [False, True], ids=["logged-at-once", "logged-late"])
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["one-process", "xdist"])
-def test_a_subtest_that_was_skipped_keeps_its_golden_and_baseline(suite, cache_dir, monkeypatch, workers):
+def test_a_subtest_that_was_skipped_keeps_its_golden_and_baseline(suite, cache_dir, monkeypatch, workers, late):
+    if late:
+        suite.makeconftest(LATE)
     with (suite.path / "test_m.py").open("a") as module:
         module.write("""
 import os, unittest

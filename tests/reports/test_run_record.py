@@ -389,9 +389,10 @@ def test_ctrl_c_leaves_what_workers_saw_before(pytester, cache_dir, monkeypatch,
                 time.sleep(1)  # the controller takes in what came before
                 os.kill(os.getppid(), signal.SIGINT)
                 time.sleep(1)
-        def test_first(llm_snapshot):
+        def test_first(llm_snapshot, llm_baseline):
             interrupt("first")
             assert "a" == llm_snapshot
+            llm_baseline.check("m", 1.0, margin=0.1, higher_is_better=True)
         def test_second(llm_snapshot):
             interrupt("second")
             assert "b" == llm_snapshot
@@ -402,7 +403,7 @@ def test_ctrl_c_leaves_what_workers_saw_before(pytester, cache_dir, monkeypatch,
     data = json.loads((pytester.path / "run.json").read_text("utf-8"))
     before = ["test_first"] if at == "second" else []
     for kind in ("tests", "verdicts"):
-        assert [one["nodeid"].partition("::")[2] for one in data[kind]] == before
+        assert list(dict.fromkeys(one["nodeid"].partition("::")[2] for one in data[kind])) == before
     assert (data["filtered"], data["exit_status"]) == (True, 2)
     assert "the run was stopped (pytest's exit status 2)" in (pytester.path / "run.md").read_text("utf-8")
 
