@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from typing import Any, NamedTuple
 
-from pytest_llm.errors import InvalidInputError
+from pytest_llm.history.runfile import no_record
 from pytest_llm.reports.overview import STATUSES, entries, reported
 
 _ID = re.compile(r"[0-9]{8}T[0-9]{9}Z-[0-9a-f]{8}")
@@ -95,7 +95,7 @@ def of_record(data: dict[str, Any]) -> Rows:
             raise ValueError(f"{data['id']!r:.60} is no id of a run")
         return _of_record(data)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InvalidInputError(f"this is no run record ({error!r:.200})") from None
+        raise no_record(error) from None
 
 
 def better(verdict: dict[str, Any]) -> str:
