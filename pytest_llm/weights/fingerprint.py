@@ -75,8 +75,8 @@ def check_unchanged(weights: Weights, digest: str, cache_dir: Path, seen: Stamps
     now: Stamps = {}
     if fingerprint(weights, cache_dir, seen=now) != digest:
         raise ModelNotFoundError(
-            f"the weights of {weights.source!r} changed after this run had identified them. Run again, when nothing "
-            "writes to them."
+            f"the files of {weights.source!r} changed after this run had identified them. Run again, when nothing "
+            "writes to them; a test that trains asks llm_loader(...) again after it saved."
         )
     if seen is not None:
         seen.clear()
