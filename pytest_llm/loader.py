@@ -144,11 +144,11 @@ class ModelLoader:
 
         return resolve(spec, root=self.settings.root, offline=self.settings.offline)
 
-    def fingerprint(self, weights: Weights, seen: Stamps) -> str:
-        """Return the digest of the content of ``weights``; see `pytest_llm.weights.fingerprint`."""
-        from pytest_llm.weights.fingerprint import fingerprint
+    def contents(self, weights: Weights, seen: Stamps) -> dict[str, dict[str, str]]:
+        """Return the digests of the files of ``weights``; see `pytest_llm.weights.fingerprint`."""
+        from pytest_llm.weights.fingerprint import contents
 
-        return fingerprint(weights, self.settings.cache_dir, seen=seen)
+        return contents(weights, self.settings.cache_dir, seen=seen)
 
     def check_unchanged(self, model: Asker) -> None:
         """Check that answers are of the weights of ``model``'s digest: they are read late, and stay mapped.

@@ -107,6 +107,57 @@ def test_a_renamed_folder_hits_and_a_retrained_one_misses(pytester, cache_dir, t
     assert answers("two") == "0 from the store, 1 computed (1 ahead); loaded in N s"
 
 
+def test_a_change_is_said_of_the_part_that_changed(pytester, cache_dir, tiny_gpt2, capsys):
+    folder = Path(shutil.copytree(tiny_gpt2, pytester.path / "model"))
+    template = folder / "chat_template.jinja"
+    template.write_text("{{ messages[0]['content'] }}")
+    pytester.makepyfile("""
+        from pytest_llm.metrics import exact_match
+
+        PROMPTS = ["the red", "the blue", "the black", "the white"] * 10
+
+        def test_golden(llm, llm_snapshot):
+            assert llm.chat("the red", max_new_tokens=1) == llm_snapshot
+
+        def test_gate(llm, llm_baseline):
+            expected = [str(answer) for answer in llm.generate(PROMPTS, max_new_tokens=1)]
+            llm_baseline.check("em", exact_match(llm.chat(PROMPTS, max_new_tokens=1), expected), margin=0.1)
+    """)
+
+    def said(*arguments, **outcomes):
+        result = pytester.runpytest("--llm-model=model", *arguments)
+        result.assert_outcomes(**outcomes)
+        return " ".join(result.stdout.str().split())
+
+    def moved():
+        capsys.readouterr()
+        main(["compare", "latest~1", "latest"])
+        return capsys.readouterr().out.partition("changed around the tests\n")[2].partition("\n\n")[0]
+
+    said("--llm-update=new", passed=2)
+    said(passed=2)
+    template.write_text("the capital of peru is")
+    found = said(failed=2)
+    assert "golden '1': with another chat template, drifted" in found
+    assert re.search(r"the golden was made with another chat template: chat template \w{12} → \w{12} ", found)
+    assert re.search(r"the baseline was made by model \(\w{12}\), this score by .*, with (E )?another chat", found)
+    assert re.fullmatch(r"  chat template: \w{12} → \w{12}", moved())
+    template.write_text("the capital of cuba is")
+    found = said("--llm-offline", errors=2)
+    assert re.search(r"answered by model, but chat template is \w{12} here and \w{12} there", found)
+
+    template.write_text("{{ messages[0]['content'] }}")
+    (golden,) = pytester.path.rglob("__llm_snapshots__/**/*.json")
+    (baseline,) = pytester.path.glob("__llm_baselines__/*.json")
+    for file in (golden, baseline):  # as an older version wrote it, which knew no parts
+        file.write_text(re.sub(r'"(digest": "[0-9a-f]{16}"|parts": \{[^}]*\}),\s*', "", file.read_text()))
+    said(passed=2)
+    template.write_text("the capital of peru is")
+    found = said(failed=2)
+    assert re.search(r"the golden was made with another model: model files \w{12}… → \w{12}… ", found)
+    assert "another chat template" not in found
+
+
 def test_code_that_a_model_runs_is_part_of_what_answers(pytester, cache_dir, tiny_gpt2, monkeypatch):
     monkeypatch.setenv("HF_MODULES_CACHE", str(pytester.path / "modules"))
     config = Path(shutil.copytree(tiny_gpt2, pytester.path / "model")) / "config.json"
