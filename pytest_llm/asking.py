@@ -18,6 +18,7 @@ from pytest_llm.requests import Request
 from pytest_llm.results import Origin
 from pytest_llm.store import claims
 from pytest_llm.store.key import answer_key, identity
+from pytest_llm.weights.parts import parts_of
 
 if TYPE_CHECKING:
     from pytest_llm.engines.protocol import Answer, Engine
@@ -59,9 +60,18 @@ class Asker:
         return self._loader.resolve(self.spec)
 
     @functools.cached_property
+    def _contents(self) -> dict[str, dict[str, str]]:
+        return self._loader.contents(self.weights, self.seen)
+
+    @functools.cached_property
     def digest(self) -> str:
         """The sha256 of the content of weights, adapter, tokenizer, config and chat template; ``""`` for a service."""
-        return self._loader.fingerprint(self.weights, self.seen)
+        return digest_of(self._contents) if self._contents else ""
+
+    @functools.cached_property
+    def parts(self) -> dict[str, str]:
+        """What of the model changed where its digest did: see `pytest_llm.weights.parts`."""
+        return parts_of(self.weights, self._contents)
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
@@ -77,9 +87,11 @@ class Asker:
     def origin(self) -> Origin:
         """The model and environment that answer, as goldens and baselines name them."""
         facts = self.identity
-        model = {"source": self.weights.source, "revision": self.weights.revision}
+        model: dict[str, Any] = {"source": self.weights.source, "revision": self.weights.revision}
         if self.digest:
             model["digest"] = self.digest
+        if self.parts:
+            model["parts"] = self.parts
         if self.weights.adapter_source:
             model["adapter"] = self.weights.adapter_source
         names = ["torch", "transformers", "peft", "gguf", "device", "dtype", "attention"]
@@ -174,7 +186,7 @@ class Asker:
         settings = self._loader.settings
         if settings.offline:
             digest, request = next(iter(missing.items()))
-            why = self._loader.store.explain_miss(self.identity, digest)
+            why = self._loader.store.explain_miss(self.identity, digest, self.parts)
             raise StoreMissError(
                 f"--llm-offline: {len(missing)} answer(s) of {self.spec.source} are not in the store "
                 f"({self._loader.store.path}); the first is {request.kind}: {why}"
@@ -228,7 +240,9 @@ class Asker:
                 advance()
                 digest, number = places[index]
                 if self._loader.settings.cache != "off":
-                    self._loader.store.put(self.identity, self.weights.source, [(digest, answer)], number)
+                    self._loader.store.put(
+                        self.identity, self.weights.source, [(digest, answer)], number, parts=self.parts
+                    )
                 use.computed += 1
                 if number == repeat:
                     answers[digest] = answer
@@ -265,6 +279,7 @@ class Asker:
             models[self._key] = record.ModelUse(
                 source=self.weights.source,
                 digest=self.digest,
+                parts=self.parts,
                 dtype=self.spec.dtype,
                 device=environment.resolve_device(self.spec.device),
                 adapter=self.weights.adapter_source,

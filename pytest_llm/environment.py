@@ -10,6 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+#: All of a model's files together.
+_FILES = "model files"
+
 
 @functools.cache
 def version(distribution: str) -> str:
@@ -55,10 +58,33 @@ def changed(name: str, before: Any, now: Any) -> bool:
     return before != now and not (name in _ADDED and None in (before, now))
 
 
-def another_model(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether two descriptions are of two models: by their content, or by their names where a service holds one."""
+def another_model(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return what makes a model another one, as ``another model`` or ``another chat template``; ``""`` for nothing.
+
+    That is its content, or its name where a service holds it. With other weights it is another model.
+    """
     was, other = (model.get("digest") or model.get("source") for model in (before, now))
-    return bool(was and other and was != other)
+    if not (was and other and was != other):
+        return ""
+    parts = [*changed_parts(before, now)]
+    if not parts or {"weights", _FILES} & {*parts}:
+        return "another model"
+    *most, last = parts
+    return f"another {', '.join(most)}{' and ' if most else ''}{last}"
+
+
+def changed_parts(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return what of a model's content is another, by name, with the digests that it had and has.
+
+    Older descriptions, and those of a GGUF, do not tell its parts apart: then it is the ``model files`` together.
+    """
+    was, other = before.get("digest"), now.get("digest")
+    if was == other:
+        return {}
+    old, new = before.get("parts"), now.get("parts")
+    if not (isinstance(old, dict) and isinstance(new, dict) and old and new and old != new):
+        return {_FILES: (was, other)}
+    return {part: (old.get(part), new.get(part)) for part in sorted({*old, *new}) if old.get(part) != new.get(part)}
 
 
 def engine_changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -65,6 +65,24 @@ def marked(item: pytest.Item) -> dict[str, Any]:
     return fields
 
 
+def _as_text(name: str, value: Any) -> str:
+    """Return a field of a model as text: a path, or the name of a torch.dtype.
+
+    Raises:
+        InvalidInputError: a model is not named, but given.
+    """
+    if name == "dtype":
+        return str(value).removeprefix("torch.")
+    if name not in ("model", "adapter"):
+        return str(value)
+    if not isinstance(value, (str, os.PathLike)):
+        raise InvalidInputError(
+            f"{name}= takes a name or a path, not an object of type {type(value).__name__}. A model in memory is saved "
+            "first: model.save_pretrained(folder); tokenizer.save_pretrained(folder); llm_loader(folder)"
+        )
+    return os.fsdecode(value)
+
+
 class ModelLoader:
     """The ``llm_loader`` fixture: ``llm_loader("org/name", dtype="bfloat16")`` gives a `LanguageModel`.
 
@@ -99,17 +117,17 @@ class ModelLoader:
         Its weights are looked at anew, so a checkpoint that a test trains again in place is another model.
 
         Args:
-            model: hub id, folder, .gguf file, folder#file.gguf, pkg:MODULE/FILE or openai:NAME.
+            model: hub id, folder, .gguf file, folder#file.gguf, pkg:MODULE/FILE or openai:NAME; a path may be a `Path`.
             fields: ``revision``, ``base_url``, ``api_key_env``, ``dtype``, ``device``, ``adapter``,
                 ``attn_implementation``; each defaults to the session's own, but a model named here does not take the
                 session's revision or adapter, nor an address named here its ``api_key_env``. An
                 adapter's own tokenizer and chat template go before the model's.
 
         Raises:
-            InvalidInputError: no model is named anywhere, or an unknown field.
+            InvalidInputError: no model is named anywhere, one is given itself, or an unknown field.
         """
         given = {**fields, "model": model}
-        named = {name: str(value) for name, value in given.items() if value is not None}
+        named = {name: _as_text(name, value) for name, value in given.items() if value is not None}
         return LanguageModel(self._spec(named, forced=frozenset(), absent=NO_NAME), self, role=canonical_json(named))
 
     def under_test(self, item: pytest.Item) -> LanguageModel:
@@ -140,11 +158,11 @@ class ModelLoader:
 
         return resolve(spec, root=self.settings.root, offline=self.settings.offline)
 
-    def fingerprint(self, weights: Weights, seen: Stamps) -> str:
-        """Return the digest of the content of ``weights``; see `pytest_llm.weights.fingerprint`."""
-        from pytest_llm.weights.fingerprint import fingerprint
+    def contents(self, weights: Weights, seen: Stamps) -> dict[str, dict[str, str]]:
+        """Return the digests of the files of ``weights``; see `pytest_llm.weights.fingerprint`."""
+        from pytest_llm.weights.fingerprint import contents
 
-        return fingerprint(weights, self.settings.cache_dir, seen=seen)
+        return contents(weights, self.settings.cache_dir, seen=seen)
 
     def check_unchanged(self, model: Asker) -> None:
         """Check that answers are of the weights of ``model``'s digest: they are read late, and stay mapped.
@@ -231,7 +249,9 @@ class ModelLoader:
         if unknown:
             raise InvalidInputError(f"a model has no {unknown[0]!r}: it takes {', '.join(MODEL_FIELDS)}")
         settings = self.settings
-        given = {name: str(value) for name, value in fields.items() if value is not None and name not in forced}
+        given = {
+            name: _as_text(name, value) for name, value in fields.items() if value is not None and name not in forced
+        }
         if "model" in forced:
             others = ("revision", "adapter", *(_SERVICE_FIELDS if fields.get("model") is not None else ()))
             given = {name: value for name, value in given.items() if name not in others}

@@ -136,7 +136,7 @@ def resolve(config: pytest.Config) -> Settings:
     _refuse_paths_apart(arguments(config))
     start = config.invocation_params.dir
     flags = {option.name: config.getoption(f"llm_{option.name}", None) for option in OPTIONS}
-    for name in ("model", "adapter"):
+    for name in ("model", "adapter") if start != config.rootpath else ():  # there it is what an ini file would say
         flags[name] = _from_here(flags[name], start)
     ini = {option.name: _ini(config, option) for option in OPTIONS}
     return settings_from(flags, os.environ, ini, root=config.rootpath).replace(start=start)

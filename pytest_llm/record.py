@@ -23,7 +23,8 @@ UNFINISHED = "before its last test"
 class ModelUse:
     """How one model was used in a run: answers tests ``asked`` for, answers ``computed``, and how many ``ahead``.
 
-    ``service`` is the host (and port) of the service that answered for it.
+    ``service`` is the host (and port) of the service that answered for it, ``parts`` has the digests of the model's
+    parts (`pytest_llm.weights.parts`).
     """
 
     source: str
@@ -37,6 +38,7 @@ class ModelUse:
     load_seconds: float = 0.0
     revision: str = ""
     service: str = ""
+    parts: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def from_store(self) -> int:

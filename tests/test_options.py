@@ -284,5 +284,8 @@ def test_a_flag_with_a_dot_starts_from_the_current_folder(pytester, monkeypatch)
     assert model("./m#x.gguf") == str(sub / "m#x.gguf")
     assert model("../m") == str(pytester.path / "m")
     assert model("./below/../m.gguf") == str(sub / "m.gguf")
-    # As before: what is not there, and what has no dot in front, is looked for from the root first.
+    # What is not there, and what has no dot in front, is looked for from the root first.
     assert [model("./only"), model("m"), model("./none")] == ["./only", "m", "./none"]
+
+    monkeypatch.chdir(pytester.path)  # what is outside of the root keeps its path, as that of an ini file does
+    assert [model("../m"), model("./m"), model("..")] == ["../m", "./m", ".."]

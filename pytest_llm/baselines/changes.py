@@ -7,7 +7,7 @@ import re
 from pytest_llm import variants
 from pytest_llm.baselines import questions
 from pytest_llm.baselines.entry import Entry
-from pytest_llm.environment import changed, engine_changed
+from pytest_llm.environment import another_model, changed, engine_changed
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.metrics.registry import find
 from pytest_llm.metrics.score import Score
@@ -67,8 +67,10 @@ def around(now: Entry, before: Entry) -> list[str]:
         notes += filter(None, [engine_changed(before.environment, now.environment)])
         notes.append(f"the environment changed since the baseline, which may explain this: {moved}")
     notes += filter(None, [of_raters(now, before)])
-    if now.model and before.model and now.model != before.model:
-        notes.append(f"the baseline was made by {_named(before)}, this score by {_named(now)}")
+    if now.model and before.model and _named(now) != _named(before):
+        part = another_model(before.model, now.model)
+        with_part = f", with {part}" if part not in ("", "another model") else ""
+        notes.append(f"the baseline was made by {_named(before)}, this score by {_named(now)}{with_part}")
     return notes
 
 

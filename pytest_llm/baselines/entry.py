@@ -14,16 +14,14 @@ from pytest_llm.files import digest_of
 from pytest_llm.metrics.inputs import spaced, words_and_characters
 from pytest_llm.metrics.score import Score
 from pytest_llm.results import Generation
+from pytest_llm.stats.pairs import BY_TOKEN
 
 #: What is kept of answers and of tokens, so that a failure can show what was before: a committed file stays readable.
 #: Characters of one answer, answers, characters of all; tokens of all documents. The first examples are kept.
 ANSWER, ANSWERS, CHARACTERS, TOKENS = 300, 200, 20_000, 4_000
 
-#: Scores that are means over tokens: those of another tokenizer are others.
-LOSSES = ("loss", "perplexity")
-
 #: Scores whose texts are the test's own, and no answers.
-LIKELIHOODS = (*LOSSES, "bits_per_byte")
+LIKELIHOODS = (*BY_TOKEN, "bits_per_byte")
 
 #: The unit of lengths where an answer is in a script without spaces between words.
 _UNSPACED = "words and characters"

@@ -16,6 +16,7 @@ from pytest_llm.engines.prompts import (
     prompt_ids,
     render,
     require_text,
+    start_token,
 )
 from pytest_llm.engines.rows import Row, Scored, collect
 from pytest_llm.errors import InvalidInputError
@@ -49,7 +50,9 @@ def loss(engine: LocalEngine, group: list[tuple[int, Loss]]) -> Iterator[tuple[i
         with spoken(engine, request, index):
             made = make(engine, index, request)
         if not any(row.targets for row in made):
-            hint = ": leave it out; score('', [text]) has it follow the BOS token" if engine.family == "decoder" else ""
+            hint = ": leave it out" if engine.family == "decoder" else ""
+            if hint and start_token(engine) is not None:
+                hint += "; score('', [text]) has it follow the BOS token"
             raise InvalidInputError(
                 f"request {index}: {request.text[:40]!r} is a single token, which nothing before it predicts{hint}"
             )

@@ -79,12 +79,17 @@ def prompt_ids(
     ids = encode(engine.tokenizer, text, special=special and isinstance(prompt, str))
     if ids:
         return ids
-    start = engine.tokenizer.bos_token_id
-    if start is None:
-        start = getattr(engine.config, "bos_token_id", None)
+    start = start_token(engine)
     if start is None or engine.family == "encoder-decoder":
         raise InvalidInputError(f"request {index}: the prompt is empty, and this model has no token to start from")
     return [start]
+
+
+def start_token(engine: LocalEngine) -> int | None:
+    """Return the BOS token, which an empty prompt becomes; ``None`` where the model has none."""
+    token = engine.tokenizer.bos_token_id
+    found: int | None = getattr(engine.config, "bos_token_id", None) if token is None else token
+    return found
 
 
 def check_tokens(engine: LocalEngine, group: Sequence[tuple[int, Any]]) -> None:

@@ -142,11 +142,11 @@ def another_question(golden: Golden, new: Golden) -> Drift | None:
 def with_surroundings(drift: Drift, golden: Golden, new: Golden) -> Drift:
     """Add what is another around the question: the model, the environment, or both."""
     from pytest_llm.environment import another_model, engine_changed
-    from pytest_llm.golden.surroundings import renamed
+    from pytest_llm.golden.surroundings import changed_model, in_words, renamed
 
     environment = renamed(golden.environment, new.environment)
-    model = renamed(golden.model, new.model) if another_model(golden.model, new.model) else ""
-    around = ["with another model"] if model else []
+    model = another_model(golden.model, new.model)
+    around = [f"with {model}"] if model else []
     notes = [*drift.notes]
     if environment:  # a model is blamed only in the environment its golden was made in
         around.append(f"in another environment ({environment})")
@@ -157,7 +157,7 @@ def with_surroundings(drift: Drift, golden: Golden, new: Golden) -> Drift:
         elif not own:
             notes.append("the environment of the golden was another one: look there before blaming the model")
     if model:
-        notes.append(f"another model made the golden: {model}")
+        notes.append(f"the golden was made with {model}: {in_words(changed_model(golden.model, new.model))}")
     headline = f"{' and '.join(around)}, {drift.headline}" if around else drift.headline
     return drift._replace(headline=headline, notes=tuple(notes))
 

@@ -11,6 +11,7 @@ from pytest_llm.environment import another_model, changed
 from pytest_llm.evidence import Evidence, Pair, Side
 from pytest_llm.golden.diff import first_difference
 from pytest_llm.golden.file import Golden
+from pytest_llm.golden.surroundings import changed_model
 from pytest_llm.golden.values import Array, Recording
 from pytest_llm.results import Generation
 
@@ -121,16 +122,11 @@ def messages(prompt: Any) -> tuple[tuple[str, str], ...]:
 def _changes(golden: Golden | None, new: Golden) -> tuple[tuple[str, str, str], ...]:
     if golden is None:
         return ()
-    found = []
-    models = [(golden.model, new.model)] if another_model(golden.model, new.model) else []
-    for old, now in [(golden.environment, new.environment), *models]:
-        names = sorted(old.keys() | now.keys()) if old and now else ()
-        found += [
-            (name, _brief(old.get(name)), _brief(now.get(name)))
-            for name in names
-            if changed(name, old.get(name), now.get(name))
-        ]
-    return tuple(found)
+    old, here = golden.environment, new.environment
+    fields = {name: (old.get(name), here.get(name)) for name in sorted({*old, *here})} if old and here else {}
+    if another_model(golden.model, new.model):
+        fields |= changed_model(golden.model, new.model)
+    return tuple((name, _brief(was), _brief(now)) for name, (was, now) in fields.items() if changed(name, was, now))
 
 
 def _brief(value: Any) -> str:

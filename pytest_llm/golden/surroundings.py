@@ -5,14 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_llm import jsontext
-from pytest_llm.environment import changed
+from pytest_llm.environment import changed, changed_parts
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.golden.values import Array
 
 
+def changed_model(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return in what two descriptions of a model differ, its content by parts, with what it was and is."""
+    was, now = ({**model, "digest": None, "parts": None} for model in (old, new))
+    return {**changed_parts(old, new), **changed_fields(was, now)}
+
+
 def renamed(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """Return what differs between two descriptions of a model or an environment, as "dtype float32 → bfloat16"."""
-    found = changed_fields(old, new) if old and new and old != new else {}
+    """Return what differs between two environments, as "dtype float32 → bfloat16"."""
+    return in_words(changed_fields(old, new) if old and new and old != new else {})
+
+
+def in_words(found: dict[str, tuple[Any, Any]]) -> str:
+    """Return changed fields as "dtype float32 → bfloat16"."""
     return ", ".join(
         f"{name} {brief(was)} → {brief(now)}"
         for name, (was, now) in found.items()

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from typing import Any, NamedTuple
 
-from pytest_llm.errors import InvalidInputError
+from pytest_llm.history.runfile import no_record
 from pytest_llm.reports.overview import STATUSES, entries, reported
 
 _ID = re.compile(r"[0-9]{8}T[0-9]{9}Z-[0-9a-f]{8}")
@@ -26,7 +26,8 @@ class Run:
         number: its key in the database.
         counts: tests, and files that could not be collected, by status (`pytest_llm.reports.overview.STATUSES`), those
             that are not 0.
-        models: the fields `MODEL` of each model, by the key that tests name it with.
+        models: the fields `MODEL` of each model, and the digests of its ``parts`` where the run knew them, by the key
+            that tests name it with.
         environment: versions by distribution, python, platform.
         dirty: whether tracked files differed from the commit; ``None`` where unknown.
     """
@@ -41,7 +42,7 @@ class Run:
     branch: str
     dirty: bool | None
     counts: dict[str, int]
-    models: dict[str, dict[str, str]]
+    models: dict[str, dict[str, Any]]
     environment: dict[str, str]
 
     @classmethod
@@ -95,7 +96,7 @@ def of_record(data: dict[str, Any]) -> Rows:
             raise ValueError(f"{data['id']!r:.60} is no id of a run")
         return _of_record(data)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InvalidInputError(f"this is no run record ({error!r:.200})") from None
+        raise no_record(error) from None
 
 
 def better(verdict: dict[str, Any]) -> str:
@@ -115,9 +116,10 @@ def value_of(verdict: dict[str, Any]) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def model_of(use: dict[str, Any]) -> dict[str, str]:
-    """Return what makes a model another one."""
-    return {name: _text(use[name]) for name in MODEL}
+def model_of(use: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes a model another one, and its ``parts``."""
+    parts = {_text(name): _text(digest) for name, digest in (use.get("parts") or {}).items()}
+    return {**{name: _text(use[name]) for name in MODEL}, **({"parts": parts} if parts else {})}
 
 
 def _of_record(data: dict[str, Any]) -> Rows:

@@ -142,10 +142,20 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, EOFError, zlib.error) as error:
         raise InvalidInputError(f"it cannot be read: {error}") from None
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise InvalidInputError(f"this is no run record ({error!r:.200})") from None
+        raise no_record(error) from None
     if newer:
         raise InvalidInputError(f"a newer pytest_llm wrote this record (schema {data['schema']}): upgrade")
     return data
+
+
+def no_record(error: Exception) -> InvalidInputError:
+    """Return what to raise for data in which something is missing, or wrong."""
+    if isinstance(error, KeyError):
+        return InvalidInputError(
+            f"this is no run record of this version: it has no {error.args[0]!r:.99}. If an older pytest_llm wrote "
+            "it, read it with that, or delete it"
+        )
+    return InvalidInputError(f"this is no run record ({error!r:.200})")
 
 
 def order(id: str) -> tuple[bool, str]:

@@ -10,10 +10,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pytest_llm.environment import changed_parts
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.history.changepoints import Change, changes
 from pytest_llm.history.database import History
-from pytest_llm.history.rows import Run
+from pytest_llm.history.rows import MODEL, Run
 from pytest_llm.history.runfile import order
 from pytest_llm.reports.overview import STATUSES
 from pytest_llm.reports.text import shorten, visible
@@ -26,7 +27,6 @@ _SAME = ("identical", "created", "updated")
 _ENDED = (2, 3, 4)
 #: Names that an error lists.
 _LISTED = 20
-_MODEL_WORDS = {"source": "model", "digest": "weights"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,20 +117,18 @@ def moved(
             yield name, was or "none", now or "none"
 
 
-def _models_moved(before: list[dict[str, str]], after: list[dict[str, str]]) -> Iterator[tuple[str, str, str]]:
-    old = [model for model in before if model not in after]
-    new = [model for model in after if model not in before]
+def _models_moved(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    old = [model for model in before if all(_apart(model, other) for other in after)]
+    new = [model for model in after if all(_apart(other, model) for other in before)]
     several = max(len(before), len(after)) > 1
     pairs = [(was, now) for now in new for was in old if was["source"] == now["source"]]
-    pairs.sort(key=lambda pair: sum(pair[0][name] != pair[1][name] for name in pair[1]))  # stable
+    pairs.sort(key=lambda pair: len(_apart(*pair)))  # stable
     if len(old) == len(new) == 1:
         pairs = [(old[0], new[0])]
     for was, now in pairs:
         if was in old and now in new:
             of = f" of {_name(now, after)}" if several else ""
-            for name in now:
-                if was[name] != now[name]:
-                    yield f"{_MODEL_WORDS.get(name, name)}{of}", _short(was[name]), _short(now[name])
+            yield from ((f"{name}{of}", _short(a), _short(b)) for name, (a, b) in _apart(was, now).items())
             old.remove(was)
             new.remove(now)
     for model in old:
@@ -139,16 +137,22 @@ def _models_moved(before: list[dict[str, str]], after: list[dict[str, str]]) -> 
         yield "model", "none", _name(model, after)
 
 
-def _name(model: dict[str, str], models: list[dict[str, str]]) -> str:
+def _apart(was: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return in what a model is another one, its content by parts."""
+    plain = {name: (was[name], now[name]) for name in MODEL if name != "digest" and was[name] != now[name]}
+    return {"model" if name == "source" else name: pair for name, pair in plain.items()} | changed_parts(was, now)
+
+
+def _name(model: dict[str, Any], models: list[dict[str, Any]]) -> str:
     """Return the source of a model, with what tells it from others of that source."""
     alike = [one for one in models if one["source"] == model["source"]]
     telling = [name for name in ("adapter", "dtype", "device") if len({one[name] for one in alike}) > 1]
     said = ", ".join(model[name] for name in telling if model[name])
-    return model["source"] + (said and f" ({said})")
+    return str(model["source"]) + (said and f" ({said})")
 
 
-def _short(value: str) -> str:
-    return value[:12] if len(value) in (40, 64) else value or "none"
+def _short(value: str | None) -> str:
+    return "none" if not value else value[:12] if len(value) in (40, 64) else value
 
 
 def _of_verdicts(history: History, metric: str, test: str, runs: dict[int, Run]) -> Iterator[Series]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_llm.environment import changed_parts
 from pytest_llm.errors import FullError
 from pytest_llm.files import canonical_json, digest_of
 from pytest_llm.sqlitefile import SqliteFile
@@ -85,13 +86,20 @@ class OutputStore(SqliteFile):
         return {keys[key] for key in found | self._in_memory(keys).keys()}
 
     def put(
-        self, identity: Mapping[str, Any], source: str, answers: Iterable[tuple[str, Answer]], repeat: int = 0
+        self,
+        identity: Mapping[str, Any],
+        source: str,
+        answers: Iterable[tuple[str, Answer]],
+        repeat: int = 0,
+        *,
+        parts: Mapping[str, str] | None = None,
     ) -> None:
         """Keep ``(request digest, answer)`` pairs; what is there already under the same key is replaced.
 
-        Where the disk is full, they are kept in memory, for this process.
+        ``parts`` are the digests of the model's parts, which `explain_miss` tells of and no key holds. Where the disk
+        is full, the answers are kept in memory, for this process.
         """
-        digest, facts, now = digest_of(identity), canonical_json(identity), clock()
+        digest, facts, now = digest_of(identity), canonical_json({**identity, "parts": parts or {}}), clock()
         keyed = [(answer_key(digest, request, repeat), request, answer) for request, answer in answers]
         rows = [(key, request, digest, now, _sealed(key, answer)) for key, request, answer in keyed]
         try:
@@ -104,8 +112,9 @@ class OutputStore(SqliteFile):
                 self._tell(f"pytest_llm: answers are used, but not kept for another run: {error}")
             self._unkept.update({key: text.encode() for key, *_, text in rows})
 
-    def explain_miss(self, identity: Mapping[str, Any], request: str) -> str:
+    def explain_miss(self, identity: Mapping[str, Any], request: str, parts: Mapping[str, str] | None = None) -> str:
         """Say why ``request`` is not answered for ``identity``: which part of the key is another one."""
+        here = {**identity, "parts": parts or {}}
         with self.reading() as db:
             same_question = [
                 (source, _parsed(data))
@@ -116,10 +125,8 @@ class OutputStore(SqliteFile):
                 )
             ]
             if same_question:
-                source, nearest = min(same_question, key=lambda row: len(differences(row[1], identity)))
-                changed = (
-                    "; ".join(differences(nearest, identity)) or "only another repeat is answered, or it is damaged"
-                )
+                source, nearest = min(same_question, key=lambda row: len(differences(row[1], here)))
+                changed = "; ".join(differences(nearest, here)) or "only another repeat is answered, or it is damaged"
                 return f"the store has this question answered by {source}, but {changed}"
             count = "SELECT COUNT(*) FROM answers WHERE identity = ?"
             (others,) = db.execute(count, (digest_of(identity),)).fetchone()
@@ -178,10 +185,12 @@ _NAMES = {"engine": "pytest_llm's own computation (engine)"}
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return the facts in which two identities differ, each as ``name is NEW here and OLD there``."""
+    content = changed_parts(*({"digest": facts.get("weights"), "parts": facts.get("parts")} for facts in (old, new)))
+    plain = {name: (old.get(name), new.get(name)) for name in sorted({*old, *new} - {"weights", "parts"})}
     return [
-        f"{_NAMES.get(name, name)} is {_short(new.get(name))} here and {_short(old.get(name))} there"
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
+        f"{_NAMES.get(name, name)} is {_short(now)} here and {_short(was)} there"
+        for name, (was, now) in {**content, **plain}.items()
+        if was != now
     ]
 
 

@@ -27,12 +27,19 @@ Stamps = dict[Path, list[int]]
 def fingerprint(
     weights: Weights, cache_dir: Path, *, clock: Callable[[], float] = time.time, seen: Stamps | None = None
 ) -> str:
-    """Return the sha256 (hex) of every file that decides what ``weights`` answer, adapter included.
+    """Return the digest (sha256, hex) of the `contents` of ``weights``; ``""`` of a service's, which are not seen."""
+    found = contents(weights, cache_dir, clock=clock, seen=seen)
+    return digest_of(found) if found else ""
 
-    A service's weights are not seen: their digest is ``""``.
 
-    Those are the weight files transformers loads, the configurations, the tokenizer, the chat template, and a model's
-    own code, wherever it lies; of a GGUF only the file itself, which holds all of them. File digests are remembered in
+def contents(
+    weights: Weights, cache_dir: Path, *, clock: Callable[[], float] = time.time, seen: Stamps | None = None
+) -> dict[str, dict[str, str]]:
+    """Return the sha256 (hex) of every file that decides what ``weights`` answer, by its place and its name there.
+
+    The places are the ``model``, its ``adapter``, and ``code 0``, ... for code elsewhere; a service has none. The files
+    are the weights that transformers loads, the configurations, the tokenizer, the chat template, and a model's own
+    code, wherever it lies; of a GGUF only the file itself, which holds all of them. Digests are remembered in
     ``cache_dir`` by path, size, modification and change time and inode, so unchanged weights are hashed once, but for
     those in a read-only image (`_in_image`). ``clock`` gives seconds since the epoch. ``seen`` gets the stamp of all
     that was looked at, for `check_unchanged`.
@@ -41,7 +48,7 @@ def fingerprint(
         ModelNotFoundError: a file cannot be read, or an index names a missing shard.
     """
     if weights.service:
-        return ""
+        return {}
     seen = {} if seen is None else seen
     if weights.gguf:
         model = {"gguf": file_digests(weights.folder, [weights.gguf], cache_dir, clock, seen)[weights.gguf]}
@@ -49,16 +56,16 @@ def fingerprint(
         seen[weights.folder] = _stamp(weights.folder)  # changes with a file that comes
         names = {*weight_files(weights.folder), *side_files(weights.folder)}
         model = file_digests(weights.folder, sorted(names), cache_dir, clock, seen)
-    parts = {"model": model}
+    places = {"model": model}
     if weights.adapter is not None:
         seen[weights.adapter] = _stamp(weights.adapter)
-        parts["adapter"] = file_digests(weights.adapter, adapter_files(weights.adapter), cache_dir, clock, seen)
+        places["adapter"] = file_digests(weights.adapter, adapter_files(weights.adapter), cache_dir, clock, seen)
     elsewhere = [folder for folder in weights.code if folder not in (weights.folder, weights.adapter)]
     for number, folder in enumerate(elsewhere):
         seen[folder] = _stamp(folder)
         files = sorted(file.name for file in folder.glob("*.py"))
-        parts[f"code {number}"] = file_digests(folder, files, cache_dir, clock, seen)
-    return digest_of(parts)
+        places[f"code {number}"] = file_digests(folder, files, cache_dir, clock, seen)
+    return places
 
 
 def check_unchanged(weights: Weights, digest: str, cache_dir: Path, seen: Stamps | None = None) -> None:
@@ -75,8 +82,8 @@ def check_unchanged(weights: Weights, digest: str, cache_dir: Path, seen: Stamps
     now: Stamps = {}
     if fingerprint(weights, cache_dir, seen=now) != digest:
         raise ModelNotFoundError(
-            f"the weights of {weights.source!r} changed after this run had identified them. Run again, when nothing "
-            "writes to them."
+            f"the files of {weights.source!r} changed after this run had identified them. Run again, when nothing "
+            "writes to them; a test that trains asks llm_loader(...) again after it saved."
         )
     if seen is not None:
         seen.clear()

@@ -321,6 +321,15 @@ def test_what_cannot_be_measured(gpt2, requests, message):
         answers(gpt2, requests)
 
 
+def test_what_a_single_token_could_follow_is_said_of_a_model_with_such_a_token(tiny_gpt2):
+    engine = engine_for(tiny_gpt2)
+    engine.tokenizer.bos_token = engine.config.bos_token_id = None
+    with pytest.raises(InvalidInputError, match="no token to start from"):
+        answers(engine, [Score("", ("the",))])
+    with pytest.raises(InvalidInputError, match="which nothing before it predicts: leave it out$"):
+        answers(engine, [Loss("the")])
+
+
 def test_an_encoder_decoder_needs_a_source(t5):
     with pytest.raises(InvalidInputError, match="needs the source"):
         answers(t5, [Loss("the black cat")])

@@ -151,7 +151,7 @@ def test_another_environment_and_another_model_are_both_named():
     )
     assert found.notes[1:] == (
         "neither model nor environment is the golden's: ask its model here to tell which moved it",
-        "another model made the golden: digest aaaaaaaaaaaa… → bbbbbbbbbbbb…",
+        "the golden was made with another model: model files aaaaaaaaaaaa… → bbbbbbbbbbbb…",
     )
     found = drift(answer("the cat"), answer("the dog", model={**MODEL, "digest": "b" * 64}))
     assert found.headline.startswith("with another model, drifted at token 1")

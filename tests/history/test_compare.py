@@ -49,7 +49,7 @@ B  a0001eef  2026-09-21 15:13 UTC  commit 0000001 on main  1.5 s  2 failed, 3 pa
 
 changed around the tests
   commit: 0000000 → 0000001
-  weights: 0123456789ab → fedcba987654
+  model files: 0123456789ab → fedcba987654
   torch: 2.13 → 2.14
 
 newly failing: 2
@@ -410,17 +410,17 @@ def test_models_of_one_source_are_paired_by_what_they_have_in_common():
     old, new = {"digest": "1" * 64}, {"digest": "2" * 64}
     law, med = {"adapter": "lora/law"}, {"adapter": "lora/med"}
     moved = compare(of(0, old | law, old | med), of(1, new | med, new | law)).moved
-    assert sorted(moved) == [(f"weights of org/tiny (lora/{one})", "1" * 12, "2" * 12) for one in ("law", "med")]
+    assert sorted(moved) == [(f"model files of org/tiny (lora/{one})", "1" * 12, "2" * 12) for one in ("law", "med")]
     coarse = {"dtype": "bfloat16"}
     moved = compare(of(0, old, old | coarse), of(1, new | coarse, old)).moved
-    assert moved == (("weights of org/tiny (bfloat16)", "1" * 12, "2" * 12),)
+    assert moved == (("model files of org/tiny (bfloat16)", "1" * 12, "2" * 12),)
     moved = compare(of(0, old, old | coarse), of(1, new | coarse, new, new | law)).moved
     assert sorted(moved) == [
         ("model", "none", "org/tiny (lora/law, float32)"),
-        *((f"weights of org/tiny ({dtype})", "1" * 12, "2" * 12) for dtype in ("bfloat16", "float32")),
+        *((f"model files of org/tiny ({dtype})", "1" * 12, "2" * 12) for dtype in ("bfloat16", "float32")),
     ]
     assert compare(of(0, old), of(1, {"source": "b"} | new)).moved == (
-        ("model", "org/tiny", "b"), ("weights", "1" * 12, "2" * 12)
+        ("model", "org/tiny", "b"), ("model files", "1" * 12, "2" * 12)
     )  # fmt: skip
 
 
@@ -431,6 +431,22 @@ def test_versions_that_moved_are_said_where_both_runs_tell_them():
     assert compare(of(0, torch="2", peft="1"), of(1, torch="2", peft="2")).moved == (("peft", "1", "2"),)
     assert compare(of(0, peft=""), of(1, peft="2")).moved == (("peft", "none", "2"),)
     assert compare(of(0, torch="2"), of(1, torch="2", peft="2")).moved == ()
+
+
+def test_the_part_of_a_model_that_moved_is_said_where_both_runs_knew_their_parts():
+    def of(i, digest, **parts):
+        data = record(i, verdict(), commit="c" * 40, digest=digest * 64)
+        data["models"]["m1"] |= {"parts": parts} if parts else {}
+        return data
+
+    def moved(*runs):
+        return compare(*runs).moved
+
+    assert moved(of(0, "1", weights="a", tokenizer="b"), of(1, "2", weights="a", tokenizer="c")) == (
+        ("tokenizer", "b", "c"),
+    )
+    assert moved(of(0, "1"), of(1, "1", weights="a")) == ()
+    assert moved(of(0, "1"), of(1, "2", weights="a")) == (("model files", "1" * 12, "2" * 12),)
 
 
 def test_settings_that_moved_are_said():

@@ -208,7 +208,14 @@ def test_a_file_that_is_no_record_is_named_with_the_reason(project, command):
     folder = project(record(0, verdict()))
     (folder / "newer.json").write_text(json.dumps({**record(1, verdict()), "schema": 2}))
     (folder / "other.json").write_text("{}")
+    older = record(2, verdict())
+    del older["collection_errors"]
+    (folder / "older.json").write_text(json.dumps(older))
     assert command("history")[2].splitlines() == [
         f"left as it is: {folder}/newer.json: a newer pytest_llm wrote this record (schema 2): upgrade",
-        f"left as it is: {folder}/other.json: this is no run record (KeyError('schema'))",
+        *(
+            f"left as it is: {folder}/{name}.json: this is no run record of this version: it has no {what!r}. If an older "
+            "pytest_llm wrote it, read it with that, or delete it"
+            for name, what in (("older", "collection_errors"), ("other", "schema"))
+        ),
     ]

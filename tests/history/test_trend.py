@@ -37,7 +37,7 @@ test_m.py::test_a
             12 runs, 2026-09-21 to 2026-09-22; last 2.9, mean 2.7
 1 2026-09-21 a0005ccd 2.5; commit 0000002 → 0000003; torch 2.13 → 2.14
 2 2026-09-21 a000b99a level 2.5 → 2.9, worse (a step, without noise); commit
-    0000005 → 0000006; weights 0123456789ab → fedcba987654
+    0000005 → 0000006; model files 0123456789ab → fedcba987654
 """, "")  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def test_what_else_changed_near_a_change_of_level_among_noise_is_named(project, 
     said = command("trend", "loss")[1].replace("\n    ", " ")
     (line,) = [line for line in said.splitlines() if "level" in line]
     assert re.search(
-        r"level 2\.\d+ → 3\.\d+, worse \(p 0\.001; about here\); weights a{12} → b{12}; "
+        r"level 2\.\d+ → 3\.\d+, worse \(p 0\.001; about here\); model files a{12} → b{12}; "
         r"2 runs before: torch 2\.13 → 2\.14$",
         line,
     )
@@ -139,7 +139,7 @@ def test_ascii_where_the_terminal_has_no_more(project, command, monkeypatch):
     assert [line.rstrip() for line in lines[1:3]] == [
         "       2.9 |            * * * * * *", "           |            :"
     ]  # fmt: skip
-    assert lines[-1].endswith("weights 0123456789ab -> fedcba987654")
+    assert lines[-1].endswith("model files 0123456789ab -> fedcba987654")
 
 
 def test_a_figure_that_nobody_measured(project, command):
@@ -213,9 +213,9 @@ def test_what_changed_is_of_the_models_that_the_test_asked(tmp_path):
         return [point.moved for point in found.points]
 
     assert moved("loss") == [(), (), (("revision", "r1", "r2"),)]
-    assert moved("score") == [(), (("weights", "a" * 12, "b" * 12),), (("revision", "r1", "r2"),)]
+    assert moved("score") == [(), (("model files", "a" * 12, "b" * 12),), (("revision", "r1", "r2"),)]
     assert moved("seconds")[1:] == [
-        (("weights of org/judge", "a" * 12, "b" * 12),),
+        (("model files of org/judge", "a" * 12, "b" * 12),),
         (("revision of org/tiny", "r1", "r2"), ("revision of org/judge", "r1", "r2")),
     ]
 
@@ -271,7 +271,7 @@ def test_a_model_that_other_tests_asked_is_no_news_for_one_that_asked_none(proje
     project(*runs)
     found = command("trend", "loss")[1]
     assert "model none" not in found
-    assert "weights 0123456789ab →\n    ffffffffffff" in found  # it may have asked through a fixture of many tests
+    assert "model files 0123456789ab →\n    ffffffffffff" in found  # it may have asked through a fixture of many tests
 
 
 def test_another_branch_is_marked(project, command):

@@ -37,7 +37,7 @@ def test_a_change_is_drawn_said_and_leads_to_its_run(tmp_path, open_page):
     links = chart.get_by_role("link")
     assert [link.get_attribute("aria-label") for link in links.all()] == [
         "a: 2.5; commit 0000002 → 0000003; torch 2.13 → 2.14",
-        "b: level 2.5 → 2.9, worse (a step, without noise); commit 0000005 → 0000006; weights 0123456789ab → fedcba987654",
+        "b: level 2.5 → 2.9, worse (a step, without noise); commit 0000005 → 0000006; model files 0123456789ab → fedcba987654",
     ]
     # From the keyboard: the chart, its first letter, its second; it opens the table at the run.
     row = shown.locator("#run-1-6")
@@ -47,7 +47,7 @@ def test_a_change_is_drawn_said_and_leads_to_its_run(tmp_path, open_page):
     shown.keyboard.press("Enter")
     expect(row).to_be_visible()
     expect(row).to_contain_text("a000b99a")
-    assert row.locator("td").last.inner_text() == "commit 0000005 → 0000006; weights 0123456789ab → fedcba987654"
+    assert row.locator("td").last.inner_text() == "commit 0000005 → 0000006; model files 0123456789ab → fedcba987654"
     assert shown.locator("tbody tr").count() == 12
 
 

@@ -138,6 +138,13 @@ def test_a_miss_names_the_part_of_the_key_that_changed(store):
     assert store.explain_miss({**FACTS, "engine": 3}, digest_of("four")).endswith(
         "but pytest_llm's own computation (engine) is 3 here and 1 there"
     )
+    other = {**FACTS, "weights": "b" * 64}
+    here, there = {"weights": "1", "tokenizer": "2"}, {"weights": "1", "tokenizer": "3"}
+    assert store.explain_miss(other, TWO, here).endswith(f"but model files is {'b' * 12} here and {'a' * 12} there")
+    store.put({**FACTS, "torch": "1.0"}, "org/name", [(digest_of("five"), {})], parts=there)
+    assert store.explain_miss({**other, "torch": "1.0"}, digest_of("five"), here).endswith(
+        "answered by org/name, but tokenizer is 2 here and 3 there"
+    )
 
 
 def test_contents_and_clear(store):

@@ -514,8 +514,8 @@ def test_weights_that_change_under_a_run_are_refused(tiny, cache):
         prepare(weights, digest, ModelSpec("models/tiny"), cache)
 
     assert str(error.value) == (
-        "the weights of 'models/tiny' changed after this run had identified them. Run again, when nothing writes to "
-        "them."
+        "the files of 'models/tiny' changed after this run had identified them. Run again, when nothing writes to "
+        "them; a test that trains asks llm_loader(...) again after it saved."
     )
 
 

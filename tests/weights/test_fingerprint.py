@@ -15,10 +15,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save, save_file
 
+from pytest_llm.environment import another_model, changed_parts
 from pytest_llm.errors import InvalidInputError, ModelNotFoundError
 from pytest_llm.weights import fingerprint as module
 from pytest_llm.weights.fingerprint import fingerprint
 from pytest_llm.weights.listing import own_pooling
+from pytest_llm.weights.parts import parts_of
 from pytest_llm.weights.resolve import resolve
 from pytest_llm.weights.spec import ModelSpec, Weights
 
@@ -75,6 +77,52 @@ def test_what_decides_an_answer_changes_the_digest(tiny, cache, change):
     change(tiny)
 
     assert fingerprint(weights_of(tiny), cache, clock=later) != before
+
+
+def test_what_changed_is_known_by_its_part(tiny, tmp_path, cache):
+    def parts():
+        return parts_of(weights, module.contents(weights, cache, clock=later))
+
+    config = tiny / "tokenizer_config.json"
+    retokenised = {**json.loads(config.read_text()), "padding_side": "left"}
+    templated = {**retokenised, "chat_template": "{{ messages }}"}  # as older versions of transformers save it
+    (tiny / "1_Pooling").mkdir()
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    save_file({"lora": torch.zeros(2)}, adapter / "adapter_model.safetensors")
+    weights = weights_of(tiny, adapter=adapter)
+    first = before = parts()
+    changes = [
+        *zip(CHANGES.values(), ["weights"] * 2 + ["chat template"] * 2 + ["tokenizer"] * 3, strict=False),
+        (CHANGES["another end token"], "configuration"),
+        (CHANGES["another model code"], "model code"),
+        (lambda _: config.write_text(json.dumps(retokenised)), "tokenizer"),
+        (lambda _: config.write_text(json.dumps(templated)), "chat template"),
+        (lambda _: config.write_text(json.dumps({**templated, "chat_template": "{{ 1 }}"})), "chat template"),
+        (lambda _: (tiny / "modules.json").write_text('[{"path": "1_Pooling"}]'), "configuration"),
+        (lambda _: (tiny / "1_Pooling" / "config.json").write_text("{}"), "configuration"),
+        (lambda _: save_file({"lora": torch.ones(2)}, adapter / "adapter_model.safetensors"), "weights"),
+        (lambda _: (adapter / "adapter_config.json").write_text('{"r": 4}'), "configuration"),
+        (lambda _: (adapter / "chat_template.jinja").write_text("{{ 2 }}"), "chat template"),
+        (lambda _: (adapter / "tokenizer_config.json").write_text("{}"), "tokenizer"),
+    ]
+    for change, part in changes:
+        change(tiny)
+        after = parts()
+        assert [*changed_parts({"digest": "a", "parts": before}, {"digest": "b", "parts": after})] == [part]
+        before = after
+    assert another_model({"digest": "a", "parts": first}, {"digest": "b", "parts": before}) == "another model"
+    first["weights"] = before["weights"]
+    assert another_model({"digest": "a", "parts": first}, {"digest": "b", "parts": before}) == (
+        "another chat template, configuration, model code and tokenizer"
+    )
+
+
+def test_a_damaged_configuration_of_a_tokenizer_is_of_the_tokenizer(tiny, cache):
+    (tiny / "tokenizer_config.json").write_text("{")
+    found = parts_of(weights_of(tiny), module.contents(weights_of(tiny), cache))
+    assert sorted(found) == ["chat template", "configuration", "tokenizer", "weights"]
 
 
 def test_name_place_times_and_bystanders_do_not(tiny, tmp_path, cache):
