@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ class TestResult:
 
 @dataclasses.dataclass(eq=False)
 class RunRecord:
-    """What one process (a pytest-xdist worker, or the whole run) saw.
+    """What one process (a pytest-xdist worker, or the whole run), whose id is ``pid``, saw.
 
     ``goldens`` maps a golden's path to the node id of the test that used it. ``passed`` holds the node ids of tests
     that passed, whole: those that ran ``partly`` skipped a subtest. ``collected`` holds the modules of those that were
@@ -132,6 +133,7 @@ class RunRecord:
     observations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     details: list[str] = dataclasses.field(default_factory=list)
     told: int = 0
+    pid: int = dataclasses.field(default_factory=os.getpid)
     explaining: bool = False
 
     @property
@@ -170,14 +172,18 @@ class RunRecord:
         return any((one.kind, one.name, one.figures.get("variant", "")) == (kind, name, variant) for one in mine)
 
     def of_test(self) -> RunRecord:
-        """Return what is known of the test that runs now, as a record of its own."""
+        """Return what is known of the test that runs now, as a record of its own; not what it asked.
+
+        Of one that ran ``partly`` nobody knows what else it uses: that is a filtered one.
+        """
         own = self.nodeid
         return RunRecord(
             verdicts=self.verdicts[self.before :],
             goldens=dict(itertools.takewhile(lambda golden: golden[1] == own, reversed(self.goldens.items()))),
             passed=self.passed & {own},
             collected={own: self.collected[own]},
-            tests={own: self.tests[own]},
+            filtered=own in self.partly,
+            tests={own: self.tests[own]} if own in self.tests else {},
             users=self.users & {own},
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -87,12 +88,12 @@ def pytest_runtest_makereport(
         from pytest_llm.golden.pending import discard_candidates_of
 
         discard_candidates_of(lifecycle.settings(item.config).cache_dir, run.goldens, run.nodeid)
-    if report.when == "teardown" and _uses_ours(item):
-        run.users.add(run.nodeid)
     if report.when == "teardown" and mine:
         from pytest_llm.reports.junit import properties
 
         report.user_properties.extend(properties(mine))
+    if report.when == "teardown" and os.getpid() != run.pid:  # pytest-forked runs the test in a process that ends now
+        report.llm_record = json.dumps(run.of_test().to_json())  # type: ignore[attr-defined]
     return report
 
 
@@ -105,6 +106,10 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         return
     run = item.config.stash[lifecycle.RECORD]
     note_phase(run, item, report)
+    if forked := vars(report).pop("llm_record", None):
+        run.merge({**json.loads(forked), "tests": {}})
+    if report.when in ("teardown", "???") and _uses_ours(item):  # its process may have crashed
+        run.users.add(run.nodeid)
     if report.when == "teardown" and hasattr(item.config, "workeroutput"):
         # Should the worker crash later. As ASCII: execnet takes no lone surrogates.
         report.llm_record = json.dumps(run.of_test().to_json())  # type: ignore[attr-defined]

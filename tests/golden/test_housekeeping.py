@@ -1,5 +1,6 @@
 """Which runs may say that a golden is obsolete."""
 
+import json
 import os
 import sys
 import time
@@ -374,6 +375,65 @@ class TestU(unittest.TestCase):
     result.stdout.fnmatch_lines(["goldens   1 identical"])
     assert obsolete(suite, cache_dir) == ["test_b--1.json"]
     assert baselines(suite, cache_dir) == []
+
+
+#: As pytest-forked runs a test: all that comes back are its reports.
+FORKED = """
+    import json, os
+    from _pytest.runner import runtestprotocol
+    def pytest_runtest_protocol(item, nextitem):
+        hook, config = item.ihook, item.config
+        read, write = os.pipe()
+        if (child := os.fork()) == 0:
+            try:
+                reports = runtestprotocol(item, log=False)
+                data = [hook.pytest_report_to_serializable(config=config, report=one) for one in reports]
+                os.write(write, json.dumps(data).encode())
+            finally:
+                os._exit(0)
+        os.close(write)
+        with open(read, "rb") as pipe:
+            data = json.loads(pipe.read())
+        os.waitpid(child, 0)
+        for one in data:
+            hook.pytest_runtest_logreport(report=hook.pytest_report_from_serializable(config=config, data=one))
+        return True
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["one-process", "xdist"])
+def test_what_a_test_used_in_a_process_of_its_own_is_known(suite, cache_dir, workers):
+    suite.makeconftest(FORKED)
+    module = suite.path / "test_m.py"
+    module.write_text(module.read_text() + BASELINE)
+    suite.runpytest_subprocess("--llm-update=new", *workers).assert_outcomes(passed=2)
+    module.write_text(module.read_text().replace("0.5", "0.3"))
+    result = suite.runpytest_subprocess(*workers, "--llm-record=run.json")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["goldens   1 identical", "gates     score *0.3 * fail *"])
+    data = json.loads((suite.path / "run.json").read_text("utf-8"))
+    assert [test["outcome"] for test in data["tests"]] == ["passed", "failed"]
+    assert obsolete(suite, cache_dir) == ["test_b--1.json"]
+    assert baselines(suite, cache_dir) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
+def test_a_subtest_that_was_skipped_in_a_process_of_its_own_keeps_its_golden(suite, cache_dir, monkeypatch):
+    suite.makeconftest(FORKED)
+    (suite.path / "test_m.py").write_text("""
+import os, pytest
+def test_c(llm_snapshot, subtests):
+    with subtests.test("gpu"):
+        if "NO_GPU" in os.environ: pytest.skip("no gpu")
+        assert "c" == llm_snapshot(name="gpu")
+    assert "c" == llm_snapshot(name="cpu")
+""")
+    suite.runpytest_subprocess("--llm-update=new")
+    monkeypatch.setenv("NO_GPU", "1")
+    suite.runpytest_subprocess().stdout.fnmatch_lines(["goldens   1 identical", "*1 passed*"])
+    assert obsolete(suite, cache_dir) == ["test_a--1.json", "test_b--1.json"]
 
 
 def test_a_run_outside_the_root_says_nothing_about_a_module_of_the_same_name_in_it(suite, cache_dir):
