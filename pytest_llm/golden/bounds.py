@@ -39,10 +39,6 @@ class Bound:
             return 1.0 - distance
         return math.exp(min(distance, 700.0)) if self.unit == "ratio" else distance
 
-    def limit(self, bound: float, floor: Any) -> float:
-        """Return the largest distance allowed: that of ``bound``, or a multiple of the noise floor where it is more."""
-        return max(self.distance(bound), noise.FACTOR * (noise.floor_of(floor, self.name) or 0.0))
-
     def shown(self, value: float) -> str:
         """Return a value of the figure as text."""
         if self.unit == "agreement":
@@ -58,7 +54,7 @@ class Bound:
 
 
 #: In float32 on a CPU, another batch, attention or thread count moved SmolLM2-135M by 1e-11 nats (mean) and 5e-11
-#: (max); noise of 1 % of the norm of one layer's weights by 1e-4 and 1e-3.
+#: (max); noise of 1 % of the norm of one layer's weights by 1e-4 and 1e-3. `limits` raises the perplexity ratio's.
 BOUNDS = {
     bound.name: bound
     for bound in (
@@ -70,13 +66,13 @@ BOUNDS = {
         Bound("max_mean_delta_p", "mean_delta_p", "delta p mean"),
         Bound("max_rms_delta_p", "rms_delta_p", "delta p RMS"),
         *(Bound(f"max_p{p}_delta_p", f"p{p}_delta_p", f"delta p p{p}") for p in PERCENTILES),
-        Bound("max_perplexity_ratio", "perplexity_ratio", "perplexity ratio", unit="ratio"),
+        Bound("max_perplexity_ratio", "perplexity_ratio", "perplexity ratio", 1.0, "ratio"),
     )
 }
 
 
-def checked(given: Mapping[str, float]) -> dict[str, float]:
-    """Return every bound's value, ``given`` or its default.
+def check(given: Mapping[str, float]) -> None:
+    """Check the bounds that a test gives.
 
     Raises:
         InvalidInputError: no such bound, or a value that is none.
@@ -89,21 +85,43 @@ def checked(given: Mapping[str, float]) -> dict[str, float]:
         least, most = (1.0 if unit == "ratio" else 0.0), (1.0 if unit == "agreement" else math.inf)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
             raise InvalidInputError(f"{name}={value!r} is no bound: it is a number from {least:g} to {most:g}")
-    return {name: float(given.get(name, bound.default)) for name, bound in BOUNDS.items()}
 
 
-def table(found: Mapping[str, Estimate], bounds: Mapping[str, float], floor: Any) -> list[str]:
+def limits(given: Mapping[str, float], floor: Any) -> dict[str, float]:
+    """Return by name of every bound the largest distance allowed: that ``given``, else its default.
+
+    It is never below a multiple of the noise floor. Where no perplexity ratio is given, the mean KL's limit d sets it:
+    of a model that is d nats away, logprobs differ by a root mean square of about sqrt(2 d). KL alone would miss a
+    text's token that was improbable, and has become a thousand times more so.
+    """
+    found = {
+        name: max(
+            bound.distance(given.get(name, bound.default)), noise.FACTOR * (noise.floor_of(floor, bound.name) or 0.0)
+        )
+        for name, bound in BOUNDS.items()
+    }
+    if "max_perplexity_ratio" not in given:
+        found["max_perplexity_ratio"] = max(found["max_perplexity_ratio"], math.sqrt(2 * found["max_mean_kl"]))
+    return found
+
+
+def beyond(found: Mapping[str, Estimate], limits: Mapping[str, float]) -> list[Bound]:
+    """Return the bounds whose figures are further from those of equal distributions than ``limits`` allow."""
+    return [one for name, one in BOUNDS.items() if one.distance(found[one.figure].value) > limits[name]]
+
+
+def table(found: Mapping[str, Estimate], limits: Mapping[str, float], floor: Any) -> list[str]:
     """Return every figure with its interval, what it may be, and the noise floor, as aligned lines."""
     lines = [("", "value", "95 % interval", "allowed", "noise floor")]
-    for name, given in bounds.items():
-        bound, one = BOUNDS[name], found[BOUNDS[name].figure]
+    over = beyond(found, limits)
+    for name, bound in BOUNDS.items():
+        one, limit, moved = found[bound.figure], limits[name], noise.floor_of(floor, name)
         interval = "" if one.low is None or one.high is None else f"{bound.shown(one.low)} to {bound.shown(one.high)}"
-        limit, moved = bound.limit(given, floor), noise.floor_of(floor, name)
         allowed = (">= " if bound.unit == "agreement" else "<= ") + bound.shown(bound.value(limit))
-        if given == bound.default and name not in ("max_mean_kl", "max_kl"):
+        if limit >= (1.0 if bound.unit == "agreement" else math.inf):
             allowed = "any"
         last = "" if moved is None else bound.shown(bound.value(moved))
-        last += "  <-- beyond" if bound.distance(one.value) > limit else ""
+        last += "  <-- beyond" if bound in over else ""
         lines.append((bound.label, bound.sign + bound.shown(one.value), interval, allowed, last))
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]

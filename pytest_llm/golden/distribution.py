@@ -10,8 +10,8 @@ from pytest_llm.argument_rules import listed
 from pytest_llm.errors import InvalidInputError
 from pytest_llm.evidence import Series
 from pytest_llm.golden import noise
-from pytest_llm.golden.bounds import BOUNDS, Bound, checked, table
-from pytest_llm.golden.divergence import Estimate, dtype, figures, positions
+from pytest_llm.golden.bounds import BOUNDS, Bound, beyond, check, limits, table
+from pytest_llm.golden.divergence import dtype, figures, positions
 from pytest_llm.golden.drift import Drift
 from pytest_llm.golden.recorded import Recorded
 from pytest_llm.golden.values import Array, Recording
@@ -33,7 +33,8 @@ class Distribution(Recorded):
     def __init__(
         self, model: LanguageModel, texts: str | Sequence[str], top_k: int, bounds: Mapping[str, float]
     ) -> None:
-        self.bounds = checked(bounds)
+        check(bounds)
+        self.bounds = bounds
         if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
             raise InvalidInputError(f"top_k is a number of tokens, at least 1, not {top_k!r}")
         super().__init__(model, [Logprobs(text, top_k=top_k) for text in listed(texts, "text")])
@@ -79,15 +80,15 @@ class Distribution(Recorded):
         golden, now, texts = old.array.data, new.array.data, _numbers(new.facts["tokens"])
         found, divergence = figures(golden, now, texts)
         floor = old.facts.get("noise_floor")
-        over = [BOUNDS[name] for name, bound in self.bounds.items() if _beyond(name, bound, found, floor)]
-        unusual = [bound for name, bound in BOUNDS.items() if _beyond(name, bound.default, found, floor)]
+        allowed = limits(self.bounds, floor)
+        over, unusual = beyond(found, allowed), beyond(found, limits({}, floor))
         status = "drifted" if over else "close" if unusual else "identical"
         lead = (over or unusual or [BOUNDS["max_mean_kl"]])[0]
         said = f"{lead.label} {lead.sign}{lead.shown(found[lead.figure].value)}"
         headline = {
             "identical": f"the distributions match: {said}",
             "close": f"the distributions are close: {said}, within the bounds of this check",
-            "drifted": f"the distributions drifted: {said}, {self._allowed(lead, floor)}",
+            "drifted": f"the distributions drifted: {said}, {self._allowed(lead, allowed[lead.name], floor)}",
         }[status]
         shown: dict[str, Any] = {"texts": len(self.requests), "positions": len(golden)}
         for name in ("max_mean_kl", "max_kl", "min_top1", "max_perplexity_ratio"):
@@ -96,16 +97,17 @@ class Distribution(Recorded):
             shown["noise floor (KL mean)"] = noise.floor_of(floor, "max_mean_kl")
         k = golden["ids"].shape[1]
         notes = (
-            f"KL(golden || new) is a lower bound, in nats: the {k} best tokens and the mass of the rest are known",
+            f"KL(golden || new) is a lower bound, in nats: the {k} best tokens, the text's own and the mass of the "
+            "rest are known",
             f"noise floor: {noise.described(floor)}" if floor else "no noise floor was recorded with this golden",
         )
-        rows = table(found, self.bounds, floor) + self._worst(golden, now, divergence, texts)
+        rows = table(found, allowed, floor) + self._worst(golden, now, divergence, texts)
         drift = Drift(status, headline, shown, notes, tuple(rows))
-        return drift, (self._series(divergence, texts, floor),)
+        return drift, (self._series(divergence, texts, allowed["max_kl"]),)
 
-    def _allowed(self, bound: Bound, floor: Any) -> str:
-        limit, given = bound.limit(self.bounds[bound.name], floor), self.bounds[bound.name]
-        why = bound.name if limit == bound.distance(given) else f"{noise.FACTOR:g} times the noise floor"
+    def _allowed(self, bound: Bound, limit: float, floor: Any) -> str:
+        moved = noise.floor_of(floor, bound.name)
+        why = f"{noise.FACTOR:g} times the noise floor" if moved and limit == noise.FACTOR * moved else bound.name
         word = "at least" if bound.unit == "agreement" else "at most"
         return f"{word} {bound.shown(bound.value(limit))} allowed ({why})"
 
@@ -130,17 +132,11 @@ class Distribution(Recorded):
             rows.append(f"  text {number}, token {place} {word!r}: KL {divergence[at]:.3g}, best {move}")
         return rows
 
-    def _series(self, divergence: Any, texts: list[int], floor: Any) -> Series:
+    def _series(self, divergence: Any, texts: list[int], limit: float) -> Series:
         number = texts[int(divergence.argmax())]
         values = [float(value) for value, text in zip(divergence, texts, strict=True) if text == number]
-        limit = BOUNDS["max_kl"].limit(self.bounds["max_kl"], floor)
         title = f"KL at every token of text {number}"
         return Series(title, "token", "nats", tuple(values[:_DRAWN]), limit if math.isfinite(limit) else None)
-
-
-def _beyond(name: str, bound: float, found: Mapping[str, Estimate], floor: Any) -> bool:
-    one = BOUNDS[name]
-    return one.distance(found[one.figure].value) > one.limit(bound, floor)
 
 
 def _numbers(counts: Sequence[int]) -> list[int]:

@@ -1,7 +1,7 @@
 """How far two next-token distributions are apart, position by position, from the best k of each.
 
-Positions are structured arrays of `dtype`: only the best k tokens of a vocabulary are known, and the mass of the rest.
-So KL is a lower bound: the smallest KL any two full distributions with these best k can have.
+Positions are structured arrays of `dtype`: of a vocabulary only the best k tokens, the text's own and the mass of the
+rest are known. So KL is a lower bound: the smallest KL any two full distributions with these can have.
 """
 
 from __future__ import annotations
@@ -48,26 +48,30 @@ def positions(answer: dict[str, Any]) -> Any:
 def kl(golden: Any, new: Any) -> Any:
     """Return a lower bound on KL(golden || new) at every position, in nats, float64 [positions].
 
-    Tokens among the best of both are compared by themselves. For those among the best of one side only, the other
-    side's mass is not known, but it is at most their number times the least of its best k. Of all masses within these
-    limits the ones with the smallest KL are taken; merging the tokens into few events can only lower KL (data
-    processing inequality), so the result never exceeds the true one. It equals it when k is the vocabulary.
+    Tokens among the best of both, and the text's own, are compared by themselves. For those among the best of one side
+    only, the other side's mass is not known, but it is at most their number times the least of its best k. Of all
+    masses within these limits the ones with the smallest KL are taken; merging the tokens into few events can only
+    lower KL (data processing inequality), so the result never exceeds the true one. It equals it when k is the
+    vocabulary.
     """
     import numpy as np
 
     n, k = golden["ids"].shape
-    p, p_rest = _probabilities(golden)
-    q, q_rest = _probabilities(new)
+    p, p_own, p_rest = _probabilities(golden)
+    q, q_own, q_rest = _probabilities(new)
     row = np.arange(n)[:, None] << 32
     width = new["ids"].shape[1]
     _, at, at_new = np.intersect1d(
         (row + golden["ids"]).ravel(), (row + new["ids"]).ravel(), assume_unique=True, return_indices=True
     )
     both = _term(p.ravel()[at], q.ravel()[at_new])
-    shared = np.bincount(at // k, weights=both, minlength=n)
     lost, gained = np.ones(n * k, bool), np.ones(n * width, bool)
     lost[at], gained[at_new] = False, False
     lost, gained = lost.reshape(n, k), gained.reshape(n, width)
+    own, own_new = lost & _is_own(golden), gained & _is_own(new)
+    of_own = _term((p * own).sum(1) + p_own, (q * own_new).sum(1) + q_own)
+    shared = np.bincount(at // k, weights=both, minlength=n) + of_own
+    lost, gained = lost & ~own, gained & ~own_new
     a, b = (p * lost).sum(1), (q * gained).sum(1)
     a_most = np.minimum(lost.sum(1) * q.min(1), q_rest)
     b_most = np.minimum(gained.sum(1) * p.min(1), p_rest)
@@ -101,13 +105,20 @@ def _term(p: Any, q: Any) -> Any:
         return np.where(p > 0, p * np.log(p / q), 0.0)
 
 
-def _probabilities(side: Any) -> tuple[Any, Any]:
-    # Stored in float32, so they are made to sum to 1 again: what is left of the rounding is of second order.
+def _is_own(side: Any) -> Any:
+    return side["ids"] == side["token"][:, None]
+
+
+def _probabilities(side: Any) -> tuple[Any, Any, Any]:
+    """Return what the best k have, the text's own token (0 where it is among these), and the rest without it."""
     import numpy as np
 
-    p, rest = np.exp(side["logprobs"].astype(np.float64)), np.maximum(side["rest"].astype(np.float64), _TINY)
-    total = p.sum(1) + rest
-    return p / total[:, None], rest / total
+    p, own = np.exp(side["logprobs"].astype(np.float64)), np.exp(side["logprob"].astype(np.float64))
+    own[_is_own(side).any(1)] = 0.0
+    rest = np.maximum(side["rest"].astype(np.float64) - own, _TINY)
+    # Stored in float32, so they are made to sum to 1 again: what is left of the rounding is of second order.
+    total = p.sum(1) + own + rest
+    return p / total[:, None], own / total, rest / total
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +186,7 @@ def _mean(values: Any, groups: list[int]) -> Estimate:
 
 
 def _percentiles(values: Any, wanted: Sequence[int], groups: list[int]) -> list[Estimate]:
-    """Return percentiles (the smallest value that as many lie at or below), resampling groups for their intervals."""
+    """Return percentiles, interpolated as llama.cpp and numpy do, resampling groups for their intervals."""
     import numpy as np
 
     order = np.argsort(values)
@@ -189,7 +200,9 @@ def _percentiles(values: Any, wanted: Sequence[int], groups: list[int]) -> list[
     found = np.empty((len(weights), len(wanted)))
     for i, weight in enumerate(weights):
         below = np.cumsum(weight[place])
-        found[i] = ranked[np.searchsorted(below, np.asarray(wanted) / 100 * below[-1] - 1e-9)]
+        part, rank = np.modf(np.asarray(wanted) / 100 * (below[-1] - 1))
+        low, high = (ranked[np.searchsorted(below, np.minimum(rank + x, below[-1] - 1), "right")] for x in (0, 1))
+        found[i] = low + part * (high - low)
     ends = np.quantile(found[1:], (0.025, 0.975), axis=0) if clusters > 1 else [[None] * len(wanted)] * 2
     return [
         Estimate(float(value), None if low is None else float(low), None if high is None else float(high))

@@ -153,8 +153,9 @@ class Snapshot:
             bounds: ``max_mean_kl``, ``max_median_kl``, ``max_p99_kl``, ``max_kl`` (nats); ``min_top1`` (agreement on
                 the best token, 0 to 1); ``max_mean_delta_p``, ``max_rms_delta_p`` and ``max_p1_delta_p``, p5, p50,
                 p95, p99 (change of the probability of the text's own token, 0 to 1, either way);
-                ``max_perplexity_ratio`` (at least 1, either way). Defaults: `pytest_llm.golden.bounds.BOUNDS`. What is
-                allowed is never less than five times the noise floor.
+                ``max_perplexity_ratio`` (at least 1, either way). Defaults: `pytest_llm.golden.bounds.BOUNDS`; that of
+                the perplexity ratio grows with ``max_mean_kl``. What is allowed is never less than five times the noise
+                floor.
 
         Raises:
             AssertionError: the distributions drifted.

@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from pytest_llm.weights.spec import ModelSpec, Weights
 from pytest_llm.weights.tensors import FLOATS
 
 #: Goes up when what this module writes changes, so that folders of an older version are not used.
-_FORMAT = 1
+_FORMAT = 2
 _MANIFEST = ".complete.json"
 #: Seconds to wait for another process that converts the same weights: those of a large model take minutes.
 _PATIENCE = 3600.0
@@ -47,7 +48,7 @@ def prepare(weights: Weights, digest: str, spec: ModelSpec, cache_dir: Path) -> 
     own = fingerprint(base, cache_dir)
     target = cache_dir / "converted" / _name(own, spec.dtype, bool(weights.gguf))
     if _complete(target, cache_dir):
-        return target
+        return _told(target, weights)
     make: Callable[[Path], None] | None
     if weights.gguf:
         from pytest_llm.weights.gguf import dequantise
@@ -59,7 +60,22 @@ def prepare(weights: Weights, digest: str, spec: ModelSpec, cache_dir: Path) -> 
         make = plan_cast(weights.folder, spec.dtype)
     if make is not None:
         _make_once(target, cache_dir, make, lambda: check_unchanged(base, own, cache_dir))
-    return weights.folder if make is None else target
+    return weights.folder if make is None else _told(target, weights)
+
+
+def _told(folder: Path, weights: Weights) -> Path:
+    """Return the converted ``folder``, with a warning where transformers left out something of a GGUF."""
+    from pytest_llm.weights.gguf import UNREAD
+
+    unread = folder / UNREAD
+    if weights.gguf and unread.is_file():
+        warnings.warn(
+            f"pytest_llm: transformers does not take {', '.join(unread.read_text('utf-8').splitlines())} from "
+            f"{weights.source!r}, which stretches positions: answers are not quite llama.cpp's, least of all to long "
+            "texts, and two files that differ only there answer alike. The model's safetensors have it in config.json",
+            stacklevel=2,
+        )
+    return folder
 
 
 def _name(digest: str, dtype: str, gguf: bool) -> str:

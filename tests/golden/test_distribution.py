@@ -143,6 +143,33 @@ def test_a_failure_shows_every_figure_its_interval_its_floor_and_where(project, 
     assert run.verdicts[-1].status == "drifted"
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ((1.0, 0.0), r"KL mean >= .*, at most 1e-06 allowed \(max_mean_kl\)"),
+        ((-2.0, -3.0), r"perplexity ratio .*, at most 1.001415 allowed \(max_perplexity_ratio\)"),
+    ],
+)
+def test_a_word_of_a_text_that_was_improbable_and_got_lost(project, model, tiny_gpt2, tmp_path, rows, said):
+    """It is among the best tokens of neither model; the factors of its row of the output layer make it ever rarer."""
+    weights = load_file(tiny_gpt2 / "model.safetensors")
+    (embedding,) = (weight for name, weight in weights.items() if name.endswith("wte.weight"))
+    token = model().tokenize("the hen")[-1]
+    folders = [shutil.copytree(tiny_gpt2, tmp_path / name) for name in ("alive", "dead")]
+    for folder, factor in zip(folders, rows, strict=True):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+        head = embedding.clone()
+        head[token] *= factor
+        save_file(weights | {"lm_head.weight": head}, folder / "model.safetensors", {"format": "pt"})
+    text = "the capital of hen"
+    project.snapshot("new").check_distribution(model(folders[0]), text, top_k=8)
+    with pytest.raises(AssertionError, match=f"the distributions drifted: {said}"):
+        project.snapshot().check_distribution(model(folders[1]), text, top_k=8)
+    verdict = project.snapshot().check_distribution(model(folders[1]), text, top_k=8, max_mean_kl=1, max_kl=10)
+    assert verdict.status == "close"
+
+
 def test_wider_bounds_make_it_close_and_every_bound_can_fail(project, model, damaged):
     create(project, model())
     worse = model(damaged(scale=0.1))

@@ -59,6 +59,7 @@ def test_it_is_the_least_kl_that_what_is_known_allows():
     known = [np.zeros(1, divergence.dtype(2)) for _ in range(2)]
     for side, ids, logs in ((known[0], [0, 1], p), (known[1], [1, 2], q)):
         side["ids"], side["logprobs"] = ids, logs[0, ids]
+        side["token"], side["logprob"] = 1, logs[0, 1]
         side["rest"] = 1 - np.exp(logs[0, ids]).sum()
     x, y = np.meshgrid(np.linspace(1e-9, 0.1 - 1e-9, 999), np.linspace(1e-9, 0.05 - 1e-9, 999))
     shared = 0.3 * math.log(0.3 / 0.5)
@@ -67,6 +68,21 @@ def test_it_is_the_least_kl_that_what_is_known_allows():
     assert bound == pytest.approx(grid.min(), rel=1e-3)
     assert bound <= grid.min()
     assert bound > 1, "lumping all but token 1 together would give 0.08: three quarters of the mass moved"
+
+
+@pytest.mark.parametrize("rank", [0, 3, 4, 11])
+@pytest.mark.parametrize("factor", [1e-4, 1e3])
+def test_the_texts_own_token_is_compared_by_itself_wherever_it_stands(rank, factor):
+    """It alone becomes rarer, or so frequent that it is among the new best; what it leaves all others share alike."""
+    p = np.sort(logits(3))[:, ::-1]
+    q = p.copy()
+    q[:, rank] += math.log(factor)
+    old, new = (recorded(x, 4) for x in (p, q))
+    for side, x in ((old, p), (new, q)):
+        side["token"], side["logprob"] = rank, log_softmax(x)[:, rank]
+    bound = divergence.kl(old, new)
+    assert (bound <= true_kl(p, q) * (1 + 1e-5) + 1e-7).all()
+    assert bound == pytest.approx(true_kl(p, q), rel=0.02)
 
 
 def test_another_top_k_on_the_new_side_is_still_a_bound():
@@ -106,9 +122,9 @@ def test_figures_are_those_of_a_direct_computation():
         "mean_delta_p": delta.mean(),
         "rms_delta_p": math.sqrt((delta**2).mean()),
         "perplexity_ratio": math.exp((own[0] - own[1]).mean()),
-        "median_kl": np.quantile(true_kl(p, q), 0.5, method="inverted_cdf"),
-        "p99_kl": np.quantile(true_kl(p, q), 0.99, method="inverted_cdf"),
-        **{f"p{x}_delta_p": np.quantile(delta, x / 100, method="inverted_cdf") for x in divergence.PERCENTILES},
+        "median_kl": np.quantile(true_kl(p, q), 0.5),
+        "p99_kl": np.quantile(true_kl(p, q), 0.99),
+        **{f"p{x}_delta_p": np.quantile(delta, x / 100) for x in divergence.PERCENTILES},
     }
     assert value == pytest.approx(expected, rel=1e-4, abs=1e-6)
     assert kl == pytest.approx(true_kl(p, q), abs=1e-6)

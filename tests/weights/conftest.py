@@ -73,8 +73,11 @@ def tiny_gguf(tmp_path_factory):
     return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny-q8.gguf")
 
 
-def write_gguf(path, without=""):
-    """Write a GGUF as llama.cpp would: the shape of a Llama with Q8_0 matrices, a BPE of bytes, a chat template."""
+def write_gguf(path, without="", facts=None, tensors=None):
+    """Write a GGUF as llama.cpp would: the shape of a Llama with Q8_0 matrices, a BPE of bytes, a chat template.
+
+    ``facts`` (by key) and ``tensors`` (by name) are added to it.
+    """
     tokens = ["<unk>", "<s>", "</s>", *bytes_to_unicode().values(), "th", "an"]
     kinds = [gguf.TokenType.CONTROL] * 3 + [gguf.TokenType.NORMAL] * 258
     writer = gguf.GGUFWriter(path, "llama")
@@ -97,6 +100,11 @@ def write_gguf(path, without=""):
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_chat_template("{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    for key, value in (facts or {}).items():
+        kind = gguf.GGUFValueType.UINT16 if key.startswith("split.") else gguf.GGUFValueType.get_type(value)
+        writer.add_key_value(key, value, kind)
+    for name, values in (tensors or {}).items():
+        writer.add_tensor(name, numpy.asarray(values, numpy.float32))
     random = numpy.random.default_rng(0)
     shapes = {
         "token_embd": (len(tokens), 32),

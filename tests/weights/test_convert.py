@@ -466,6 +466,56 @@ def test_what_a_gguf_lacks_is_not_made_up(tmp_path, cache):
         converted(tmp_path, cache, gguf="model-00001-of-00002.gguf")
 
 
+def test_a_part_of_a_gguf_is_not_the_model(tmp_path, cache):
+    """Where the other part has the output layer alone, it would be made of the embeddings."""
+    write_gguf(tmp_path / "model-00001-of-00002.gguf", facts={"split.no": 0, "split.count": 2})
+    with pytest.raises(ModelNotFoundError, match=r"\(ValueError: it is part 1 of 2\).* merge them \(llama-gguf-split"):
+        converted(tmp_path, cache, gguf="model-00001-of-00002.gguf")
+    write_gguf(tmp_path / "merged.gguf", facts={"split.count": 0})
+    assert converted(tmp_path, cache, gguf="merged.gguf")
+
+
+def test_tensors_that_transformers_would_leave_out_are_refused(tmp_path, cache):
+    biases = {f"blk.0.attn_{name}.bias": [3.0] * 32 for name in ("q", "output")}
+    write_gguf(tmp_path / "biased.gguf", tensors=biases)
+    with pytest.raises(
+        ModelNotFoundError, match=r"LlamaForCausalLM has no place for 2 tensors of it \(blk\.0\.attn_out"
+    ):
+        converted(tmp_path, cache, gguf="biased.gguf")
+
+
+def test_positions_are_stretched_as_the_gguf_says(tiny_gguf, tmp_path, cache):
+    write_gguf(tmp_path / "a.gguf", facts={"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 8.0})
+    folder = converted(tmp_path, cache, gguf="a.gguf")
+    config = transformers.AutoConfig.from_pretrained(converted(tiny_gguf.parent, cache, gguf=tiny_gguf.name))
+    config.rope_parameters |= {"rope_type": "linear", "factor": 8.0}
+    torch.manual_seed(0)
+    own, expected = (
+        transformers.AutoModelForCausalLM.from_pretrained(folder, **options) for options in ({}, {"config": config})
+    )
+    ids = torch.tensor([[5, 6, 7, 8, 9]])
+    with torch.no_grad():
+        assert torch.equal(own(ids).logits, expected(ids).logits)
+    assert own.config.rope_parameters["factor"] == 8
+
+
+@pytest.mark.parametrize(
+    ("more", "unread"),
+    [
+        ({"tensors": {"rope_freqs.weight": [1.0, 1.0, 2.0, 8.0]}}, r"rope_freqs\.weight"),
+        (
+            {"facts": {"llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4.0}},
+            r"llama\.rope\.scaling \(yarn, factor 4\)",
+        ),
+    ],
+)
+def test_how_else_positions_are_stretched_is_said_in_every_run(tmp_path, cache, more, unread):
+    write_gguf(tmp_path / "a.gguf", **more)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=rf"does not take {unread} from 'tiny', which stretches positions"):
+            converted(tmp_path, cache, gguf="a.gguf")
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_gguf_is_unpacked_as_transformers_does_and_silently(tiny_gguf, cache, capfd, dtype):
     folder = converted(tiny_gguf.parent, cache, dtype, gguf=tiny_gguf.name)
