@@ -36,7 +36,8 @@ def of_question(score: Score, now: Entry, before: Entry) -> list[str]:
         found.append("the reference texts changed")
     width = {len(e.statistics[0]) for e in (now, before) if e.statistics}
     if _configured(now) != _configured(before) or len(width) > 1:
-        found.append(f"the metric is another, or configured differently ({before.signature} -> {now.signature})")
+        was = before.signature or "which an older pytest_llm did not say"
+        found.append(f"the metric is another, or configured differently ({was} -> {now.signature})")
     return found
 
 

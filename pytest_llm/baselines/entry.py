@@ -148,7 +148,7 @@ class Entry:
         digest = data.pop("digest", None)
         fields = {field.name for field in dataclasses.fields(cls)}
         unknown, missing = sorted(set(data) - fields), sorted({"value", "higher_is_better", "n"} - set(data))
-        _need(not unknown, f"unknown field {', '.join(unknown)}")
+        _need(not unknown, f"unknown field {', '.join(unknown)}: if a newer pytest_llm wrote it, upgrade this one")
         _need(not missing, f"{', '.join(missing)} is missing")
         n = data["n"]
         _need(isinstance(n, int) and not isinstance(n, bool) and n > 0, f"n must be a positive integer, not {n!r}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def read(path: Path, test: str, metric: str, *, replacing: bool = False) -> Entr
 def write(path: Path, test: str, metric: str, entry: Entry, locks: Path) -> None:
     """Put ``entry`` into the file, keeping what other tests, also in other processes, have there.
 
-    ``locks`` is the folder for lock files.
+    ``locks`` is the folder for lock files, in the cache; where that cannot be written, nobody can hold a lock.
 
     Raises:
         GoldenError: what is there already cannot be read, or the file system refused.
@@ -102,7 +103,12 @@ def _changing(path: Path, locks: Path) -> Iterator[None]:
         raise GoldenError(f"{path}: the baseline could not be written: it is a link to {out}; put a file there")
     try:
         real = path.resolve()  # of which the folder's folder stays when `remove` takes the last entry
-        with locked(locks / f"{path_tag(real)}.lock", folder=real.parent.parent):
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(locked(locks / f"{path_tag(real)}.lock", folder=real.parent.parent))
+            except OSError as error:
+                if isinstance(error, TimeoutError) or os.access(locks.parent, os.W_OK):
+                    raise
             yield
     except OSError as error:
         raise GoldenError(f"{path}: the baseline could not be written: {error}") from error

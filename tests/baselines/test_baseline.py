@@ -431,6 +431,13 @@ def test_a_changed_question_is_stale_not_worse(project, change, why):
     )
 
 
+def test_a_baseline_without_a_signature_is_an_older_version_s(project):
+    project.create("accuracy", accuracy(RIGHT))
+    project.edit("accuracy", signature=None)
+    with pytest.raises(AssertionError, match=r"which an older pytest_llm did not say ->"):
+        project.run().check("accuracy", accuracy(RIGHT), margin=0.1)
+
+
 def test_json_that_broke_is_worse_and_no_other_question(project):
     from pytest_llm.metrics import valid_json
 

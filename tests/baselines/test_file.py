@@ -196,7 +196,7 @@ def test_what_cannot_be_read_says_where_and_what_to_do(tmp_path, text, line, mes
         ({"ids": ["a"] * 12}, "ids must be texts, each once"),
         ({"statistics": [[1, 2]] * 11 + [[1]]}, "rows of finite numbers, equally long"),
         ({"higher_is_better": "yes"}, "higher_is_better must be true or false"),
-        ({"surprise": 1}, "unknown field surprise"),
+        ({"surprise": 1}, "unknown field surprise: if a newer pytest_llm wrote it, upgrade this one; restore it"),
         ({"unit": 3}, "unit must be text"),
         ({"model": []}, "model must be an object"),
     ],
@@ -224,6 +224,19 @@ def test_a_file_system_that_refuses_is_no_regression(tmp_path):
             file.write(refused, "t", "f1", entry, locks)
     with pytest.raises(GoldenError, match="could not be written: .*Not a directory"):
         file.remove(path, "t", "f1", digest, tmp_path / "not-a-folder" / "locks")
+
+
+def test_a_baseline_is_written_without_a_lock_where_the_cache_cannot_be_written(tmp_path, monkeypatch):
+    def refuse(lock, folder):
+        raise PermissionError(f"Permission denied: {lock}")
+
+    monkeypatch.setattr(file, "locked", refuse)
+    path, entry = tmp_path / "b.json", Entry.of(SCORE)
+    with pytest.raises(GoldenError, match="could not be written: Permission denied"):
+        file.write(path, "t", "f1", entry, tmp_path / "locks")
+    monkeypatch.setattr(file.os, "access", lambda folder, mode: folder != tmp_path)  # the cache's
+    file.write(path, "t", "f1", entry, tmp_path / "locks")
+    assert file.read(path, "t", "f1") == entry
 
 
 def test_a_link_to_elsewhere_is_not_written_through(tmp_path):
