@@ -5,7 +5,6 @@ A cast at load would give every process its own copy, and a GGUF takes seconds t
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import json
@@ -18,7 +17,7 @@ from pathlib import Path
 from pytest_llm.environment import version
 from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError
 from pytest_llm.files import locked
-from pytest_llm.weights.fingerprint import check_unchanged, file_digests, fingerprint, remember, sha256_of
+from pytest_llm.weights.fingerprint import check_unchanged, file_digests, fingerprint, remember, sha256_of, sync
 from pytest_llm.weights.spec import ModelSpec, Weights
 from pytest_llm.weights.tensors import FLOATS
 
@@ -106,7 +105,7 @@ def _make_once(target: Path, cache_dir: Path, make: Callable[[Path], None], chec
                 check()  # a training run may have written while we read
                 sealed = _seal(temporary)
                 temporary.replace(target)
-                _sync(target.parent)
+                sync(target.parent)
                 remember(target, sealed, cache_dir)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -126,9 +125,9 @@ def _seal(folder: Path) -> dict[str, str]:
     for path in (*files, manifest):
         # safetensors writes 0600, which locks colleagues out of a shared cache; the manifest got what the umask gives.
         path.chmod(manifest.stat().st_mode)
-        _sync(path)
+        sync(path)
     for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
-        _sync(path)
+        sync(path)
     return sealed
 
 
@@ -142,12 +141,3 @@ def _complete(folder: Path, cache_dir: Path) -> bool:
         return bool(file_digests(folder, sealed, cache_dir) == sealed)
     except (OSError, ValueError, TypeError, ModelNotFoundError):
         return False
-
-
-def _sync(path: Path) -> None:
-    with contextlib.suppress(PermissionError):  # Windows opens no folders
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -41,8 +41,8 @@ def contents(
     are the weights that transformers loads, the configurations, the tokenizer, the chat template, and a model's own
     code, wherever it lies; of a GGUF only the file itself, which holds all of them. Digests are remembered in
     ``cache_dir`` by path, size, modification and change time and inode, so unchanged weights are hashed once, but for
-    those in a read-only image (`_in_image`). ``clock`` gives seconds since the epoch. ``seen`` gets the stamp of all
-    that was looked at, for `check_unchanged`.
+    those whose times do not show every change (`_in_image`, `_in_memory`). ``clock`` gives seconds since the epoch.
+    ``seen`` gets the stamp of all that was looked at, for `check_unchanged`.
 
     Raises:
         ModelNotFoundError: a file cannot be read, or an index names a missing shard.
@@ -120,10 +120,15 @@ def file_digests(
                 digests[name] = str(known[-1])
                 continue
             refuse_pointer(folder / name)
-            digests[name] = sha256_of(folder / name)
             # Changed lately, or while it was read: the stamp does not vouch for these bytes.
-            settled = clock() - max(stamp[1], stamp[2]) / 1e9 > RACY_SECONDS and _stamp(folder / name) == stamp
-            settled = settled and not _in_image(folder / name, stamp)
+            settled = clock() - max(stamp[1], stamp[2]) / 1e9 > RACY_SECONDS
+            settled = settled and not _in_image(folder / name, stamp) and not _in_memory(folder / name)
+            if settled:
+                # A store through a memory map moves the times only where the page was on disk.
+                with suppress(OSError):  # one that cannot be written to
+                    sync(folder / name)
+            digests[name] = sha256_of(folder / name)
+            settled = settled and _stamp(folder / name) == stamp
         except OSError as error:
             raise ModelNotFoundError(f"{folder / name} cannot be read: {error.strerror or error}.") from error
         if settled:
@@ -170,6 +175,28 @@ def _in_image(path: Path, stamp: list[int]) -> bool:
     if sys.platform == "win32" or stamp[1] != stamp[2] or stamp[2] % 10**9:
         return False
     return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
+def _in_memory(path: Path) -> bool:
+    """Whether a file lies on tmpfs or ramfs, where a store through a memory map (numpy's, gguf's) moves no times."""
+    if sys.platform != "linux":
+        return False
+    device = path.stat().st_dev
+    for line in Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines():
+        place, _, kind = line.partition(" - ")
+        if place.split()[2] == f"{os.major(device)}:{os.minor(device)}":
+            return kind.split()[0] in ("tmpfs", "ramfs")
+    return False
+
+
+def sync(path: Path) -> None:
+    """Have the system write out what it still holds of a file or folder."""
+    with suppress(PermissionError):  # Windows opens no folders
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import mmap
 import multiprocessing
 import os
 import shutil
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -301,6 +304,23 @@ def test_an_image_mounted_where_another_was(tmp_path, cache):
             subprocess.run(["umount", "mounted"], cwd=tmp_path, check=True)
 
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("place", ["disk", "/dev/shm"])
+def test_a_file_patched_through_a_memory_map_is_hashed_again(tmp_path, cache, place):
+    """Such a store moves no times on tmpfs, and elsewhere only those of a file whose page is on disk."""
+    if place == "/dev/shm" and not module._in_memory(Path(place)):
+        pytest.skip("needs a tmpfs at /dev/shm")
+    with tempfile.TemporaryDirectory(dir=tmp_path if place == "disk" else place) as folder:
+        (Path(folder) / "a.gguf").write_bytes(b"\0" * 10_000)
+        weights = weights_of(Path(folder), gguf="a.gguf")
+        with (Path(folder) / "a.gguf").open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+            digests = []
+            for value in (1, 2, 3):
+                mapped[5000] = value
+                digests.append(fingerprint(weights, cache, clock=later))
+                time.sleep(0.02)  # file times may be as coarse
+    assert len(set(digests)) == 3
 
 
 def test_a_file_that_grows_while_it_is_read_is_not_remembered(tiny, cache, monkeypatch):
