@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_llm import options
 from pytest_llm.cli import command_line
-from pytest_llm.lifecycle import MARKERS
+from pytest_llm.fixtures import MARKERS
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,4 +1,4 @@
-"""The fixtures: llm, llm_loader, llm_snapshot, llm_baseline."""
+"""The fixtures: llm, llm_loader, llm_snapshot, llm_baseline; and the markers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from pytest_llm.golden.snapshot import Snapshot
     from pytest_llm.loader import ModelLoader
     from pytest_llm.model import LanguageModel
+
+MARKERS = (
+    "llm(model, revision, base_url, api_key_env, dtype, device, adapter, attn_implementation): the model of the 'llm' "
+    "fixture here",
+    "llm_repeat(n, min_success=1.0, stop_early=True): run a test of sampled answers up to n times, each with other "
+    "answers; it passes when min_success of them (a count, or a rate as a float) succeed",
+)
 
 
 @pytest.fixture(scope="session")

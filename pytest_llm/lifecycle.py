@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from pytest_llm.location import Location
     from pytest_llm.record import RunRecord
 
-MARKERS = (
-    "llm(model, revision, base_url, api_key_env, dtype, device, adapter, attn_implementation): the model of the 'llm' "
-    "fixture here",
-    "llm_repeat(n, min_success=1.0, stop_early=True): run a test of sampled answers up to n times, each with other "
-    "answers; it passes when min_success of them (a count, or a rate as a float) succeed",
-)
-
 _SETTINGS = pytest.StashKey[Settings]()
 RECORD: pytest.StashKey[RunRecord] = pytest.StashKey()
 #: Whether tests were deselected.
@@ -53,6 +46,8 @@ def start(config: pytest.Config) -> None:
     global _sessions
     _sessions += 1
     imports.find_here()
+    from pytest_llm.fixtures import MARKERS
+
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     config.stash[_SETTINGS] = options.resolve(config)
