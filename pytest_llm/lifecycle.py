@@ -22,6 +22,8 @@ RECORD: pytest.StashKey[RunRecord] = pytest.StashKey()
 _FILTERED = pytest.StashKey[bool]()
 #: What the files raised that could not be collected, by node id.
 _UNCOLLECTED = pytest.StashKey[dict[str, str]]()
+#: What was to be collected at the start; pytest-picked takes files that changed instead.
+_ARGUMENTS = pytest.StashKey[list[str]]()
 STARTED = pytest.StashKey[float]()
 LOADER = pytest.StashKey["ModelLoader"]()
 #: The environment before the first test: a key that a fixture sets is one service's, and no other's to get.
@@ -39,6 +41,11 @@ _sessions = 0
 _OUTER = pytest.StashKey["pytest.Item | None"]()
 #: Whether somebody in this process took one of the public names.
 _touched = False
+
+
+def asked(config: pytest.Config) -> None:
+    """Note what is to be collected."""
+    config.stash[_ARGUMENTS] = list(config.args)
 
 
 def start(config: pytest.Config) -> None:
@@ -261,7 +268,8 @@ def _select(session: pytest.Session) -> None:
 
     config, start = session.config, session.config.invocation_params.dir
     named = config.args_source is config.ArgsSource.ARGS
-    if named and not all((start / argument).is_dir() for argument in config.args):
+    picked = config.args != config.stash.get(_ARGUMENTS, config.args)
+    if picked or (named and not all((start / argument).is_dir() for argument in config.args)):
         config.stash[RECORD].filtered = True
     config.stash[RECORD].collected.update((plain_nodeid(item), str(item.path)) for item in session.items)
 

@@ -22,6 +22,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Note what is to be collected, before a plugin says otherwise."""
+    lifecycle.asked(config)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings."""
     lifecycle.start(config)

@@ -331,6 +331,13 @@ def test_what_is_obsolete_in_a_folder_beside_is_listed_once(suite, cache_dir):
     assert sorted(obsolete(suite, cache_dir)) == ["test_a--1.json", "test_b--1.json"]
 
 
+def test_a_run_of_files_that_a_plugin_picked_says_nothing_about_others(suite, cache_dir):
+    """As pytest-picked does, which takes those that changed."""
+    suite.makeconftest("def pytest_configure(config): config.args = ['test_m.py']")
+    suite.runpytest().assert_outcomes(passed=1)
+    assert obsolete(suite, cache_dir) == []
+
+
 @pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
 def test_a_subtest_that_failed_before_its_golden_keeps_it(suite, cache_dir):
     with (suite.path / "test_m.py").open("a") as module:
