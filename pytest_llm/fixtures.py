@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from pytest_llm.baselines.baseline import Baseline
     from pytest_llm.golden.snapshot import Snapshot
     from pytest_llm.loader import ModelLoader
+    from pytest_llm.location import Location
     from pytest_llm.model import LanguageModel
+    from pytest_llm.settings import Settings
 
 MARKERS = (
     "llm(model, revision, base_url, api_key_env, dtype, device, adapter, attn_implementation): the model of the 'llm' "
@@ -39,7 +41,7 @@ def llm_snapshot() -> Snapshot:
     """The golden outputs of this test: ``assert value == llm_snapshot``, or ``llm_snapshot.check(value, ...)``."""
     from pytest_llm.golden.snapshot import Snapshot
 
-    return Snapshot(*lifecycle.place_of_files("llm_snapshot"))
+    return Snapshot(*_place("llm_snapshot"))
 
 
 @pytest.fixture
@@ -47,4 +49,19 @@ def llm_baseline() -> Baseline:
     """The committed figures of this test: ``llm_baseline.check("bleu", score, margin=1.0)``."""
     from pytest_llm.baselines.baseline import Baseline
 
-    return Baseline(*lifecycle.place_of_files("llm_baseline"))
+    return Baseline(*_place("llm_baseline"))
+
+
+def _place(fixture: str) -> tuple[Location, Settings]:
+    """Return `lifecycle.place` for a ``fixture`` of committed files, which hold one value a check, not one an example.
+
+    Raises:
+        InvalidInputError: something runs the test's body more than once (`location.repeater`).
+    """
+    from pytest_llm.location import repeater
+
+    if why := repeater(lifecycle.test()):
+        from pytest_llm.errors import InvalidInputError
+
+        raise InvalidInputError(f"{fixture} cannot be combined with {why}")
+    return lifecycle.place()

@@ -204,21 +204,6 @@ def place() -> tuple[Location, Settings]:
     return Location.named(item.config.stash[RECORD].nodeid, item.path), settings(item.config)
 
 
-def place_of_files(fixture: str) -> tuple[Location, Settings]:
-    """Return `place` for a ``fixture`` of committed files, which hold one value a check, not one an example.
-
-    Raises:
-        InvalidInputError: something runs the test's body more than once (`location.repeater`).
-    """
-    from pytest_llm.location import repeater
-
-    if why := repeater(test()):
-        from pytest_llm.errors import InvalidInputError
-
-        raise InvalidInputError(f"{fixture} cannot be combined with {why}")
-    return place()
-
-
 def keeps_files(folder: str) -> bool:
     """Whether a folder of this name holds goldens or baselines."""
     if not folder.startswith("__llm_"):

@@ -179,13 +179,12 @@ def _in_image(path: Path, stamp: list[int]) -> bool:
 
 def _in_memory(path: Path) -> bool:
     """Whether a file lies on tmpfs or ramfs, where a store through a memory map (numpy's, gguf's) moves no times."""
-    if sys.platform != "linux":
-        return False
     device = path.stat().st_dev
-    for line in Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines():
-        place, _, kind = line.partition(" - ")
-        if place.split()[2] == f"{os.major(device)}:{os.minor(device)}":
-            return kind.split()[0] in ("tmpfs", "ramfs")
+    with suppress(OSError):  # no Linux, or one without /proc
+        for line in Path("/proc/self/mountinfo").read_text("utf-8", "replace").splitlines():
+            place, _, kind = line.partition(" - ")
+            if place.split()[2] == f"{os.major(device)}:{os.minor(device)}":
+                return kind.split()[0] in ("tmpfs", "ramfs")
     return False
 
 
