@@ -12,6 +12,7 @@ from pytest_llm.errors import GoldenError, InvalidInputError, measured
 
 if TYPE_CHECKING:
     from pytest_llm.calibration.watch import Watch
+    from pytest_llm.variants import Choice
     from pytest_llm.verdicts import Verdict
 
 __tracebackhide__ = measured
@@ -163,13 +164,16 @@ class RunRecord:
         """Whether a subtest of the test that runs now failed by something else than a check: some may not have run."""
         return self.failures > sum(not verdict.ok for verdict in self.verdicts[self.before :])
 
-    def created(self, kind: str, name: str, variant: str = "") -> bool:
+    def created(self, kind: str, name: str, place: Choice) -> bool:
         """Whether an earlier attempt of the test that runs now created a golden or baseline: it is written anew then.
 
         What was there before the run is ``updated``, or only compared.
         """
-        mine = [one for one in self.verdicts[self.before : self.told] if one.status == "created"]
-        return any((one.kind, one.name, one.figures.get("variant", "")) == (kind, name, variant) for one in mine)
+        return any(
+            one.name + one.figures.get("variant", "") == name + place.label.strip()
+            for one in self.verdicts[self.before : self.told]
+            if one.kind == kind and one.status == "created"
+        )
 
     def of_test(self) -> RunRecord:
         """Return what is known of the test that runs now, as a record of its own; not what it asked.

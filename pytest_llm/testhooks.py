@@ -33,9 +33,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     Its set-up's report may come late, after those of its subtests: pytest-rerunfailures logs when all phases are over.
     """
     run = item.config.stash[lifecycle.RECORD]
-    run.tests.pop(run.nodeid, None)
-    run.passed.discard(run.nodeid)
-    run.partly.discard(run.nodeid)
+    if run.tests.pop(run.nodeid, None) is not None:
+        run.passed.discard(run.nodeid)
+        run.partly.discard(run.nodeid)
     run.failures = 0
     if len(run.verdicts) > run.before:
         run.verdicts[run.before :] = [one for one in run.verdicts[run.before :] if one.status in WRITTEN]
@@ -106,10 +106,11 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         return
     run = item.config.stash[lifecycle.RECORD]
     note_phase(run, item, report)
-    if forked := vars(report).pop("llm_record", None):
-        run.merge({**json.loads(forked), "tests": {}})
-    if report.when in ("teardown", "???") and _uses_ours(item):  # its process may have crashed
-        run.users.add(run.nodeid)
+    if report.when in ("teardown", "???"):  # the last report, also of a process that crashed
+        if forked := vars(report).pop("llm_record", None):
+            run.merge({**json.loads(forked), "tests": {}})
+        if _uses_ours(item):
+            run.users.add(run.nodeid)
     if report.when == "teardown" and hasattr(item.config, "workeroutput"):
         # Should the worker crash later. As ASCII: execnet takes no lone surrogates.
         report.llm_record = json.dumps(run.of_test().to_json())  # type: ignore[attr-defined]

@@ -156,7 +156,7 @@ class Baseline:
         read = functools.partial(file.read, test=test, metric=metric, replacing=update == "all")
         place = variants.choose(self._path, now.environment, self._settings, lambda path: read(path) is not None)
         run = record.current()
-        mine = run is not None and run.created("baseline", metric, place.label.strip())
+        mine = run is not None and run.created("baseline", metric, place)
         before = None if mine else read(place.path)
         changed = before is None or now.to_json()["digest"] != before.to_json()["digest"]
         if changed and (update == "all" or (update == "new" and before is None)):

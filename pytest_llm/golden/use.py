@@ -43,10 +43,6 @@ class Use(NamedTuple):
         """The golden to compare with."""
         return self.place.path
 
-    @property
-    def _label(self) -> str:
-        return self.name + self.place.label.strip()
-
     def judge(self) -> Verdict:
         """Return the verdict, having written what ``--llm-update`` asks for or left a candidate.
 
@@ -61,7 +57,7 @@ class Use(NamedTuple):
 
     def _judged(self) -> Verdict:
         run = record.current()
-        if run is not None and run.created("golden", self._label):
+        if run is not None and run.created("golden", self.name, self.place):
             return self._write(Drift("created", "created", notes=self._renames()))
         try:
             golden = self._read()
@@ -81,12 +77,13 @@ class Use(NamedTuple):
             from pytest_llm.golden.evidence import side_by_side
 
             evidence = side_by_side(golden, self.new)
+        label = self.place.label
         return Verdict(
             "golden",
-            self._label,
+            self.name + label.strip(),
             drift.status,
             outcome,
-            f"golden {self.name!r}{self.place.label}: {drift.headline}",
+            f"golden {self.name!r}{label}: {drift.headline}",
             figures=dict(drift.figures),
             notes=drift.notes,
             diff=drift.diff,

@@ -163,6 +163,8 @@ def _origins(value: Any) -> Iterator[Origin]:
     if isinstance(origin, Origin):
         if origin.request:
             yield origin
+    elif isinstance(value, str):  # nearly all of it
+        return
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _origins(item)
