@@ -33,6 +33,8 @@ CREATE TABLE IF NOT EXISTS questions (request TEXT PRIMARY KEY, data TEXT NOT NU
 """
 #: SQLite takes at most 999 variables in a statement on older builds.
 _CHUNK = 900
+#: The Unix time in seconds as SQLite reads it: what freezes time in a test does not reach it.
+_NOW = "(julianday('now') - 2440587.5) * 86400.0"
 #: What the JSON of an answer ends with: 16 hexadecimal digits of a digest. Earlier versions wrote none, and read on.
 _SEAL = "seal"
 _SEALED = len(f'"{_SEAL}":"0123456789abcdef"}}')
@@ -99,14 +101,14 @@ class OutputStore(SqliteFile):
         ``parts`` are the digests of the model's parts, which `explain_miss` tells of and no key holds. Where the disk
         is full, the answers are kept in memory, for this process.
         """
-        digest, facts, now = digest_of(identity), canonical_json({**identity, "parts": parts or {}}), clock()
+        digest, facts = digest_of(identity), canonical_json({**identity, "parts": parts or {}})
         keyed = [(answer_key(digest, request, repeat), request, answer) for request, answer in answers]
-        rows = [(key, request, digest, now, _sealed(key, answer)) for key, request, answer in keyed]
+        rows = [(key, request, digest, _sealed(key, answer)) for key, request, answer in keyed]
         try:
             with self.writing() as db:
                 # Each time: another process may have cleared the store.
                 db.execute("INSERT OR IGNORE INTO identities VALUES (?, ?, ?)", (digest, source, facts))
-                db.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", rows)
+                db.executemany(f"INSERT OR REPLACE INTO answers VALUES (?, ?, ?, {_NOW}, ?)", rows)
         except FullError as error:
             if not self._unkept:
                 self._tell(f"pytest_llm: answers are used, but not kept for another run: {error}")
@@ -174,9 +176,9 @@ class OutputStore(SqliteFile):
 
 
 def clock() -> float:
-    """Return the Unix time in seconds as SQLite reads it: what freezes time in a test does not reach it."""
+    """Return the time by which the store dates answers, in Unix seconds."""
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
-        return float(db.execute("SELECT (julianday('now') - 2440587.5) * 86400.0").fetchone()[0])
+        return float(db.execute(f"SELECT {_NOW}").fetchone()[0])
 
 
 #: Facts of an identity that their name does not explain.
