@@ -57,10 +57,16 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove what writes to ``folder`` that were killed left there."""
-    for file in folder.glob(".*.tmp"):
-        with contextlib.suppress(OSError):
-            if _TEMPORARY.fullmatch(file.name) and time.time() - file.lstat().st_mtime > _LEFT:
-                file.unlink()
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):  # noqa: PTH208 (a path for each of ten thousand goldens takes long)
+            if name.endswith(".tmp") and _TEMPORARY.fullmatch(name):
+                _remove_if_left(folder / name)
+
+
+def _remove_if_left(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        if time.time() - file.lstat().st_mtime > _LEFT:
+            file.unlink()
 
 
 def contents(path: Path) -> bytes:
@@ -95,6 +101,18 @@ def locked(lock: Path, timeout: float = 600.0, *, folder: Path | None = None) ->
         if folder is not None:
             with contextlib.suppress(ImportError, OSError):  # Windows; NFS
                 _hold(folder, held)
+        yield
+
+
+@contextlib.contextmanager
+def locked_where_possible(lock: Path, *, folder: Path | None = None) -> Iterator[None]:
+    """Hold ``lock``, in a folder of the cache, as `locked` does; none where the cache cannot be written."""
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(lock, folder=folder))
+        except OSError as error:
+            if isinstance(error, TimeoutError) or os.access(lock.parent.parent, os.W_OK):
+                raise
         yield
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from pytest_llm import jsontext
 from pytest_llm.baselines import FOLDER
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.errors import GoldenError
-from pytest_llm.files import digest_of, leads_out, locked, path_tag, safe_name, write_atomic
+from pytest_llm.files import digest_of, leads_out, locked_where_possible, path_tag, safe_name, write_atomic
 from pytest_llm.location import Location
 
 SCHEMA = 1
@@ -103,12 +102,7 @@ def _changing(path: Path, locks: Path) -> Iterator[None]:
         raise GoldenError(f"{path}: the baseline could not be written: it is a link to {out}; put a file there")
     try:
         real = path.resolve()  # of which the folder's folder stays when `remove` takes the last entry
-        with contextlib.ExitStack() as held:
-            try:
-                held.enter_context(locked(locks / f"{path_tag(real)}.lock", folder=real.parent.parent))
-            except OSError as error:
-                if isinstance(error, TimeoutError) or os.access(locks.parent, os.W_OK):
-                    raise
+        with locked_where_possible(locks / f"{path_tag(real)}.lock", folder=real.parent.parent):
             yield
     except OSError as error:
         raise GoldenError(f"{path}: the baseline could not be written: {error}") from error

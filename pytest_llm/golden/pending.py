@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from pytest_llm import jsontext
 from pytest_llm.errors import GoldenError
-from pytest_llm.files import locked, path_tag, write_atomic
+from pytest_llm.files import locked_where_possible, path_tag, write_atomic
 from pytest_llm.golden import FOLDER
 from pytest_llm.golden.file import write
 from pytest_llm.verdicts import Verdict
@@ -188,12 +188,11 @@ def golden_lock(cache_dir: Path, path: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(locked(cache_dir / "locks" / f"golden-{path_tag(path)}.lock"))
+            held.enter_context(locked_where_possible(cache_dir / "locks" / f"golden-{path_tag(path)}.lock"))
         except TimeoutError as error:
             raise GoldenError(f"{path}: another process holds this golden: {error}") from error
         except OSError as error:
-            if os.access(cache_dir, os.W_OK):
-                raise GoldenError(f"{path}: it cannot be locked: {error}") from error
+            raise GoldenError(f"{path}: it cannot be locked: {error}") from error
         try:
             yield
         except OSError as error:

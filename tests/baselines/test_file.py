@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from pytest_llm import files
 from pytest_llm.baselines import file
 from pytest_llm.baselines.entry import Entry
 from pytest_llm.errors import GoldenError
@@ -230,11 +231,11 @@ def test_a_baseline_is_written_without_a_lock_where_the_cache_cannot_be_written(
     def refuse(lock, folder):
         raise PermissionError(f"Permission denied: {lock}")
 
-    monkeypatch.setattr(file, "locked", refuse)
+    monkeypatch.setattr(files, "locked", refuse)
     path, entry = tmp_path / "b.json", Entry.of(SCORE)
     with pytest.raises(GoldenError, match="could not be written: Permission denied"):
         file.write(path, "t", "f1", entry, tmp_path / "locks")
-    monkeypatch.setattr(file.os, "access", lambda folder, mode: folder != tmp_path)  # the cache's
+    monkeypatch.setattr(files.os, "access", lambda folder, mode: folder != tmp_path)  # the cache's
     file.write(path, "t", "f1", entry, tmp_path / "locks")
     assert file.read(path, "t", "f1") == entry
 
