@@ -225,11 +225,12 @@ class ModelLoader:
     def _load(self, model: Asker) -> tuple[Engine, int]:
         if model.spec.base_url is not None:
             from pytest_llm.engines.openai import OpenAIEngine
+            from pytest_llm.engines.openai_key import Key
 
             name, spec, settings = model.weights.service, model.spec, self.settings
             engine: Engine = OpenAIEngine(
-                name, model.spec.base_url, timeout=settings.timeout, api_key_env=spec.api_key_env,
-                environ=self._environ, batch_size=settings.batch_size, tell=self.tell,
+                name, model.spec.base_url, timeout=settings.timeout, key=Key(spec.api_key_env, self._environ),
+                batch_size=settings.batch_size, tell=self.tell,
             )  # fmt: skip
             return engine, 0
         if self.settings.ray:

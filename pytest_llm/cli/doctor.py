@@ -70,9 +70,10 @@ def _model(settings: Settings, given: str | None) -> bool:
         _say("model", f"{visible(model.weights.source)}{adapter}")
         if model.spec.base_url is not None:
             from pytest_llm.engines.openai import OpenAIEngine
+            from pytest_llm.engines.openai_key import Key
 
             engine = OpenAIEngine(
-                model.weights.service, model.spec.base_url, timeout=settings.timeout, api_key_env=model.spec.api_key_env
+                model.weights.service, model.spec.base_url, timeout=settings.timeout, key=Key(model.spec.api_key_env)
             )
             with contextlib.closing(engine):
                 found = "has it" if engine.check() else "answers to it, and does not list it"

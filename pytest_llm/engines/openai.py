@@ -8,19 +8,18 @@ from __future__ import annotations
 import collections
 import contextlib
 import functools
-import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines import openai_answers as answers
 from pytest_llm.engines import openai_failures as failures
 from pytest_llm.engines.openai_arguments import arguments_of
 from pytest_llm.engines.openai_connection import Connection, TooManyError
+from pytest_llm.engines.openai_key import Key
 from pytest_llm.errors import InvalidInputError, LLMError, ModelNotFoundError, ServiceError
 from pytest_llm.requests import Embed, Generate, Logprobs, Loss, Request, Score
-from pytest_llm.weights.spec import KEY
 
 if TYPE_CHECKING:
     from pytest_llm.engines.protocol import Answer
@@ -37,7 +36,7 @@ _IDLE = {"temperature": 1.0, "top_p": 1.0}
 class OpenAIEngine:
     """Asks the model ``name`` of the service at ``base_url`` (with its ``/v1``).
 
-    The key is the variable ``api_key_env`` of ``environ``; a service of one's own needs none. Logprobs are asked for
+    The ``key`` is that of ``OPENAI_API_KEY`` by default; a service of one's own needs none. Logprobs are asked for
     with every generation, and left out where the service refuses them: goldens then have no evidence of near-ties. A
     request may take ``timeout`` seconds; after long silence ``tell`` is given a line that says so.
     """
@@ -50,12 +49,11 @@ class OpenAIEngine:
         base_url: str,
         *,
         timeout: float,
-        api_key_env: str = KEY,
-        environ: Mapping[str, str] = os.environ,
+        key: Key | None = None,
         batch_size: int = IN_FLIGHT,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.connection = Connection(name, base_url, timeout, api_key_env, environ)
+        self.connection = Connection(name, base_url, timeout, key or Key())
         self._in_flight = min(batch_size, IN_FLIGHT)
         self._tell = tell
         #: Arguments this service does without, and what it calls the number of tokens.

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import queue
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
 from pytest_llm.engines import openai_failures as failures
@@ -26,7 +25,7 @@ from pytest_llm.errors import (
     UnavailableError,
 )
 from pytest_llm.reports.text import shorten, visible
-from pytest_llm.weights.spec import KEY, OPENAI
+from pytest_llm.weights.spec import OPENAI
 
 T = TypeVar("T")
 
@@ -56,16 +55,8 @@ class Connection:
     others would meet too there is one try for each, and after two that were silence none for a while.
     """
 
-    def __init__(
-        self,
-        name: str,
-        base_url: str,
-        timeout: float,
-        api_key_env: str = KEY,
-        environ: Mapping[str, str] = os.environ,
-    ) -> None:
-        self.name, self.base_url, self.timeout = name, base_url, timeout
-        self.key = Key(api_key_env, environ)
+    def __init__(self, name: str, base_url: str, timeout: float, key: Key) -> None:
+        self.name, self.base_url, self.timeout, self.key = name, base_url, timeout, key
         #: What went wrong since anything went well: how the last failure reads, and when the first and last were.
         self._trouble, self._first, self._last = "", 0.0, 0.0
         #: How many of these in a row were silence, whether the last was a rate limit, and until when nothing is asked.

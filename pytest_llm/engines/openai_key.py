@@ -15,7 +15,7 @@ class Key:
     So no fixture that sets a variable changes whom a key goes to.
     """
 
-    def __init__(self, name: str, environ: Mapping[str, str]) -> None:
+    def __init__(self, name: str = KEY, environ: Mapping[str, str] = os.environ) -> None:
         self._name, self._environ = name, environ
         #: The key once it is read; ``""`` where the service is asked without one.
         self.value = ""

@@ -62,10 +62,12 @@ def _text(message: Any) -> str:
 def _calls(message: Any) -> list[dict[str, Any]]:
     given = [dict(call) for call in getattr(message, "tool_calls", None) or ()]
     alone = getattr(message, "function_call", None)  # before there were several
+    functions = []
     for call in given:
-        if not (call.get("function") or call.get("custom")):
+        if not (function := call.get("function") or call.get("custom")):
             raise ValueError(f"a call of a tool that says no function: {call}")
-    functions = [call.get("function") or call["custom"] for call in given] + ([alone] if alone else [])
+        functions.append(function)
+    functions += [alone] if alone else []
     found = []
     for fields in map(dict, functions):
         call = {name: fields[name] for name in ("name", "arguments", "input") if name in fields}
