@@ -18,7 +18,7 @@ from pytest_llm.requests import Request
 from pytest_llm.results import Origin
 from pytest_llm.store import claims
 from pytest_llm.store.key import answer_key, identity
-from pytest_llm.weights.parts import parts_of
+from pytest_llm.weights.parts import digest_of_all, parts_of
 
 if TYPE_CHECKING:
     from pytest_llm.engines.protocol import Answer, Engine
@@ -66,7 +66,7 @@ class Asker:
     @functools.cached_property
     def digest(self) -> str:
         """The sha256 of the content of weights, adapter, tokenizer, config and chat template; ``""`` for a service."""
-        return digest_of(self._contents) if self._contents else ""
+        return digest_of_all(self._contents)
 
     @functools.cached_property
     def parts(self) -> dict[str, str]:

@@ -31,7 +31,7 @@ def evidence(
     if score.name in LIKELIHOODS and new.per_example and old.per_example:
         return (), (*_documents(score, new, old), *_tokens(score, before))
     places, cost = _by_cost(new, old, places)
-    said = dict(zip(before.ids or map(str, range(before.n)), before.predictions, strict=False))
+    said = dict(zip(before.order, before.predictions, strict=False))
     labels = {i: _label(new, old, i, cost) for i in places[:SHOWN]}
     if not score.predictions:
         return (), tuple(f"[{label}]" for label in labels.values())
@@ -126,7 +126,7 @@ def _totals(score: Score, side: Score) -> list[float]:
 
 def _tokens(score: Score, before: Entry) -> Iterator[str]:
     """Give the tokens whose NLL rose most, over all documents whose tokens the baseline kept."""
-    stored = dict(zip(before.ids or map(str, range(before.n)), before.token_nll, strict=False))
+    stored = dict(zip(before.order, before.token_nll, strict=False))
     found, compared = [], 0
     for i, row in enumerate(score.token_logprobs):
         old = stored.get(score.ids[i], ())

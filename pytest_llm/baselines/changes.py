@@ -24,7 +24,7 @@ def of_question(score: Score, now: Entry, before: Entry) -> list[str]:
     ``now`` is the entry of ``score``, whose examples may stand in another order than those of ``before``.
     """
     found = []
-    order = _order(before)
+    order = before.order
     mine, theirs = set(score.ids), set(order)
     request = questions.asked(score, order) if mine == theirs else now.request
     if request and before.request and request != before.request:
@@ -103,7 +103,7 @@ def check_comparable(score: Score, now: Entry, before: Entry) -> None:
     fault = metric.fault(before.value) if metric and metric.unit == before.unit else ""
     if fault:
         raise InvalidInputError(f"in the baseline, {fault}; measure it again with --llm-update=all")
-    tokens = questions.read_as(score, _order(before))
+    tokens = questions.read_as(score, before.order)
     if tokens and before.tokens and tokens != before.tokens:
         raise other_tokens(now.weights, before.weights)
 
@@ -116,10 +116,6 @@ def _configured(entry: Entry) -> str:
 def _versions(entry: Entry) -> dict[str, str]:
     found = _LIBRARY.search(entry.signature)
     return {"sacrebleu" if found[2] else "rouge-score": found[2] or found[3]} if found else {}
-
-
-def _order(before: Entry) -> tuple[str, ...]:
-    return before.ids or tuple(map(str, range(before.n)))
 
 
 def _measured(entry: Entry) -> str:

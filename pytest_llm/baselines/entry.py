@@ -95,6 +95,11 @@ class Entry:
             environment=dict(score.origin.get("environment", {})),
         )
 
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The ids of the examples, in the order in which they stand here."""
+        return self.ids or tuple(map(str, range(self.n)))
+
     def check(self) -> None:
         """Refuse what could not be read again.
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llm.errors import ModelNotFoundError
-from pytest_llm.files import digest_of, write_atomic
+from pytest_llm.files import write_atomic
 from pytest_llm.weights.listing import adapter_files, refuse_pointer, side_files, weight_files
+from pytest_llm.weights.parts import digest_of_all
 from pytest_llm.weights.spec import Weights
 
 #: A file changed within this many seconds may change again without its time stamp showing it (git's "racy" rule).
@@ -28,8 +29,7 @@ def fingerprint(
     weights: Weights, cache_dir: Path, *, clock: Callable[[], float] = time.time, seen: Stamps | None = None
 ) -> str:
     """Return the digest (sha256, hex) of the `contents` of ``weights``; ``""`` of a service's, which are not seen."""
-    found = contents(weights, cache_dir, clock=clock, seen=seen)
-    return digest_of(found) if found else ""
+    return digest_of_all(contents(weights, cache_dir, clock=clock, seen=seen))
 
 
 def contents(

@@ -16,6 +16,11 @@ _DIGITS = 12
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
+def digest_of_all(contents: Mapping[str, Mapping[str, str]]) -> str:
+    """Return the digest of the `contents` of a model (see `pytest_llm.weights.fingerprint`); ``""`` of a service's."""
+    return digest_of(contents) if contents else ""
+
+
 def parts_of(weights: Weights, contents: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Return the digests of a model's parts by their names; nothing of a GGUF, which is one file, or of a service.
 
